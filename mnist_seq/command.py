@@ -1,0 +1,108 @@
+"""The door of every Hydra command: compose a config, run, and turn a user's mistake into one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_seq.config import CONFIGS, register
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+Job = Callable[["DictConfig", Path], None]
+"""What a command does with its composed config and its output directory."""
+
+
+def run(config_name: str, job: Job) -> None:
+    """Run a command: Hydra reads the command line, and `job` gets the config."""
+    import hydra
+
+    prepare()
+
+    def task(cfg: DictConfig) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        many = HydraConfig.get().mode.name == "MULTIRUN"
+        with _mistakes_in_a_line(directory, reraise=many):
+            job(cfg, directory)
+
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
+
+
+def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
+    """The same config from Python, and the directory that its run would use."""
+    import hydra
+    from omegaconf import OmegaConf, open_dict
+
+    prepare()
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = hydra.compose(config_name, overrides, return_hydra_config=True)
+    directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, directory
+
+
+def prepare() -> None:
+    """Show Hydra our schemas, and how a run's directory is named."""
+    from omegaconf import OmegaConf
+
+    register()
+    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True, use_cache=True)
+    logger = logging.getLogger("mnist_seq")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [logging.StreamHandler()]
+
+
+def _run_directory(resume: str | None) -> str:
+    return resume or datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
+
+
+@contextlib.contextmanager
+def _mistakes_in_a_line(directory: Path, reraise: bool) -> Iterator[None]:
+    """A user's mistake ends in its message and exit code 1, a signal in 128 + its number; neither shows a traceback.
+
+    The traceback is in run.log where there is one; HYDRA_FULL_ERROR=1 shows it. In a multirun (`reraise`) Hydra goes on
+    with the other jobs.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _clear_away(directory)
+        _leave("interrupted", 128 + signal.SIGINT)
+    except Exception as problem:
+        signum = getattr(problem, "signum", None)
+        if os.environ.get("HYDRA_FULL_ERROR") or not (signum or _is_mistake(problem)):
+            raise
+        _clear_away(directory)
+        if reraise:
+            raise
+        _leave(" ".join(str(problem).split()), 128 + signum if signum else 1)
+
+
+def _is_mistake(problem: Exception) -> bool:
+    known = ("MisconfigurationException", "Diverged")
+    return isinstance(problem, (ValueError, OSError)) or type(problem).__name__ in known
+
+
+def _clear_away(directory: Path) -> None:
+    """Remove the empty directory that Hydra made for a run that never began, and the empty day around it."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+        directory.parent.rmdir()
+
+
+def _leave(message: str, code: int) -> Any:
+    print(f"mnist_seq: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""What the reader sees: digits, distortions and scenes. Knows no model."""

@@ -1,0 +1,248 @@
+"""Where single digits come from, and their disjoint train, val and test pools (PROTOCOLS: 50,000 / 10,000 / 10,000)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+SIDE = 28
+"""Side of a digit's frame, pixels."""
+_PATIENCE = 15
+"""Seconds without a byte after which a download is given up."""
+_VAL_SHARE = 6
+"""One training image in so many is for validation: the last ones."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The digits that one split may show."""
+
+    split: str
+    images: Tensor
+    """P S S, uint8, ink on 0."""
+    labels: Tensor
+    """P, int64."""
+    indices: Tensor
+    """P, int64: place in the data set, its training images first."""
+    boxes: Tensor
+    """P 4, int64: the ink's x0 y0 x1 y1, pixels, half open."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Pool:
+        tensors = (self.images, self.labels, self.indices, self.boxes)
+        return Pool(self.split, *(tensor.to(device) for tensor in tensors))
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A source of digits and its pools. `notice` is what a reader of its results must be told."""
+
+    source: str
+    pools: dict[str, Pool]
+    notice: str = ""
+
+
+def load(source: str = "auto", pool: str = "split") -> Digits:
+    """Digits of a source, downloaded where they are missing.
+
+    Args:
+        source: `auto` takes mnist, and uci (1,797 digits that scikit-learn ships) where mnist cannot be had.
+        pool: `split` keeps the last sixth of the training images for validation, `full` trains on all.
+
+    Raises:
+        ValueError: an unknown source, or a damaged file, by name.
+        ConnectionError: the files are neither there nor to be downloaded.
+    """
+    if source == "uci":
+        return _uci(pool)
+    if source != "auto":
+        return _torchvision(source, pool)
+    try:
+        return _torchvision("mnist", pool)
+    except ConnectionError as problem:
+        return _uci(pool, notice=f"NOT MNIST: trained and judged on 1,797 UCI digits, since {problem}")
+
+
+def folder() -> Path:
+    """Where data sets lie: $MNIST_SEQ_DATA, else the user's cache."""
+    if given := os.environ.get("MNIST_SEQ_DATA"):
+        return Path(given).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mnist_seq")
+
+
+def ink_boxes(glyphs: Tensor) -> Tensor:
+    """The smallest boxes that hold all ink.
+
+    Args:
+        glyphs: M S S, uint8.
+
+    Returns:
+        M 4, int64: x0 y0 x1 y1, half open; zeros where there is no ink.
+    """
+    edges = []
+    for inked in (glyphs.amax(1) > 0, glyphs.amax(2) > 0):  # by column, then by row
+        first = inked.byte().argmax(1)
+        last = inked.shape[1] - inked.flip(1).byte().argmax(1)
+        edges.append(torch.stack([first, last], -1) * inked.any(1, keepdim=True))
+    return torch.stack(edges, -1).flatten(1)
+
+
+# ------------------------------------------------------------------------------------------------------- torchvision
+
+_SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""Of MNIST's files as LeCun, Cortes and Burges published them, unpacked."""
+
+Opener = Callable[[str, bool, bool], Any]
+
+
+def _open(name: str, **train: Any) -> Opener:
+    """A data set of torchvision, not imported before it is needed."""
+
+    def opened(root: str, training: bool, download: bool) -> Any:
+        import torchvision.datasets
+
+        return getattr(torchvision.datasets, name)(root, train=training, download=download, **train)
+
+    return opened
+
+
+TORCHVISION: dict[str, tuple[str, Opener]] = {
+    "mnist": ("MNIST", _open("MNIST")),
+    "emnist": ("EMNIST", _open("EMNIST", split="digits")),
+    "kmnist": ("KMNIST", _open("KMNIST")),
+    "fashion_mnist": ("FashionMNIST", _open("FashionMNIST")),
+    "qmnist": ("QMNIST", _open("QMNIST", compat=True)),
+}
+SOURCES = ("auto", "uci", *TORCHVISION)
+
+
+def _torchvision(source: str, pool: str) -> Digits:
+    if source not in TORCHVISION:
+        raise ValueError(f"data.digits={source} is unknown: choose from {', '.join(SOURCES)}")
+    home, opener = TORCHVISION[source]
+    raw = folder() / home / "raw"
+    if not raw.is_dir() or not any(raw.iterdir()):
+        _download(source, home, opener)
+    if source == "mnist":
+        _check(raw)
+    parts = []
+    for training in (True, False):
+        try:
+            part = opener(str(folder()), training, False)
+        except Exception as problem:  # torchvision reports damage by assertions, ValueErrors and RuntimeErrors alike
+            raise ValueError(f"{raw} holds no readable {source}: delete that folder to download it again") from problem
+        images = part.data.to(torch.uint8)
+        labels = part.targets if part.targets.ndim == 1 else part.targets[:, 0]
+        parts.append((images.mT.contiguous() if source == "emnist" else images, labels.long()))
+    (images, labels), (test_images, test_labels) = parts
+    held_out = len(images) // _VAL_SHARE
+    order = torch.arange(len(images) + len(test_images))
+    sizes = [len(images) - held_out, held_out, len(test_images)]
+    return Digits(source, _pools(torch.cat([images, test_images]), torch.cat([labels, test_labels]), order, sizes, pool))
+
+
+def _check(raw: Path) -> None:
+    for name, published in _SHA256.items():
+        path = raw / name
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: delete {raw} to download MNIST again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != published:
+            raise ValueError(f"{path} is damaged (not the published file): delete {raw} to download MNIST again")
+
+
+def _download(source: str, home: str, opener: Opener) -> None:
+    """Fetch into a folder beside and move in what is whole, so that a file is never half there."""
+    target = folder() / home / "raw"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
+    except OSError as problem:
+        raise ConnectionError(f"{source} cannot be stored: {problem} (set MNIST_SEQ_DATA)") from problem
+    log.info("downloading %s to %s", source, target)
+    failure: list[BaseException] = []
+
+    def fetch() -> None:
+        socket.setdefaulttimeout(_PATIENCE)
+        try:
+            for training in (True, False):
+                opener(str(staging), training, True)
+        except BaseException as problem:
+            failure.append(problem)
+
+    worker = threading.Thread(target=fetch, daemon=True)
+    worker.start()
+    try:
+        _wait(worker, staging)
+        if worker.is_alive() or failure:
+            reason = f"{failure[0]}".split("\n")[0] if failure else f"no byte arrived for {_PATIENCE} s"
+            raise ConnectionError(f"{source} is not in {target} and cannot be downloaded ({reason})")
+        os.replace(staging / home / "raw", target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _wait(worker: threading.Thread, staging: Path) -> None:
+    """Until the download ends, or stands still for too long."""
+    size, since = -1, time.monotonic()
+    while worker.is_alive():
+        worker.join(0.1)
+        now = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+        if now != size:
+            size, since = now, time.monotonic()
+        elif time.monotonic() - since > _PATIENCE:
+            return
+
+
+# -------------------------------------------------------------------------------------------------------- scikit-learn
+
+
+def _uci(pool: str, notice: str = "") -> Digits:
+    """Alpaydin & Kaynak's 8x8 digits, resampled to 20x20 in the middle of the frame, as MNIST's are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sklearn.datasets import load_digits
+    shipped = load_digits()
+    small = torch.from_numpy(np.asarray(shipped.images, dtype=np.float32))[:, None] * (255 / 16)
+    large = F.interpolate(small, size=(20, 20), mode="bicubic", align_corners=False).clamp(0, 255)
+    images = F.pad(large, (4, 4, 4, 4))[:, 0].round().to(torch.uint8)
+    labels = torch.from_numpy(np.asarray(shipped.target, dtype=np.int64))
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
+    sizes = [len(labels) - 600, 300, 300]
+    return Digits("uci", _pools(images, labels, order, sizes, pool), notice)
+
+
+def _pools(images: Tensor, labels: Tensor, order: Tensor, sizes: list[int], pool: str) -> dict[str, Pool]:
+    """Cut the data set, in this order, into train, val and test."""
+    train, val, test = order.split(sizes)
+    chosen = {"train": train, "val": val, "test": test}
+    if pool == "full":
+        chosen = {"train": torch.cat([train, val]), "test": test}
+    boxes = ink_boxes(images)
+    return {name: Pool(name, images[at], labels[at], at, boxes[at]) for name, at in chosen.items()}

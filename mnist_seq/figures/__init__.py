@@ -1,0 +1,1 @@
+"""What a run shows: plots and tables, made without a screen. The only home of matplotlib."""

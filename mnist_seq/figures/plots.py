@@ -1,0 +1,106 @@
+"""Curves, scenes with their readings, confusion: matplotlib figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mnist_seq.data.scenes import Scenes
+from mnist_seq.nn.decoding import Readout
+from mnist_seq.tokens import decode
+
+_RIGHT, _WRONG, _BLUE, _GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
+
+
+def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
+    """Loss and exact match against the step.
+
+    Args:
+        rows: of metrics.csv.
+    """
+    figure = _figure(9, 3.6, notice)
+    left, right = figure.subplots(1, 2)
+    for key, label, colour in (("train/loss", "train, smoothed targets", _GREY), ("val/loss", "val", _BLUE)):
+        left.plot(*_series(rows, key), label=label, color=colour)
+    left.set(xlabel="step", ylabel="cross-entropy, nats a token", ylim=(0, None))
+    left.legend(frameon=False)
+    for key, label, colour in (("val/digit_accuracy", "digits", _GREY), ("val/exact_match", "exact match", _BLUE)):
+        right.plot(*_series(rows, key), marker="o", markersize=3, label=label, color=colour)
+    right.set(xlabel="step", ylabel="val", ylim=(None, 1))
+    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure
+
+
+def samples(scenes: Scenes, readout: Readout, notice: str = "", columns: int = 8) -> Figure:
+    """Scenes, each under what was read in it; where that is wrong, in red and with the truth."""
+    count = len(scenes.images)
+    height, width = scenes.images.shape[-2:]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = _figure(1.25 * columns, rows * (1.1 * height / width + 0.45), notice)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    read, truth = decode(readout.digits), decode(scenes.digits)
+    for axes, image, is_, was in zip(grid.flat, scenes.images[:, 0].cpu().numpy(), read, truth, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        title = " ".join(map(str, is_)) or "none"
+        if is_ != was:
+            title += f"\n(is {' '.join(map(str, was)) or 'none'})"
+        axes.set_title(title, fontsize=9, color=_RIGHT if is_ == was else _WRONG, pad=3)
+    return figure
+
+
+def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
+    """True digits by read digits; the share of each row, its count in the cell.
+
+    Args:
+        counts: 10 rows of 11, the last column for digits that were not read.
+    """
+    table = np.array(counts)
+    shares = table / table.sum(1, keepdims=True).clip(min=1)
+    figure = _figure(6, 5.4, notice)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*table.shape):
+        if table[row, column]:
+            dark = shares[row, column] > 0.5
+            axes.text(column, row, str(table[row, column]), ha="center", va="center", fontsize=7, color="w" if dark else "k")
+    axes.set(xlabel="read", ylabel="is", title=title, xticks=range(11), yticks=range(10))
+    axes.set_xticklabels([*map(str, range(10)), "none"])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    figure.savefig(path, dpi=150)
+
+
+def as_array(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A figure as pixels; H W 3, uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def _figure(width: float, height: float, notice: str) -> Figure:
+    figure = Figure(figsize=(width, height + (0.4 if notice else 0)), layout="constrained")
+    if notice:
+        figure.suptitle(notice.split(":")[0], color=_WRONG, fontsize=10, fontweight="bold")
+    return figure
+
+
+def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
+    points = [(row["step"], row[key]) for row in rows if key in row]
+    return [step for step, _ in points], [value for _, value in points]

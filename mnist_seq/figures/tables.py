@@ -1,0 +1,43 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+_FIGURES = {
+    "exact_match": "exact match",
+    "digit_accuracy": "digits right",
+    "length_errors": "wrong number of digits",
+    "end_errors": "never ended",
+}
+
+
+def results(judged: dict[str, dict[str, Any]], title: str) -> Table:
+    """Figures of each split, each with its 95 % interval.
+
+    Args:
+        judged: split -> what `Judgement.as_dict` gave.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for split, figures in judged.items():
+        table.add_column(f"{split}, {figures['scenes']:,} scenes", justify="right")
+    for name, label in _FIGURES.items():
+        table.add_row(label, *(_with_interval(figures, name) for figures in judged.values()))
+    table.add_row("loss, nats a token", *(f"{figures['loss']:.4f}" for figures in judged.values()))
+    return table
+
+
+def facts(values: dict[str, Any], title: str) -> Table:
+    """Names and values, a line each."""
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    for name, value in values.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    return table
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    low, high = figures[f"{name}_interval"]
+    return f"{figures[name]:.2%}  ({low:.2%} to {high:.2%})"

@@ -1,0 +1,1 @@
+"""How the reader learns: losses, metrics, optimisers, the LightningModule and its callbacks."""

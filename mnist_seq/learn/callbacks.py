@@ -1,0 +1,259 @@
+"""What goes on beside the training loop: checkpoints, interruptions, speed, pictures."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, Checkpoint
+
+from mnist_seq.run import Run, whole
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """Training was asked to stop by a signal, and saved itself first."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
+        self.signum = signum
+
+
+class Diverged(Exception):
+    """The loss is no longer a finite number."""
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all, also where the temporary folder is on another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with whole(Path(path)) as beside:
+            torch.save(checkpoint, beside)
+
+
+class Checkpoints(Checkpoint):
+    """Writes last.ckpt at each validation and after the last step, and keeps the best of them as best.ckpt.
+
+    It owns the best score, and restores the random states, so that a resumed run equals an uninterrupted one. Lightning's
+    ModelCheckpoint leaves last.ckpt behind where the score did not rise, and forgets the best when a run is moved.
+    """
+
+    def __init__(self, run: Run, monitor: str = "val/exact_match") -> None:
+        self.run, self.monitor = run, monitor
+        self.best = -1.0
+        self._random: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self._random is not None:
+            set_random_state(self._random)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step >= trainer.max_steps > 0:
+            trainer.should_stop = True  # Lightning validates before it stops, and so the last step is saved too
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        score = float(trainer.callback_metrics.get(self.monitor, torch.tensor(-1.0)))
+        better = score > self.best
+        self.best = max(score, self.best)
+        trainer.save_checkpoint(self.run.last)
+        if better and trainer.is_global_zero:
+            with whole(self.run.best) as beside:
+                shutil.copyfile(self.run.last, beside)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if "val" not in trainer.datamodule.sets:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.run.last)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "random": random_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self._random = state["best"], state["random"]
+
+
+def random_state() -> dict[str, Any]:
+    """Of all generators that training may use, as plain values."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),  # type: ignore[union-attr]
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go on where `random_state` was taken."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+
+
+class StopOnSignal(Callback):
+    """On Ctrl-C or SIGTERM, finish the step, save last.ckpt and raise Interrupted; a second Ctrl-C stops at once."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._before[signum] = signal.signal(signum, self._receive)
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.received is not None and batch_idx % trainer.accumulate_grad_batches == 0:
+            trainer.save_checkpoint(self.run.last)
+            raise Interrupted(self.received, trainer.global_step)
+
+    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self.received == signal.SIGINT == signum:
+            raise KeyboardInterrupt
+        self.received = signum
+
+
+class StopOnDivergence(Callback):
+    """Stops where the loss is not finite, before anything of it is saved; asks the device only every few steps."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._finite: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        finite = torch.isfinite(outputs["loss"].detach())
+        self._finite = finite if self._finite is None else self._finite & finite
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._check(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._check(trainer)
+
+    def _check(self, trainer: L.Trainer) -> None:
+        if self._finite is not None and not bool(self._finite):
+            kept = f"the last good checkpoint is {self.run.last}" if self.run.last.exists() else "nothing was saved yet"
+            raise Diverged(
+                f"the loss is not finite any more by step {trainer.global_step}: {kept}; "
+                "try a lower optim.lr, a longer optim.warmup_steps or a smaller trainer.gradient_clip_val"
+            )
+
+
+class Speed(Callback):
+    """Scenes a second of training, validation apart."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.scenes = 0
+        self.latest = 0.0
+        self._since: float | None = None
+        self._window = (0.0, 0)
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        self._since = self._since or time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.scenes += len(batch.digits) * trainer.world_size
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._pause()
+            seconds, scenes = self.seconds - self._window[0], self.scenes - self._window[1]
+            self._window = (self.seconds, self.scenes)
+            self.latest = scenes / max(seconds, 1e-9)
+            module.log("train/scenes_per_second", self.latest, batch_size=1)
+            self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._pause()
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._pause()
+
+    @property
+    def mean(self) -> float:
+        """Over the whole of this process's training."""
+        return self.scenes / self.seconds if self.seconds else 0.0
+
+    def _pause(self) -> None:
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
+
+
+class Pictures(Callback):
+    """Sends a sheet of validation scenes with their readings to the loggers that take pictures."""
+
+    def __init__(self, scenes: int = 16) -> None:
+        self.scenes = scenes
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        takers = list(self._takers(trainer))
+        if trainer.sanity_checking or not takers:
+            return
+        from mnist_seq.figures import plots
+
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        scenes = data.sets["val"][: self.scenes]
+        readout = module.model.read(scenes.images.to(module.device))  # type: ignore[operator, union-attr]
+        picture = plots.as_array(plots.samples(scenes, readout, data.digits.notice))
+        for logger in takers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("readings", [picture], step=trainer.global_step)
+            else:
+                logger.experiment.add_image("readings", picture, trainer.global_step, dataformats="HWC")
+
+    @staticmethod
+    def _takers(trainer: L.Trainer) -> Iterator[Any]:
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image") or hasattr(getattr(logger, "experiment", None), "add_image"):
+                yield logger
+
+
+class GradientHistograms(Callback):
+    """Sends a histogram of each weight's gradient to the loggers that take them (W&B, TensorBoard)."""
+
+    def __init__(self, every_n_steps: int = 200) -> None:
+        self.every_n_steps = every_n_steps
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, module: L.LightningModule, optimizer: Any) -> None:
+        if (trainer.global_step + 1) % self.every_n_steps:
+            return
+        for name, weight in module.named_parameters():
+            if weight.grad is None:
+                continue
+            gradient = weight.grad.detach().float().cpu()
+            for logger in trainer.loggers:
+                experiment: Any = getattr(logger, "experiment", None)
+                if hasattr(experiment, "add_histogram"):
+                    experiment.add_histogram(f"gradient/{name}", gradient, trainer.global_step)
+                elif type(logger).__name__ == "WandbLogger":
+                    import wandb
+
+                    experiment.log({f"gradient/{name}": wandb.Histogram(gradient.numpy())}, commit=False)

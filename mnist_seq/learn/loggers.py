@@ -1,0 +1,160 @@
+"""Where figures go: a CSV table always, Weights & Biases and others where asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import netrc
+import os
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from mnist_seq.run import whole
+
+log = logging.getLogger(__name__)
+
+
+class MetricsTable(Logger):
+    """metrics.csv: a row each time something is logged, on disk at once, so that a kill loses none.
+
+    Args:
+        resume_at: keep the rows up to this step of a table that is there, and go on after them.
+    """
+
+    def __init__(self, path: Path, resume_at: int | None = None) -> None:
+        super().__init__()
+        self.path = path
+        self.columns: list[str] = []
+        if resume_at is not None and path.exists():
+            kept = [row for row in read_table(path) if row["step"] <= resume_at]
+            self.columns = list(dict.fromkeys(name for row in kept for name in row if name != "step"))
+            self._write([{name: f"{value!r}" for name, value in row.items()} for row in kept])
+        else:
+            path.unlink(missing_ok=True)
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """config.yaml has them."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = {"step": str(step or 0)} | {name: f"{value!r}" for name, value in metrics.items() if name != "epoch"}
+        new = [name for name in row if name != "step" and name not in self.columns]
+        if new or not self.path.exists():
+            rows = self._raw() if self.path.exists() else []
+            self.columns += new
+            self._write([*rows, row])
+        else:
+            with self.path.open("a", newline="") as file:
+                file.write(self._lines([row]))
+
+    def _raw(self) -> list[dict[str, str]]:
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        with whole(self.path) as beside:
+            beside.write_text(self._lines([dict(zip(["step", *self.columns], ["step", *self.columns], strict=True)), *rows]))
+
+    def _lines(self, rows: list[dict[str, str]]) -> str:
+        lines = io.StringIO()
+        csv.DictWriter(lines, ["step", *self.columns], restval="", lineterminator="\n").writerows(rows)
+        return lines.getvalue()
+
+
+def read_table(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, each with what was logged then; a line cut off by a kill is left out."""
+    rows = []
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                values = {name: float(value) for name, value in row.items() if value}
+            except (TypeError, ValueError):
+                continue
+            if None not in row.values() and "step" in values:
+                rows.append(values | {"step": int(values["step"])})
+    return rows
+
+
+def wandb_logger(save_dir: str, id: str, mode: str = "auto", project: str = "mnist_seq", **settings: Any) -> WandbLogger:
+    """Weights & Biases. `auto` is online where the user is logged in and the service answers, else offline.
+
+    Args:
+        mode: auto, online or offline; WANDB_MODE goes before it.
+        settings: passed on to `wandb.init`.
+    """
+    mode = os.environ.get("WANDB_MODE", mode)
+    if mode == "auto":
+        address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+        mode = "online" if _logged_in(address) and _answers(address) else "offline"
+    os.environ.setdefault("WANDB_SILENT", "true")
+    folder = Path(save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    project = os.environ.get("WANDB_PROJECT", project)
+    return WandbLogger(save_dir=folder, id=id, project=project, mode=mode, resume="allow", **settings)
+
+
+def finish(loggers: list[Logger], best: Path) -> list[str]:
+    """End W&B's run, so that the next run of this process gets its own; online, the best checkpoint goes along.
+
+    Returns:
+        What the user has to be told: how to upload a run that was recorded offline.
+    """
+    said = []
+    for logger in loggers:
+        if not isinstance(logger, WandbLogger) or logger._experiment is None:
+            continue
+        import wandb
+
+        run = logger.experiment
+        if run.offline:
+            said.append(f"W&B recorded offline; to upload: wandb sync {Path(run.dir).parent}")
+        elif best.is_file():
+            artifact = wandb.Artifact(f"reader-{run.id}", type="model")
+            artifact.add_file(str(best))
+            run.log_artifact(artifact)
+        run.finish()
+    return said
+
+
+def _logged_in(address: str) -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        host = urlparse(address).hostname or ""
+        given = os.environ.get("NETRC")
+        return netrc.netrc(given).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _answers(address: str, patience: float = 3.0) -> bool:
+    """Whether anything that speaks HTTP is there, name look-up included."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(address, timeout=patience):
+                answered.set()
+        except urllib.error.HTTPError:
+            answered.set()
+        except (OSError, ValueError):
+            pass
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(patience)
+    return answered.is_set()

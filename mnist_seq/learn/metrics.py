@@ -1,0 +1,128 @@
+"""How right a reading is: a verdict for each scene, sums over many, and intervals that know of shared digits.
+
+Shapes   B scenes   N longest sequence
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mnist_seq.learn.losses import Taught
+from mnist_seq.nn.decoding import Readout
+from mnist_seq.tokens import DIGITS
+
+
+class Verdict(NamedTuple):
+    """What is right and wrong about each reading; B each, float."""
+
+    exact: Tensor
+    """The whole sequence is right and came to its end."""
+    digits_right: Tensor
+    """Digits read right at their place in the sequence."""
+    digits: Tensor
+    """Digits there were."""
+    length_error: Tensor
+    """Another number of digits than there were."""
+    end_error: Tensor
+    """The reading did not come to its end."""
+
+
+MEASURES = {
+    "exact_match": ("exact", None),
+    "digit_accuracy": ("digits_right", "digits"),
+    "length_errors": ("length_error", None),
+    "end_errors": ("end_error", None),
+}
+"""Name -> what is summed and by what it is divided: a field of the verdict, or the number of scenes."""
+
+
+def judge(readout: Readout, digits: Tensor) -> Verdict:
+    """Hold readings against the truth.
+
+    Args:
+        digits: B N, int64, PAD after the last.
+    """
+    there = digits < DIGITS
+    same = (readout.digits == digits).all(1)
+    return Verdict(
+        exact=(same & readout.ended).float(),
+        digits_right=((readout.digits == digits) & there).sum(1).float(),
+        digits=there.sum(1).float(),
+        length_error=((readout.digits < DIGITS).sum(1) != there.sum(1)).float(),
+        end_error=(~readout.ended).float(),
+    )
+
+
+def confusion(readout: Readout, digits: Tensor) -> Tensor:
+    """How often each digit was read as which, place by place; 10 11, int64, the last column for no digit read."""
+    there = digits < DIGITS
+    pairs = digits[there] * (DIGITS + 1) + readout.digits[there].clamp(max=DIGITS)
+    return torch.bincount(pairs, minlength=DIGITS * (DIGITS + 1)).view(DIGITS, DIGITS + 1)
+
+
+class ReadingScore(Metric):
+    """Sums of verdicts and losses over batches and devices, divided once at the end."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: Tensor
+        self.loss: Tensor
+        self.add_state("sums", torch.zeros(len(Verdict._fields) + 1, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("loss", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, readout: Readout, digits: Tensor, taught: Taught) -> None:
+        verdict = judge(readout, digits)
+        scenes = torch.ones_like(verdict.exact)
+        self.sums += torch.stack([*verdict, scenes]).double().sum(1)
+        self.loss += torch.stack([taught.loss.double() * taught.total, taught.total.double()])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Every measure, and the mean loss a target."""
+        sums = dict(zip([*Verdict._fields, None], self.sums, strict=True))
+        values = {name: sums[top] / sums[bottom] for name, (top, bottom) in MEASURES.items()}
+        return values | {"loss": self.loss[0] / self.loss[1]}
+
+
+def interval(right: Tensor, total: Tensor, sources: Tensor) -> tuple[float, float]:
+    """95 % interval of sum(right) / sum(total) over scenes that may share source digits.
+
+    The variance sums the products of the scenes' errors over all pairs that share a digit (PROTOCOLS; a cluster-robust
+    variance by overlapping groups, Cameron, Gelbach & Miller 2011). It sets the effective number of scenes of a Wilson
+    interval (Wilson 1927), which stays sensible when nearly all is right.
+
+    Args:
+        right: B, what is counted in each scene.
+        total: B, out of how many.
+        sources: B N, indices of the scene's source digits, negative where there is none.
+    """
+    from scipy.sparse import csr_array
+
+    right_, total_ = right.double().numpy(), total.double().numpy()
+    value = right_.sum() / total_.sum()
+    residual = (right_ - value * total_) / total_.sum()
+    scene, slot = np.nonzero(sources.numpy() >= 0)
+    digit = sources.numpy()[scene, slot]
+    shows = csr_array((np.ones(len(scene)), (scene, digit)), shape=(len(right_), int(digit.max(initial=0)) + 1))
+    shared = shows @ shows.T
+    shared.data[:] = 1  # a pair counts once, however many digits it shares
+    shared = shared.tolil()
+    shared.setdiag(1)  # also a scene without a digit goes with itself
+    variance = float(residual @ (shared.tocsr() @ residual))
+    effective = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else float(total_.sum())
+    return wilson(float(value), effective)
+
+
+def wilson(share: float, trials: float) -> tuple[float, float]:
+    """95 % interval of a share seen in so many independent trials (Wilson 1927)."""
+    z = 1.959964
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    reach = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    return max(0.0, centre - reach), min(1.0, centre + reach)

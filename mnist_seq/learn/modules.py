@@ -1,0 +1,96 @@
+"""The LightningModule: a model, its loss, and what is logged while it learns."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from mnist_seq.config import LossConfig, OptimConfig
+from mnist_seq.data.scenes import Scenes
+from mnist_seq.learn import optim
+from mnist_seq.learn.losses import LOSSES
+from mnist_seq.learn.metrics import ReadingScore
+from mnist_seq.nn import Reader, card
+
+
+
+class ReaderModule(L.LightningModule):
+    """Teaches a model to read scenes; works in any Trainer."""
+
+    def __init__(self, model: Reader, optim: OptimConfig, loss: LossConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.optim_config, self.loss_config = optim, loss
+        self.score = ReadingScore()
+
+    def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
+        taught = LOSSES[self.model.config.name](self.model, scenes, self.loss_config.label_smoothing)
+        if self._logs_now():
+            self._log("train/loss", taught.loss)
+            self._log("train/accuracy", taught.right / taught.total)
+            self._log("train/lr", torch.tensor(self.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
+            self._log("step", torch.tensor(self.global_step + 1.0))
+        return taught.loss
+
+    def validation_step(self, scenes: Scenes, batch_idx: int) -> None:
+        self.score.update(
+            self.model.read(scenes.images), scenes.digits, LOSSES[self.model.config.name](self.model, scenes, 0.0)
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        for name, value in self.score.compute().items():
+            self.log(f"val/{name}", value.float())
+        self.log("step", torch.tensor(float(self.global_step)))
+        self.score.reset()
+
+    def test_step(self, scenes: Scenes, batch_idx: int) -> None:
+        self.validation_step(scenes, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test/{name}": value.float() for name, value in self.score.compute().items()})
+        self.score.reset()
+
+    def predict_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
+        """Digits of each scene; B N, PAD after the last."""
+        return self.model.read(scenes.images).digits
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        weights = [weight for weight in self.parameters() if weight.grad is not None]
+        if gradient_clip_algorithm == "value":
+            norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val or torch.inf)
+        if self._logs_now():
+            self._log("train/gradient_norm", norm)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = optim.adamw(self.model, self.optim_config)
+        steps = int(min(self.trainer.estimated_stepping_batches, 2**31))
+        schedule = partial(_factor, self.optim_config, steps)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["reader"] = card(self.model)
+
+    def _logs_now(self) -> bool:
+        """Whether Lightning will hand this step's figures to the loggers."""
+        trainer = self._trainer
+        return trainer is not None and (self.global_step + 1) % trainer.log_every_n_steps == 0
+
+    def _log(self, name: str, value: Tensor) -> None:
+        self.log(name, value, batch_size=1)
+
+
+def _factor(config: OptimConfig, steps: int, step: int) -> float:
+    return optim.share_of_peak(config, step, steps)

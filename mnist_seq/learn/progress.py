@@ -1,0 +1,91 @@
+"""How training goes, for the person who waits: a live bar in a terminal, short plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from mnist_seq.learn.callbacks import Speed
+
+_SECONDS = 30
+"""Between plain lines, at least; each validation gets one."""
+
+
+class ProgressReport(Callback):
+    """Loss, exact match, scenes a second and time left."""
+
+    def __init__(self, speed: Speed, console: Console) -> None:
+        self.speed, self.console = speed, console
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._said = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._said = time.monotonic()
+        if not self.console.is_terminal:
+            return
+        columns: list[str | ProgressColumn] = [TextColumn("training"), BarColumn(), MofNCompleteColumn()]
+        columns += [TextColumn("{task.fields[figures]}"), TimeRemainingColumn(compact=True), TextColumn("left")]
+        self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
+        steps = int(trainer.estimated_stepping_batches)
+        self._task = self._bar.add_task("training", total=steps, completed=trainer.global_step, figures="")
+        self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=trainer.global_step)
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._report(trainer, due=time.monotonic() - self._said > _SECONDS)
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._report(trainer, due=True)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _report(self, trainer: L.Trainer, due: bool) -> None:
+        figures = self._figures(trainer)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, figures=figures)
+        elif due and trainer.is_global_zero:
+            self._said = time.monotonic()
+            steps = int(trainer.estimated_stepping_batches)
+            self.console.print(f"step {trainer.global_step}/{steps}  {figures}  {self._left(trainer, steps)}", highlight=False)
+
+    def _figures(self, trainer: L.Trainer) -> str:
+        parts = []
+        for key, name, style in (("train/loss", "loss", "{:.3f}"), ("val/exact_match", "exact match", "{:.2%}")):
+            if key in trainer.callback_metrics:
+                parts.append(f"{name} {style.format(float(trainer.callback_metrics[key]))}")
+        if self.speed.latest:
+            parts.append(f"{self.speed.latest:,.0f} scenes/s")
+        return "  ".join(parts)
+
+    def _left(self, trainer: L.Trainer, steps: int) -> str:
+        done = self.speed.scenes
+        if not done or not self.speed.seconds:
+            return ""
+        here = max(1, round(done / (len_batch(trainer) * trainer.world_size)))
+        seconds = int(self.speed.seconds / here * (steps - trainer.global_step))
+        return f"{seconds // 60}:{seconds % 60:02d} left"
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def len_batch(trainer: L.Trainer) -> int:
+    """Scenes a step and device."""
+    return int(trainer.datamodule.config.batch_size)  # type: ignore[attr-defined]

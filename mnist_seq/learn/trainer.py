@@ -1,0 +1,83 @@
+"""From a config to Lightning's Trainer: hardware, loggers, callbacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import warnings
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.errors import HydraException
+from hydra.utils import get_object, instantiate
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from mnist_seq.config import TrainerConfig, trainer_preset
+from mnist_seq.learn.callbacks import WholeCheckpoints
+from mnist_seq.run import Run
+
+
+def hardware(config: TrainerConfig) -> TrainerConfig:
+    """The config with what `auto` leaves open taken from the preset for this machine; what is set stays."""
+    if config.preset != "auto":
+        return config
+    preset = "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
+    known = {field.name for field in dataclasses.fields(TrainerConfig)}
+    values = trainer_preset(preset) | chosen
+    picked = TrainerConfig(**{key: value for key, value in values.items() if key in known})
+    vars(picked).update(values)
+    return picked
+
+
+def build_trainer(config: TrainerConfig, run: Run, loggers: list[Logger], callbacks: list[Callback]) -> L.Trainer:
+    """A Trainer that keeps to the run's directory.
+
+    Raises:
+        ValueError: an argument that Lightning's Trainer does not have.
+    """
+    arguments = config.arguments()
+    unknown = arguments.keys() - inspect.signature(L.Trainer.__init__).parameters.keys()
+    if unknown:
+        raise ValueError(f"trainer.{min(unknown)} is no argument of Lightning's Trainer")
+    ours: dict[str, Any] = {
+        "default_root_dir": run.path,
+        "logger": loggers,
+        "callbacks": callbacks,
+        "plugins": [WholeCheckpoints()],
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
+    for handler in logging.getLogger("lightning.pytorch").handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setLevel(logging.WARNING)  # its hints and advertisements go to run.log alone
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    return L.Trainer(**ours | arguments)
+
+
+def targets(group: dict[str, Any] | None, key: str, **offered: Any) -> list[Any]:
+    """The objects that a group of `_target_`s describes, each given what is offered and its signature asks for.
+
+    Raises:
+        ValueError: a target that cannot be found or built.
+    """
+    built = []
+    for name, values in (group or {}).items():
+        if values is None:
+            continue
+        if not isinstance(values, dict) or "_target_" not in values:
+            raise ValueError(f"{key}.{name} has no _target_: name the class to build")
+        try:
+            asked = inspect.signature(get_object(values["_target_"])).parameters
+            extra = {it: value for it, value in offered.items() if it in asked and it not in values}
+            built.append(instantiate(values | extra))
+        except (HydraException, TypeError) as problem:
+            raise ValueError(f"{key}.{name} cannot be built: {str(problem).splitlines()[0]}") from problem
+    return built
+

@@ -1,0 +1,92 @@
+"""An encoder-decoder Transformer that reads an image and writes its digits (Vaswani et al. 2017).
+
+Shapes   B batch   L tokens   P patches   V vocabulary   D model width
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mnist_seq import tokens as vocabulary
+from mnist_seq.config import EncoderDecoderConfig, Spec
+from mnist_seq.nn import decoding
+from mnist_seq.nn.attention import KeyValue
+from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, initialise
+from mnist_seq.nn.embed import PatchEmbedding, learned
+
+
+class Cache(NamedTuple):
+    """What a reading has seen so far: keys and values of each decoder block."""
+
+    image: tuple[KeyValue, ...]
+    """Of the encoder's output, computed once an image."""
+    past: tuple[KeyValue, ...]
+    """Of the tokens written so far."""
+
+
+class EncoderDecoder(nn.Module):
+    """`forward` teaches; `read` reads, and never sees a label or its length."""
+
+    def __init__(self, config: EncoderDecoderConfig, spec: Spec) -> None:
+        super().__init__()
+        self.config, self.spec = config, spec
+        width = (config.dim, config.heads, config.mlp_ratio, config.dropout)
+        longest = spec.max_digits + 1  # BOS and every digit
+        self.patches = PatchEmbedding(spec, config.dim, config.patch)
+        self.encoder = nn.ModuleList(EncoderBlock(*width) for _ in range(config.encoder_depth))
+        self.encoder_norm = nn.LayerNorm(config.dim)
+        self.tokens = nn.Embedding(len(vocabulary.VOCABULARY), config.dim)
+        self.position = learned(longest, config.dim)
+        self.decoder = nn.ModuleList(DecoderBlock(*width) for _ in range(config.decoder_depth))
+        self.decoder_norm = nn.LayerNorm(config.dim)
+        self.to_logits = nn.Linear(config.dim, len(vocabulary.VOCABULARY))
+        self.dropout = nn.Dropout(config.dropout)
+        self.causal: Tensor
+        self.register_buffer("causal", torch.ones(longest, longest, dtype=torch.bool).tril(), persistent=False)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.tokens.weight, std=0.02)
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of the token after each one given; B L V.
+
+        Args:
+            images: B 1 H W, uint8 or floats in [0, 1].
+            tokens: B L, int64, BOS first.
+        """
+        return self.step(tokens, self.start(images))[0]
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The image as the decoder sees it; B P D."""
+        x = self.dropout(self.patches(images))
+        for block in self.encoder:
+            x = block(x)
+        return self.encoder_norm(x)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The encoder's summary: the mean of its output; B D."""
+        return self.encode(images).mean(1)
+
+    def start(self, images: Tensor) -> Cache:
+        """The cache of images of which nothing has been read yet."""
+        memory = self.encode(images)
+        image = tuple(block.cross_attention.memory(memory) for block in self.decoder)
+        return Cache(image, tuple(KeyValue(seen.keys[:, :, :0], seen.values[:, :, :0]) for seen in image))
+
+    def step(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Read on by L tokens: their logits, B L V, and the cache with them in it."""
+        begin = cache.past[0].keys.shape[2]
+        end = begin + tokens.shape[1]
+        x = self.dropout(self.tokens(tokens) + self.position[begin:end])
+        mask = self.causal[begin:end, :end] if end - begin > 1 else None
+        past = []
+        for block, before, image in zip(self.decoder, cache.past, cache.image, strict=True):
+            x, now = block(x, before, image, mask)
+            past.append(now)
+        return self.to_logits(self.decoder_norm(x)), Cache(cache.image, tuple(past))
+
+    def read(self, images: Tensor) -> decoding.Readout:
+        """The digits of each image, greedily."""
+        return decoding.greedy(self, images)

@@ -1,0 +1,166 @@
+"""The run directory: what lies where. It is all that is needed to evaluate, resume or use a run, and can be moved."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mnist_seq.config import TrainConfig, plain, restore
+
+PACKAGES = ("mnist_seq", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file that is there whole or not at all: write to the path given, and it takes its place at the end."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Run:
+    """A training run on disk."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.table = self.path / "metrics.csv"
+        self.log = self.path / "run.log"
+        self.checkpoints = self.path / "checkpoints"
+        self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
+        self.weights = self.path / "weights.safetensors"
+        self.plots = self.path / "plots"
+        self._config, self._metrics = self.path / "config.yaml", self.path / "metrics.json"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def begin(self, config: TrainConfig) -> None:
+        """Make the directory of a new run, find it writable, and write its config.
+
+        Raises:
+            OSError: the directory cannot be written.
+            ValueError: there is a run in it already.
+        """
+        if self.exists:
+            raise ValueError(f"{self.path} already holds a run: resume={self.path}, or choose another hydra.run.dir")
+        try:
+            for folder in (self.checkpoints, self.plots):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.write_config(config)
+        except OSError as problem:
+            raise OSError(f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir") from problem
+        self.record(id=secrets.token_hex(4))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """A run that is there.
+
+        Raises:
+            FileNotFoundError: no such directory, or no run in it.
+        """
+        run = cls(path)
+        if not run.path.is_dir():
+            raise FileNotFoundError(f"{run.path} does not exist: give a run directory, such as outputs/<date>/<time>")
+        if not run.exists:
+            raise FileNotFoundError(f"{run.path} is not a run directory: it holds no config.yaml")
+        return run
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self._config.is_file()
+
+    @property
+    def config(self) -> TrainConfig:
+        """What the run was asked to do."""
+        import yaml
+
+        try:
+            return restore(TrainConfig, yaml.safe_load(self._config.read_text()))
+        except (yaml.YAMLError, TypeError, AttributeError) as problem:
+            raise ValueError(f"{self._config} is not a run's config: {problem}") from problem
+
+    def write_config(self, config: TrainConfig) -> None:
+        import yaml
+
+        with whole(self._config) as path:
+            path.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Figures and provenance so far."""
+        return dict(json.loads(self._metrics.read_text())) if self._metrics.is_file() else {}
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to metrics.json, in place of older ones of the same name."""
+        with whole(self._metrics) as path:
+            path.write_text(json.dumps(self.metrics | facts, indent=2) + "\n")
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Everything that is logged within goes to run.log too."""
+        handler = logging.FileHandler(self.log)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        loggers = [logging.getLogger(name) for name in ("mnist_seq", "lightning.pytorch", "py.warnings")]
+        for logger in loggers:
+            logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeHandler(handler)
+            handler.close()
+
+
+def latest(outputs: Path = Path("outputs")) -> Path:
+    """The newest run directory with weights.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    runs = sorted(outputs.glob("**/weights.safetensors"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise FileNotFoundError(f"no trained run under {outputs.resolve()}: train one, or name a run directory")
+    return runs[-1].parent
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def revision() -> str | None:
+    """The git revision of this package's checkout, marked `+` where files differ from it; None outside of git."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if not git("ls-files", "run.py"):
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+

@@ -1,0 +1,218 @@
+"""Train a reader: `python -m mnist_seq.train model=enc_dec data=grid`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_seq import command
+from mnist_seq.config import TrainConfig, plain
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+    from mnist_seq.data.module import SceneData
+    from mnist_seq.learn.modules import ReaderModule
+    from mnist_seq.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    command.run("train", _job)
+
+
+def _job(cfg: DictConfig, directory: Path) -> None:
+    train(typed(cfg), directory, changed=_overrides())
+
+
+def typed(cfg: DictConfig) -> TrainConfig:
+    """The one door from OmegaConf to dataclasses.
+
+    Raises:
+        ValueError: a broken law.
+    """
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
+    """The module and the data of a run, seeded, with digits at hand."""
+    import lightning as L
+
+    from mnist_seq import nn
+    from mnist_seq.data.module import SceneData
+    from mnist_seq.learn.modules import ReaderModule
+
+    L.seed_everything(config.seed, verbose=False)
+    data = SceneData(config.data, config.seed)
+    model = nn.build(config.model, data.spec)
+    data.setup()
+    return ReaderModule(model, config.optim, config.loss), data
+
+
+def train(config: TrainConfig, directory: Path, changed: list[str] | None = None) -> Run:
+    """Train, judge on val, and leave all of it in the run's directory.
+
+    Args:
+        directory: where a new run goes.
+        changed: the overrides that were asked for; when resuming, only those of steps and loggers may be.
+    """
+    import torch
+    from rich.console import Console
+
+    from mnist_seq.learn.trainer import hardware
+    from mnist_seq.run import Run
+
+    console = Console()
+    if config.resume is None:
+        run, config.trainer = Run(directory), hardware(config.trainer)
+    else:
+        run, config = _reopen(config, changed or [])
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    module, data = assemble(config)
+    run.write_config(config) if run.exists else run.begin(config)
+    with run.logging():
+        _say_what(run, config, data, console)
+        _fit(run, config, module, data, console)
+        _conclude(run, config, module, data)
+    _show(run, console)
+    return run
+
+
+def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
+    """The run to resume and its own config, in which only the number of steps and the loggers may change."""
+    from mnist_seq.run import Run
+
+    run = Run.open(str(config.resume))
+    saved = run.config
+    for override in changed:
+        key = override.lstrip("+~").split("=")[0]
+        if key == "trainer.max_steps":
+            saved.trainer.max_steps = config.trainer.max_steps
+        elif key.split(".")[0] == "logger":
+            saved.logger = config.logger
+        elif key != "resume":
+            raise ValueError(f"{override} cannot change a run that is resumed: only trainer.max_steps and logger can")
+    if not run.last.is_file():
+        raise FileNotFoundError(f"{run.path} holds no checkpoint to resume: start it again without resume=")
+    return run, saved
+
+
+def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, console: Console) -> None:
+    from mnist_seq.learn import callbacks, loggers
+    from mnist_seq.learn.progress import ProgressReport
+    from mnist_seq.learn.trainer import build_trainer, targets
+    from mnist_seq.use.weights import read_checkpoint
+
+    resumed = read_checkpoint(run.last)["global_step"] if run.last.exists() else None
+    table = loggers.MetricsTable(run.table, resume_at=resumed)
+    others = targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"])
+    speed = callbacks.Speed()
+    ours = [
+        speed,
+        callbacks.StopOnSignal(run),
+        callbacks.StopOnDivergence(run),
+        callbacks.Pictures(),
+        ProgressReport(speed, console),
+        callbacks.Checkpoints(run),
+    ]
+    trainer = build_trainer(config.trainer, run, [table, *others], [*targets(config.callbacks, "callbacks"), *ours])
+    began = time.time()
+    try:
+        trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
+    finally:
+        for line in loggers.finish(others, run.best):
+            console.print(line, highlight=False)
+    run.record(
+        steps=trainer.global_step,
+        scenes_per_second=round(speed.mean, 1),
+        seconds=round(time.time() - began, 1) + run.metrics.get("seconds", 0.0) * (resumed is not None),
+        device=str(trainer.strategy.root_device),
+        precision=str(trainer.precision),
+    )
+
+
+def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData) -> None:
+    """Judge the weights that count on val, write them, draw the plots."""
+    from mnist_seq import run as runs
+    from mnist_seq.learn.judge import judge
+    from mnist_seq.use import weights
+
+    model = module.model
+    run.record(
+        digits=data.digits.source,
+        notice=data.digits.notice,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        seed=config.seed,
+        revision=runs.revision(),
+        versions=runs.versions(),
+    )
+    if "val" in data.sets:
+        run.record(val=judge(model, data.sets["val"], len(data.sets["val"])).as_dict())
+    weights.save(model, run.weights, digits=data.digits.source, data=plain(data.config), revision=runs.revision())
+    draw(run, module, data)
+
+
+def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
+    """The run's plots."""
+    from mnist_seq.figures import plots
+    from mnist_seq.learn.loggers import read_table
+
+    notice = data.digits.notice
+    plots.save(plots.curves(read_table(run.table), notice), run.plots / "curves.png")
+    split = "val" if "val" in data.sets else "train"
+    scenes = data.sets[split][:32]
+    plots.save(plots.samples(scenes, module.model.cpu().eval().read(scenes.images), notice), run.plots / "samples.png")
+    if split == "val":
+        figure = plots.confusion(run.metrics["val"]["confusion"], "Digits of val, by what was read", notice)
+        plots.save(figure, run.plots / "confusion.png")
+
+
+def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) -> None:
+    trainer = config.trainer
+    console.print(
+        f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
+        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}), digits={data.digits.source}, "
+        f"seed {config.seed}, in {run.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if data.digits.notice:
+        console.rule(style="red")
+        console.print(f"[bold red]{data.digits.notice}", soft_wrap=True)
+        console.rule(style="red")
+        log.warning(data.digits.notice)
+
+
+def _show(run: Run, console: Console) -> None:
+    """What came out, where it is, and what to do next."""
+    from mnist_seq.figures import tables
+
+    metrics = run.metrics
+    if "val" in metrics:
+        console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))
+    console.print(
+        f"{metrics['parameters']:,} parameters, {metrics['steps']:,} steps, {metrics['scenes_per_second']:,.0f} scenes/s, "
+        f"{metrics['seconds']:,.0f} s on {metrics['device']}",
+        highlight=False,
+    )
+    console.print(f"weights, plots, checkpoints and metrics: {run.path}", highlight=False, soft_wrap=True)
+    console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test", highlight=False, soft_wrap=True)
+
+
+def _overrides() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
+
+
+if __name__ == "__main__":
+    main()

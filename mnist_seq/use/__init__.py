@@ -1,0 +1,1 @@
+"""How a trained reader is used. No Lightning, no Hydra."""
