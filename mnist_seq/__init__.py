@@ -1,0 +1,87 @@
+"""A laboratory for Transformers, written from scratch, that read digit sequences from images.
+
+    run = mnist_seq.fit("model=enc_dec", "data=grid", "trainer.max_steps=500")
+    mnist_seq.load(run.path).read("photo.png").digits
+
+Nothing heavy is imported until it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+
+    from mnist_seq.config import TrainConfig
+    from mnist_seq.data.module import SceneData
+    from mnist_seq.data.scenes import SceneSet
+    from mnist_seq.learn.modules import ReaderModule
+    from mnist_seq.run import Run
+    from mnist_seq.use.reader import Reader
+
+__version__ = "0.1.0"
+__all__ = ["build", "compose", "fit", "load", "scenes"]
+
+
+def compose(*overrides: str) -> TrainConfig:
+    """The config of a training run, as dataclasses; the same overrides as on the command line.
+
+    Raises:
+        ValueError: a broken law. Unknown keys and wrong types raise Hydra's own errors.
+    """
+    from mnist_seq import command
+    from mnist_seq.config import TrainConfig
+
+    return command.typed(command.compose("train", list(overrides))[0], TrainConfig)
+
+
+def build(*overrides: str) -> tuple[ReaderModule, SceneData]:
+    """Module and data module of a run, for a Trainer of one's own: `Trainer(max_steps=100).fit(*build("data=grid"))`."""
+    from mnist_seq.train import assemble
+
+    return assemble(compose(*overrides))
+
+
+def fit(*overrides: str) -> Run:
+    """Train as `python -m mnist_seq.train` does, and return the run."""
+    from mnist_seq import command
+    from mnist_seq.config import TrainConfig
+    from mnist_seq.train import train
+
+    cfg, directory = command.compose("train", list(overrides))
+    return train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
+
+
+def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> SceneSet:
+    """A lazy sequence of scenes: `len`, `[i]`, `[a:b]`, `.render(ids, device=...)`.
+
+    Args:
+        data: a preset, such as "grid".
+        overrides: such as "data.rows=3".
+        split: train, val or test. Digits are distorted in train alone.
+
+    Raises:
+        ValueError: an unknown split or a broken law.
+    """
+    from mnist_seq.data import digits
+    from mnist_seq.data.scenes import SceneSet
+
+    config = compose(f"data={data}", *overrides).data
+    pools = digits.load(config.digits, config.pool).pools
+    if split not in pools:
+        raise ValueError(f"split={split} is unknown: choose from {', '.join(pools)}")
+    return SceneSet(config, pools[split], seed)
+
+
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Reader:
+    """A trained reader, from a run directory, weights (.safetensors) or a checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
+    """
+    from mnist_seq.use.reader import load as load_reader
+
+    return load_reader(path, device)

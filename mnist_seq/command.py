@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mnist_seq.config import CONFIGS, register
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 Job = Callable[["DictConfig", Path], None]
 """What a command does with its composed config and its output directory."""
@@ -52,6 +52,19 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, directory
+
+
+def typed(cfg: DictConfig, schema: type[T]) -> T:
+    """The one door from OmegaConf to dataclasses.
+
+    Raises:
+        ValueError: a broken law.
+    """
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, schema)
+    return config
 
 
 def prepare() -> None:

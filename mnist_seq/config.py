@@ -285,6 +285,8 @@ class EvaluateConfig:
     """auto, cpu, cuda, mps."""
 
     def __post_init__(self) -> None:
+        devices = ("auto", "cpu", "cuda", "mps")
+        _require(self.device in devices, f"device={self.device} is unknown: choose from {', '.join(devices)}")
         _require(self.split in ("val", "test"), f"split={self.split} is unknown: choose from val, test")
         _require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")

@@ -42,8 +42,6 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
     Raises:
         FileNotFoundError, ValueError: nothing to load, or scenes that the model cannot read.
     """
-    import torch
-
     from mnist_seq.data import digits
     from mnist_seq.data.scenes import TEST_SCENES, SceneSet
     from mnist_seq.learn.judge import judge
@@ -51,9 +49,9 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
 
     model, card = weights.load(config.run, _device(config.device))
     data: DataConfig = config.data or restore_data(card["data"])
-    if config.data is None and data.digits == "auto":
-        data.digits = card["digits"]
-    source = digits.load(data.digits, "split" if config.split == "val" else data.pool)
+    if config.split == "val" and card["data"]["pool"] == "full":
+        raise ValueError(f"{config.run} was trained on the val digits too (data.pool=full): choose split=test")
+    source = digits.load(data.digits)
     scenes = SceneSet(data, source.pools[config.split], data.scene_seed)
     if (scenes.spec.height, scenes.spec.width) != (model.spec.height, model.spec.width):
         raise ValueError(
@@ -61,7 +59,6 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
             f"reads {model.spec.height}x{model.spec.width}"
         )
     number = config.scenes or (TEST_SCENES if config.split == "test" else len(scenes))
-    torch.manual_seed(0)
     return judge(model, scenes, number, config.batch_size), source.source, source.notice
 
 
@@ -79,6 +76,8 @@ def record(config: EvaluateConfig, judgement: Judgement) -> Path | None:
 def _device(name: str) -> str:
     import torch
 
+    if name == "cuda" and not torch.cuda.is_available() or name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device={name} is not to be had on this machine: choose device=cpu, or device=auto")
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

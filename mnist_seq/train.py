@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,28 +17,13 @@ if TYPE_CHECKING:
     from mnist_seq.learn.modules import ReaderModule
     from mnist_seq.run import Run
 
-log = logging.getLogger(__name__)
-
 
 def main() -> None:
     command.run("train", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
-    train(typed(cfg), directory, changed=_overrides())
-
-
-def typed(cfg: DictConfig) -> TrainConfig:
-    """The one door from OmegaConf to dataclasses.
-
-    Raises:
-        ValueError: a broken law.
-    """
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.to_object(cfg)
-    assert isinstance(config, TrainConfig)
-    return config
+    train(command.typed(cfg, TrainConfig), directory, changed=_overrides())
 
 
 def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
@@ -78,6 +62,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     module, data = assemble(config)
+    config.data.digits = data.digits.source  # what `auto` found stays this run's source
     run.write_config(config) if run.exists else run.begin(config)
     with run.logging():
         _say_what(run, config, data, console)
@@ -157,7 +142,7 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
     )
     if "val" in data.sets:
         run.record(val=judge(model, data.sets["val"], len(data.sets["val"])).as_dict())
-    weights.save(model, run.weights, digits=data.digits.source, data=plain(data.config), revision=runs.revision())
+    weights.save(model, run.weights, data=plain(data.config), digits=data.digits.source, revision=runs.revision())
     draw(run, module, data)
 
 
@@ -189,7 +174,6 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
         console.rule(style="red")
         console.print(f"[bold red]{data.digits.notice}", soft_wrap=True)
         console.rule(style="red")
-        log.warning(data.digits.notice)
 
 
 def _show(run: Run, console: Console) -> None:

@@ -30,6 +30,8 @@ _PATIENCE = 15
 _VAL_SHARE = 6
 """One training image in so many is for validation: the last ones."""
 
+NOTICES = {"uci": "NOT MNIST: the 1,797 UCI digits that scikit-learn ships"}
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -55,11 +57,15 @@ class Pool:
 
 @dataclass(frozen=True)
 class Digits:
-    """A source of digits and its pools. `notice` is what a reader of its results must be told."""
+    """A source of digits and its pools."""
 
     source: str
     pools: dict[str, Pool]
-    notice: str = ""
+
+    @property
+    def notice(self) -> str:
+        """What whoever sees a result must be told; empty for MNIST."""
+        return "" if self.source == "mnist" else NOTICES.get(self.source, f"NOT MNIST: {self.source}")
 
 
 def load(source: str = "auto", pool: str = "split") -> Digits:
@@ -80,7 +86,8 @@ def load(source: str = "auto", pool: str = "split") -> Digits:
     try:
         return _torchvision("mnist", pool)
     except ConnectionError as problem:
-        return _uci(pool, notice=f"NOT MNIST: trained and judged on 1,797 UCI digits, since {problem}")
+        log.warning("%s: taking the digits that scikit-learn ships instead", problem)
+        return _uci(pool)
 
 
 def folder() -> Path:
@@ -223,7 +230,7 @@ def _wait(worker: threading.Thread, staging: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- scikit-learn
 
 
-def _uci(pool: str, notice: str = "") -> Digits:
+def _uci(pool: str) -> Digits:
     """Alpaydin & Kaynak's 8x8 digits, resampled to 20x20 in the middle of the frame, as MNIST's are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -235,7 +242,7 @@ def _uci(pool: str, notice: str = "") -> Digits:
     labels = torch.from_numpy(np.asarray(shipped.target, dtype=np.int64))
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
     sizes = [len(labels) - 600, 300, 300]
-    return Digits("uci", _pools(images, labels, order, sizes, pool), notice)
+    return Digits("uci", _pools(images, labels, order, sizes, pool))
 
 
 def _pools(images: Tensor, labels: Tensor, order: Tensor, sizes: list[int], pool: str) -> dict[str, Pool]:

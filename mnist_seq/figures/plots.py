@@ -97,7 +97,7 @@ def as_array(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def _figure(width: float, height: float, notice: str) -> Figure:
     figure = Figure(figsize=(width, height + (0.4 if notice else 0)), layout="constrained")
     if notice:
-        figure.suptitle(notice.split(":")[0], color=_WRONG, fontsize=10, fontweight="bold")
+        figure.suptitle(notice, color=_WRONG, fontsize=10, fontweight="bold")
     return figure
 
 

@@ -9,7 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from mnist_seq.config import LossConfig, OptimConfig
+from mnist_seq.config import LossConfig, OptimConfig, plain
+from mnist_seq.data.module import SceneData
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.learn import optim
 from mnist_seq.learn.losses import LOSSES
@@ -81,7 +82,11 @@ class ReaderModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["reader"] = card(self.model)
+        about = card(self.model)
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, SceneData):
+            about |= {"data": plain(data.config), "digits": data.digits.source}
+        checkpoint["reader"] = about
 
     def _logs_now(self) -> bool:
         """Whether Lightning will hand this step's figures to the loggers."""

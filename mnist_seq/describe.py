@@ -1,0 +1,67 @@
+"""Say what a run would use: `python -m mnist_seq.describe model=enc_dec data=grid trainer=auto`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_seq import command
+from mnist_seq.config import TrainConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main() -> None:
+    command.run("describe", _job)
+
+
+def _job(cfg: DictConfig, directory: Path) -> None:
+    from rich.console import Console
+
+    from mnist_seq import run
+    from mnist_seq.figures import tables
+
+    config = command.typed(cfg, TrainConfig)
+    console = Console()
+    console.print(tables.facts(hardware(config), "Hardware"))
+    console.print(tables.facts(model(config), f"{config.model.name} reading {config.data.family}"))
+    console.print(tables.facts(run.versions(), "Packages"))
+
+
+def hardware(config: TrainConfig) -> dict[str, Any]:
+    """Which device and precision a run would use, and for how long."""
+    import torch
+
+    from mnist_seq.learn.trainer import hardware as picked
+
+    trainer = picked(config.trainer)
+    device = torch.cuda.get_device_name() if trainer.preset == "gpu" and torch.cuda.is_available() else trainer.accelerator
+    return {
+        "trainer": trainer.preset,
+        "device": f"{trainer.devices} x {device}",
+        "precision": trainer.precision,
+        "CPU threads": trainer.threads or torch.get_num_threads(),
+        "steps": trainer.max_steps,
+        "scenes": (trainer.max_steps or 0) * config.data.batch_size,
+    }
+
+
+def model(config: TrainConfig) -> dict[str, Any]:
+    """The problem's shape and the parameters of each part of the model."""
+    from mnist_seq import nn
+    from mnist_seq.data import scenes
+
+    spec = scenes.spec(config.data)
+    built = nn.build(config.model, spec)
+    parts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in built.named_children()}
+    return {
+        "canvas": f"{spec.height}x{spec.width}",
+        "most digits": spec.max_digits,
+        "parameters": sum(weight.numel() for weight in built.parameters()),
+        **{f"  {name}": count for name, count in parts.items() if count},
+    }
+
+
+if __name__ == "__main__":
+    main()

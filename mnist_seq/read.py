@@ -1,0 +1,30 @@
+"""Read pictures: `python -m mnist_seq.read photo.png scan.jpg --run outputs/<date>/<time>`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mnist_seq.read", description="Read the digits in pictures.")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="an image file of any size")
+    parser.add_argument("--run", metavar="PATH", help="run directory, weights or checkpoint (default: the newest run)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+    asked = parser.parse_args(arguments)
+    from mnist_seq.run import latest
+    from mnist_seq.use.reader import load
+
+    try:
+        readings = load(asked.run or latest(), asked.device).read(asked.pictures)
+    except (ValueError, OSError, RuntimeError) as problem:
+        print(f"mnist_seq: {' '.join(str(problem).split())}", file=sys.stderr)
+        return 1
+    for picture, reading in zip(asked.pictures, readings, strict=True):
+        certainties = " ".join(f"{probability:.2f}" for probability in reading.per_digit)
+        print(f"{picture}: {reading}  (confidence {reading.confidence:.2f}; {certainties or '-'})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
