@@ -101,13 +101,14 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
     table = loggers.MetricsTable(run.table, resume_at=resumed)
     others = targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"])
     speed = callbacks.Speed()
+    checkpoints = callbacks.Checkpoints(run)
     ours = [
         speed,
-        callbacks.StopOnSignal(run),
+        callbacks.StopOnSignal(run, checkpoints),
         callbacks.StopOnDivergence(run),
         callbacks.Pictures(),
         ProgressReport(speed, console),
-        callbacks.Checkpoints(run),
+        checkpoints,
     ]
     trainer = build_trainer(config.trainer, run, [table, *others], [*targets(config.callbacks, "callbacks"), *ours])
     began = time.time()

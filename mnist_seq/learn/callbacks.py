@@ -19,6 +19,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from mnist_seq.data.module import IdStream
 from mnist_seq.run import Run, whole
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 class Interrupted(Exception):
     """Training was asked to stop by a signal, and saved itself first."""
 
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
+    def __init__(self, signum: int, step: int, run: Run) -> None:
+        resume = f"python -m mnist_seq.train resume={run.path}"
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}, which is saved; go on with: {resume}")
         self.signum = signum
 
 
@@ -55,6 +57,7 @@ class Checkpoints(Checkpoint):
     def __init__(self, run: Run, monitor: str = "val/exact_match") -> None:
         self.run, self.monitor = run, monitor
         self.best = -1.0
+        self.saved_at = -1
         self._random: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -72,6 +75,7 @@ class Checkpoints(Checkpoint):
         better = score > self.best
         self.best = max(score, self.best)
         trainer.save_checkpoint(self.run.last)
+        self.saved_at = trainer.global_step
         if better and trainer.is_global_zero:
             with whole(self.run.best) as beside:
                 shutil.copyfile(self.run.last, beside)
@@ -112,8 +116,8 @@ def set_random_state(state: dict[str, Any]) -> None:
 class StopOnSignal(Callback):
     """On Ctrl-C or SIGTERM, finish the step, save last.ckpt and raise Interrupted; a second Ctrl-C stops at once."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, checkpoints: Checkpoints) -> None:
+        self.run, self.checkpoints = run, checkpoints
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -124,8 +128,19 @@ class StopOnSignal(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.received is not None and batch_idx % trainer.accumulate_grad_batches == 0:
-            trainer.save_checkpoint(self.run.last)
-            raise Interrupted(self.received, trainer.global_step)
+            if self.checkpoints.saved_at != trainer.global_step:
+                self._take_back(trainer)
+                trainer.save_checkpoint(self.run.last)
+            raise Interrupted(self.received, trainer.global_step, self.run)
+
+    @staticmethod
+    def _take_back(trainer: L.Trainer) -> None:
+        """Forget the batch that was fetched for this step, so that the checkpoint stands between two steps."""
+        if isinstance(trainer.train_dataloader, IdStream):
+            trainer.train_dataloader.take_back()
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        progress.total.ready -= 1
+        progress.current.ready -= 1
 
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         for signum, handler in self._before.items():
