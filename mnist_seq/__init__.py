@@ -39,7 +39,7 @@ def compose(*overrides: str) -> TrainConfig:
 
 
 def build(*overrides: str) -> tuple[ReaderModule, SceneData]:
-    """Module and data module of a run, for a Trainer of one's own: `Trainer(max_steps=100).fit(*build("data=grid"))`."""
+    """Module and data module of a run, for a Trainer of one's own: `Trainer(max_steps=9).fit(*build("data=grid"))`."""
     from mnist_seq.train import assemble
 
     return assemble(compose(*overrides))

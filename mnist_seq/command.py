@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mnist_seq.config import CONFIGS, register
+from mnist_seq.presets import CONFIGS, register
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,9 +31,10 @@ def run(config_name: str, job: Job) -> None:
 
     def task(cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
 
         directory = Path(HydraConfig.get().runtime.output_dir)
-        many = HydraConfig.get().mode.name == "MULTIRUN"
+        many = HydraConfig.get().mode == RunMode.MULTIRUN
         with _mistakes_in_a_line(directory, reraise=many):
             job(cfg, directory)
 
@@ -43,11 +44,17 @@ def run(config_name: str, job: Job) -> None:
 def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
     """The same config from Python, and the directory that its run would use."""
     import hydra
+    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf, open_dict
 
     prepare()
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = hydra.compose(config_name, overrides, return_hydra_config=True)
+    outer = GlobalHydra.instance().hydra  # of a Hydra program that calls this
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            cfg = hydra.compose(config_name, overrides, return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = outer
     directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
     with open_dict(cfg):
         del cfg["hydra"]
@@ -105,7 +112,7 @@ def _mistakes_in_a_line(directory: Path, reraise: bool) -> Iterator[None]:
 
 
 def _is_mistake(problem: Exception) -> bool:
-    known = ("MisconfigurationException", "Diverged")
+    known = ("MisconfigurationException", "DivergedError")
     return isinstance(problem, (ValueError, OSError)) or type(problem).__name__ in known
 
 

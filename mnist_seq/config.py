@@ -1,21 +1,12 @@
 """What can be configured: every group's fields, defaults, units and laws, each written once.
 
-Plain dataclasses, light to import. `register` shows them to Hydra, `restore` rebuilds them from the plain dictionaries
-that runs and weights carry. The YAML presets in `configs/` inherit from these and state only what they change.
+Plain dataclasses, light to import. The YAML presets in `configs/` inherit from these and state only what they change.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
-
-_PACKAGE = Path(__file__).resolve().parent
-CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
-"""The folder of YAML presets: inside an installed package, beside it in a checkout."""
-
-T = TypeVar("T")
+from typing import Any
 
 
 def _require(holds: bool, law: str) -> None:
@@ -40,9 +31,6 @@ class Spec:
         object.__setattr__(self, "cells", tuple(self.cells))
 
 
-# ------------------------------------------------------------------------------------------------------------ model
-
-
 @dataclass
 class EncoderConfig:
     """A patch encoder: what every model here begins with."""
@@ -54,7 +42,7 @@ class EncoderConfig:
     encoder_depth: int = 4
     """Encoder blocks."""
     patch: int = 14
-    """Side of a square patch, pixels. One that does not divide the canvas is padded right and bottom with background."""
+    """Side of a square patch, pixels. Where it does not divide the canvas, background is added right and bottom."""
     mlp_ratio: int = 4
     """Hidden width of the feed-forward layers over `dim`."""
     dropout: float = 0.0
@@ -215,7 +203,7 @@ class LossConfig:
 class TrainerConfig:
     """Arguments of Lightning's Trainer; any other of them passes through (`+trainer.profiler=simple`).
 
-    A field left null takes the value of the preset that `trainer=auto` picks, and where that is silent too, Lightning's.
+    A field left null takes the value of the preset that `trainer=auto` picks, or else Lightning's.
     """
 
     preset: str = "auto"
@@ -292,83 +280,20 @@ class EvaluateConfig:
         _require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
 
 
-# ------------------------------------------------------------------------------------------- in and out of plain data
+@dataclass
+class BenchConfig:
+    """Timing: `python -m mnist_seq.bench`."""
 
+    suite: Any = "all"
+    """Of scenes, train, read, startup: all, one, or several with commas between."""
+    repeats: int = 30
+    """Runs of each figure, after two to warm up."""
+    to: str | None = None
+    """A JSON file for the figures."""
 
-def plain(config: Any) -> Any:
-    """A config as nested dicts, lists, strings and numbers: what is saved, and what `restore` reads."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {key: plain(value) for key, value in vars(config).items()}
-    if isinstance(config, dict):
-        return {key: plain(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return [plain(value) for value in config]
-    return config
-
-
-def restore(schema: type[T], values: dict[str, Any]) -> T:
-    """The dataclass that `plain` flattened; nested groups are found by their field's type, or by name.
-
-    Raises:
-        ValueError: a key that the schema does not have, or a broken law.
-    """
-    hints = get_type_hints(schema)
-    open_ended = schema is TrainerConfig
-    known, extra = {}, {}
-    for key, value in values.items():
-        if key not in hints:
-            if not open_ended:
-                raise ValueError(f"{schema.__name__} has no key {key!r}: saved by another version?")
-            extra[key] = value
-        elif key == "model" and isinstance(value, dict):
-            known[key] = restore_model(value)
-        elif key == "data" and isinstance(value, dict):
-            known[key] = restore_data(value)
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
-            known[key] = restore(hints[key], value)  # type: ignore[arg-type]
-        else:
-            known[key] = value
-    config = schema(**known)
-    vars(config).update(extra)
-    return config
-
-
-def restore_model(values: dict[str, Any]) -> EncoderConfig:
-    """A model's config from plain values, by its `name`."""
-    return restore(_schema(MODELS, "model.name", values.get("name")), values)
-
-
-def restore_data(values: dict[str, Any]) -> DataConfig:
-    """A scene family's config from plain values, by its `family`."""
-    return restore(_schema(FAMILIES, "data.family", values.get("family")), values)
-
-
-def _schema(known: dict[str, type[T]], key: str, name: Any) -> type[T]:
-    if name not in known:
-        raise ValueError(f"{key}={name} is unknown: choose from {', '.join(known)}")
-    return known[name]
-
-
-def trainer_preset(name: str) -> dict[str, Any]:
-    """The values that `configs/trainer/<name>.yaml` states."""
-    import yaml
-
-    values = yaml.safe_load((CONFIGS / "trainer" / f"{name}.yaml").read_text())
-    return {key: value for key, value in values.items() if key != "defaults"}
-
-
-def register() -> None:
-    """Show the schemas to Hydra; each preset in `configs/` names the one it inherits as `schema/<name>`."""
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    for name, model in MODELS.items():
-        store.store(group="model/schema", name=name, node=model, package="model")
-    for name, family in FAMILIES.items():
-        store.store(group="data/schema", name=name, node=family, package="data")
-    store.store(group="data/augment/schema", name="augment", node=AugmentConfig, package="data.augment")
-    store.store(group="optim/schema", name="optim", node=OptimConfig, package="optim")
-    store.store(group="loss/schema", name="loss", node=LossConfig, package="loss")
-    store.store(group="trainer/schema", name="trainer", node=TrainerConfig, package="trainer")
-    store.store(group="schema", name="train", node=TrainConfig, package="_global_")
-    store.store(group="schema", name="evaluate", node=EvaluateConfig, package="_global_")
+    def __post_init__(self) -> None:
+        self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)
+        known = ("scenes", "train", "read", "startup")
+        unknown = set(self.suite.split(",")) - {"all", *known}
+        _require(not unknown, f"suite={self.suite} is unknown: choose from all, {', '.join(known)}")
+        _require(self.repeats >= 1, f"repeats={self.repeats} must be at least 1")

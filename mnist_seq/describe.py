@@ -36,7 +36,9 @@ def hardware(config: TrainConfig) -> dict[str, Any]:
     from mnist_seq.learn.trainer import hardware as picked
 
     trainer = picked(config.trainer)
-    device = torch.cuda.get_device_name() if trainer.preset == "gpu" and torch.cuda.is_available() else trainer.accelerator
+    device = (
+        torch.cuda.get_device_name() if trainer.preset == "gpu" and torch.cuda.is_available() else trainer.accelerator
+    )
     return {
         "trainer": trainer.preset,
         "device": f"{trainer.devices} x {device}",

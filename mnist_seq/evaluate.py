@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
-from mnist_seq.config import DataConfig, EvaluateConfig, restore_data
+from mnist_seq.config import DataConfig, EvaluateConfig
+from mnist_seq.plain import restore_data
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -76,7 +77,7 @@ def record(config: EvaluateConfig, judgement: Judgement) -> Path | None:
 def _device(name: str) -> str:
     import torch
 
-    if name == "cuda" and not torch.cuda.is_available() or name == "mps" and not torch.backends.mps.is_available():
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
         raise ValueError(f"device={name} is not to be had on this machine: choose device=cpu, or device=auto")
     if name != "auto":
         return name

@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mnist_seq.config import TrainConfig, plain, restore
+from mnist_seq.config import TrainConfig
+from mnist_seq.plain import plain, restore
 
 PACKAGES = ("mnist_seq", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
@@ -27,7 +28,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield beside
         with beside.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -62,7 +63,9 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
             self.write_config(config)
         except OSError as problem:
-            raise OSError(f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir") from problem
+            raise OSError(
+                f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir"
+            ) from problem
         self.record(id=secrets.token_hex(4))
 
     @classmethod
@@ -163,4 +166,3 @@ def revision() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-

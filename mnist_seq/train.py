@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
-from mnist_seq.config import TrainConfig, plain
+from mnist_seq.config import TrainConfig
+from mnist_seq.plain import plain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,15 +56,16 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     from mnist_seq.run import Run
 
     console = Console()
-    if config.resume is None:
-        run, config.trainer = Run(directory), hardware(config.trainer)
-    else:
+    resuming = config.resume is not None
+    if resuming:
         run, config = _reopen(config, changed or [])
+    else:
+        run, config.trainer = Run(directory), hardware(config.trainer)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     module, data = assemble(config)
     config.data.digits = data.digits.source  # what `auto` found stays this run's source
-    run.write_config(config) if run.exists else run.begin(config)
+    run.write_config(config) if resuming else run.begin(config)
     with run.logging():
         _say_what(run, config, data, console)
         _fit(run, config, module, data, console)
@@ -166,8 +168,8 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
     trainer = config.trainer
     console.print(
         f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
-        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}), digits={data.digits.source}, "
-        f"seed {config.seed}, in {run.path}",
+        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}), "
+        f"digits={data.digits.source}, seed {config.seed}, in {run.path}",
         highlight=False,
         soft_wrap=True,
     )
@@ -185,8 +187,8 @@ def _show(run: Run, console: Console) -> None:
     if "val" in metrics:
         console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))
     console.print(
-        f"{metrics['parameters']:,} parameters, {metrics['steps']:,} steps, {metrics['scenes_per_second']:,.0f} scenes/s, "
-        f"{metrics['seconds']:,.0f} s on {metrics['device']}",
+        f"{metrics['parameters']:,} parameters, {metrics['steps']:,} steps, "
+        f"{metrics['scenes_per_second']:,.0f} scenes/s, {metrics['seconds']:,.0f} s on {metrics['device']}",
         highlight=False,
     )
     console.print(f"weights, plots, checkpoints and metrics: {run.path}", highlight=False, soft_wrap=True)

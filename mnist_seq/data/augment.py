@@ -28,7 +28,11 @@ def distort(glyphs: Tensor, boxes: Tensor, draws: Tensor, config: AugmentConfig)
     Returns:
         M S S, uint8.
     """
-    side = glyphs.shape[-1]
+    return warp(glyphs, *placement(boxes, draws, config, glyphs.shape[-1]))
+
+
+def placement(boxes: Tensor, draws: Tensor, config: AugmentConfig, side: int) -> tuple[Tensor, Tensor]:
+    """Where each digit goes: a matrix about the frame's centre, M 2 2, and a shift in pixels, M 2; x before y."""
     angle, growth, slant, *shift = (2 * draws - 1).unbind(-1)
     angle, slant = angle * math.radians(config.rotation), torch.tan(slant * math.radians(config.shear))
     scale = 1 + growth * config.scale
@@ -39,10 +43,14 @@ def distort(glyphs: Tensor, boxes: Tensor, draws: Tensor, config: AugmentConfig)
     fit = (side / (high - low).amax(-1)).clamp(max=1)
     forward, low, high = forward * fit[:, None, None], low * fit[:, None], high * fit[:, None]
     wanted = torch.stack(shift, -1) * config.shift
-    moved = torch.maximum(torch.minimum(wanted, side / 2 - high), -side / 2 - low)
+    return forward, torch.maximum(torch.minimum(wanted, side / 2 - high), -side / 2 - low)
 
+
+def warp(glyphs: Tensor, forward: Tensor, shift: Tensor) -> Tensor:
+    """Each image under its own affine map about its centre, sampled bilinearly; M S S, uint8."""
+    side = glyphs.shape[-1]
     backward = torch.linalg.inv(forward)
-    offset = -backward @ moved[..., None] * (2 / side)
+    offset = -backward @ shift[..., None] * (2 / side)
     grid = F.affine_grid(torch.cat([backward, offset], -1), [len(glyphs), 1, side, side], align_corners=False)
     seen = F.grid_sample(glyphs[:, None].float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return seen[:, 0].round().to(torch.uint8)

@@ -172,7 +172,9 @@ def _torchvision(source: str, pool: str) -> Digits:
     held_out = len(images) // _VAL_SHARE
     order = torch.arange(len(images) + len(test_images))
     sizes = [len(images) - held_out, held_out, len(test_images)]
-    return Digits(source, _pools(torch.cat([images, test_images]), torch.cat([labels, test_labels]), order, sizes, pool))
+    return Digits(
+        source, _pools(torch.cat([images, test_images]), torch.cat([labels, test_labels]), order, sizes, pool)
+    )
 
 
 def _check(raw: Path) -> None:
@@ -210,7 +212,7 @@ def _download(source: str, home: str, opener: Opener) -> None:
         if worker.is_alive() or failure:
             reason = f"{failure[0]}".split("\n")[0] if failure else f"no byte arrived for {_PATIENCE} s"
             raise ConnectionError(f"{source} is not in {target} and cannot be downloaded ({reason})")
-        os.replace(staging / home / "raw", target)
+        (staging / home / "raw").replace(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

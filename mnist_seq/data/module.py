@@ -40,7 +40,8 @@ class IdStream:
 
     def __iter__(self) -> Iterator[Ids]:
         begin = self.handed_out if self.endless else 0
-        for batch in range(begin, begin - begin % len(self) + len(self)):
+        end = (begin // len(self) + 1) * len(self) if self.endless else len(self)
+        for batch in range(begin, end):
             self.handed_out = batch + 1
             first = (batch * self.ranks + self.rank) * self.batch_size
             last = first + self.batch_size

@@ -1,7 +1,7 @@
 """Counter-based random numbers: the same integers for the same (key, id, slot), on every device and in every batch.
 
-SplitMix64 (Steele, Lea & Flood 2014), evaluated by tensor operations in wrapping 64-bit arithmetic. A scene's id seeds a
-stream of its own within the stream of (seed, split, purpose), so nothing depends on what was drawn before.
+SplitMix64 (Steele, Lea & Flood 2014), evaluated by tensor operations in wrapping 64-bit arithmetic. A scene's id seeds
+a stream of its own within the stream of (seed, split, purpose), so nothing depends on what was drawn before.
 """
 
 from __future__ import annotations

@@ -148,7 +148,5 @@ def _glyphs(
         return glyphs, boxes
     slots = chosen.shape[1]
     draws = rng.uniform(rng.key(seed, pool.split, "distort"), ids, slots * augment.DRAWS)
-    flat = augment.distort(
-        glyphs.flatten(0, 1), boxes.flatten(0, 1), draws.view(-1, augment.DRAWS), config.augment
-    )
+    flat = augment.distort(glyphs.flatten(0, 1), boxes.flatten(0, 1), draws.view(-1, augment.DRAWS), config.augment)
     return flat.unflatten(0, chosen.shape), ink_boxes(flat).unflatten(0, chosen.shape)

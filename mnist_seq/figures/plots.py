@@ -74,7 +74,9 @@ def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
     for row, column in np.ndindex(*table.shape):
         if table[row, column]:
             dark = shares[row, column] > 0.5
-            axes.text(column, row, str(table[row, column]), ha="center", va="center", fontsize=7, color="w" if dark else "k")
+            axes.text(
+                column, row, str(table[row, column]), ha="center", va="center", fontsize=7, color="w" if dark else "k"
+            )
     axes.set(xlabel="read", ylabel="is", title=title, xticks=range(11), yticks=range(10))
     axes.set_xticklabels([*map(str, range(10)), "none"])
     axes.tick_params(length=0)

@@ -20,21 +20,24 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from mnist_seq.data.module import IdStream
+from mnist_seq.learn.loggers import logs_at
 from mnist_seq.run import Run, whole
 
 log = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 (no error)
     """Training was asked to stop by a signal, and saved itself first."""
 
     def __init__(self, signum: int, step: int, run: Run) -> None:
         resume = f"python -m mnist_seq.train resume={run.path}"
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}, which is saved; go on with: {resume}")
+        super().__init__(
+            f"stopped by {signal.Signals(signum).name} after step {step}, which is saved; go on with: {resume}"
+        )
         self.signum = signum
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """The loss is no longer a finite number."""
 
 
@@ -50,8 +53,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Writes last.ckpt at each validation and after the last step, and keeps the best of them as best.ckpt.
 
-    It owns the best score, and restores the random states, so that a resumed run equals an uninterrupted one. Lightning's
-    ModelCheckpoint leaves last.ckpt behind where the score did not rise, and forgets the best when a run is moved.
+    It owns the best score, and restores the random states, so that a resumed run equals an uninterrupted one.
+    Lightning's ModelCheckpoint leaves last.ckpt behind where the score did not rise, and forgets the best when a run
+    is moved.
     """
 
     def __init__(self, run: Run, monitor: str = "val/exact_match") -> None:
@@ -93,12 +97,13 @@ class Checkpoints(Checkpoint):
 
 def random_state() -> dict[str, Any]:
     """Of all generators that training may use, as plain values."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    name, keys, *rest = numpy
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),  # type: ignore[union-attr]
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
     }
 
 
@@ -165,7 +170,7 @@ class StopOnDivergence(Callback):
     ) -> None:
         finite = torch.isfinite(outputs["loss"].detach())
         self._finite = finite if self._finite is None else self._finite & finite
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if logs_at(trainer, trainer.global_step):
             self._check(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -174,7 +179,7 @@ class StopOnDivergence(Callback):
     def _check(self, trainer: L.Trainer) -> None:
         if self._finite is not None and not bool(self._finite):
             kept = f"the last good checkpoint is {self.run.last}" if self.run.last.exists() else "nothing was saved yet"
-            raise Diverged(
+            raise DivergedError(
                 f"the loss is not finite any more by step {trainer.global_step}: {kept}; "
                 "try a lower optim.lr, a longer optim.warmup_steps or a smaller trainer.gradient_clip_val"
             )
@@ -197,7 +202,7 @@ class Speed(Callback):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.scenes += len(batch.digits) * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if logs_at(trainer, trainer.global_step):
             self._pause()
             seconds, scenes = self.seconds - self._window[0], self.scenes - self._window[1]
             self._window = (self.seconds, self.scenes)
@@ -271,4 +276,4 @@ class GradientHistograms(Callback):
                 elif type(logger).__name__ == "WandbLogger":
                     import wandb
 
-                    experiment.log({f"gradient/{name}": wandb.Histogram(gradient.numpy())}, commit=False)
+                    experiment.log({f"gradient/{name}": wandb.Histogram(gradient.tolist())}, commit=False)

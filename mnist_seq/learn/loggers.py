@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import lightning as L
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mnist_seq.run import whole
 
 log = logging.getLogger(__name__)
+
+
+def logs_at(trainer: L.Trainer, step: int) -> bool:
+    """Whether Lightning hands the figures of this step, counted from 1, to the loggers: every so often, and the last."""
+    interval = int(getattr(trainer, "log_every_n_steps", 0))
+    return interval > 0 and (step % interval == 0 or step == trainer.max_steps)
 
 
 class MetricsTable(Logger):
@@ -67,7 +74,9 @@ class MetricsTable(Logger):
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         with whole(self.path) as beside:
-            beside.write_text(self._lines([dict(zip(["step", *self.columns], ["step", *self.columns], strict=True)), *rows]))
+            beside.write_text(
+                self._lines([dict(zip(["step", *self.columns], ["step", *self.columns], strict=True)), *rows])
+            )
 
     def _lines(self, rows: list[dict[str, str]]) -> str:
         lines = io.StringIO()
@@ -89,7 +98,9 @@ def read_table(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def wandb_logger(save_dir: str, id: str, mode: str = "auto", project: str = "mnist_seq", **settings: Any) -> WandbLogger:
+def wandb_logger(
+    save_dir: str, id: str, mode: str = "auto", project: str = "mnist_seq", **settings: Any
+) -> WandbLogger:
     """Weights & Biases. `auto` is online where the user is logged in and the service answers, else offline.
 
     Args:

@@ -9,14 +9,15 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from mnist_seq.config import LossConfig, OptimConfig, plain
+from mnist_seq.config import LossConfig, OptimConfig
 from mnist_seq.data.module import SceneData
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.learn import optim
+from mnist_seq.learn.loggers import logs_at
 from mnist_seq.learn.losses import LOSSES
 from mnist_seq.learn.metrics import ReadingScore
 from mnist_seq.nn import Reader, card
-
+from mnist_seq.plain import plain
 
 
 class ReaderModule(L.LightningModule):
@@ -91,7 +92,7 @@ class ReaderModule(L.LightningModule):
     def _logs_now(self) -> bool:
         """Whether Lightning will hand this step's figures to the loggers."""
         trainer = self._trainer
-        return trainer is not None and (self.global_step + 1) % trainer.log_every_n_steps == 0
+        return trainer is not None and logs_at(trainer, self.global_step + 1)
 
     def _log(self, name: str, value: Tensor) -> None:
         self.log(name, value, batch_size=1)

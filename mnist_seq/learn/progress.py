@@ -8,9 +8,18 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from mnist_seq.learn.callbacks import Speed
+from mnist_seq.learn.loggers import logs_at
 
 _SECONDS = 30
 """Between plain lines, at least; each validation gets one."""
@@ -41,7 +50,7 @@ class ProgressReport(Callback):
     ) -> None:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=trainer.global_step)
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if logs_at(trainer, trainer.global_step):
             self._report(trainer, due=time.monotonic() - self._said > _SECONDS)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -61,7 +70,9 @@ class ProgressReport(Callback):
         elif due and trainer.is_global_zero:
             self._said = time.monotonic()
             steps = int(trainer.estimated_stepping_batches)
-            self.console.print(f"step {trainer.global_step}/{steps}  {figures}  {self._left(trainer, steps)}", highlight=False)
+            self.console.print(
+                f"step {trainer.global_step}/{steps}  {figures}  {self._left(trainer, steps)}", highlight=False
+            )
 
     def _figures(self, trainer: L.Trainer) -> str:
         parts = []

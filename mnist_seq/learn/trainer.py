@@ -15,8 +15,9 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from mnist_seq.config import TrainerConfig, trainer_preset
+from mnist_seq.config import TrainerConfig
 from mnist_seq.learn.callbacks import WholeCheckpoints
+from mnist_seq.presets import trainer_preset
 from mnist_seq.run import Run
 
 
@@ -77,7 +78,6 @@ def targets(group: dict[str, Any] | None, key: str, **offered: Any) -> list[Any]
             asked = inspect.signature(get_object(values["_target_"])).parameters
             extra = {it: value for it, value in offered.items() if it in asked and it not in values}
             built.append(instantiate(values | extra))
-        except (HydraException, TypeError) as problem:
+        except (HydraException, ImportError, TypeError, ValueError) as problem:
             raise ValueError(f"{key}.{name} cannot be built: {str(problem).splitlines()[0]}") from problem
     return built
-

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnist_seq.config import EncoderConfig, Spec, plain, restore, restore_model
+from mnist_seq.config import EncoderConfig, Spec
 from mnist_seq.nn.classifier import Classifier
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
+from mnist_seq.plain import plain, restore, restore_model
 from mnist_seq.tokens import VOCABULARY
 
 Reader = EncoderDecoder | Classifier
@@ -35,5 +36,7 @@ def from_card(card: dict[str, Any]) -> Reader:
     if missing:
         raise ValueError(f"the model card lacks {', '.join(sorted(missing))}")
     if list(card["vocabulary"]) != list(VOCABULARY):
-        raise ValueError(f"weights of another vocabulary ({' '.join(card['vocabulary'])}): this is {' '.join(VOCABULARY)}")
+        raise ValueError(
+            f"weights of another vocabulary ({' '.join(card['vocabulary'])}): this is {' '.join(VOCABULARY)}"
+        )
     return build(restore_model(card["model"]), restore(Spec, card["spec"]))

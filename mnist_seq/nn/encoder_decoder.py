@@ -5,7 +5,7 @@ Shapes   B batch   L tokens   P patches   V vocabulary   D model width
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class EncoderDecoder(nn.Module):
     def start(self, images: Tensor) -> Cache:
         """The cache of images of which nothing has been read yet."""
         memory = self.encode(images)
-        image = tuple(block.cross_attention.memory(memory) for block in self.decoder)
+        image = tuple(cast(DecoderBlock, block).cross_attention.memory(memory) for block in self.decoder)
         return Cache(image, tuple(KeyValue(seen.keys[:, :, :0], seen.values[:, :, :0]) for seen in image))
 
     def step(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:

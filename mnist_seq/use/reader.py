@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,8 +62,8 @@ class Reader:
 
         Args:
             pictures: a path, PIL image, array or tensor: H W, H W C or C H W with 1, 3 or 4 channels; uint8, or floats
-                in [0, 1]; light on dark or dark on light; one of the canvas' size is read as it is, any other is cropped
-                to its ink and fitted.
+                in [0, 1]; light on dark or dark on light; one of the canvas' size is read as it is, any other is
+                cropped to its ink and fitted.
 
         Returns:
             A Reading, or a list of them.
@@ -73,14 +73,14 @@ class Reader:
         """
         if isinstance(pictures, (list, tuple)):
             return self._read(pictures) if pictures else []
-        return self._read([pictures])[0]
+        return self._read([cast(Picture, pictures)])[0]
 
     @torch.no_grad()
     def embed(self, pictures: Picture | Sequence[Picture]) -> Tensor:
         """The encoder's summary of a picture, D, or of each of a list, B D."""
         if isinstance(pictures, (list, tuple)):
             return self.model.embed(self._canvases(pictures))
-        return self.model.embed(self._canvases([pictures]))[0]
+        return self.model.embed(self._canvases([cast(Picture, pictures)]))[0]
 
     def _read(self, pictures: Sequence[Picture]) -> list[Reading]:
         readout = self.model.read(self._canvases(pictures))

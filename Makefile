@@ -1,0 +1,51 @@
+# Two commands from a fresh clone: `make train`, `make test`. They need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint format bench clean lock
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(VENV)/.stamp ## make .venv from the lock, where it is missing or out of date
+
+$(VENV)/.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+train: setup ## train the main job and judge it on the test split; ARGS="seed=1 ..." goes to train
+	$(BIN)/python -m mnist_seq.train model=enc_dec data=grid $(ARGS)
+	$(BIN)/python -m mnist_seq.evaluate split=test
+
+test: setup ## the laws, in minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## kills, whole commands, fuzzing
+	$(BIN)/python -m pytest -m slow
+
+lint: setup ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## put style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## time scenes, training and reading
+	$(BIN)/python -m mnist_seq.bench
+
+clean: ## remove caches and builds; outputs/ and .venv stay
+	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find mnist_seq tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: ## pin all packages anew, with hashes, for every platform
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --group dev --python-version 3.11 pyproject.toml -o requirements.lock

@@ -1,0 +1,38 @@
+"""Where the YAML presets lie, and the schemas that they inherit from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mnist_seq import config
+
+_PACKAGE = Path(__file__).resolve().parent
+CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
+"""The folder of YAML presets: inside an installed package, beside it in a checkout."""
+
+
+def trainer_preset(name: str) -> dict[str, Any]:
+    """The values that `configs/trainer/<name>.yaml` states."""
+    import yaml
+
+    values = yaml.safe_load((CONFIGS / "trainer" / f"{name}.yaml").read_text())
+    return {key: value for key, value in values.items() if key != "defaults"}
+
+
+def register() -> None:
+    """Show the schemas to Hydra; each preset in `configs/` names the one it inherits as `schema/<name>`."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for name, model in config.MODELS.items():
+        store.store(group="model/schema", name=name, node=model, package="model")
+    for name, family in config.FAMILIES.items():
+        store.store(group="data/schema", name=name, node=family, package="data")
+    store.store(group="data/augment/schema", name="augment", node=config.AugmentConfig, package="data.augment")
+    store.store(group="optim/schema", name="optim", node=config.OptimConfig, package="optim")
+    store.store(group="loss/schema", name="loss", node=config.LossConfig, package="loss")
+    store.store(group="trainer/schema", name="trainer", node=config.TrainerConfig, package="trainer")
+    store.store(group="schema", name="train", node=config.TrainConfig, package="_global_")
+    store.store(group="schema", name="evaluate", node=config.EvaluateConfig, package="_global_")
+    store.store(group="schema", name="bench", node=config.BenchConfig, package="_global_")

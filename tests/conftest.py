@@ -1,0 +1,69 @@
+"""Shared by all tests: digits that need no network, and tiny problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig
+from mnist_seq.data import digits
+from mnist_seq.data.scenes import SceneSet
+from mnist_seq.run import Run
+
+TINY = ("model.dim=16", "model.heads=2", "model.encoder_depth=1", "data.digits=uci", "data.batch_size=32")
+TINY += ("data.val_scenes=100", "trainer=cpu", "trainer.max_steps=12", "trainer.val_check_interval=5")
+TINY += ("trainer.log_every_n_steps=2",)
+"""Overrides of a run that takes a second."""
+
+
+@pytest.fixture(scope="session")
+def uci() -> digits.Digits:
+    return digits.load("uci")
+
+
+@pytest.fixture
+def grids(uci: digits.Digits) -> SceneSet:
+    """Undistorted 2x2 grids, some cells empty."""
+    return SceneSet(GridConfig(empty=0.3), uci.pools["val"])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A trained run of the encoder-decoder on grids."""
+    import mnist_seq
+
+    path = tmp_path_factory.mktemp("runs") / "tiny"
+    return mnist_seq.fit("model=enc_dec", "data=grid", *TINY, f"hydra.run.dir={path}")
+
+
+def stirred(model: torch.nn.Module, scale: float = 0.1) -> torch.nn.Module:
+    """A model with no weight at zero: at the start every residual branch is silent, and laws would hold trivially."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * scale)
+    return model.eval()
+
+
+def tiny_models() -> dict[str, EncoderDecoderConfig | ClassifierConfig]:
+    return {
+        "enc_dec": EncoderDecoderConfig(dim=16, heads=2, encoder_depth=1, decoder_depth=2, patch=14),
+        "classifier": ClassifierConfig(dim=16, heads=2, encoder_depth=1, patch=14),
+    }
+
+
+def write_mnist(folder: Path, train: int = 60, test: int = 20) -> Path:
+    """Files in MNIST's format with random images; returns the folder that holds them."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    for name, count in (("train", train), ("t10k", test)):
+        images = torch.randint(0, 256, (count, 28, 28), generator=generator, dtype=torch.uint8)
+        labels = torch.randint(0, 10, (count,), generator=generator, dtype=torch.uint8)
+        header = (2051).to_bytes(4) + count.to_bytes(4) + (28).to_bytes(4) * 2
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
+        header = (2049).to_bytes(4) + count.to_bytes(4)
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.numpy().tobytes())
+    return raw

@@ -1,0 +1,57 @@
+from itertools import chain
+
+import pytest
+import torch
+
+from mnist_seq.config import GridConfig
+from mnist_seq.data.module import IdStream, SceneData
+
+
+def ids(stream: IdStream) -> list[int]:
+    return [int(index) for batch in stream for index in batch.ids]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("scenes", [1, 7, 8, 23])
+def test_ranks_share_out_every_scene_once(ranks: int, scenes: int) -> None:
+    streams = [IdStream("val", 4, scenes, rank, ranks) for rank in range(ranks)]
+    shares = [ids(stream) for stream in streams]
+    assert sorted(chain(*shares)) == list(range(scenes))
+    assert [len(list(stream)) for stream in streams] == [len(stream) for stream in streams]
+
+
+def test_training_never_sees_a_scene_twice() -> None:
+    streams = [IdStream("train", 4, 20, rank, 2, endless=True) for rank in range(2)]
+    flat = [index for stream in streams for _ in range(3) for index in ids(stream)]
+    assert len(streams[0]) == 2
+    assert sorted(flat) == list(range(3 * 2 * 2 * 4))
+
+
+def test_a_resumed_stream_goes_on_with_the_next_batch() -> None:
+    whole = IdStream("train", 4, 20, 0, 1, endless=True)
+    expected = [ids(whole) for _ in range(2)]
+    first = IdStream("train", 4, 20, 0, 1, endless=True)
+    batches = iter(first)
+    begun = [int(index) for _ in range(3) for index in next(batches).ids]
+    second = IdStream("train", 4, 20, 0, 1, endless=True)
+    second.load_state_dict(first.state_dict())
+    assert begun + ids(second) == expected[0]
+    assert ids(second) == expected[1]
+
+
+def test_a_batch_taken_back_comes_again() -> None:
+    stream = IdStream("train", 4, 20, 0, 1, endless=True)
+    batches = iter(stream)
+    next(batches)
+    second = next(batches)
+    stream.take_back()
+    assert torch.equal(next(iter(stream)).ids, second.ids)
+
+
+def test_val_scenes_are_the_same_for_every_seed_and_training_scenes_are_not() -> None:
+    data = [SceneData(GridConfig(digits="uci"), seed) for seed in (0, 1)]
+    for each in data:
+        each.setup()
+    val, train = ([each.sets[split][:5].images for each in data] for split in ("val", "train"))
+    assert torch.equal(*val)
+    assert not torch.equal(*train)

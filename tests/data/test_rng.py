@@ -1,0 +1,74 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mnist_seq.data import rng
+
+MASK = 2**64 - 1
+
+
+def splitmix64(state: int) -> tuple[int, int]:
+    """Steele, Lea & Flood's next(), as published, in Python's integers."""
+    state = (state + 0x9E3779B97F4A7C15) & MASK
+    z = state
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return state, z ^ (z >> 31)
+
+
+def test_known_answers() -> None:
+    """The first outputs for seed 1234567, as given with the public-domain C code."""
+    state, drawn = 1234567, []
+    for _ in range(5):
+        state, value = splitmix64(state)
+        drawn.append(value)
+    assert drawn == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+@given(st.integers(0, MASK), st.lists(st.integers(0, 2**62), min_size=1, max_size=4))
+def test_bits_are_splitmix64_seeded_by_the_id(stream: int, ids: list[int]) -> None:
+    ours = rng.bits(stream, torch.tensor(ids), 3).tolist()
+    for id_, row in zip(ids, ours, strict=True):
+        start = (id_ * 0x9E3779B97F4A7C15 + stream) & MASK
+        _, state = splitmix64((start - 0x9E3779B97F4A7C15) & MASK)
+        for value in row:
+            state, expected = splitmix64(state)
+            assert value == expected >> 32
+
+
+def test_a_number_depends_on_its_id_and_slot_alone() -> None:
+    stream, ids = rng.key(3, "train", "digit"), torch.arange(100)
+    together = rng.bits(stream, ids, 8)
+    assert torch.equal(together[[7, 3]], rng.bits(stream, torch.tensor([7, 3]), 8))
+    assert torch.equal(together[:, :2], rng.bits(stream, ids, 2))
+
+
+def test_streams_of_other_seeds_splits_and_purposes_differ() -> None:
+    keys = [rng.key(seed, split, use) for seed in range(20) for split in ("train", "val") for use in ("digit", "empty")]
+    assert len(set(keys)) == len(keys)
+    ids = torch.arange(1000)
+    first, second = (rng.uniform(rng.key(seed, "train", "digit"), ids, 1)[:, 0] for seed in (0, 1))
+    assert abs(stats.pearsonr(first, second).statistic) < 0.1
+
+
+def test_integers_are_uniform_and_uncorrelated() -> None:
+    drawn = rng.integers(rng.key(0, "test"), torch.arange(100_000), 2, below=7)
+    assert stats.chisquare(torch.bincount(drawn.flatten(), minlength=7)).pvalue > 0.001
+    pairs = torch.bincount(drawn[:, 0] * 7 + drawn[:, 1], minlength=49)
+    assert stats.chisquare(pairs).pvalue > 0.001
+    following = torch.bincount(drawn[:-1, 0] * 7 + drawn[1:, 0], minlength=49)
+    assert stats.chisquare(following).pvalue > 0.001
+
+
+def test_uniform_numbers_fill_the_unit_interval() -> None:
+    drawn = rng.uniform(rng.key(0, "test"), torch.arange(50_000), 1)[:, 0]
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    assert stats.kstest(drawn.numpy(), "uniform").pvalue > 0.001

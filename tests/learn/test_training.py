@@ -1,0 +1,244 @@
+"""Whole trainings of a second each, in this process."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+import mnist_seq
+from mnist_seq.learn import callbacks
+from mnist_seq.run import Run
+from mnist_seq.use import weights
+from tests.conftest import TINY
+
+TIMINGS = {"train/scenes_per_second"}
+
+
+def rows(run: Run) -> list[dict[str, str]]:
+    with run.table.open(newline="") as file:
+        return [{name: value for name, value in row.items() if name not in TIMINGS} for row in csv.DictReader(file)]
+
+
+def same(one: Run, other: Run) -> None:
+    """Equal to the bit, timings apart."""
+    assert one.weights.read_bytes() == other.weights.read_bytes()
+    assert rows(one) == rows(other)
+    for name in ("val", "steps", "parameters", "seed", "digits"):
+        assert one.metrics[name] == other.metrics[name]
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps after which a signal arrives, one a training."""
+    steps: list[int] = []
+
+    class Signalled(callbacks.StopOnSignal):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            if steps and trainer.global_step == steps[0]:
+                self._receive(steps.pop(0) and 15, None)
+
+    monkeypatch.setattr(callbacks, "StopOnSignal", Signalled)
+    return steps
+
+
+@pytest.mark.parametrize("extra", [("model.dropout=0.2",), ("callbacks=ema",)], ids=["dropout", "ema"])
+def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int], extra: tuple[str, ...]) -> None:
+    """Stopped between validations, at one (5), within an epoch and at its end (every 3 steps)."""
+    overrides = (*TINY, "data.batch_size=399", *extra)
+    whole = mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'whole'}")
+    begin: tuple[str, ...] = (*overrides, f"hydra.run.dir={tmp_path / 'parts'}")
+    for step in (3, 5, 8, 9, 11):
+        stop[:] = [step]
+        with pytest.raises(callbacks.Interrupted, match=f"after step {step}.*resume="):
+            mnist_seq.fit(*begin)
+        begin = (f"resume={tmp_path / 'parts'}",)
+    same(mnist_seq.fit(*begin), whole)
+
+
+def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    """As a kill between two checkpoints leaves them: later rows, and a last one cut short."""
+    first = mnist_seq.fit(*TINY, "trainer.max_steps=5", f"hydra.run.dir={tmp_path / 'run'}")
+    with first.table.open("a") as table:
+        table.write("6,9.9\n8,9.9,9")
+    longer = mnist_seq.fit(f"resume={first.path}", "trainer.max_steps=12")
+    assert [row["step"] for row in rows(longer)] == ["2", "4", "5", "5", "6", "8", "10", "10", "12", "12"]
+    assert longer.metrics["steps"] == 12
+    assert "9.9" not in longer.table.read_text()
+
+
+def test_a_moved_run_goes_on_and_keeps_its_best(tmp_path: Path) -> None:
+    run = mnist_seq.fit(*TINY, f"hydra.run.dir={tmp_path / 'here'}")
+    best = run.best.read_bytes()
+    run.path.rename(tmp_path / "there")
+    checkpoint = weights.read_checkpoint(tmp_path / "there/checkpoints/last.ckpt")
+    checkpoint["callbacks"]["Checkpoints"]["best"] = 1.0
+    torch.save(checkpoint, tmp_path / "there/checkpoints/last.ckpt")
+    again = mnist_seq.fit(f"resume={tmp_path / 'there'}", "trainer.max_steps=15")
+    assert again.metrics["steps"] == 15
+    assert again.best.read_bytes() == best
+
+
+def test_only_steps_and_loggers_may_change_on_resuming(tiny_run: Run) -> None:
+    before = {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()}
+    for override in ("optim.lr=1", "seed=3", "model=classifier"):
+        with pytest.raises(ValueError, match=f"{override}.*only trainer.max_steps and logger"):
+            mnist_seq.fit(f"resume={tiny_run.path}", override)
+    with pytest.raises(ValueError, match="already holds a run"):
+        mnist_seq.fit(*TINY, f"hydra.run.dir={tiny_run.path}")
+    assert before == {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()}
+
+
+def test_a_run_directory_holds_all_there_is_to_know(tiny_run: Run) -> None:
+    for path in ("config.yaml", "metrics.json", "metrics.csv", "run.log", "weights.safetensors", "model.json"):
+        assert (tiny_run.path / path).stat().st_size > 0
+    assert {path.name for path in tiny_run.plots.iterdir()} == {"curves.png", "samples.png", "confusion.png"}
+    assert {path.name for path in tiny_run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    metrics = tiny_run.metrics
+    assert metrics["digits"] == "uci"
+    assert "NOT MNIST" in metrics["notice"]
+    assert metrics["steps"] == 12
+    assert metrics["parameters"] == sum(weight.numel() for weight in weights.load(tiny_run.path)[0].parameters())
+    assert {"seed", "versions", "revision", "device", "seconds", "scenes_per_second", "val"} <= metrics.keys()
+    low, high = metrics["val"]["exact_match_interval"]
+    assert low <= metrics["val"]["exact_match"] <= high
+    assert tiny_run.config.data.digits == "uci"
+    assert [row["step"] for row in rows(tiny_run) if row["val/loss"]] == ["5", "10", "12"]
+
+
+def test_what_training_reported_on_val_is_what_evaluate_finds(tiny_run: Run) -> None:
+    from mnist_seq.config import EvaluateConfig
+    from mnist_seq.evaluate import evaluate
+
+    last = [row for row in rows(tiny_run) if row["val/loss"]][-1]
+    for path in (tiny_run.path, tiny_run.last, tiny_run.weights):
+        judgement, source, _ = evaluate(EvaluateConfig(run=str(path), batch_size=33))
+        assert source == "uci"
+        for name in ("exact_match", "digit_accuracy", "length_errors"):
+            assert judgement.values[name] == pytest.approx(float(last[f"val/{name}"]), abs=1e-7)
+            assert judgement.values[name] == tiny_run.metrics["val"][name]
+        assert judgement.loss == pytest.approx(float(last["val/loss"]), rel=1e-5)
+
+
+def test_a_checkpoint_is_plain_and_holds_the_random_states(tiny_run: Run) -> None:
+    checkpoint = torch.load(tiny_run.last, weights_only=True)
+    state = checkpoint["callbacks"]["Checkpoints"]["random"]
+    callbacks.set_random_state(state)
+    again = callbacks.random_state()
+    assert torch.equal(again["torch"], state["torch"])
+    assert again["python"] == state["python"]
+    assert torch.equal(again["numpy"][1], state["numpy"][1])
+
+
+@pytest.mark.parametrize(("model", "data"), [("enc_dec", "single"), ("classifier", "grid"), ("classifier", "single")])
+def test_every_model_learns_every_family(model: str, data: str, tmp_path: Path) -> None:
+    run = mnist_seq.fit(f"model={model}", f"data={data}", *TINY, "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/r")
+    losses = [float(row["train/loss"]) for row in rows(run) if row["train/loss"]]
+    assert all(map(math.isfinite, losses))
+    assert mnist_seq.load(run.path).model.spec == mnist_seq.scenes(data, "data.digits=uci").spec
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    overrides = (
+        *TINY,
+        "trainer.max_steps=40",
+        "optim.lr=1e30",
+        "optim.warmup_steps=0",
+        "trainer.gradient_clip_val=null",
+    )
+    with pytest.raises(callbacks.DivergedError, match=r"not finite.*nothing was saved yet.*optim.lr"):
+        mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run/checkpoints/last.ckpt").exists()
+
+
+def test_the_average_of_the_weights_is_what_counts(tmp_path: Path) -> None:
+    run = mnist_seq.fit(*TINY, "callbacks=ema", f"hydra.run.dir={tmp_path / 'run'}")
+    checkpoint = weights.read_checkpoint(run.last)
+    kept, _ = weights.load(run.path)
+    for name, weight in kept.state_dict().items():
+        assert torch.equal(weight, checkpoint["state_dict"][f"model.{name}"])
+    current = checkpoint["current_model_state"]
+    assert any(not torch.equal(weight, checkpoint["state_dict"][name]) for name, weight in current.items())
+
+
+def test_several_callbacks_and_loggers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    overrides = (*TINY, "callbacks=[ema,early_stopping,gradient_histograms]", "logger=[wandb,tensorboard]")
+    overrides += ("callbacks.gradient_histograms.every_n_steps=5",)
+    run = mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
+    assert list((run.path / "tensorboard").glob("events*"))
+    assert list((run.path / "wandb").glob("offline-run-*"))
+    import wandb
+
+    assert wandb.run is None, "finished, so that the next run of this process gets its own"
+    assert len(rows(run)) == 9
+
+
+def test_wandb_without_account_or_service_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from mnist_seq.learn import loggers
+
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert not loggers._logged_in("https://api.wandb.ai")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert loggers._logged_in("https://api.wandb.ai")
+    assert not loggers._answers("http://127.0.0.1:9", patience=1)
+
+
+def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:
+    overrides = (*TINY, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optim.lr=1e-9")
+    run = mnist_seq.fit(*overrides, "trainer.max_steps=60", f"hydra.run.dir={tmp_path / 'run'}")
+    assert run.metrics["steps"] == 10
+
+
+def test_a_full_pool_has_no_val_and_keeps_the_last_weights(tmp_path: Path) -> None:
+    run = mnist_seq.fit(*TINY, "data.pool=full", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "val" not in run.metrics
+    assert run.last.exists()
+    assert run.weights.exists()
+
+
+def test_the_modules_work_in_a_plain_trainer(tmp_path: Path, grids: Any) -> None:
+    module, data = mnist_seq.build("model=classifier", "data=single", *TINY)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = L.Trainer(max_epochs=1, limit_train_batches=3, default_root_dir=tmp_path, **quiet)
+    trainer.fit(module, data)
+    assert trainer.global_step == 3
+    assert "val/exact_match" in trainer.callback_metrics
+    assert "test/exact_match" in trainer.test(module, data, verbose=False)[0]
+
+
+def test_any_argument_of_lightnings_trainer_passes_through(tmp_path: Path) -> None:
+    run = mnist_seq.fit(
+        *TINY, "+trainer.limit_val_batches=1", "+trainer.accumulate_grad_batches=2", f"hydra.run.dir={tmp_path / 'run'}"
+    )
+    assert run.metrics["steps"] == 12
+    assert run.config.trainer.arguments()["accumulate_grad_batches"] == 2
+    with pytest.raises(ValueError, match=r"trainer.speed is no argument"):
+        mnist_seq.fit(*TINY, "+trainer.speed=9", f"hydra.run.dir={tmp_path / 'other'}")
+    with pytest.raises(ValueError, match=r"callbacks.mine cannot be built"):
+        mnist_seq.fit(*TINY, "+callbacks.mine._target_=no.such.Thing", f"hydra.run.dir={tmp_path / 'third'}")
+
+
+def test_what_auto_picks_is_recorded_and_what_is_set_stays() -> None:
+    from mnist_seq.learn.trainer import hardware
+
+    picked = hardware(mnist_seq.compose("trainer.max_steps=7", "+trainer.profiler=simple").trainer)
+    assert picked.preset in ("cpu", "gpu", "mps")
+    assert picked.max_steps == 7
+    assert picked.arguments()["profiler"] == "simple"
+    assert picked.precision is not None
+
+
+def test_the_log_keeps_what_was_said(tiny_run: Run) -> None:
+    assert "max_steps=12" in tiny_run.log.read_text()
+    assert not any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger("mnist_seq").handlers)
+    assert json.loads((tiny_run.path / "model.json").read_text())["digits"] == "uci"

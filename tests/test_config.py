@@ -1,0 +1,85 @@
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mnist_seq
+from mnist_seq import config
+from mnist_seq.config import TrainConfig
+from mnist_seq.plain import plain, restore, restore_data
+from mnist_seq.presets import CONFIGS
+
+MODELS, FAMILIES = sorted(config.MODELS), sorted(config.FAMILIES)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("data", FAMILIES)
+def test_a_config_survives_being_saved_as_plain_values(model: str, data: str) -> None:
+    composed = mnist_seq.compose(f"model={model}", f"data={data}", "trainer=cpu", "+trainer.fast_dev_run=true")
+    saved = json.loads(json.dumps(plain(composed)))
+    again = restore(TrainConfig, saved)
+    assert plain(again) == plain(composed)
+    assert type(again.model) is type(composed.model)
+    assert type(again.data) is type(composed.data)
+    assert again.trainer.arguments()["fast_dev_run"] is True
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_preset_composes_and_says_what_it_is(path: Path) -> None:
+    assert path.read_text().startswith("# "), "a preset begins with a comment"
+    group, name = str(path.parent.relative_to(CONFIGS)), path.stem
+    if group != ".":
+        mnist_seq.compose(f"{group}={name}")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("trainer/*.yaml")), ids=lambda path: path.stem)
+def test_a_trainer_preset_is_named_after_its_file_and_states_what_auto_leaves_open(path: Path) -> None:
+    values = yaml.safe_load(path.read_text())
+    if path.stem != "auto":
+        assert values["preset"] == path.stem
+        assert {"accelerator", "devices", "precision", "max_steps"} <= values.keys()
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "way_out"),
+    [
+        ("model.heads=3", "model.heads=3", "model.heads=2"),
+        ("model.dim=0", "model.dim=0", "at least 1"),
+        ("model.dropout=1", "model.dropout=1", "below 1"),
+        ("data.batch_size=0", "data.batch_size=0", "at least 1"),
+        ("data.rows=0", "data.rows=0", "at least 1"),
+        ("data.augment.scale=2", "data.augment.scale=2", "0..0.9"),
+        ("optim.lr=0", "optim.lr=0", "above 0"),
+        ("optim.schedule=step", "optim.schedule=step", "linear, cosine, constant"),
+        ("loss.label_smoothing=1", "loss.label_smoothing=1", "below 1"),
+        ("trainer.max_steps=0", "trainer.max_steps=0", "at least 1"),
+        ("trainer.gradient_clip_val=0", "trainer.gradient_clip_val=0", "null"),
+        ("seed=-1", "seed=-1", "0..2147483647"),
+        ("model.name=classifier", "model.name=classifier", "model=classifier"),
+    ],
+)
+def test_a_broken_law_names_the_key_the_value_and_the_way_out(override: str, key: str, way_out: str) -> None:
+    with pytest.raises(ValueError, match="^(model|data|optim|loss|trainer|seed)") as refused:
+        mnist_seq.compose(override)
+    assert key in str(refused.value)
+    assert way_out in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_config_of_another_version_is_refused_by_key() -> None:
+    with pytest.raises(ValueError, match="'learning_rate'"):
+        restore(config.OptimConfig, {"learning_rate": 1.0})
+    with pytest.raises(ValueError, match="data.family=film"):
+        restore_data({"family": "film"})
+
+
+def test_lightning_knows_every_trainer_argument() -> None:
+    import inspect
+
+    import lightning
+
+    known = inspect.signature(lightning.Trainer.__init__).parameters
+    ours = {"preset", "threads"}
+    assert {field.name for field in fields(config.TrainerConfig)} - ours <= known.keys()

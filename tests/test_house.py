@@ -1,0 +1,91 @@
+"""How the house is built: which way imports run, how light the doors are, how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mnist_seq"
+FILES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = ("data", "nn", "learn", "use", "figures")
+GROUND = ("tokens", "config", "plain", "presets", "run", "command", "__init__")
+COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
+FORBIDDEN = {
+    "data": {"nn", "learn", "use", "figures"},
+    "nn": {"data", "learn", "use", "figures"},
+    "use": {"learn", "figures"},
+    "figures": {"learn", "use"},
+    "learn": set(),
+}
+
+
+def imported(path: Path, anywhere: bool = True) -> set[str]:
+    """Modules that a file imports, in full; those for type checking alone left out."""
+    tree = ast.parse(path.read_text())
+    skipped = {id(node) for branch in ast.walk(tree) if _for_types(branch) for node in ast.walk(branch)}
+    names = set()
+    for node in ast.walk(tree) if anywhere else tree.body:
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{name.name}" for name in node.names}
+    return names
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def floor(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else "ground" if path.stem in GROUND else "command"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("mnist_seq.")}
+    here = floor(path)
+    assert not ours & FORBIDDEN.get(here, set())
+    if path.name != "__init__.py" or here in FLOORS:
+        assert not ours & set(COMMANDS), "nobody imports a command, the Python door apart"
+    if here == "ground" and path.stem not in ("command", "__init__"):
+        assert not ours & {*FLOORS, "command"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
+    outside = {name.split(".")[0] for name in imported(path)}
+    name = str(path.relative_to(PACKAGE))
+    if floor(path) in ("nn", "use", "figures") or (floor(path) == "data" and name != "data/module.py"):
+        assert not outside & {"lightning", "hydra", "omegaconf"}
+    if floor(path) != "figures":
+        assert "matplotlib" not in outside
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_does_one_thing(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+    assert path.stem not in ("util", "utils", "helper", "helpers", "common", "misc")
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import mnist_seq", "import mnist_seq.train", "import mnist_seq.config"])
+def test_the_doors_are_light(statement: str) -> None:
+    assert not loaded_by(statement) & {"torch", "numpy", "lightning", "hydra", "matplotlib", "sklearn"}
+
+
+def test_a_reader_works_without_lightning_and_hydra() -> None:
+    loaded = loaded_by("import mnist_seq.use.reader")
+    assert "torch" in loaded
+    assert not loaded & {"lightning", "hydra", "omegaconf", "torchmetrics", "torchvision", "matplotlib"}

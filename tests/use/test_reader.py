@@ -1,0 +1,175 @@
+"""Any picture in, the same reading out; nothing unsafe or unsuitable is loaded."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mnist_seq
+from mnist_seq.nn import build
+from mnist_seq.run import Run
+from mnist_seq.use import weights
+from mnist_seq.use.reader import Reader, fit, ink
+from tests.conftest import stirred, tiny_models
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    """A scene of real digits, H W, uint8, light on dark."""
+    return mnist_seq.scenes("grid", "data.digits=uci", split="test")[3].images[0, 0].numpy()
+
+
+@pytest.fixture
+def reader(tiny_run: Run) -> Reader:
+    return mnist_seq.load(tiny_run.path)
+
+
+def test_every_kind_of_picture_is_the_same_picture(grey: np.ndarray, tmp_path: Path) -> None:
+    expected = torch.from_numpy(grey) / 255
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey).convert("RGB").save(tmp_path / "colour.png")
+    Image.fromarray(255 - grey).save(tmp_path / "paper.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    clear = Image.new("RGBA", (56, 56), (0, 0, 0, 0))
+    clear.putalpha(Image.fromarray(grey))
+    pictures = [
+        *(tmp_path / f"{name}.png" for name in ("grey", "colour", "paper", "deep")),
+        str(tmp_path / "grey.png"),
+        Image.fromarray(grey),
+        clear,
+        grey,
+        255 - grey,
+        grey[..., None],
+        np.stack([grey] * 3),
+        np.stack([grey] * 3, -1),
+        grey.astype(np.float64) / 255,
+        torch.from_numpy(grey),
+        torch.from_numpy(grey)[None] / 255,
+        1 - expected,
+    ]
+    for picture in pictures:
+        torch.testing.assert_close(ink(picture), expected, atol=0.005, rtol=0)
+
+
+def test_a_picture_of_another_size_is_cropped_to_its_ink_and_fitted(grey: np.ndarray) -> None:
+    sheet = np.full((300, 500), 255, np.uint8)
+    large = np.asarray(Image.fromarray(255 - grey).resize((168, 168), Image.Resampling.BICUBIC))
+    sheet[40:208, 200:368] = large
+    fitted = fit(ink(sheet), (56, 56))
+    inked = (fitted > 0.3).nonzero()
+    assert inked.min() >= 7
+    assert inked.max() <= 48
+    centred = fit(torch.nn.functional.pad(torch.from_numpy(grey) / 255, (9, 0, 0, 30)), (56, 56))
+    assert np.corrcoef(fitted.flatten(), centred.flatten())[0, 1] > 0.97
+
+
+def test_a_list_is_read_as_a_batch_and_a_picture_alone(reader: Reader, grey: np.ndarray) -> None:
+    both = reader.read([grey, 255 - grey])
+    alone = reader.read(grey)
+    assert [reading.digits for reading in both] == [alone.digits] * 2
+    assert alone.confidence == pytest.approx(both[0].confidence, rel=1e-4)
+    assert len(alone.per_digit) == len(alone.digits)
+    assert 0 <= alone.confidence <= min(alone.per_digit, default=1)
+    assert reader.read([]) == []
+    assert reader.embed(grey).shape == (16,)
+    assert reader.embed([grey, grey]).shape == (2, 16)
+
+
+def test_a_blank_picture_is_read_without_complaint(reader: Reader) -> None:
+    assert isinstance(reader.read(np.zeros((10, 20), np.uint8)).digits, list)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((2, 3, 4, 5)),
+        np.zeros((5, 5, 2)),
+        np.zeros((0, 5)),
+        np.full((5, 5), 7.0),
+        np.full((5, 5), np.nan),
+        np.full((5, 5), 300),
+    ],
+)
+def test_what_is_no_image_is_refused_in_a_line(reader: Reader, picture: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="shape|grey levels") as refused:
+        reader.read(picture)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unreadable_file_is_named(reader: Reader, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone.png does not exist"):
+        reader.read(tmp_path / "gone.png")
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"text.png is not a readable image"):
+        reader.read(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize("name", tiny_models())
+def test_weights_survive_the_disk(name: str, tmp_path: Path) -> None:
+    spec = mnist_seq.scenes("grid", "data.digits=uci").spec
+    model = stirred(build(tiny_models()[name], spec))
+    weights.save(model, tmp_path / "weights.safetensors", note="x")
+    again, card = weights.load(tmp_path)
+    assert card["note"] == "x"
+    assert again.spec == spec
+    images = torch.rand(2, 1, 56, 56)
+    assert torch.equal(again.embed(images), model.embed(images))
+
+
+def test_a_moved_run_is_loaded_from_any_of_its_parts(tiny_run: Run, tmp_path: Path, grey: np.ndarray) -> None:
+    moved = shutil.copytree(tiny_run.path, tmp_path / "moved")
+    parts = [moved, moved / "weights.safetensors", moved / "checkpoints/last.ckpt"]
+    readings = [mnist_seq.load(part).read(grey) for part in parts]
+    assert readings[0] == readings[1] == readings[2]
+
+
+class Trap:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path(self.path),)  # type: ignore[attr-defined, return-value]
+
+
+def test_no_code_runs_when_something_is_loaded(tmp_path: Path) -> None:
+    trap = Trap()
+    trap.path = str(tmp_path / "sprung")  # type: ignore[attr-defined]
+    (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(trap))
+    torch.save({"state_dict": {}, "reader": trap}, tmp_path / "zipped.ckpt")
+    for name in ("evil.ckpt", "zipped.ckpt"):
+        with pytest.raises(ValueError, match=f"{name} is not a checkpoint"):
+            mnist_seq.load(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_what_cannot_be_loaded_is_named(tiny_run: Run, tmp_path: Path) -> None:
+    moved = shutil.copytree(tiny_run.path, tmp_path / "run")
+    card = json.loads((moved / "model.json").read_text())
+    cases: list[tuple[dict[str, object], str]] = [
+        (card | {"vocabulary": ["a", "b"]}, "another vocabulary"),
+        (card | {"model": card["model"] | {"dim": 32}}, "another shape"),
+        (card | {"model": card["model"] | {"name": "perceptron"}}, "model.name=perceptron"),
+        ({"model": {}}, "lacks spec, vocabulary"),
+    ]
+    for changed, problem in cases:
+        (moved / "model.json").write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=problem) as refused:
+            mnist_seq.load(moved)
+        assert "\n" not in str(refused.value)
+    (moved / "model.json").unlink()
+    with pytest.raises(FileNotFoundError, match="model card"):
+        mnist_seq.load(moved)
+    (moved / "weights.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        mnist_seq.load(moved)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        mnist_seq.load(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="neither"):
+        mnist_seq.load(tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="no model card"):
+        mnist_seq.load(tmp_path / "other.ckpt")
