@@ -23,10 +23,16 @@ Job = Callable[["DictConfig", Path], None]
 """What a command does with its composed config and its output directory."""
 
 
-def run(config_name: str, job: Job) -> None:
-    """Run a command: Hydra reads the command line, and `job` gets the config."""
+def run(config_name: str, job: Job, writes: bool = False) -> None:
+    """Run a command: Hydra reads the command line, and `job` gets the config.
+
+    Args:
+        writes: the command needs a directory of its own.
+    """
     import hydra
 
+    if writes:
+        _refuse_unwritable(sys.argv[1:])
     prepare()
 
     def task(cfg: DictConfig) -> None:
@@ -86,7 +92,18 @@ def prepare() -> None:
 
 
 def _run_directory(resume: str | None) -> str:
-    return resume or datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
+    if resume and Path(resume).is_dir():
+        return resume
+    return datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
+
+
+def _refuse_unwritable(arguments: list[str]) -> None:
+    """Hydra makes a run's directory before we are asked, and shows a traceback where it cannot."""
+    given = [it.partition("=")[2] for it in arguments if it.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+    path = Path(given[-1] if given else "outputs").absolute()
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        _leave(f"hydra.run.dir={path} cannot be made: {there} is not a writable directory; choose another", 1)
 
 
 @contextlib.contextmanager
@@ -117,10 +134,11 @@ def _is_mistake(problem: Exception) -> bool:
 
 
 def _clear_away(directory: Path) -> None:
-    """Remove the empty directory that Hydra made for a run that never began, and the empty day around it."""
-    with contextlib.suppress(OSError):
-        directory.rmdir()
-        directory.parent.rmdir()
+    """Remove what Hydra made under outputs/ for a run that never began, as far as it is empty."""
+    if directory.parts[-3:-2] == ("outputs",):
+        with contextlib.suppress(OSError):
+            for folder in (directory, *directory.parents[:2]):
+                folder.rmdir()
 
 
 def _leave(message: str, code: int) -> Any:

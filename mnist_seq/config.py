@@ -260,8 +260,8 @@ class TrainConfig:
 class EvaluateConfig:
     """Judging a run: `python -m mnist_seq.evaluate`."""
 
-    run: str = "???"
-    """A run directory, a checkpoint or weights."""
+    run: str | None = None
+    """A run directory, a checkpoint or weights; null takes the newest run under outputs/."""
     data: Any = None
     """Another data preset than the run's own."""
     split: str = "val"

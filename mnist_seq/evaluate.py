@@ -23,9 +23,11 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.figures import tables
+    from mnist_seq.run import latest
 
     console = Console()
     config = command.typed(cfg, EvaluateConfig)
+    config.run = config.run or str(latest())
     judgement, source, notice = evaluate(config)
     if notice:
         console.print(f"[bold red]{notice}", soft_wrap=True)
@@ -44,21 +46,22 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
         FileNotFoundError, ValueError: nothing to load, or scenes that the model cannot read.
     """
     from mnist_seq.data import digits
-    from mnist_seq.data.scenes import TEST_SCENES, SceneSet
+    from mnist_seq.data.scenes import TEST_SCENES, SceneSet, spec
     from mnist_seq.learn.judge import judge
     from mnist_seq.use import weights
 
-    model, card = weights.load(config.run, _device(config.device))
+    model, card = weights.load(str(config.run), _device(config.device))
     data: DataConfig = config.data or restore_data(card["data"])
     if config.split == "val" and card["data"]["pool"] == "full":
         raise ValueError(f"{config.run} was trained on the val digits too (data.pool=full): choose split=test")
+    shown = spec(data)
+    if (shown.height, shown.width, shown.cells) != (model.spec.height, model.spec.width, model.spec.cells):
+        raise ValueError(
+            f"data={data.family} shows {shown.height}x{shown.width} scenes, but {config.run} "
+            f"reads {model.spec.height}x{model.spec.width}: choose a data preset of that size"
+        )
     source = digits.load(data.digits)
     scenes = SceneSet(data, source.pools[config.split], data.scene_seed)
-    if (scenes.spec.height, scenes.spec.width) != (model.spec.height, model.spec.width):
-        raise ValueError(
-            f"data={data.family} shows {scenes.spec.height}x{scenes.spec.width} scenes, but {config.run} "
-            f"reads {model.spec.height}x{model.spec.width}"
-        )
     number = config.scenes or (TEST_SCENES if config.split == "test" else len(scenes))
     return judge(model, scenes, number, config.batch_size), source.source, source.notice
 
@@ -67,7 +70,7 @@ def record(config: EvaluateConfig, judgement: Judgement) -> Path | None:
     """Add the figures to the run's metrics.json, where it is a run that was judged on its own data."""
     from mnist_seq.run import Run
 
-    run = Run(config.run)
+    run = Run(str(config.run))
     if config.data is not None or not run.exists:
         return None
     run.record(**{judgement.split: judgement.as_dict()})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    command.run("train", _job)
+    command.run("train", _job, writes=True)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:

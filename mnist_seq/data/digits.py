@@ -210,7 +210,7 @@ def _download(source: str, home: str, opener: Opener) -> None:
     try:
         _wait(worker, staging)
         if worker.is_alive() or failure:
-            reason = f"{failure[0]}".split("\n")[0] if failure else f"no byte arrived for {_PATIENCE} s"
+            reason = " ".join(f"{failure[0]}".split())[:160] if failure else f"no byte arrived for {_PATIENCE} s"
             raise ConnectionError(f"{source} is not in {target} and cannot be downloaded ({reason})")
         (staging / home / "raw").replace(target)
     finally:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def logs_at(trainer: L.Trainer, step: int) -> bool:
-    """Whether Lightning hands the figures of this step, counted from 1, to the loggers: every so often, and the last."""
+    """Whether Lightning hands the figures of this step, counted from 1, to the loggers; it does so of the last one."""
     interval = int(getattr(trainer, "log_every_n_steps", 0))
     return interval > 0 and (step % interval == 0 or step == trainer.max_steps)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +87,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as problem:
-        raise ValueError(f"{path} is not a checkpoint: {str(problem).splitlines()[0]}") from problem
+    except Exception as problem:  # the unpickler raises whatever the bytes lead it to
+        reason = (str(problem).splitlines() or [""])[0]
+        raise ValueError(f"{path} is not a checkpoint: {type(problem).__name__} {reason}") from problem
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}")
     return checkpoint

@@ -1,0 +1,182 @@
+"""The commands as a stranger runs them: whole processes, whole runs, wrong input."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_seq.run import Run
+from tests.conftest import TINY
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+"""Nothing listens there."""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+
+
+def start(cwd: Path, *arguments: str, **extra: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment(**extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def run(cwd: Path, *arguments: str, code: int = 0, **extra: str) -> tuple[str, str]:
+    started = start(cwd, *arguments, **extra)
+    out, err = started.communicate(timeout=300)
+    assert started.returncode == code, out + err
+    return out, err
+
+
+MISTAKES = {
+    "an unknown key": ("train model.width=3", "Key 'width' not in 'EncoderDecoderConfig'"),
+    "an unknown option": ("train model=rnn", "Could not find 'model/rnn'"),
+    "a wrong type": ("train model.dim=wide", "could not be converted to Integer"),
+    "heads that do not divide": ("train model.heads=3", "model.heads=3 does not divide model.dim=128"),
+    "no scenes": ("train data.batch_size=0", "data.batch_size=0 must be at least 1"),
+    "no steps": ("train trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
+    "too large a patch": ("train model.patch=64 data.digits=uci", "model.patch=64 is larger than the 56x56 image"),
+    "nothing to resume": ("train resume=gone", "gone does not exist"),
+    "no run to resume": ("train resume=folder", "folder is not a run directory"),
+    "nowhere to write": ("train hydra.run.dir=text.png/run", "text.png is not a writable directory"),
+    "no run": ("evaluate run=gone", "gone does not exist"),
+    "no run anywhere": ("evaluate", "no trained run under"),
+    "no checkpoint in it": ("evaluate run=folder", "holds neither"),
+    "no checkpoint": ("evaluate run=text.ckpt", "text.ckpt is not a checkpoint"),
+    "no weights": ("evaluate run=text.png", "text.png is not a safetensors file"),
+    "no picture": ("read gone.png --run RUN", "gone.png does not exist"),
+    "not a picture": ("read text.png --run RUN", "text.png is not a readable image"),
+    "scenes of another size": ("evaluate run=RUN data=single", "28x28 scenes, but"),
+    "an unknown split": ("evaluate run=RUN split=dev", "split=dev is unknown"),
+    "an unknown suite": ("bench suite=disk", "suite=disk is unknown"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_a_line_and_loses_nothing(mistake: str, tmp_path: Path, tiny_run: Run) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("text.png", "text.ckpt"):
+        (tmp_path / name).write_text("just words")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    command, said = MISTAKES[mistake]
+    name, *arguments = command.replace("RUN", str(tiny_run.path)).split()
+    out, err = run(tmp_path, f"mnist_seq.{name}", *arguments, code=1)
+    assert said in err
+    assert "Traceback" not in out + err
+    if "Could not" not in err and "full_key" not in err:  # Hydra's own words take more lines
+        assert len(err.strip().splitlines()) == 1, err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with (path / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != "train/scenes_per_second"} for row in table]
+
+
+def wait_for(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    table = path / "metrics.csv"
+    while process.poll() is None and not (table.exists() and len(table.read_bytes().splitlines()) >= lines):
+        time.sleep(0.01)
+    assert process.poll() is None, "it ended before it could be stopped"
+
+
+LONGER = (*TINY, "trainer.max_steps=300", "trainer.val_check_interval=40", "model.dropout=0.1", "data.batch_size=200")
+
+
+def test_killed_stopped_and_resumed_ends_where_the_uninterrupted_run_ends(tmp_path: Path) -> None:
+    """kill -9, SIGTERM and Ctrl-C in turn; weights and metrics equal to the bit, timings apart."""
+    run(tmp_path, "mnist_seq.train", *LONGER, "hydra.run.dir=whole")
+    parts = tmp_path / "parts"
+    started = start(tmp_path, "mnist_seq.train", *LONGER, "hydra.run.dir=parts")
+    wait_for(parts, 30, started)
+    started.kill()
+    started.communicate()
+    for signum, code, lines in ((signal.SIGTERM, 143, 70), (signal.SIGINT, 130, 110)):
+        started = start(tmp_path, "mnist_seq.train", "resume=parts")
+        wait_for(parts, lines, started)
+        started.send_signal(signum)
+        _, err = started.communicate(timeout=120)
+        assert started.returncode == code, err
+        assert "go on with: python -m mnist_seq.train resume=parts" in err
+        assert "Traceback" not in err
+    run(tmp_path, "mnist_seq.train", "resume=parts")
+    whole = tmp_path / "whole"
+    assert (parts / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert rows(parts) == rows(whole)
+    assert Run(parts).metrics["val"] == Run(whole).metrics["val"]
+
+
+def test_runs_of_a_multirun_do_not_leak_into_each_other(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        "mnist_seq.train",
+        "-m",
+        "seed=0,1",
+        "logger=wandb",
+        *TINY,
+        "hydra.sweep.dir=sweep",
+        WANDB_MODE="offline",
+    )
+    run(tmp_path, "mnist_seq.train", "seed=1", *TINY, "hydra.run.dir=alone")
+    weights = [tmp_path / name / "weights.safetensors" for name in ("sweep/0", "sweep/1", "alone")]
+    first, second, alone = (path.read_bytes() for path in weights)
+    assert second == alone != first
+    assert len({next((tmp_path / f"sweep/{job}/wandb").glob("offline-run-*")).name for job in (0, 1)}) == 2
+
+
+def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_it(tmp_path: Path) -> None:
+    tiny = [it for it in TINY if not it.startswith("data.digits")]
+    data = {"MNIST_SEQ_DATA": str(tmp_path / "none"), **OFFLINE}
+    out, err = run(tmp_path, "mnist_seq.train", *tiny, "hydra.run.dir=run", **data)
+    assert "cannot be downloaded" in err
+    assert "NOT MNIST" in out
+    assert Run(tmp_path / "run").metrics["digits"] == "uci"
+    _, err = run(tmp_path, "mnist_seq.train", *tiny, "data.digits=mnist", "hydra.run.dir=other", code=1, **data)
+    assert len(err.strip().splitlines()) <= 2
+    assert "mnist is not in" in err
+
+
+def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run) -> None:
+    out, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200")
+    assert "test, 200 scenes" in out
+    assert tiny_run.metrics["test"]["scenes"] == 200
+    Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "line.png")
+    out, _ = run(tmp_path, "mnist_seq.read", "line.png", "line.png", "--run", str(tiny_run.path))
+    assert len(out.splitlines()) == 2
+    assert out.startswith("line.png: ")
+
+
+def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
+    where = "import mnist_seq, mnist_seq.presets as p; print(mnist_seq.__file__, p.CONFIGS)"
+    elsewhere = {"cwd": tmp_path, "env": environment(PYTHONPATH=str(site)), "text": True, "check": True}
+    found = subprocess.run([sys.executable, "-c", where], capture_output=True, **elsewhere).stdout  # type: ignore[call-overload]
+    assert found.split() == [str(site / "mnist_seq/__init__.py"), str(site / "mnist_seq/configs")]
+    out, _ = run(tmp_path, "mnist_seq.train", *TINY, "hydra.run.dir=run", PYTHONPATH=str(site))
+    assert "exact match" in out
+    assert (tmp_path / "run/weights.safetensors").exists()
+
+
+def test_help_names_the_groups_and_the_way(tmp_path: Path) -> None:
+    out, _ = run(tmp_path, "mnist_seq.train", "--help")
+    for word in ("model: classifier, enc_dec", "data: grid, single", "resume=", "--cfg job"):
+        assert word in out
+    assert not list(tmp_path.iterdir())
