@@ -11,7 +11,7 @@ from torch import Tensor
 from mnist_seq.data.scenes import SceneSet
 from mnist_seq.learn import metrics
 from mnist_seq.learn.losses import LOSSES
-from mnist_seq.nn import Reader
+from mnist_seq.nn.model import Model
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Judgement:
 
 
 @torch.no_grad()
-def judge(model: Reader, scenes: SceneSet, number: int, batch_size: int = 500) -> Judgement:
+def judge(model: Model, scenes: SceneSet, number: int, batch_size: int = 500) -> Judgement:
     """Read the first scenes of a set greedily, on the model's device and in its precision.
 
     Args:

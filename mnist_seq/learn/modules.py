@@ -16,14 +16,15 @@ from mnist_seq.learn import optim
 from mnist_seq.learn.loggers import logs_at
 from mnist_seq.learn.losses import LOSSES
 from mnist_seq.learn.metrics import ReadingScore
-from mnist_seq.nn import Reader, card
+from mnist_seq.nn import card
+from mnist_seq.nn.model import Model
 from mnist_seq.plain import plain
 
 
 class ReaderModule(L.LightningModule):
     """Teaches a model to read scenes; works in any Trainer."""
 
-    def __init__(self, model: Reader, optim: OptimConfig, loss: LossConfig) -> None:
+    def __init__(self, model: Model, optim: OptimConfig, loss: LossConfig) -> None:
         super().__init__()
         self.model = model
         self.optim_config, self.loss_config = optim, loss

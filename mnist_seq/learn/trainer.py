@@ -58,7 +58,8 @@ def build_trainer(config: TrainerConfig, run: Run, loggers: list[Logger], callba
     for handler in logging.getLogger("lightning.pytorch").handlers:
         if type(handler) is logging.StreamHandler:
             handler.setLevel(logging.WARNING)  # its hints and advertisements go to run.log alone
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
+        warnings.filterwarnings("ignore", message=noise)
     return L.Trainer(**ours | arguments)
 
 

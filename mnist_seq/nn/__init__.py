@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mnist_seq.config import EncoderConfig, Spec
 from mnist_seq.nn.classifier import Classifier
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
+from mnist_seq.nn.model import Model
 from mnist_seq.plain import plain, restore, restore_model
 from mnist_seq.tokens import VOCABULARY
 
-Reader = EncoderDecoder | Classifier
-"""A model that reads: `forward` teaches, `read` reads, `embed` sums up; it knows its `config` and `spec`."""
-
-MODELS: dict[str, type[EncoderDecoder] | type[Classifier]] = {"enc_dec": EncoderDecoder, "classifier": Classifier}
+MODELS: dict[str, Callable[[Any, Spec], Model]] = {"enc_dec": EncoderDecoder, "classifier": Classifier}
 
 
-def build(config: EncoderConfig, spec: Spec) -> Reader:
+def build(config: EncoderConfig, spec: Spec) -> Model:
     """The model that a config describes, for a problem of this shape, with random weights."""
-    return MODELS[config.name](config, spec)  # type: ignore[arg-type]
+    return MODELS[config.name](config, spec)
 
 
-def card(model: Reader) -> dict[str, Any]:
+def card(model: Model) -> dict[str, Any]:
     """All that is needed beside the weights to build the model again, in plain values."""
     return {"model": plain(model.config), "spec": plain(model.spec), "vocabulary": list(VOCABULARY)}
 
 
-def from_card(card: dict[str, Any]) -> Reader:
+def from_card(card: dict[str, Any]) -> Model:
     """The model that a card describes, with random weights.
 
     Raises:

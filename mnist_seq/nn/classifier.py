@@ -12,10 +12,11 @@ from mnist_seq.config import ClassifierConfig, Spec
 from mnist_seq.nn import decoding
 from mnist_seq.nn.blocks import EncoderBlock, initialise
 from mnist_seq.nn.embed import PatchEmbedding, learned
+from mnist_seq.nn.model import Model
 from mnist_seq.tokens import EMPTY
 
 
-class Classifier(nn.Module):
+class Classifier(Model):
     """A [CLS] token and a head for each cell: ten digits, or empty."""
 
     def __init__(self, config: ClassifierConfig, spec: Spec) -> None:

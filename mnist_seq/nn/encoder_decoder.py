@@ -16,6 +16,7 @@ from mnist_seq.nn import decoding
 from mnist_seq.nn.attention import KeyValue
 from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, initialise
 from mnist_seq.nn.embed import PatchEmbedding, learned
+from mnist_seq.nn.model import Model
 
 
 class Cache(NamedTuple):
@@ -27,7 +28,7 @@ class Cache(NamedTuple):
     """Of the tokens written so far."""
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Model):
     """`forward` teaches; `read` reads, and never sees a label or its length."""
 
     def __init__(self, config: EncoderDecoderConfig, spec: Spec) -> None:

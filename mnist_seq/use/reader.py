@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from mnist_seq.nn import Reader as Model
+from mnist_seq.nn.model import Model
 from mnist_seq.tokens import DIGITS
 from mnist_seq.use import weights
 

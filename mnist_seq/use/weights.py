@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mnist_seq.nn import Reader, card, from_card
+from mnist_seq.nn import card, from_card
+from mnist_seq.nn.model import Model
 from mnist_seq.run import whole
 
 _CARD = "model.json"
@@ -19,7 +20,7 @@ _PREFIX = "model."
 """Of the reader's weights among those of its LightningModule."""
 
 
-def save(model: Reader, path: Path, **about: Any) -> None:
+def save(model: Model, path: Path, **about: Any) -> None:
     """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary and what is said about it."""
     with whole(path) as beside:
         save_file({name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}, beside)
@@ -27,7 +28,7 @@ def save(model: Reader, path: Path, **about: Any) -> None:
         beside.write_text(json.dumps(card(model) | about, indent=2) + "\n")
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Reader, dict[str, Any]]:
+def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
     """A reader and its card, from a run directory, a .safetensors file or a checkpoint.
 
     Raises:

@@ -1,0 +1,74 @@
+"""What each command can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnist_seq.config.law import require
+from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
+
+
+@dataclass
+class TrainConfig:
+    """A whole training run: `python -m mnist_seq.train`."""
+
+    model: Any = None
+    data: Any = None
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: Any = None
+    """Loggers beside the CSV table, by name: a dict of `_target_`s."""
+    callbacks: Any = None
+    """Callbacks of Lightning, by name: a dict of `_target_`s."""
+    seed: int = 0
+    """Seed of weights, training scenes and dropout."""
+    resume: str | None = None
+    """A run directory to go on with; only trainer.max_steps and logger may change."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+
+
+@dataclass
+class EvaluateConfig:
+    """Judging a run: `python -m mnist_seq.evaluate`."""
+
+    run: str | None = None
+    """A run directory, a checkpoint or weights; null takes the newest run under outputs/."""
+    data: Any = None
+    """Another data preset than the run's own."""
+    split: str = "val"
+    """val or test."""
+    scenes: int | None = None
+    """How many; null takes data.val_scenes for val and 10,000 for test."""
+    batch_size: int = 512
+    device: str = "auto"
+    """auto, cpu, cuda, mps."""
+
+    def __post_init__(self) -> None:
+        devices = ("auto", "cpu", "cuda", "mps")
+        require(self.device in devices, f"device={self.device} is unknown: choose from {', '.join(devices)}")
+        require(self.split in ("val", "test"), f"split={self.split} is unknown: choose from val, test")
+        require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
+        require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
+
+
+@dataclass
+class BenchConfig:
+    """Timing: `python -m mnist_seq.bench`."""
+
+    suite: Any = "all"
+    """Of scenes, train, read, startup: all, one, or several with commas between."""
+    repeats: int = 30
+    """Runs of each figure, after two to warm up."""
+    to: str | None = None
+    """A JSON file for the figures."""
+
+    def __post_init__(self) -> None:
+        self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)
+        known = ("scenes", "train", "read", "startup")
+        unknown = set(self.suite.split(",")) - {"all", *known}
+        require(not unknown, f"suite={self.suite} is unknown: choose from all, {', '.join(known)}")
+        require(self.repeats >= 1, f"repeats={self.repeats} must be at least 1")

@@ -1,0 +1,80 @@
+"""Optimiser, loss and trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mnist_seq.config.law import require
+
+
+@dataclass
+class OptimConfig:
+    """AdamW (Loshchilov & Hutter 2019); norms, biases and positions are not decayed."""
+
+    lr: float = 2e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_steps: int = 100
+    """Steps of linear warm-up."""
+    schedule: str = "linear"
+    """After the warm-up: `linear` or `cosine` decay to `final_lr` at the last step, or `constant`."""
+    final_lr: float = 0.0
+    """Learning rate at the end of the decay, as a share of the peak."""
+
+    def __post_init__(self) -> None:
+        self.betas = (self.betas[0], self.betas[1])
+        require(self.lr > 0, f"optim.lr={self.lr} must be above 0")
+        require(self.weight_decay >= 0, f"optim.weight_decay={self.weight_decay} must not be negative")
+        require(self.warmup_steps >= 0, f"optim.warmup_steps={self.warmup_steps} must not be negative")
+        require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas={self.betas} must lie in 0..1")
+        known = ("linear", "cosine", "constant")
+        require(self.schedule in known, f"optim.schedule={self.schedule} is unknown: choose from {', '.join(known)}")
+        require(0 <= self.final_lr <= 1, f"optim.final_lr={self.final_lr} must lie in 0..1")
+
+
+@dataclass
+class LossConfig:
+    """Cross-entropy, averaged over digits and end tokens."""
+
+    label_smoothing: float = 0.05
+
+    def __post_init__(self) -> None:
+        smoothing = self.label_smoothing
+        require(0 <= smoothing < 1, f"loss.label_smoothing={smoothing} must be at least 0 and below 1")
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of Lightning's Trainer; any other of them passes through (`+trainer.profiler=simple`).
+
+    A field left null takes the value of the preset that `trainer=auto` picks, or else Lightning's.
+    """
+
+    preset: str = "auto"
+    """Which preset this is; `auto` picks cpu, gpu or mps by the hardware at the start of a run."""
+    max_steps: int | None = None
+    """Optimiser steps."""
+    accelerator: str | None = None
+    devices: int | None = None
+    precision: str | None = None
+    """32-true, bf16-mixed, ... as Lightning names them."""
+    val_check_interval: int | None = None
+    """Steps between validations; each validation writes a checkpoint."""
+    log_every_n_steps: int | None = None
+    gradient_clip_val: float | None = None
+    """Largest norm of the gradient."""
+    threads: int | None = None
+    """CPU threads that torch uses; null leaves it to torch."""
+
+    def __post_init__(self) -> None:
+        for key in ("max_steps", "val_check_interval", "log_every_n_steps", "devices", "threads"):
+            value = getattr(self, key)
+            require(value is None or value >= 1, f"trainer.{key}={value} must be at least 1")
+        clip = self.gradient_clip_val
+        require(clip is None or clip > 0, f"trainer.gradient_clip_val={clip} must be above 0, or null for none")
+
+    def arguments(self) -> dict[str, Any]:
+        """What Lightning's Trainer is given: all that is set, except what is ours."""
+        return {k: v for k, v in vars(self).items() if v is not None and k not in ("preset", "threads")}
