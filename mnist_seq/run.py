@@ -54,13 +54,14 @@ class Run:
 
         Raises:
             OSError: the directory cannot be written.
-            ValueError: there is a run in it already.
+            ValueError: there is a run in it already; one that never saved anything does not count.
         """
-        if self.exists:
+        if self.last.exists() or self.weights.exists():
             raise ValueError(f"{self.path} already holds a run: resume={self.path}, or choose another hydra.run.dir")
         try:
             for folder in (self.checkpoints, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
+            self._metrics.unlink(missing_ok=True)
             self.write_config(config)
         except OSError as problem:
             raise OSError(

@@ -97,13 +97,14 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
     from mnist_seq.learn import callbacks, loggers
     from mnist_seq.learn.progress import ProgressReport
     from mnist_seq.learn.trainer import build_trainer, targets
-    from mnist_seq.use.weights import read_checkpoint
+    from mnist_seq.use import weights
 
-    resumed = read_checkpoint(run.last)["global_step"] if run.last.exists() else None
+    resumed = weights.read_checkpoint(run.last)["global_step"] if run.last.exists() else None
     table = loggers.MetricsTable(run.table, resume_at=resumed)
     others = targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"])
     speed = callbacks.Speed()
-    checkpoints = callbacks.Checkpoints(run)
+    validates = "val" in data.sets
+    checkpoints = callbacks.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
     ours = [
         speed,
         callbacks.StopOnSignal(run, checkpoints),
@@ -112,13 +113,18 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
         ProgressReport(speed, console),
         checkpoints,
     ]
-    trainer = build_trainer(config.trainer, run, [table, *others], [*targets(config.callbacks, "callbacks"), *ours])
+    theirs = targets(config.callbacks, "callbacks")
+    trainer = build_trainer(config.trainer, run, [table, *others], [*theirs, *ours], validates)
     began = time.time()
     try:
         trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
     finally:
         for line in loggers.finish(others, run.best):
             console.print(line, highlight=False)
+    if run.last.exists():  # what is saved counts: the averaged weights, where there are some
+        module.model.load_state_dict(weights.load(run.last)[0].state_dict())
+    if not speed.scenes:
+        return
     run.record(
         steps=trainer.global_step,
         scenes_per_second=round(speed.mean, 1),

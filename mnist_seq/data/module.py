@@ -47,10 +47,6 @@ class IdStream:
             last = first + self.batch_size
             yield Ids(self.split, torch.arange(first, last if self.endless else min(last, self.scenes)))
 
-    def take_back(self) -> None:
-        """The last batch was not used: it will be the next one again."""
-        self.handed_out -= 1
-
     def state_dict(self) -> dict[str, int]:
         return {"handed_out": self.handed_out}
 

@@ -56,10 +56,13 @@ class Checkpoints(Checkpoint):
     It owns the best score, and restores the random states, so that a resumed run equals an uninterrupted one.
     Lightning's ModelCheckpoint leaves last.ckpt behind where the score did not rise, and forgets the best when a run
     is moved.
+
+    Args:
+        every_n_steps: save that often where there is no validation.
     """
 
-    def __init__(self, run: Run, monitor: str = "val/exact_match") -> None:
-        self.run, self.monitor = run, monitor
+    def __init__(self, run: Run, every_n_steps: int | None = None, monitor: str = "val/exact_match") -> None:
+        self.run, self.monitor, self.every_n_steps = run, monitor, every_n_steps
         self.best = -1.0
         self.saved_at = -1
         self._random: dict[str, Any] | None = None
@@ -67,6 +70,12 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self._random is not None:
             set_random_state(self._random)
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.every_n_steps is None or trainer.global_step == 0 or batch_idx % trainer.accumulate_grad_batches:
+            return
+        if trainer.global_step % self.every_n_steps == 0:
+            self.save_between_steps(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step >= trainer.max_steps > 0:
@@ -78,21 +87,41 @@ class Checkpoints(Checkpoint):
         score = float(trainer.callback_metrics.get(self.monitor, torch.tensor(-1.0)))
         better = score > self.best
         self.best = max(score, self.best)
-        trainer.save_checkpoint(self.run.last)
-        self.saved_at = trainer.global_step
+        self._save(trainer)
         if better and trainer.is_global_zero:
             with whole(self.run.best) as beside:
                 shutil.copyfile(self.run.last, beside)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if "val" not in trainer.datamodule.sets:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(self.run.last)
+        if self.saved_at != trainer.global_step:
+            self._save(trainer)
+
+    def save_between_steps(self, trainer: L.Trainer) -> None:
+        """Save at the start of a step as if its batch had not been fetched yet."""
+        if self.saved_at == trainer.global_step:
+            return
+        _count(trainer, -1)
+        self._save(trainer)
+        _count(trainer, +1)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(self.run.last)
+        self.saved_at = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "random": random_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self._random = state["best"], state["random"]
+
+
+def _count(trainer: L.Trainer, batches: int) -> None:
+    """Count so many more batches as fetched."""
+    if isinstance(trainer.train_dataloader, IdStream):
+        trainer.train_dataloader.handed_out += batches
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    progress.total.ready += batches
+    progress.current.ready += batches
 
 
 def random_state() -> dict[str, Any]:
@@ -133,19 +162,8 @@ class StopOnSignal(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.received is not None and batch_idx % trainer.accumulate_grad_batches == 0:
-            if self.checkpoints.saved_at != trainer.global_step:
-                self._take_back(trainer)
-                trainer.save_checkpoint(self.run.last)
+            self.checkpoints.save_between_steps(trainer)
             raise Interrupted(self.received, trainer.global_step, self.run)
-
-    @staticmethod
-    def _take_back(trainer: L.Trainer) -> None:
-        """Forget the batch that was fetched for this step, so that the checkpoint stands between two steps."""
-        if isinstance(trainer.train_dataloader, IdStream):
-            trainer.train_dataloader.take_back()
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        progress.total.ready -= 1
-        progress.current.ready -= 1
 
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         for signum, handler in self._before.items():

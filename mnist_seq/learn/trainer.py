@@ -34,8 +34,13 @@ def hardware(config: TrainerConfig) -> TrainerConfig:
     return picked
 
 
-def build_trainer(config: TrainerConfig, run: Run, loggers: list[Logger], callbacks: list[Callback]) -> L.Trainer:
+def build_trainer(
+    config: TrainerConfig, run: Run, loggers: list[Logger], callbacks: list[Callback], validates: bool
+) -> L.Trainer:
     """A Trainer that keeps to the run's directory.
+
+    Args:
+        validates: there are scenes to validate on.
 
     Raises:
         ValueError: an argument that Lightning's Trainer does not have.
@@ -50,6 +55,7 @@ def build_trainer(config: TrainerConfig, run: Run, loggers: list[Logger], callba
         "callbacks": callbacks,
         "plugins": [WholeCheckpoints()],
         "check_val_every_n_epoch": None,
+        "limit_val_batches": None if validates else 0,
         "num_sanity_val_steps": 0,
         "enable_progress_bar": False,
         "enable_model_summary": False,

@@ -39,15 +39,6 @@ def test_a_resumed_stream_goes_on_with_the_next_batch() -> None:
     assert ids(second) == expected[1]
 
 
-def test_a_batch_taken_back_comes_again() -> None:
-    stream = IdStream("train", 4, 20, 0, 1, endless=True)
-    batches = iter(stream)
-    next(batches)
-    second = next(batches)
-    stream.take_back()
-    assert torch.equal(next(iter(stream)).ids, second.ids)
-
-
 def test_val_scenes_are_the_same_for_every_seed_and_training_scenes_are_not() -> None:
     data = [SceneData(GridConfig(digits="uci"), seed) for seed in (0, 1)]
     for each in data:

@@ -200,10 +200,49 @@ def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path: Path) -> None
 
 
 def test_a_full_pool_has_no_val_and_keeps_the_last_weights(tmp_path: Path) -> None:
-    run = mnist_seq.fit(*TINY, "data.pool=full", f"hydra.run.dir={tmp_path / 'run'}")
+    overrides = (*TINY, "data.pool=full", "callbacks=ema")
+    run = mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
     assert "val" not in run.metrics
-    assert run.last.exists()
     assert run.weights.exists()
+    assert weights.read_checkpoint(run.last)["global_step"] == 12
+
+
+def test_a_run_without_val_is_saved_on_the_way_and_resumed_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash after step 8 leaves the checkpoint of step 5."""
+    overrides = (*TINY, "data.pool=full", "data.batch_size=399", "model.dropout=0.2")
+    whole = mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'whole'}")
+
+    def crash(self: Any, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == 8:
+            raise RuntimeError("crash")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(callbacks.Pictures, "on_train_batch_end", crash, raising=False)
+        with pytest.raises(RuntimeError, match="crash"):
+            mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'parts'}")
+    assert weights.read_checkpoint(tmp_path / "parts/checkpoints/last.ckpt")["global_step"] == 5
+    resumed = mnist_seq.fit(f"resume={tmp_path / 'parts'}")
+    assert resumed.weights.read_bytes() == whole.weights.read_bytes()
+    assert rows(resumed) == rows(whole)
+
+
+def test_a_finished_run_that_is_resumed_ends_with_the_same_weights_and_figures(tmp_path: Path) -> None:
+    """As after a kill between the last checkpoint and the end; the average still counts."""
+    run = mnist_seq.fit(*TINY, "callbacks=ema", f"hydra.run.dir={tmp_path / 'run'}")
+    kept, before, table = run.weights.read_bytes(), run.metrics, rows(run)
+    run.weights.unlink()
+    again = mnist_seq.fit(f"resume={run.path}")
+    assert again.weights.read_bytes() == kept
+    assert again.metrics == before
+    assert rows(again) == table
+
+
+def test_a_directory_in_which_nothing_was_saved_can_be_used_again(tmp_path: Path) -> None:
+    first = Run(tmp_path / "run")
+    first.begin(mnist_seq.compose(*TINY))
+    assert mnist_seq.fit(*TINY, f"hydra.run.dir={tmp_path / 'run'}").metrics["steps"] == 12
 
 
 def test_the_modules_work_in_a_plain_trainer(tmp_path: Path, grids: Any) -> None:
