@@ -94,7 +94,7 @@ def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
 
 
 def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, console: Console) -> None:
-    from mnist_seq.learn import callbacks, loggers
+    from mnist_seq.learn import callbacks, checkpoints, loggers
     from mnist_seq.learn.progress import ProgressReport
     from mnist_seq.learn.trainer import build_trainer, targets
     from mnist_seq.use import weights
@@ -104,14 +104,14 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
     others = targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"])
     speed = callbacks.Speed()
     validates = "val" in data.sets
-    checkpoints = callbacks.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
+    saving = checkpoints.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
     ours = [
         speed,
-        callbacks.StopOnSignal(run, checkpoints),
+        checkpoints.StopOnSignal(run, saving),
         callbacks.StopOnDivergence(run),
         callbacks.Pictures(),
         ProgressReport(speed, console),
-        checkpoints,
+        saving,
     ]
     theirs = targets(config.callbacks, "callbacks")
     trainer = build_trainer(config.trainer, run, [table, *others], [*theirs, *ours], validates)

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from mnist_seq.config import TrainerConfig
-from mnist_seq.learn.callbacks import WholeCheckpoints
+from mnist_seq.learn.checkpoints import WholeCheckpoints
 from mnist_seq.presets import trainer_preset
 from mnist_seq.run import Run
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import mnist_seq
-from mnist_seq.learn import callbacks
+from mnist_seq.learn import callbacks, checkpoints
 from mnist_seq.run import Run
 from mnist_seq.use import weights
 from tests.conftest import TINY
@@ -40,12 +40,12 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps after which a signal arrives, one a training."""
     steps: list[int] = []
 
-    class Signalled(callbacks.StopOnSignal):
+    class Signalled(checkpoints.StopOnSignal):
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
             if steps and trainer.global_step == steps[0]:
                 self._receive(steps.pop(0) and 15, None)
 
-    monkeypatch.setattr(callbacks, "StopOnSignal", Signalled)
+    monkeypatch.setattr(checkpoints, "StopOnSignal", Signalled)
     return steps
 
 
@@ -57,7 +57,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int]
     begin: tuple[str, ...] = (*overrides, f"hydra.run.dir={tmp_path / 'parts'}")
     for step in (3, 5, 8, 9, 11):
         stop[:] = [step]
-        with pytest.raises(callbacks.Interrupted, match=f"after step {step}.*resume="):
+        with pytest.raises(checkpoints.Interrupted, match=f"after step {step}.*resume="):
             mnist_seq.fit(*begin)
         begin = (f"resume={tmp_path / 'parts'}",)
     same(mnist_seq.fit(*begin), whole)
@@ -130,8 +130,8 @@ def test_what_training_reported_on_val_is_what_evaluate_finds(tiny_run: Run) -> 
 def test_a_checkpoint_is_plain_and_holds_the_random_states(tiny_run: Run) -> None:
     checkpoint = torch.load(tiny_run.last, weights_only=True)
     state = checkpoint["callbacks"]["Checkpoints"]["random"]
-    callbacks.set_random_state(state)
-    again = callbacks.random_state()
+    checkpoints.set_random_state(state)
+    again = checkpoints.random_state()
     assert torch.equal(again["torch"], state["torch"])
     assert again["python"] == state["python"]
     assert torch.equal(again["numpy"][1], state["numpy"][1])
