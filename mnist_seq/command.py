@@ -110,8 +110,7 @@ def _refuse_unwritable(arguments: list[str]) -> None:
 def _mistakes_in_a_line(directory: Path, reraise: bool) -> Iterator[None]:
     """A user's mistake ends in its message and exit code 1, a signal in 128 + its number; neither shows a traceback.
 
-    The traceback is in run.log where there is one; HYDRA_FULL_ERROR=1 shows it. In a multirun (`reraise`) Hydra goes on
-    with the other jobs.
+    HYDRA_FULL_ERROR=1 shows the traceback. In a multirun (`reraise`) Hydra goes on with the other jobs.
     """
     try:
         yield

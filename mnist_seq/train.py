@@ -140,18 +140,18 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
     from mnist_seq.learn.judge import judge
     from mnist_seq.use import weights
 
-    model = module.model
+    model, revision = module.model, runs.revision()
     run.record(
         digits=data.digits.source,
         notice=data.digits.notice,
         parameters=sum(weight.numel() for weight in model.parameters()),
         seed=config.seed,
-        revision=runs.revision(),
+        revision=revision,
         versions=runs.versions(),
     )
     if "val" in data.sets:
         run.record(val=judge(model, data.sets["val"], len(data.sets["val"])).as_dict())
-    weights.save(model, run.weights, data=plain(data.config), digits=data.digits.source, revision=runs.revision())
+    weights.save(model, run.weights, data=plain(data.config), digits=data.digits.source, revision=revision)
     draw(run, module, data)
 
 

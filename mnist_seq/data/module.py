@@ -72,7 +72,8 @@ class SceneData(L.LightningDataModule):
         return scenes.spec(self.config)
 
     def prepare_data(self) -> None:
-        digits.load(self.config.digits, self.config.pool)
+        if not self.sets:
+            digits.load(self.config.digits, self.config.pool)
 
     def setup(self, stage: str = "fit") -> None:
         if self.sets:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import netrc
 import os
 import threading
@@ -18,8 +17,6 @@ import lightning as L
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mnist_seq.run import whole
-
-log = logging.getLogger(__name__)
 
 
 def logs_at(trainer: L.Trainer, step: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import logging
 import warnings
@@ -17,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 
 from mnist_seq.config import TrainerConfig
 from mnist_seq.learn.checkpoints import WholeCheckpoints
+from mnist_seq.plain import restore
 from mnist_seq.presets import trainer_preset
 from mnist_seq.run import Run
 
@@ -27,11 +27,7 @@ def hardware(config: TrainerConfig) -> TrainerConfig:
         return config
     preset = "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
-    known = {field.name for field in dataclasses.fields(TrainerConfig)}
-    values = trainer_preset(preset) | chosen
-    picked = TrainerConfig(**{key: value for key, value in values.items() if key in known})
-    vars(picked).update(values)
-    return picked
+    return restore(TrainerConfig, trainer_preset(preset) | chosen)
 
 
 def build_trainer(
