@@ -8,6 +8,7 @@ Nothing heavy is imported until it is called.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from mnist_seq.config import TrainConfig
     from mnist_seq.data.module import SceneData
-    from mnist_seq.data.scenes import SceneSet
+    from mnist_seq.data.sets import SceneSet
     from mnist_seq.learn.modules import ReaderModule
     from mnist_seq.run import Run
     from mnist_seq.use.reader import Reader
@@ -62,18 +63,17 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
         data: a preset, such as "grid".
         overrides: such as "data.rows=3".
         split: train, val or test. Digits are distorted in train alone.
+        seed: of the scenes, whichever split.
 
     Raises:
         ValueError: an unknown split or a broken law.
     """
-    from mnist_seq.data import digits
-    from mnist_seq.data.scenes import SceneSet
+    from mnist_seq.data import sets
 
-    config = compose(f"data={data}", *overrides).data
-    pools = digits.load(config.digits, config.pool).pools
-    if split not in pools:
-        raise ValueError(f"split={split} is unknown: choose from {', '.join(pools)}")
-    return SceneSet(config, pools[split], seed)
+    splits = sets.load(replace(compose(f"data={data}", *overrides).data, scene_seed=seed), seed).splits
+    if split not in splits:
+        raise ValueError(f"split={split} is unknown: choose from {', '.join(splits)}")
+    return splits[split]
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Reader:

@@ -31,6 +31,10 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
     """
     import hydra
 
+    try:
+        sys.argv[1:] = _spelled_out(sys.argv[1:])
+    except ValueError as problem:
+        _leave(str(problem), 1)
     if writes:
         _refuse_unwritable(sys.argv[1:])
     prepare()
@@ -58,7 +62,7 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = hydra.compose(config_name, overrides, return_hydra_config=True)
+            cfg = hydra.compose(config_name, _spelled_out(overrides), return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = outer
     directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
@@ -89,6 +93,18 @@ def prepare() -> None:
     logger = logging.getLogger("mnist_seq")
     logger.setLevel(logging.INFO)
     logger.handlers = [logging.StreamHandler()]
+
+
+def _spelled_out(overrides: list[str]) -> list[str]:
+    """`data.from=DIR` is `data=folder data.path=DIR`: `from` is a keyword of Python, and no name for a field."""
+    short = "data.from="
+    if not any(given.startswith(short) for given in overrides):
+        return overrides
+    for given in overrides:
+        if given.startswith("data=") and given != "data=folder":
+            raise ValueError(f"{short}DIR means data=folder: leave out {given}")
+    spelled = [f"data.path={it.removeprefix(short)}" if it.startswith(short) else it for it in overrides]
+    return ["data=folder", *(it for it in spelled if it != "data=folder")]
 
 
 def _run_directory(resume: str | None) -> str:

@@ -52,9 +52,9 @@ def hardware(config: TrainConfig) -> dict[str, Any]:
 def model(config: TrainConfig) -> dict[str, Any]:
     """The problem's shape and the parameters of each part of the model."""
     from mnist_seq import nn
-    from mnist_seq.data import scenes
+    from mnist_seq.data import sets
 
-    spec = scenes.spec(config.data)
+    spec = sets.spec(config.data)
     built = nn.build(config.model, spec)
     parts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in built.named_children()}
     return {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mnist_seq.learn.judge import Judgement
+    from mnist_seq.nn.model import Model
 
 
 def main() -> None:
@@ -45,8 +46,7 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
     Raises:
         FileNotFoundError, ValueError: nothing to load, or scenes that the model cannot read.
     """
-    from mnist_seq.data import digits
-    from mnist_seq.data.scenes import TEST_SCENES, SceneSet, spec
+    from mnist_seq.data import sets
     from mnist_seq.learn.judge import judge
     from mnist_seq.use import weights
 
@@ -54,16 +54,34 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
     data: DataConfig = config.data or restore_data(card["data"])
     if config.split == "val" and card["data"]["pool"] == "full":
         raise ValueError(f"{config.run} was trained on the val digits too (data.pool=full): choose split=test")
-    shown = spec(data)
-    if (shown.height, shown.width, shown.cells) != (model.spec.height, model.spec.width, model.spec.cells):
+    _refuse_another_problem(str(config.run), model, data)
+    loaded = sets.load(data)
+    if config.split not in loaded.splits:
+        raise ValueError(f"split={config.split} is not in {data.family}: choose from {', '.join(loaded.splits)}")
+    scenes = loaded.splits[config.split]
+    number = config.scenes or len(scenes)
+    if data.family == "folder" and number > len(scenes):
+        raise ValueError(f"scenes={number} of a folder with {len(scenes)}: choose at most those, or null")
+    return judge(model, scenes, number, config.batch_size), loaded.source, loaded.notice
+
+
+def _refuse_another_problem(run: str, model: Model, data: DataConfig) -> None:
+    """Raises ValueError for scenes of a size, or with sequences of a length, that the model was not built for."""
+    from mnist_seq.data import sets
+
+    shown, known = sets.spec(data), model.spec
+    if (shown.height, shown.width) != (known.height, known.width):
         raise ValueError(
-            f"data={data.family} shows {shown.height}x{shown.width} scenes, but {config.run} "
-            f"reads {model.spec.height}x{model.spec.width}: choose a data preset of that size"
+            f"data={data.family} shows {shown.height}x{shown.width} scenes, but {run} "
+            f"reads {known.height}x{known.width}: choose a data preset of that size"
         )
-    source = digits.load(data.digits)
-    scenes = SceneSet(data, source.pools[config.split], data.scene_seed)
-    number = config.scenes or (TEST_SCENES if config.split == "test" else len(scenes))
-    return judge(model, scenes, number, config.batch_size), source.source, source.notice
+    if shown.max_digits > known.max_digits:
+        raise ValueError(
+            f"data={data.family} shows up to {shown.max_digits} digits, but {run} writes at most {known.max_digits}: "
+            "train with data.longest or data.max_digits as high"
+        )
+    if model.config.name == "classifier" and shown.cells != known.cells:
+        raise ValueError(f"data={data.family} has cells of {shown.cells}, but {run} reads cells of {known.cells}")
 
 
 def record(config: EvaluateConfig, judgement: Judgement) -> Path | None:

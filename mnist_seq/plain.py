@@ -56,6 +56,8 @@ def restore_model(values: dict[str, Any]) -> EncoderConfig:
 
 def restore_data(values: dict[str, Any]) -> DataConfig:
     """A scene family's config from plain values, by its `family`."""
+    if "parts" in values:
+        values = values | {"parts": {name: restore_data(part) for name, part in values["parts"].items()}}
     return restore(_schema(FAMILIES, "data.family", values.get("family")), values)
 
 

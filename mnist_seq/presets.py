@@ -28,11 +28,12 @@ def register() -> None:
     for name, model in config.MODELS.items():
         store.store(group="model/schema", name=name, node=model, package="model")
     for name, family in config.FAMILIES.items():
-        store.store(group="data/schema", name=name, node=family, package="data")
-    store.store(group="data/augment/schema", name="augment", node=config.AugmentConfig, package="data.augment")
+        store.store(group="data/schema", name=name, node=family)
+    store.store(group="data/augment/schema", name="augment", node=config.AugmentConfig)
     store.store(group="optim/schema", name="optim", node=config.OptimConfig, package="optim")
     store.store(group="loss/schema", name="loss", node=config.LossConfig, package="loss")
     store.store(group="trainer/schema", name="trainer", node=config.TrainerConfig, package="trainer")
     store.store(group="schema", name="train", node=config.TrainConfig, package="_global_")
     store.store(group="schema", name="evaluate", node=config.EvaluateConfig, package="_global_")
+    store.store(group="schema", name="synthesise", node=config.SynthesiseConfig, package="_global_")
     store.store(group="schema", name="bench", node=config.BenchConfig, package="_global_")

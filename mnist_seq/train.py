@@ -64,7 +64,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     module, data = assemble(config)
-    config.data.digits = data.digits.source  # what `auto` found stays this run's source
+    config.data.digits = data.source  # what `auto` found stays this run's source
     run.write_config(config) if resuming else run.begin(config)
     with run.logging():
         _say_what(run, config, data, console)
@@ -142,8 +142,8 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
 
     model, revision = module.model, runs.revision()
     run.record(
-        digits=data.digits.source,
-        notice=data.digits.notice,
+        digits=data.source,
+        notice=data.notice,
         parameters=sum(weight.numel() for weight in model.parameters()),
         seed=config.seed,
         revision=revision,
@@ -151,7 +151,7 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
     )
     if "val" in data.sets:
         run.record(val=judge(model, data.sets["val"], len(data.sets["val"])).as_dict())
-    weights.save(model, run.weights, data=plain(data.config), digits=data.digits.source, revision=revision)
+    weights.save(model, run.weights, data=plain(data.config), digits=data.source, revision=revision)
     draw(run, module, data)
 
 
@@ -160,7 +160,7 @@ def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
     from mnist_seq.figures import plots
     from mnist_seq.learn.loggers import read_table
 
-    notice = data.digits.notice
+    notice = data.notice
     plots.save(plots.curves(read_table(run.table), notice), run.plots / "curves.png")
     split = "val" if "val" in data.sets else "train"
     scenes = data.sets[split][:32]
@@ -175,13 +175,13 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
     console.print(
         f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
         f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}), "
-        f"digits={data.digits.source}, seed {config.seed}, in {run.path}",
+        f"digits={data.source}, seed {config.seed}, in {run.path}",
         highlight=False,
         soft_wrap=True,
     )
-    if data.digits.notice:
+    if data.notice:
         console.rule(style="red")
-        console.print(f"[bold red]{data.digits.notice}", soft_wrap=True)
+        console.print(f"[bold red]{data.notice}", soft_wrap=True)
         console.rule(style="red")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig
 from mnist_seq.data import digits
-from mnist_seq.data.scenes import SceneSet
+from mnist_seq.data.sets import Synthesised
 from mnist_seq.run import Run
 
 TINY = ("model.dim=16", "model.heads=2", "model.encoder_depth=1", "data.digits=uci", "data.batch_size=32")
@@ -24,9 +24,9 @@ def uci() -> digits.Digits:
 
 
 @pytest.fixture
-def grids(uci: digits.Digits) -> SceneSet:
+def grids(uci: digits.Digits) -> Synthesised:
     """Undistorted 2x2 grids, some cells empty."""
-    return SceneSet(GridConfig(empty=0.3), uci.pools["val"])
+    return Synthesised(GridConfig(empty=0.3), uci.pools["val"])
 
 
 @pytest.fixture(scope="session")

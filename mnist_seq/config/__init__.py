@@ -5,8 +5,19 @@ Plain dataclasses, light to import. The YAML presets in `configs/` inherit from 
 
 from __future__ import annotations
 
-from mnist_seq.config.commands import BenchConfig, EvaluateConfig, TrainConfig
-from mnist_seq.config.data import FAMILIES, AugmentConfig, DataConfig, GridConfig, SingleConfig, Spec
+from mnist_seq.config.commands import BenchConfig, EvaluateConfig, SynthesiseConfig, TrainConfig
+from mnist_seq.config.data import AugmentConfig, DataConfig, Spec
+from mnist_seq.config.families import (
+    FAMILIES,
+    ClutteredConfig,
+    FolderConfig,
+    GridConfig,
+    LineConfig,
+    MixedConfig,
+    OverlapConfig,
+    ScatterConfig,
+    SingleConfig,
+)
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.model import MODELS, ClassifierConfig, EncoderConfig, EncoderDecoderConfig
 
@@ -16,15 +27,22 @@ __all__ = [
     "AugmentConfig",
     "BenchConfig",
     "ClassifierConfig",
+    "ClutteredConfig",
     "DataConfig",
     "EncoderConfig",
     "EncoderDecoderConfig",
     "EvaluateConfig",
+    "FolderConfig",
     "GridConfig",
+    "LineConfig",
     "LossConfig",
+    "MixedConfig",
     "OptimConfig",
+    "OverlapConfig",
+    "ScatterConfig",
     "SingleConfig",
     "Spec",
+    "SynthesiseConfig",
     "TrainConfig",
     "TrainerConfig",
 ]

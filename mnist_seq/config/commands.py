@@ -56,6 +56,33 @@ class EvaluateConfig:
 
 
 @dataclass
+class SynthesiseConfig:
+    """Scenes to look at or to keep: `python -m mnist_seq.synthesise`."""
+
+    data: Any = None
+    split: str = "train"
+    """train (distorted by data.augment), val or test."""
+    scenes: int | None = None
+    """How many; null takes 10,000 for a data set and 24 for a look."""
+    seed: int = 0
+    """Seed of the scenes."""
+    to: str | None = None
+    """The folder of a data set: images, labels, card and checksums."""
+    look: Any = False
+    """Draw a contact sheet: true for outputs/<preset>.png, or a picture's path."""
+
+    def __post_init__(self) -> None:
+        require(self.split in ("train", "val", "test"), f"split={self.split} is unknown: choose from train, val, test")
+        require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
+        require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+        require(bool(self.to or self.look), "nothing is asked for: give to=DIR for a data set, or look=true for a look")
+        require(
+            not self.look or self.look is True or str(self.look).lower().endswith((".png", ".pdf", ".svg")),
+            f"look={self.look} is neither true nor a path that ends in .png, .pdf or .svg",
+        )
+
+
+@dataclass
 class BenchConfig:
     """Timing: `python -m mnist_seq.bench`."""
 

@@ -1,8 +1,8 @@
-"""Scene families, and the shape of the problem that they pose."""
+"""What every scene family shares, and the shape of the problem that it poses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from mnist_seq.config.law import require
 
@@ -16,9 +16,9 @@ class Spec:
     width: int
     """Canvas width, pixels."""
     max_digits: int
-    """Most digits a scene can hold."""
+    """Longest sequence that may have to be written."""
     cells: tuple[int, int]
-    """Rows and columns of the cells that a classifier reads."""
+    """Rows and columns of the cells that a classifier reads; 0 0 where two digits can share a cell of any grid."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(self.cells))
@@ -26,7 +26,10 @@ class Spec:
 
 @dataclass
 class AugmentConfig:
-    """Random distortion of each training digit within its 28x28 frame; uniform in the ranges given."""
+    """Random distortion of each training digit within its frame; uniform in the ranges given.
+
+    Pixels are those of a 28x28 frame, whatever `data.digit_size`.
+    """
 
     rotation: float = 0.0
     """Largest angle either way, degrees."""
@@ -36,9 +39,18 @@ class AugmentConfig:
     """Largest horizontal shear either way, degrees."""
     shift: float = 0.0
     """Largest displacement either way on each axis, pixels; less where ink would leave the frame."""
+    elastic: float = 0.0
+    """Bound of the smooth displacement of each point on each axis, pixels."""
+    stroke: float = 0.0
+    """Largest change of stroke width: a share of what one pixel more, or less, all around would change."""
+    blur: float = 0.0
+    """Largest standard deviation of the blur, pixels."""
+    noise: float = 0.0
+    """Largest share of its grey level that a pixel of ink may lose, each pixel by itself."""
 
     def __post_init__(self) -> None:
-        for key, limit in (("rotation", 180), ("scale", 0.9), ("shear", 60), ("shift", 14)):
+        limits = {"rotation": 180, "scale": 0.9, "shear": 60, "shift": 14, "elastic": 4, "stroke": 0.9, "blur": 1}
+        for key, limit in (limits | {"noise": 0.9}).items():
             value = getattr(self, key)
             require(0 <= value <= limit, f"data.augment.{key}={value} must lie in 0..{limit}")
 
@@ -52,44 +64,28 @@ class DataConfig:
     """Where single digits come from: auto, mnist, uci, emnist, kmnist, fashion_mnist, qmnist."""
     pool: str = "split"
     """`split` keeps a validation pool apart; `full` trains on both, without validation."""
+    digit_size: int = 28
+    """Side of a digit's frame, pixels; MNIST's is 28, any other is resampled."""
     batch_size: int = 128
     """Scenes a step and device."""
     val_scenes: int = 5000
     """Scenes of a validation, the same in every run."""
     scene_seed: int = 0
-    """Seed of the val and test scenes; training scenes follow the run's own `seed`."""
+    """Seed of the val, test and fixed scenes; other training scenes follow the run's own `seed`."""
+    fixed: int | None = None
+    """Train on so many scenes, the same in every run, each once an epoch; null never shows a scene twice."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        named = next((name for name, schema in FAMILIES.items() if schema is type(self)), self.family)
+        named = next(each.default for each in fields(self) if each.name == "family")
         require(self.family == named, f"data.family={self.family} in a {named} config: choose with data={self.family}")
         for key in ("batch_size", "val_scenes"):
             require(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
         require(self.pool in ("split", "full"), f"data.pool={self.pool} is neither split nor full")
+        require(8 <= self.digit_size <= 512, f"data.digit_size={self.digit_size} must lie in 8..512")
+        require(self.fixed is None or self.fixed >= 1, f"data.fixed={self.fixed} must be at least 1, or null")
 
-
-@dataclass
-class SingleConfig(DataConfig):
-    """One digit on 28x28."""
-
-    family: str = "single"
-
-
-@dataclass
-class GridConfig(DataConfig):
-    """A digit in each 28x28 cell of a grid, read in raster order."""
-
-    family: str = "grid"
-    rows: int = 2
-    cols: int = 2
-    empty: float = 0.0
-    """Chance of a cell to stay empty."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key in ("rows", "cols"):
-            require(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
-        require(0 <= self.empty < 1, f"data.empty={self.empty} must be at least 0 and below 1")
-
-
-FAMILIES: dict[str, type[DataConfig]] = {"single": SingleConfig, "grid": GridConfig}
+    @property
+    def spec(self) -> Spec:
+        """The shape of the problem that these scenes pose."""
+        raise NotImplementedError(type(self).__name__)

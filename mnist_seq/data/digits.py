@@ -12,7 +12,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,41 @@ class Pool:
     """P, int64: place in the data set, its training images first."""
     boxes: Tensor
     """P 4, int64: the ink's x0 y0 x1 y1, pixels, half open."""
+    clutter: Tensor
+    """Q S S, uint8: the images that clutter may be cut from, those of train and val whatever the split."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def side(self) -> int:
+        """Of a digit's frame, pixels."""
+        return self.images.shape[-1]
+
+    @cached_property
+    def by_class(self) -> Tensor:
+        """P, int64: places in the pool, those of the zeros first."""
+        return self.labels.argsort(stable=True)
+
+    @cached_property
+    def class_sizes(self) -> Tensor:
+        """10, int64: digits of each class."""
+        return torch.bincount(self.labels, minlength=10)
+
     def to(self, device: torch.device) -> Pool:
-        tensors = (self.images, self.labels, self.indices, self.boxes)
+        tensors = (self.images, self.labels, self.indices, self.boxes, self.clutter)
         return Pool(self.split, *(tensor.to(device) for tensor in tensors))
+
+    def resized(self, side: int) -> Pool:
+        """The same digits in frames of another side, resampled with antialiasing."""
+        if side == self.side:
+            return self
+        parts = [
+            F.interpolate(part[:, None].float(), size=(side, side), mode="bilinear", antialias=True)[:, 0]
+            for part in self.images.split(4096)
+        ]
+        images = torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
+        return replace(self, images=images, boxes=ink_boxes(images))
 
 
 @dataclass(frozen=True)
@@ -253,5 +282,5 @@ def _pools(images: Tensor, labels: Tensor, order: Tensor, sizes: list[int], pool
     chosen = {"train": train, "val": val, "test": test}
     if pool == "full":
         chosen = {"train": torch.cat([train, val]), "test": test}
-    boxes = ink_boxes(images)
-    return {name: Pool(name, images[at], labels[at], at, boxes[at]) for name, at in chosen.items()}
+    boxes, clutter = ink_boxes(images), images[torch.cat([train, val])]
+    return {name: Pool(name, images[at], labels[at], at, boxes[at], clutter) for name, at in chosen.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config import DataConfig, Spec
-from mnist_seq.data import digits, scenes
+from mnist_seq.data import rng, sets
+from mnist_seq.data.sets import SceneSet
 
 
 class Ids(NamedTuple):
@@ -21,31 +23,52 @@ class Ids(NamedTuple):
 
 
 class IdStream:
-    """Batches of consecutive ids, each rank its own; `endless` streams go on from epoch to epoch with fresh ids.
+    """Batches of ids, each rank its own.
+
+    `once`: every scene once an epoch, in order. Otherwise batches go on from epoch to epoch: with fresh ids, or, given
+    the seed of a `shuffle`, with each scene once an epoch in an order of that epoch's own.
 
     Its state is the number of batches handed out, so that a resumed run goes on with the next one.
     """
 
-    def __init__(self, split: str, batch_size: int, scenes: int, rank: int, ranks: int, endless: bool = False) -> None:
+    def __init__(
+        self,
+        split: str,
+        batch_size: int,
+        scenes: int,
+        rank: int,
+        ranks: int,
+        once: bool = True,
+        shuffle: int | None = None,
+    ) -> None:
         self.split, self.batch_size, self.scenes = split, batch_size, scenes
-        self.rank, self.ranks, self.endless = rank, ranks, endless
+        self.rank, self.ranks, self.once, self.shuffle = rank, ranks, once, shuffle
         self.handed_out = 0
 
     def __len__(self) -> int:
         share = self.batch_size * self.ranks
-        if self.endless:
+        if not self.once:
             return max(1, self.scenes // share)
         left = self.scenes % share
         return self.scenes // share + (left > self.rank * self.batch_size)
 
     def __iter__(self) -> Iterator[Ids]:
-        begin = self.handed_out if self.endless else 0
-        end = (begin // len(self) + 1) * len(self) if self.endless else len(self)
+        begin = 0 if self.once else self.handed_out
+        end = len(self) if self.once else (begin // len(self) + 1) * len(self)
         for batch in range(begin, end):
             self.handed_out = batch + 1
             first = (batch * self.ranks + self.rank) * self.batch_size
             last = first + self.batch_size
-            yield Ids(self.split, torch.arange(first, last if self.endless else min(last, self.scenes)))
+            ids = torch.arange(first, min(last, self.scenes) if self.once else last)
+            yield Ids(self.split, ids if self.shuffle is None else self._shuffled(ids, self.shuffle))
+
+    def _shuffled(self, places: Tensor, seed: int) -> Tensor:
+        """The scenes at these places of an endless row of epochs, each in an order of its own."""
+        epochs = places // self.scenes
+        ids = torch.empty_like(places)
+        for epoch in epochs.unique().tolist():
+            ids[epochs == epoch] = _order(seed, epoch, self.scenes)[places[epochs == epoch] % self.scenes]
+        return ids
 
     def state_dict(self) -> dict[str, int]:
         return {"handed_out": self.handed_out}
@@ -55,42 +78,43 @@ class IdStream:
 
 
 class SceneData(L.LightningDataModule):
-    """Scenes of one family: fresh ones to train on, fixed ones for val and test.
-
-    An epoch is as many scenes as there are digits in the training pool; no scene is ever seen twice.
-    """
+    """The scenes of a config: fresh or fixed ones to train on, fixed ones for val and test."""
 
     def __init__(self, config: DataConfig, seed: int = 0) -> None:
         super().__init__()
         self.config, self.seed = config, seed
-        self.digits: digits.Digits
-        self.sets: dict[str, scenes.SceneSet] = {}
+        self.source, self.notice = config.digits, ""
+        self.sets: dict[str, SceneSet] = {}
 
     @property
     def spec(self) -> Spec:
         """The shape of the problem, for the model."""
-        return scenes.spec(self.config)
+        return sets.spec(self.config)
 
     def prepare_data(self) -> None:
         if not self.sets:
-            digits.load(self.config.digits, self.config.pool)
+            sets.load(self.config)
 
     def setup(self, stage: str = "fit") -> None:
-        if self.sets:
-            return
-        self.digits = digits.load(self.config.digits, self.config.pool)
-        for split, pool in self.digits.pools.items():
-            seed = self.seed if split == "train" else self.config.scene_seed
-            self.sets[split] = scenes.SceneSet(self.config, pool, seed)
+        """Raises ValueError, FileNotFoundError or ConnectionError: digits or a folder that cannot be had."""
+        if not self.sets:
+            loaded = sets.load(self.config, self.seed)
+            if "train" not in loaded.splits:
+                raise ValueError(
+                    f"data.path={vars(self.config)['path']} has no train split: only {', '.join(loaded.splits)}"
+                )
+            self.source, self.notice, self.sets = loaded.source, loaded.notice, loaded.splits
 
     def train_dataloader(self) -> IdStream:
-        return self._stream("train", len(self.digits.pools["train"]), endless=True)
+        train = self.sets["train"]
+        shuffle = self.seed if train.fixed else None
+        return self._stream("train", self.config.batch_size, train.epoch, once=False, shuffle=shuffle)
 
     def val_dataloader(self) -> IdStream | list[IdStream]:
-        return self._stream("val", self.config.val_scenes) if "val" in self.sets else []
+        return self._reading("val") if "val" in self.sets else []
 
     def test_dataloader(self) -> IdStream:
-        return self._stream("test", scenes.TEST_SCENES)
+        return self._reading("test")
 
     def predict_dataloader(self) -> IdStream:
         return self.test_dataloader()
@@ -102,8 +126,15 @@ class SceneData(L.LightningDataModule):
             return self.sets[batch.split].render(batch.ids.cpu()).to(batch.ids.device)
         return self.sets[batch.split].render(batch.ids)
 
-    def _stream(self, split: str, number: int, endless: bool = False) -> IdStream:
+    def _reading(self, split: str) -> IdStream:
+        return self._stream(split, max(self.config.batch_size, 500), len(self.sets[split]))
+
+    def _stream(self, split: str, size: int, number: int, once: bool = True, shuffle: int | None = None) -> IdStream:
         trainer = self.trainer
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        size = self.config.batch_size if endless else max(self.config.batch_size, 500)
-        return IdStream(split, size, number, rank, ranks, endless)
+        return IdStream(split, size, number, rank, ranks, once, shuffle)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, scenes: int) -> Tensor:
+    return rng.bits(rng.key(seed, "order", str(epoch)), torch.arange(scenes), 1)[:, 0].argsort(stable=True)

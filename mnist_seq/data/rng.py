@@ -6,6 +6,7 @@ a stream of its own within the stream of (seed, split, purpose), so nothing depe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from zlib import crc32
 
 import torch
@@ -40,14 +41,42 @@ def bits(stream: int, ids: Tensor, slots: int) -> Tensor:
     return _shift(_mix(seeds[:, None] + steps), 32)
 
 
-def integers(stream: int, ids: Tensor, slots: int, below: int) -> Tensor:
-    """Uniform integers in [0, below), `below` at most 2**31; B slots, int64. The bias is under below / 2**32."""
+def integers(stream: int, ids: Tensor, slots: int, below: int | Tensor) -> Tensor:
+    """Uniform integers in [0, below), B slots, int64; the bias is under below / 2**32.
+
+    Args:
+        below: at most 2**31; one for all, or any that broadcast to B slots.
+    """
     return (bits(stream, ids, slots) * below) >> 32
 
 
 def uniform(stream: int, ids: Tensor, slots: int) -> Tensor:
     """Uniform float32 in [0, 1), multiples of 2**-24 and so exact everywhere; B slots."""
     return (bits(stream, ids, slots) >> 8).to(torch.float32) / 2**24
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of each digit of each scene: M = B * slots rows, a stream for every purpose."""
+
+    seed: int
+    split: str
+    ids: Tensor
+    """B, int64."""
+    slots: int
+    """Digits a scene."""
+
+    def uniform(self, purpose: str, many: int) -> Tensor:
+        """Uniform in [0, 1); M many."""
+        return uniform(self._key(purpose), self.ids, self.slots * many).view(-1, many)
+
+    def bytes(self, purpose: str, many: int) -> Tensor:
+        """Uniform integers in 0..255, four from each 32 bits; M many, int64."""
+        drawn = bits(self._key(purpose), self.ids, self.slots * -(-many // 4)).view(len(self.ids) * self.slots, -1)
+        return torch.cat([(drawn >> place) & 255 for place in (0, 8, 16, 24)], 1)[:, :many]
+
+    def _key(self, purpose: str) -> int:
+        return key(self.seed, self.split, purpose)
 
 
 def _mix(z: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from mnist_seq.data.scenes import Scenes
@@ -15,6 +16,8 @@ from mnist_seq.nn.decoding import Readout
 from mnist_seq.tokens import decode
 
 _RIGHT, _WRONG, _BLUE, _GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
+_TURNS = ("#4fc3f7", "#ffb74d", "#81c784", "#e57373", "#ba68c8", "#fff176", "#4db6ac", "#f06292")
+"""Of the first digit, the second, ..."""
 
 
 def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
@@ -57,6 +60,31 @@ def samples(scenes: Scenes, readout: Readout, notice: str = "", columns: int = 8
         if is_ != was:
             title += f"\n(is {' '.join(map(str, was)) or 'none'})"
         axes.set_title(title, fontsize=9, color=_RIGHT if is_ == was else _WRONG, pad=3)
+    return figure
+
+
+def contact_sheet(scenes: Scenes, title: str, notice: str = "") -> Figure:
+    """Scenes over their digits, the boxes of the ink numbered in reading order."""
+    count = len(scenes.images)
+    height, width = scenes.images.shape[-2:]
+    columns = min(count, max(2, min(8, round(8 * height / width))))
+    rows = -(-count // columns)
+    side = 10 / columns
+    figure = _figure(10, rows * (side * height / width + 0.3) + 0.4, notice)
+    figure.suptitle(f"{title}\n{notice}" if notice else title, fontsize=10, color=_WRONG if notice else "k")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    truth, images = decode(scenes.digits), scenes.images[:, 0].cpu().numpy()
+    for place, axes in enumerate(panels.flat):
+        axes.set_axis_off()
+        if place >= count:
+            continue
+        axes.imshow(images[place], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, color=_GREY, linewidth=0.8))
+        axes.set_title(" ".join(map(str, truth[place])) or "none", fontsize=9, pad=2)
+        for turn, (x0, y0, x1, y1) in enumerate(scenes.boxes[place, : len(truth[place])].tolist()):
+            colour = _TURNS[turn % len(_TURNS)]
+            axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, color=colour, linewidth=0.9))
+            axes.text(x0, y0 - 1, str(turn + 1), fontsize=6, color=colour, va="bottom", ha="left", fontweight="bold")
     return figure
 
 

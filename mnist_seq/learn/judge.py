@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnist_seq.data.scenes import SceneSet
+from mnist_seq.data.sets import SceneSet
 from mnist_seq.learn import metrics
 from mnist_seq.learn.losses import LOSSES
 from mnist_seq.nn.model import Model

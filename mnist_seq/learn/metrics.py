@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
 from mnist_seq.learn.losses import Taught
 from mnist_seq.nn.decoding import Readout
-from mnist_seq.tokens import DIGITS
+from mnist_seq.tokens import DIGITS, PAD
 
 
 class Verdict(NamedTuple):
@@ -46,23 +47,25 @@ def judge(readout: Readout, digits: Tensor) -> Verdict:
     """Hold readings against the truth.
 
     Args:
-        digits: B N, int64, PAD after the last.
+        digits: B N, int64, PAD after the last; N may differ from the readout's.
     """
+    read, digits = _side_by_side(readout, digits)
     there = digits < DIGITS
-    same = (readout.digits == digits).all(1)
+    same = (read == digits).all(1)
     return Verdict(
         exact=(same & readout.ended).float(),
-        digits_right=((readout.digits == digits) & there).sum(1).float(),
+        digits_right=((read == digits) & there).sum(1).float(),
         digits=there.sum(1).float(),
-        length_error=((readout.digits < DIGITS).sum(1) != there.sum(1)).float(),
+        length_error=((read < DIGITS).sum(1) != there.sum(1)).float(),
         end_error=(~readout.ended).float(),
     )
 
 
 def confusion(readout: Readout, digits: Tensor) -> Tensor:
     """How often each digit was read as which, place by place; 10 11, int64, the last column for no digit read."""
+    read, digits = _side_by_side(readout, digits)
     there = digits < DIGITS
-    pairs = digits[there] * (DIGITS + 1) + readout.digits[there].clamp(max=DIGITS)
+    pairs = digits[there] * (DIGITS + 1) + read[there].clamp(max=DIGITS)
     return torch.bincount(pairs, minlength=DIGITS * (DIGITS + 1)).view(DIGITS, DIGITS + 1)
 
 
@@ -118,6 +121,13 @@ def interval(right: Tensor, total: Tensor, sources: Tensor) -> tuple[float, floa
     variance = float(residual @ (shared.tocsr() @ residual))
     effective = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else float(total_.sum())
     return wilson(float(value), effective)
+
+
+def _side_by_side(readout: Readout, digits: Tensor) -> tuple[Tensor, Tensor]:
+    """What was read and what there is, in as many slots as the longer needs."""
+    longest = max(readout.digits.shape[1], digits.shape[1])
+    read, there = (F.pad(each, (0, longest - each.shape[1]), value=PAD) for each in (readout.digits, digits))
+    return read, there
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:

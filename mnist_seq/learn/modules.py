@@ -87,7 +87,7 @@ class ReaderModule(L.LightningModule):
         about = card(self.model)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, SceneData):
-            about |= {"data": plain(data.config), "digits": data.digits.source}
+            about |= {"data": plain(data.config), "digits": data.source}
         checkpoint["reader"] = about
 
     def _logs_now(self) -> bool:

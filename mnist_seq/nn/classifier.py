@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_seq.config import ClassifierConfig, Spec
+from mnist_seq.config.law import require
 from mnist_seq.nn import decoding
 from mnist_seq.nn.blocks import EncoderBlock, initialise
 from mnist_seq.nn.embed import PatchEmbedding, learned
@@ -21,6 +22,10 @@ class Classifier(Model):
 
     def __init__(self, config: ClassifierConfig, spec: Spec) -> None:
         super().__init__()
+        require(
+            spec.cells != (0, 0),
+            "model=classifier reads a digit a cell, but two digits of these scenes can share one: choose model=enc_dec",
+        )
         self.config, self.spec = config, spec
         self.cells = spec.cells[0] * spec.cells[1]
         self.patches = PatchEmbedding(spec, config.dim, config.patch)

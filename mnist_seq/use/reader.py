@@ -11,24 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from mnist_seq.data.pictures import Picture, ink
 from mnist_seq.nn.model import Model
 from mnist_seq.tokens import DIGITS
 from mnist_seq.use import weights
-
-Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 _MARGIN = 4 / 28
 """Background around the ink of a fitted image, as a share of the canvas: MNIST's own."""
 _INK = 0.3
 """Grey level above which a pixel counts as ink when an image is fitted, between background 0 and ink 1."""
-_GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +104,6 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Re
     return Reader(*weights.load(Path(path), device))
 
 
-def ink(picture: Picture) -> Tensor:
-    """A picture as floats in [0, 1], the background (the median of its border) near 0; H W.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or not an image.
-    """
-    grey = _grey(picture)
-    border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    return 1 - grey if border.median() > 0.5 else grey
-
-
 def fit(grey: Tensor, size: tuple[int, int]) -> Tensor:
     """Ink of any size on a canvas of this size: as it is where it fits exactly, else cropped, scaled and centred."""
     if grey.shape == size:
@@ -137,59 +121,3 @@ def fit(grey: Tensor, size: tuple[int, int]) -> Tensor:
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     canvas[top : top + height, left : left + width] = scaled
     return canvas
-
-
-def _grey(picture: Picture) -> Tensor:
-    """Floats in [0, 1]; H W."""
-    if isinstance(picture, (str, os.PathLike)):
-        picture = _open(Path(picture))
-    if isinstance(picture, Image.Image):
-        picture = np.asarray(_flat(picture))
-    values = torch.as_tensor(np.array(picture) if isinstance(picture, np.ndarray) else picture).detach().cpu()
-    if values.ndim not in (2, 3) or values.numel() == 0:
-        raise ValueError(f"an image of shape {tuple(values.shape)}: give H W, H W C or C H W")
-    if values.ndim == 3:
-        if values.shape[0] not in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
-            raise ValueError(f"an image of shape {tuple(values.shape)}: 1, 3 or 4 channels, first or last")
-        if values.shape[2] in (1, 3, 4) and values.shape[0] not in (1, 3, 4):
-            values = values.permute(2, 0, 1)
-    unit = _unit(values)
-    if unit.ndim == 2:
-        return unit
-    colour = unit[:3] * unit[3] + 1 - unit[3] if len(unit) == 4 else unit  # transparent is paper
-    return colour[0] if len(colour) == 1 else torch.einsum("chw,c->hw", colour, torch.tensor(_GREY))
-
-
-def _unit(values: Tensor) -> Tensor:
-    if values.dtype == torch.bool:
-        return values.float()
-    if not values.is_floating_point():
-        if values.min() < 0 or values.max() > 255:
-            raise ValueError(f"grey levels from {values.min()} to {values.max()}: give 0..255, or floats in [0, 1]")
-        return values.float() / 255
-    if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
-        raise ValueError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
-    return values.float()
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as problem:
-        raise ValueError(f"{path} is not a readable image: {problem}") from problem
-    return image
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    """Grey, with transparent parts as paper."""
-    if image.mode in ("L", "1"):
-        return image.convert("L")
-    if image.mode.startswith(("I", "F")):  # 16 and 32 bits a pixel
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535 if values.max(initial=0) > 255 else 255
-        return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    paper = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(paper, image.convert("RGBA")).convert("L")

@@ -1,21 +1,19 @@
+"""Scenes as functions of (seed, split, id), and the truth that they carry."""
+
 import dataclasses
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_seq import tokens
-from mnist_seq.config import AugmentConfig, DataConfig, GridConfig, SingleConfig
-from mnist_seq.data import augment, digits, rng
-from mnist_seq.data.digits import SIDE, ink_boxes
-from mnist_seq.data.scenes import Scenes, SceneSet
-
-LIGHT = AugmentConfig(rotation=10, scale=0.1, shear=5, shift=1)
-WILD = AugmentConfig(rotation=60, scale=0.8, shear=40, shift=10)
-CONFIGS = [SingleConfig(augment=LIGHT), GridConfig(augment=LIGHT), GridConfig(rows=1, cols=3, empty=0.5, augment=WILD)]
-POOLS = digits.load("uci").pools
+from mnist_seq.config import DataConfig, GridConfig, SingleConfig
+from mnist_seq.data.digits import SIDE
+from mnist_seq.data.layouts import LAYOUTS
+from mnist_seq.data.scenes import Scenes
+from mnist_seq.data.sets import Synthesised
+from tests.data.presets import PRESETS, STRONG, pool, preset
 
 
 def equal(one: Scenes, other: Scenes) -> bool:
@@ -26,102 +24,146 @@ def at(scenes: Scenes, rows: list[int]) -> Scenes:
     return Scenes(*(part[rows] for part in scenes))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=str)
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_a_scene_is_the_same_alone_in_a_batch_and_in_any_order(config: DataConfig, split: str) -> None:
-    scenes = SceneSet(config, POOLS[split], seed=5)
-    together = scenes[:20]
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_scene_is_the_same_alone_in_a_batch_and_in_any_order(name: str) -> None:
+    config = preset(name, *STRONG)
+    scenes = Synthesised(config, pool("train"), seed=5)
+    together = scenes[:40]
     assert equal(at(together, [13]), scenes[13])
-    assert equal(at(together, [19, 0, 7]), scenes.render([19, 0, 7]))
-    assert equal(scenes[:20], SceneSet(config, POOLS[split], seed=5)[:20]), "nothing is remembered"
-    assert not torch.equal(together.sources, SceneSet(config, POOLS[split], seed=6)[:20].sources)
+    assert equal(at(together, [19, 0, 37]), scenes.render([19, 0, 37]))
+    assert equal(together, Synthesised(config, pool("train"), seed=5)[:40]), "nothing is remembered"
+    assert not torch.equal(together.sources, Synthesised(config, pool("train"), seed=6)[:40].sources)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_gpu_draws_the_same_scene(name: str) -> None:
+    """Every integer choice is equal, undistorted images too; distorted ones within a grey level."""
+    for overrides, tolerance in ((("data/augment=none",), 0), (STRONG, 1)):
+        scenes = Synthesised(preset(name, *overrides), pool("train"))
+        here, there = scenes.render(torch.arange(300)), scenes.render(torch.arange(300), "cuda").to("cpu")
+        for field in ("digits", "tokens", "cells", "counts", "sources"):
+            assert torch.equal(getattr(here, field), getattr(there, field))
+        assert (here.images.int() - there.images.int()).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_scene_tells_the_truth(name: str) -> None:
+    """Digits, tokens, counts, boxes and sources agree with each other and with the pixels, drawn one by one."""
+    config, held = preset(name), pool("test")
+    ids, spec = torch.arange(7, 67), config.spec
+    scenes = Synthesised(config, held).render(ids)
+    layout = LAYOUTS[config.family](ids, config, held, 0)
+    place = {int(index): spot for spot, index in enumerate(held.indices)}
+    assert scenes.images.shape == (60, 1, spec.height, spec.width)
+    assert scenes.digits.shape == (60, spec.max_digits)
+    for row in range(60):
+        count = int(scenes.counts[row])
+        seen = torch.zeros(spec.height, spec.width, dtype=torch.int64)
+        if layout.backdrop is not None:
+            seen += layout.backdrop[row]
+        for slot in range(count):
+            spot = place[int(scenes.sources[row, slot])]
+            assert scenes.digits[row, slot] == held.labels[spot]
+            left, top = layout.corners[row, slot].tolist()
+            x0, y0, x1, y1 = spec.width, spec.height, 0, 0
+            for down in range(SIDE):
+                for right in range(SIDE):
+                    y, x, grey = top + down, left + right, int(held.images[spot, down, right])
+                    if grey and 0 <= y < spec.height and 0 <= x < spec.width:
+                        seen[y, x] += grey
+                        x0, y0, x1, y1 = min(x0, x), min(y0, y), max(x1, x + 1), max(y1, y + 1)
+            assert scenes.boxes[row, slot].tolist() == [x0, y0, x1, y1]
+        assert torch.equal(scenes.images[row, 0].long(), seen.clamp(max=255)), "no ink but that of the digits"
+        assert (scenes.digits[row, count:] == tokens.PAD).all()
+        assert (scenes.sources[row, count:] == -1).all()
+        assert (scenes.boxes[row, count:] == 0).all()
+    assert torch.equal(scenes.tokens, tokens.encode(scenes.digits))
 
 
 @given(rows=st.integers(1, 3), cols=st.integers(1, 3), empty=st.sampled_from([0.0, 0.5]), first=st.integers(0, 10**9))
 @settings(max_examples=25, deadline=None)
-def test_a_scene_tells_the_truth(rows: int, cols: int, empty: float, first: int) -> None:
-    """Digits, cells, counts, boxes and sources agree with each other and with the pixels."""
-    pool = POOLS["test"]
-    scenes = SceneSet(GridConfig(rows=rows, cols=cols, empty=empty), pool).render(torch.arange(first, first + 4))
-    assert scenes.images.shape == (4, 1, rows * SIDE, cols * SIDE)
-    place = {int(index): at for at, index in enumerate(pool.indices)}
-    for image, row, cells, count, boxes, sources in zip(
-        scenes.images[:, 0], scenes.digits, scenes.cells, scenes.counts, scenes.boxes, scenes.sources, strict=True
-    ):
+def test_cells_hold_the_digits_of_a_grid_in_raster_order(rows: int, cols: int, empty: float, first: int) -> None:
+    scenes = Synthesised(GridConfig(rows=rows, cols=cols, empty=empty), pool("test")).render([first, first + 1])
+    for cells, digits, boxes in zip(scenes.cells, scenes.digits, scenes.boxes, strict=True):
         filled = [cell for cell in range(rows * cols) if cells[cell] != tokens.EMPTY]
-        assert len(filled) == count == (row < tokens.DIGITS).sum()
-        seen = torch.zeros_like(image)
-        for slot, cell in enumerate(filled):
-            top, left = cell // cols * SIDE, cell % cols * SIDE
-            at = place[int(sources[slot])]
-            assert row[slot] == cells[cell] == pool.labels[at]
-            seen[top : top + SIDE, left : left + SIDE] = pool.images[at]
-            x0, y0, x1, y1 = boxes[slot].tolist()
-            inked = image[top : top + SIDE, left : left + SIDE].nonzero()
-            assert [x0 - left, y0 - top] == [inked[:, 1].min(), inked[:, 0].min()]
-            assert [x1 - left, y1 - top] == [inked[:, 1].max() + 1, inked[:, 0].max() + 1]
-        assert torch.equal(image, seen), "no ink but that of the digits"
-        assert (row[count:] == tokens.PAD).all()
-        assert (sources[count:] == -1).all()
-        assert (boxes[count:] == 0).all()
-    assert torch.equal(scenes.tokens, tokens.encode(scenes.digits))
+        assert cells[filled].tolist() == digits[: len(filled)].tolist()
+        for cell, (x0, y0, x1, y1) in zip(filled, boxes.tolist(), strict=False):
+            assert (x0 // SIDE, y0 // SIDE) == ((x1 - 1) // SIDE, (y1 - 1) // SIDE) == (cell % cols, cell // cols)
 
 
 def test_no_digit_is_in_two_splits() -> None:
-    indices = [set(pool.indices.tolist()) for pool in POOLS.values()]
-    assert sum(map(len, indices)) == len(set.union(*indices)) == 1797
-    for split, pool in POOLS.items():
-        shown = SceneSet(GridConfig(), pool)[:500].sources
-        assert set(shown.flatten().tolist()) <= set(POOLS[split].indices.tolist())
+    indices = {split: set(pool(split).indices.tolist()) for split in ("train", "val", "test")}
+    assert sum(map(len, indices.values())) == len(set.union(*indices.values())) == 1797
+    for name in PRESETS:
+        for split, known in indices.items():
+            assert set(Synthesised(preset(name), pool(split))[:200].sources.flatten().tolist()) - {-1} <= known
+
+
+def test_clutter_is_never_cut_from_test_digits() -> None:
+    for split in ("train", "val", "test"):
+        assert len(pool(split).clutter) == 1797 - 300
+    test = {image.numpy().tobytes() for image in pool("test").images}
+    assert not any(image.numpy().tobytes() in test for image in pool("test").clutter)
 
 
 def test_cells_are_empty_as_often_as_asked() -> None:
-    cells = SceneSet(GridConfig(empty=0.3), POOLS["train"])[:5000].cells
+    cells = Synthesised(GridConfig(empty=0.3), pool("train"))[:5000].cells
     assert abs((cells == tokens.EMPTY).float().mean() - 0.3) < 0.015
 
 
-def test_only_training_scenes_are_distorted() -> None:
-    plain = GridConfig()
-    for split, pool in POOLS.items():
-        same = torch.equal(
-            SceneSet(plain, pool)[:10].images, SceneSet(dataclasses.replace(plain, augment=WILD), pool)[:10].images
-        )
-        assert same == (split != "train")
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_only_training_scenes_are_distorted(split: str) -> None:
+    plain, strong = (Synthesised(preset("scatter", *overrides), pool(split))[:10].images for overrides in ((), STRONG))
+    none = Synthesised(preset("scatter", "data/augment=none"), pool(split))[:10].images
+    assert torch.equal(plain, none) == torch.equal(strong, none) == (split != "train")
 
 
-@pytest.mark.parametrize("config", [LIGHT, WILD], ids=["light", "wild"])
-def test_distortion_keeps_all_ink_within_the_frame(config: AugmentConfig) -> None:
-    """The same maps on a frame with room around it put no ink beyond the frame, and the same ink within."""
-    glyphs, room = POOLS["train"].images[:300], 20
-    draws = rng.uniform(rng.key(0, "test"), torch.arange(300), augment.DRAWS)
-    boxes = ink_boxes(glyphs)
-    inside = augment.distort(glyphs, boxes, draws, config)
-    assert not torch.equal(inside, glyphs)
-    wide = augment.warp(F.pad(glyphs, (room,) * 4), *augment.placement(boxes, draws, config, SIDE)).int()
-    middle = slice(room, room + SIDE)
-    assert (wide[:, middle, middle] - inside).abs().max() <= 1
-    wide[:, middle, middle] = 0
-    assert wide.max() == 0
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "multimnist_s6"])
+def test_distortion_takes_no_ink_off_the_canvas_and_boxes_hold_it(name: str) -> None:
+    """The same scenes on a canvas with a rim around it have the same ink, and none on the rim."""
+    scenes = Synthesised(preset(name, *STRONG), pool("train"))[:100]
+    assert not torch.equal(scenes.images, Synthesised(preset(name, "data/augment=none"), pool("train"))[:100].images)
+    within = torch.zeros_like(scenes.images, dtype=torch.bool)
+    for row, count in enumerate(scenes.counts.tolist()):
+        for x0, y0, x1, y1 in scenes.boxes[row, :count].tolist():
+            assert x1 > x0 and y1 > y0
+            within[row, 0, y0:y1, x0:x1] = True
+    if preset(name).family != "cluttered":
+        assert (scenes.images[~within] == 0).all()
 
 
-def test_distortion_at_its_middle_changes_nothing() -> None:
-    glyphs = POOLS["train"].images[:50]
-    middle = torch.full((50, augment.DRAWS), 0.5)
-    assert torch.equal(augment.distort(glyphs, ink_boxes(glyphs), middle, WILD), glyphs)
+def test_larger_digits_make_larger_scenes_of_the_same_layout() -> None:
+    small, large = (Synthesised(GridConfig(digit_size=size), pool("test"))[:20] for size in (SIDE, 2 * SIDE))
+    assert large.images.shape == (20, 1, 112, 112)
+    assert torch.equal(small.digits, large.digits)
+    assert (large.boxes - 2 * small.boxes).abs().max() <= 3
+    half = torch.nn.functional.avg_pool2d(large.images.float(), 2)
+    assert (half - small.images).abs().mean() < 6
 
 
-def test_each_digit_is_distorted_in_its_own_way() -> None:
-    glyphs = POOLS["train"].images[:1].expand(50, -1, -1)
-    draws = rng.uniform(rng.key(0, "test"), torch.arange(50), augment.DRAWS)
-    distorted = augment.distort(glyphs, ink_boxes(glyphs), draws, LIGHT)
-    assert len(distorted.flatten(1).unique(dim=0)) > 45
+def test_a_fixed_set_is_the_same_in_every_run_and_ends() -> None:
+    from mnist_seq.data import sets
+
+    config = dataclasses.replace(preset("single"), fixed=50)
+    one, other = (sets.load(config, seed).splits["train"] for seed in (0, 1))
+    assert len(one) == one.epoch == 50
+    assert one.fixed
+    assert equal(one[:50], other[:50])
+    fresh = [sets.load(preset("single"), seed).splits["train"][:50] for seed in (0, 1)]
+    assert not equal(*fresh)
 
 
 def test_a_set_is_a_lazy_sequence() -> None:
-    scenes = SceneSet(SingleConfig(val_scenes=100), POOLS["val"])
+    scenes = Synthesised(SingleConfig(val_scenes=100), pool("val"))
     assert len(scenes) == 100
     assert equal(scenes[-1], scenes[99])
     assert len(scenes[95:200].images) == 5
     with pytest.raises(IndexError, match="scene 100 of 100"):
         scenes[100]
-    assert len(SceneSet(SingleConfig(), POOLS["train"])) > 10**9
+    assert len(Synthesised(SingleConfig(), pool("train"))) > 10**9
+
+
+def test_a_family_without_a_spec_says_so() -> None:
+    with pytest.raises(NotImplementedError):
+        _ = DataConfig().spec

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mnist_seq.data.scenes import SceneSet
+from mnist_seq.data.sets import Synthesised
 from mnist_seq.figures import plots
 from mnist_seq.nn import build
 from mnist_seq.tokens import decode
@@ -16,7 +16,7 @@ def words(figure: Figure) -> str:
     return " ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text")))
 
 
-def test_every_plot_carries_the_notice_and_can_be_saved(grids: SceneSet, tmp_path: Path) -> None:
+def test_every_plot_carries_the_notice_and_can_be_saved(grids: Synthesised, tmp_path: Path) -> None:
     scenes = grids[:3]
     readout = build(tiny_models()["classifier"], grids.spec).eval().read(scenes.images)
     table = [{"step": 1, "train/loss": 2.0}, {"step": 2, "val/loss": 1.0, "val/exact_match": 0.5}]
@@ -32,7 +32,7 @@ def test_every_plot_carries_the_notice_and_can_be_saved(grids: SceneSet, tmp_pat
             assert plots.as_array(figure).std() > 0
 
 
-def test_wrong_readings_show_the_truth_and_right_ones_do_not(grids: SceneSet) -> None:
+def test_wrong_readings_show_the_truth_and_right_ones_do_not(grids: Synthesised) -> None:
     scenes = grids[:8]
     readout = build(tiny_models()["enc_dec"], grids.spec).eval().read(scenes.images)
     wrong = readout._replace(digits=scenes.digits.clone())
@@ -42,7 +42,7 @@ def test_wrong_readings_show_the_truth_and_right_ones_do_not(grids: SceneSet) ->
     assert " ".join(map(str, decode(scenes.digits)[0])) in said
 
 
-def test_confusion_shows_each_count(grids: SceneSet) -> None:
+def test_confusion_shows_each_count(grids: Synthesised) -> None:
     counts = np.zeros((10, 11), int)
     counts[4, 9] = 1234
     assert "1234" in words(plots.confusion(counts.tolist(), ""))

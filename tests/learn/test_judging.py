@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mnist_seq.data.scenes import SceneSet
+from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn import metrics
 from mnist_seq.learn.judge import judge
 from mnist_seq.learn.losses import LOSSES, cross_entropy
@@ -43,7 +43,7 @@ def test_confusion_counts_each_digit_there_is_once() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("batch_size", [3, 50])
-def test_the_judge_equals_a_plain_count_whatever_the_batch(name: str, batch_size: int, grids: SceneSet) -> None:
+def test_the_judge_equals_a_plain_count_whatever_the_batch(name: str, batch_size: int, grids: Synthesised) -> None:
     model = stirred(build(MODELS[name], grids.spec), scale=0.3)
     judgement = judge(model, grids, 50, batch_size)
     scenes = grids[:50]
@@ -58,7 +58,7 @@ def test_the_judge_equals_a_plain_count_whatever_the_batch(name: str, batch_size
     assert judgement.loss == pytest.approx(float(whole.loss), rel=1e-4)
 
 
-def test_uneven_batches_count_by_scene_and_not_by_batch(grids: SceneSet) -> None:
+def test_uneven_batches_count_by_scene_and_not_by_batch(grids: Synthesised) -> None:
     model = stirred(build(MODELS["enc_dec"], grids.spec), scale=0.3)
     scores = []
     for size in (50, 7):

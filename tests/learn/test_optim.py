@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnist_seq.config import OptimConfig, Spec
-from mnist_seq.data.scenes import SceneSet
+from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn import optim
 from mnist_seq.learn.losses import LOSSES
 from mnist_seq.nn import build
@@ -38,7 +38,7 @@ def test_the_rate_warms_up_peaks_and_decays(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_one_batch_can_be_learnt_by_heart(name: str, grids: SceneSet) -> None:
+def test_one_batch_can_be_learnt_by_heart(name: str, grids: Synthesised) -> None:
     torch.manual_seed(0)
     model, scenes = build(MODELS[name], grids.spec), grids[:8]
     optimizer = optim.adamw(model, OptimConfig(lr=1e-2))

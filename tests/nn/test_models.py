@@ -7,7 +7,7 @@ import torch
 
 from mnist_seq import nn
 from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, Spec
-from mnist_seq.data.scenes import SceneSet
+from mnist_seq.data.sets import Synthesised
 from mnist_seq.nn import EncoderDecoder, decoding
 from mnist_seq.tokens import BOS, DIGITS, EMPTY, EOS, PAD
 from tests.conftest import stirred, tiny_models
@@ -88,7 +88,7 @@ def test_a_reading_does_not_depend_on_its_batch(name: str, images: torch.Tensor)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_grey_levels_and_floats_are_the_same_image(name: str, grids: SceneSet) -> None:
+def test_grey_levels_and_floats_are_the_same_image(name: str, grids: Synthesised) -> None:
     model, images = stirred(nn.build(MODELS[name], SPEC)), grids[:3].images
     torch.testing.assert_close(model.embed(images), model.embed(images / 255))
 
@@ -120,7 +120,7 @@ def test_a_model_is_built_again_from_its_card(name: str, images: torch.Tensor) -
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_weight_learns(name: str, grids: SceneSet) -> None:
+def test_every_weight_learns(name: str, grids: Synthesised) -> None:
     """No parameter is left out of the graph once residual branches are no longer silent."""
     from mnist_seq.learn.losses import LOSSES
 

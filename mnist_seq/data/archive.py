@@ -1,0 +1,124 @@
+"""Scenes written to disk, for others to use without this package: PNG, JSON lines, a card and checksums.
+
+Everything goes to DIR.part, in shards; a shard counts once its labels stand there whole. At the end DIR.part becomes
+DIR. So DIR is whole wherever it is, and what a kill leaves is gone on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from mnist_seq.data.folder import CARD
+from mnist_seq.data.scenes import Scenes
+from mnist_seq.data.sets import SceneSet
+from mnist_seq.run import whole
+
+_SHARD = 500
+"""Scenes a shard, and images a folder."""
+
+
+def write(scenes: SceneSet, number: int, about: dict[str, Any], target: Path) -> Iterator[int]:
+    """Write the first scenes of a set, going on with what was begun; yields how many are there, again and again.
+
+    Args:
+        about: what the card says, in plain values; a folder is gone on with only for the same card.
+
+    Raises:
+        ValueError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    part = target.with_name(f"{target.name}.part")
+    card = json.dumps(about, indent=2) + "\n"
+    if (target / CARD).is_file() and (target / CARD).read_text() == card:
+        yield number
+        return
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"to={target} already holds something else: choose another folder")
+    if part.exists() and (not (part / CARD).is_file() or (part / CARD).read_text() != card):
+        raise ValueError(f"{part} holds the beginnings of another data set: remove it, or choose another to=")
+    shards = part / "shards"
+    if not (part / "labels.jsonl").is_file():
+        yield from _write_shards(scenes, number, shards, part, card)
+        _conclude(number, shards, part)
+    shutil.rmtree(shards, ignore_errors=True)
+    part.replace(target)
+
+
+def _write_shards(scenes: SceneSet, number: int, shards: Path, part: Path, card: str) -> Iterator[int]:
+    shards.mkdir(parents=True, exist_ok=True)
+    with whole(part / CARD) as path:
+        path.write_text(card)
+    for first in range(0, number, _SHARD):
+        last = min(first + _SHARD, number)
+        labels = shards / f"{first:08}.jsonl"
+        if not labels.is_file():
+            rows = _write_images(scenes.render(torch.arange(first, last)), first, part)
+            with whole(labels) as path:
+                path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        yield last
+
+
+def _write_images(scenes: Scenes, first: int, part: Path) -> list[dict[str, Any]]:
+    """The images of a shard, and the lines of their labels."""
+    folder = Path("images") / f"{first // _SHARD:05}"
+    (part / folder).mkdir(parents=True, exist_ok=True)
+    rows = []
+    for place, image in enumerate(scenes.images[:, 0].numpy()):
+        written = io.BytesIO()
+        Image.fromarray(image).save(written, "png")
+        name = folder / f"{first + place:08}.png"
+        (part / name).write_bytes(written.getvalue())
+        count = int(scenes.counts[place])
+        rows.append(
+            {
+                "image": name.as_posix(),
+                "digits": scenes.digits[place, :count].tolist(),
+                "boxes": scenes.boxes[place, :count].tolist(),
+                "sources": scenes.sources[place, :count].tolist(),
+                "sha256": hashlib.sha256(written.getvalue()).hexdigest(),
+            }
+        )
+    return rows
+
+
+def _conclude(number: int, shards: Path, part: Path) -> None:
+    """Labels, README and checksums of the whole; the labels last, as the sign that all is there."""
+    labels = "".join(shard.read_text() for shard in sorted(shards.glob("*.jsonl")))
+    card = json.loads((part / CARD).read_text())
+    (part / "README.md").write_text(_readme(card))
+    sums = [(row["sha256"], row["image"]) for row in map(json.loads, labels.splitlines())]
+    assert len(sums) == number
+    texts = {name: (part / name).read_bytes() for name in ("README.md", CARD)} | {"labels.jsonl": labels.encode()}
+    sums += [(hashlib.sha256(text).hexdigest(), name) for name, text in texts.items()]
+    (part / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in sums))
+    with whole(part / "labels.jsonl") as path:
+        path.write_text(labels)
+
+
+def _readme(card: dict[str, Any]) -> str:
+    facts = "\n".join(f"| {key} | {value} |" for key, value in card.items() if not isinstance(value, dict))
+    keys = "\n".join(f"| data.{key} | {value} |" for key, value in card["data"].items() if not isinstance(value, dict))
+    return f"""# {card["family"]}: {card["scenes"]:,} scenes of handwritten digits
+
+{card["protocol"]}
+
+    labels.jsonl   a line each: image, digits in reading order, boxes (x0 y0 x1 y1 of the ink, pixels, half open),
+                   sources (index of each digit in its data set, training images first), sha256 of the image
+    images/        8-bit grey PNG, light ink on black
+    SHA256SUMS     check with: sha256sum --check --quiet SHA256SUMS
+    {CARD}      how it was made, for machines
+
+| | |
+|---|---|
+{facts}
+{keys}
+"""

@@ -1,0 +1,76 @@
+"""Reading orders: which digit comes first, and how far from changing that is (PROTOCOLS).
+
+Shapes   ... any leading shape   N slots for digits
+
+Orders go by the frames' corners, whole pixels: frames are of one size, so corners stand for centres and for tops.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_FAR = 2**20
+"""Beyond every coordinate, pixels."""
+
+
+def keys(order: str, corners: Tensor, present: Tensor, side: int, labels: Tensor) -> Tensor:
+    """Numbers that ascend in reading order, absent digits last; ... N, int64.
+
+    Args:
+        order: `left_to_right` (equal x: upper first), `raster` (top y, then x), `rows`, or `set`: digits ascend.
+        corners: ... N 2, x y of the frames' upper left corners.
+        present: ... N, bool.
+        side: of a frame, pixels.
+        labels: ... N, the digits.
+    """
+    x, y = corners.unbind(-1)
+    if order == "left_to_right":
+        key = x * _FAR + y
+    elif order == "raster":
+        key = y * _FAR + x
+    elif order == "rows":
+        key = (rows(y, present, side) * _FAR + x) * _FAR + y
+    else:
+        key = labels
+    return key.masked_fill(~present, torch.iinfo(torch.int64).max)
+
+
+def rows(tops: Tensor, present: Tensor, side: int) -> Tensor:
+    """The row of each digit: the first holds every digit whose top is less than half a side below the topmost.
+
+    Args:
+        tops: ... N.
+        present: ... N, bool.
+    """
+    row = torch.zeros_like(tops)
+    for topmost, later in _begun(tops, present, side):
+        row += (2 * (tops - topmost) >= side) & later
+    return row
+
+
+def clear(order: str, margin: int, corners: Tensor, present: Tensor, side: int) -> Tensor:
+    """Whether neither rows nor order would change if any digit moved by less than the margin; ..., bool."""
+    x, y = corners.unbind(-1)
+    decided = torch.ones_like(present[..., 0])
+    if margin == 0 or order == "set":
+        return decided
+    if order == "rows":
+        for topmost, later in _begun(y, present, side):
+            decided &= (((2 * (y - topmost) - side).abs() >= 2 * margin) | ~later).all(-1)
+        line = x + rows(y, present, side) * _FAR  # digits of other rows are far apart
+    else:
+        line = x if order == "left_to_right" else y
+    apart = line.masked_fill(~present, _FAR * _FAR).sort(-1).values.diff(dim=-1)
+    both = present.sum(-1, keepdim=True) > torch.arange(1, present.shape[-1], device=present.device)
+    return decided & ((apart >= margin) | ~both).all(-1)
+
+
+def _begun(tops: Tensor, present: Tensor, side: int) -> list[tuple[Tensor, Tensor]]:
+    """Of each row the top of its topmost digit, ... 1, and which digits lie in it or below, ... N."""
+    begun, later = [], present
+    for _ in range(tops.shape[-1]):
+        topmost = tops.masked_fill(~later, _FAR).amin(-1, keepdim=True)
+        begun.append((topmost, later))
+        later = later & (2 * (tops - topmost) >= side)
+    return begun

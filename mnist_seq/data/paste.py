@@ -1,0 +1,26 @@
+"""Pictures onto canvases, a batch at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def paste(pictures: Tensor, corners: Tensor, height: int, width: int, overhang: int = 0) -> Tensor:
+    """The sum of the pictures on each canvas, at most 255; B H W, uint8.
+
+    Args:
+        pictures: B N h w, uint8.
+        corners: B N 2, x y of each picture's upper left corner, pixels.
+        height, width: of the canvas, pixels.
+        overhang: how far a picture may reach beyond the canvas; what does is lost.
+    """
+    batch, _, *size = pictures.shape
+    rows, cols = height + 2 * overhang, width + 2 * overhang
+    down, right = (torch.arange(extent, device=pictures.device) for extent in size)
+    begin = (corners[..., 1] + overhang) * cols + corners[..., 0] + overhang
+    pixels = begin[..., None] + (down[:, None] * cols + right).flatten()
+    canvas = torch.zeros(batch, rows * cols, dtype=torch.int16, device=pictures.device)
+    canvas.scatter_add_(1, pixels.flatten(1), pictures.flatten(1).short())
+    canvas = canvas.view(batch, rows, cols)[:, overhang : overhang + height, overhang : overhang + width]
+    return canvas.clamp(max=255).to(torch.uint8)

@@ -1,0 +1,26 @@
+"""Every preset of configs/data, for the laws that hold for all."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import mnist_seq
+from mnist_seq.config import DataConfig
+from mnist_seq.data import digits
+from mnist_seq.data.digits import Pool
+from mnist_seq.presets import CONFIGS
+
+PRESETS = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml") if path.stem != "folder")
+STRONG = ("data/augment=strong",)
+
+
+@cache
+def preset(name: str, *overrides: str) -> DataConfig:
+    config = mnist_seq.compose(f"data={name}", "data.digits=uci", *overrides).data
+    assert isinstance(config, DataConfig)
+    return config
+
+
+@cache
+def pool(split: str) -> Pool:
+    return digits.load("uci").pools[split]
