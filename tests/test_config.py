@@ -11,13 +11,19 @@ from mnist_seq.config import TrainConfig
 from mnist_seq.plain import plain, restore, restore_data
 from mnist_seq.presets import CONFIGS
 
-MODELS, FAMILIES = sorted(config.MODELS), sorted(config.FAMILIES)
+MODELS = sorted(config.MODELS)
+DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
+
+
+def choice(group: str, name: str) -> list[str]:
+    """The overrides that choose a preset."""
+    return [f"{group}={name}", *(["data.path=somewhere"] if (group, name) == ("data", "folder") else [])]
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("data", FAMILIES)
+@pytest.mark.parametrize("data", DATA)
 def test_a_config_survives_being_saved_as_plain_values(model: str, data: str) -> None:
-    composed = mnist_seq.compose(f"model={model}", f"data={data}", "trainer=cpu", "+trainer.fast_dev_run=true")
+    composed = mnist_seq.compose(f"model={model}", *choice("data", data), "trainer=cpu", "+trainer.fast_dev_run=true")
     saved = json.loads(json.dumps(plain(composed)))
     again = restore(TrainConfig, saved)
     assert plain(again) == plain(composed)
@@ -31,7 +37,20 @@ def test_every_preset_composes_and_says_what_it_is(path: Path) -> None:
     assert path.read_text().startswith("# "), "a preset begins with a comment"
     group, name = str(path.parent.relative_to(CONFIGS)), path.stem
     if group != ".":
-        mnist_seq.compose(f"{group}={name}")
+        mnist_seq.compose(*choice(group, name))
+
+
+def test_every_family_has_a_preset() -> None:
+    families = {mnist_seq.compose(*choice("data", name)).data.family for name in DATA}
+    assert families == config.FAMILIES.keys()
+
+
+def test_data_from_is_short_for_a_folder() -> None:
+    short, long = (mnist_seq.compose(*given).data for given in (["data.from=some/where"], choice("data", "folder")))
+    assert isinstance(short, config.FolderConfig)
+    assert (Path(short.path), Path(long.path)) == (Path("some/where").absolute(), Path("somewhere").absolute())
+    with pytest.raises(ValueError, match="data.from=DIR means data=folder: leave out data=grid"):
+        mnist_seq.compose("data=grid", "data.from=some/where")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("trainer/*.yaml")), ids=lambda path: path.stem)

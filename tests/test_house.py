@@ -11,15 +11,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mnist_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FLOORS = ("data", "nn", "learn", "use", "figures")
+FLOORS = ("data", "nn", "learn", "use", "figures", "timing")
 GROUND = ("tokens", "config", "plain", "presets", "run", "command", "__init__")
 COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
 FORBIDDEN = {
-    "data": {"nn", "learn", "use", "figures"},
-    "nn": {"data", "learn", "use", "figures"},
-    "use": {"learn", "figures"},
-    "figures": {"learn", "use"},
-    "learn": set(),
+    "data": {"nn", "learn", "use", "figures", "timing"},
+    "nn": {"data", "learn", "use", "figures", "timing"},
+    "use": {"learn", "figures", "timing"},
+    "figures": {"learn", "use", "timing"},
+    "learn": {"timing"},
+    "timing": {"figures", "use"},
 }
 
 

@@ -15,11 +15,11 @@ from mnist_seq.config.families import (
     LineConfig,
     MixedConfig,
     OverlapConfig,
-    ScatterConfig,
     SingleConfig,
 )
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.model import MODELS, ClassifierConfig, EncoderConfig, EncoderDecoderConfig
+from mnist_seq.config.scatter import ScatterConfig
 
 __all__ = [
     "FAMILIES",

@@ -87,7 +87,7 @@ class BenchConfig:
     """Timing: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """Of scenes, train, read, startup: all, one, or several with commas between."""
+    """Of scenes, loaders, train, read, startup: all, one, or several with commas between."""
     repeats: int = 30
     """Runs of each figure, after two to warm up."""
     to: str | None = None
@@ -95,7 +95,7 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)
-        known = ("scenes", "train", "read", "startup")
+        known = ("scenes", "loaders", "train", "read", "startup")
         unknown = set(self.suite.split(",")) - {"all", *known}
         require(not unknown, f"suite={self.suite} is unknown: choose from all, {', '.join(known)}")
         require(self.repeats >= 1, f"repeats={self.repeats} must be at least 1")

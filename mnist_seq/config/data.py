@@ -89,3 +89,33 @@ class DataConfig:
     def spec(self) -> Spec:
         """The shape of the problem that these scenes pose."""
         raise NotImplementedError(type(self).__name__)
+
+
+@dataclass
+class CountedConfig(DataConfig):
+    """A family whose scenes hold a number of digits, uniform in a range and always honoured."""
+
+    height: int = 64
+    """Canvas height, pixels."""
+    width: int = 64
+    """Canvas width, pixels."""
+    min_digits: int = 1
+    max_digits: int = 4
+    longest: int | None = None
+    """Longest sequence that the model must be able to write, for judging on longer ones; null takes max_digits."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.min_digits, self.max_digits
+        require(0 <= low <= high, f"data.min_digits={low} must lie in 0..data.max_digits={high}")
+        require(1 <= high <= 100, f"data.max_digits={high} must lie in 1..100")
+        require(
+            self.longest is None or self.longest >= high,
+            f"data.longest={self.longest} is less than data.max_digits={high}: choose at least {high}, or null",
+        )
+        for key in ("height", "width"):
+            side = getattr(self, key)
+            require(side >= self.digit_size, f"data.{key}={side} is less than data.digit_size={self.digit_size}")
+
+    def _shape(self, cells: tuple[int, int]) -> Spec:
+        return Spec(self.height, self.width, self.longest or self.max_digits, cells)

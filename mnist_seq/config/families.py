@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mnist_seq.config.data import DataConfig, Spec
+from mnist_seq.config.data import CountedConfig, DataConfig, Spec
 from mnist_seq.config.law import require
-from mnist_seq.config.seats import Seats, intersection, seats
-
-ORDERS = ("left_to_right", "raster", "rows", "set")
+from mnist_seq.config.scatter import ScatterConfig
 
 
 @dataclass
@@ -43,110 +42,6 @@ class GridConfig(DataConfig):
     def spec(self) -> Spec:
         rows, cols = self.rows, self.cols
         return Spec(rows * self.digit_size, cols * self.digit_size, rows * cols, (rows, cols))
-
-
-@dataclass
-class CountedConfig(DataConfig):
-    """A family whose scenes hold a number of digits, uniform in a range and always honoured."""
-
-    height: int = 64
-    """Canvas height, pixels."""
-    width: int = 64
-    """Canvas width, pixels."""
-    min_digits: int = 1
-    max_digits: int = 4
-    longest: int | None = None
-    """Longest sequence that the model must be able to write, for judging on longer ones; null takes max_digits."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        low, high = self.min_digits, self.max_digits
-        require(0 <= low <= high, f"data.min_digits={low} must lie in 0..data.max_digits={high}")
-        require(1 <= high <= 100, f"data.max_digits={high} must lie in 1..100")
-        require(
-            self.longest is None or self.longest >= high,
-            f"data.longest={self.longest} is less than data.max_digits={high}: choose at least {high}, or null",
-        )
-        for key in ("height", "width"):
-            side = getattr(self, key)
-            require(side >= self.digit_size, f"data.{key}={side} is less than data.digit_size={self.digit_size}")
-
-    def _shape(self, cells: tuple[int, int]) -> Spec:
-        return Spec(self.height, self.width, self.longest or self.max_digits, cells)
-
-
-@dataclass
-class ScatterConfig(CountedConfig):
-    """Digits at random places."""
-
-    family: str = "scatter"
-    min_digits: int = 0
-    overlap: Any = "none"
-    """Of any two frames: `none`, a bound on their intersection over union in (0, 1), or `free`."""
-    order: str = "rows"
-    """How the digits are read: left_to_right, raster, rows or set."""
-    order_margin: int = 2
-    """Layouts whose rows or order would change if a digit moved by less than this are drawn again, pixels."""
-    tries: int = 16
-    """Uniform tries a digit before its layout is begun anew."""
-    drop: bool = False
-    """Leave out a digit that found no place in its tries, instead of drawing again: then counts are not uniform."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        numeric = isinstance(self.overlap, (int, float)) and not isinstance(self.overlap, bool)
-        require(
-            self.overlap in ("none", "free") or (numeric and 0 < self.overlap < 1),
-            f"data.overlap={self.overlap} must be none, free, or a bound between 0 and 1",
-        )
-        require(self.order in ORDERS, f"data.order={self.order} is unknown: choose from {', '.join(ORDERS)}")
-        margin, half = self.order_margin, self.digit_size // 2
-        require(0 <= margin <= half, f"data.order_margin={margin} must lie in 0..{half}, half of data.digit_size")
-        require(
-            margin == 0 or self.order != "set",
-            f"data.order_margin={margin} has no meaning with data.order=set: choose data.order_margin=0",
-        )
-        require(
-            margin == 0 or not self.drop,
-            f"data.order_margin={margin} cannot be kept with data.drop=true: choose data.order_margin=0",
-        )
-        require(self.tries >= 1, f"data.tries={self.tries} must be at least 1")
-        if not self.drop:
-            self._require_room()
-
-    @property
-    def bound(self) -> float:
-        """On the intersection over union of any two frames."""
-        return {"none": 0.0, "free": 1.0}[self.overlap] if isinstance(self.overlap, str) else float(self.overlap)
-
-    @property
-    def seats(self) -> Seats:
-        """Where digits are put when random tries fail."""
-        return self._seats(self.height, self.width)
-
-    @property
-    def spec(self) -> Spec:
-        if self.bound == 1:
-            return self._shape((0, 0))
-        # Two frames whose corners are nearer than this on both axes overlap too much: no cell of this side holds two.
-        side = max(1, self.digit_size - int(intersection(self.digit_size, self.bound) ** 0.5))
-        return self._shape((-(-self.height // side), -(-self.width // side)))
-
-    def _seats(self, height: int, width: int) -> Seats:
-        return seats(height, width, self.digit_size, self.bound, self.order, self.order_margin)
-
-    def _require_room(self) -> None:
-        room = self.seats.total
-        if self.max_digits <= room:
-            return
-        side = max(self.height, self.width)
-        while self._seats(side, side).total < self.max_digits:
-            side += 4
-        raise ValueError(
-            f"data.max_digits={self.max_digits} does not fit on {self.height}x{self.width} with "
-            f"data.overlap={self.overlap} and data.order_margin={self.order_margin}: choose at most "
-            f"data.max_digits={room}, or data.height={side} data.width={side}"
-        )
 
 
 @dataclass
@@ -280,6 +175,12 @@ class FolderConfig(DataConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
+        self.path = str(Path(self.path).absolute())  # a run that is judged from elsewhere finds it
+        for key in ("digit_size", "fixed", "augment"):
+            value, shared = getattr(self, key), getattr(DataConfig(), key)
+            require(
+                value == shared, f"data.{key}={value} has no effect on data=folder, whose scenes are drawn: leave it"
+            )
 
 
 FAMILIES: dict[str, type[DataConfig]] = {

@@ -105,8 +105,9 @@ def _conclude(number: int, shards: Path, part: Path) -> None:
 
 
 def _readme(card: dict[str, Any]) -> str:
-    facts = "\n".join(f"| {key} | {value} |" for key, value in card.items() if not isinstance(value, dict))
-    keys = "\n".join(f"| data.{key} | {value} |" for key, value in card["data"].items() if not isinstance(value, dict))
+    data = {f"data.{key}": value for key, value in card["data"].items()}
+    told = {key: value for key, value in {**card, **data}.items() if value not in (None, "", card["protocol"])}
+    facts = "\n".join(f"| {key} | {value} |" for key, value in told.items() if not isinstance(value, dict))
     return f"""# {card["family"]}: {card["scenes"]:,} scenes of handwritten digits
 
 {card["protocol"]}
@@ -120,5 +121,4 @@ def _readme(card: dict[str, Any]) -> str:
 | | |
 |---|---|
 {facts}
-{keys}
 """

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config import ScatterConfig
-from mnist_seq.config.seats import intersection
+from mnist_seq.config.scatter import intersection
 from mnist_seq.data import order, rng
 
 _ATTEMPTS = 4

@@ -62,7 +62,8 @@ class Synthesised:
         self.spec = config.spec
         self.fixed = config.fixed is not None and self.split == "train"
         self.epoch = config.fixed or len(pool)
-        self._pools = {torch.device("cpu"): pool.resized(config.digit_size)}
+        self.pool = pool.resized(config.digit_size)
+        self._pools = {torch.device("cpu"): self.pool}
 
     def __len__(self) -> int:
         return {"train": self.config.fixed or _ENDLESS, "val": self.config.val_scenes}.get(self.split, TEST_SCENES)

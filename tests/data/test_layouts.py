@@ -18,8 +18,8 @@ from mnist_seq.config import (
     ScatterConfig,
     SingleConfig,
 )
-from mnist_seq.config.families import CountedConfig
-from mnist_seq.config.seats import spacing
+from mnist_seq.config.data import CountedConfig
+from mnist_seq.config.scatter import spacing
 from mnist_seq.data import order, placing
 from mnist_seq.data.layouts import LAYOUTS, Layout
 from mnist_seq.data.sets import Synthesised

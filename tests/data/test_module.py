@@ -21,19 +21,19 @@ def test_ranks_share_out_every_scene_once(ranks: int, scenes: int) -> None:
 
 
 def test_training_never_sees_a_scene_twice() -> None:
-    streams = [IdStream("train", 4, 20, rank, 2, endless=True) for rank in range(2)]
+    streams = [IdStream("train", 4, 20, rank, 2, once=False) for rank in range(2)]
     flat = [index for stream in streams for _ in range(3) for index in ids(stream)]
     assert len(streams[0]) == 2
     assert sorted(flat) == list(range(3 * 2 * 2 * 4))
 
 
 def test_a_resumed_stream_goes_on_with_the_next_batch() -> None:
-    whole = IdStream("train", 4, 20, 0, 1, endless=True)
+    whole = IdStream("train", 4, 20, 0, 1, once=False)
     expected = [ids(whole) for _ in range(2)]
-    first = IdStream("train", 4, 20, 0, 1, endless=True)
+    first = IdStream("train", 4, 20, 0, 1, once=False)
     batches = iter(first)
     begun = [int(index) for _ in range(3) for index in next(batches).ids]
-    second = IdStream("train", 4, 20, 0, 1, endless=True)
+    second = IdStream("train", 4, 20, 0, 1, once=False)
     second.load_state_dict(first.state_dict())
     assert begun + ids(second) == expected[0]
     assert ids(second) == expected[1]
@@ -46,3 +46,23 @@ def test_val_scenes_are_the_same_for_every_seed_and_training_scenes_are_not() ->
     val, train = ([each.sets[split][:5].images for each in data] for split in ("val", "train"))
     assert torch.equal(*val)
     assert not torch.equal(*train)
+
+
+def test_fixed_scenes_come_once_an_epoch_in_an_order_of_that_epoch() -> None:
+    streams = [IdStream("train", 4, 20, rank, 2, once=False, shuffle=3) for rank in range(2)]
+    epochs = []
+    for _ in range(4):  # of 16: what does not fill a batch of every rank comes with the next
+        epochs.append([ids(stream) for stream in streams])
+    handed = [index for epoch in epochs for part in epoch for index in part]
+    assert sorted(handed) == sorted(list(range(20)) * 3 + in_order(streams[0], 60, 64))
+    first, second = in_order(streams[0], 0, 20), in_order(streams[0], 20, 40)
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
+    assert first != list(range(20))
+    other = IdStream("train", 4, 20, 0, 1, once=False, shuffle=4)
+    assert in_order(other, 0, 20) != first
+
+
+def in_order(stream: IdStream, begin: int, end: int) -> list[int]:
+    assert stream.shuffle is not None
+    return stream._shuffled(torch.arange(begin, end), stream.shuffle).tolist()

@@ -127,7 +127,8 @@ def test_distortion_takes_no_ink_off_the_canvas_and_boxes_hold_it(name: str) -> 
     within = torch.zeros_like(scenes.images, dtype=torch.bool)
     for row, count in enumerate(scenes.counts.tolist()):
         for x0, y0, x1, y1 in scenes.boxes[row, :count].tolist():
-            assert x1 > x0 and y1 > y0
+            assert x1 > x0
+            assert y1 > y0
             within[row, 0, y0:y1, x0:x1] = True
     if preset(name).family != "cluttered":
         assert (scenes.images[~within] == 0).all()

@@ -61,6 +61,16 @@ MISTAKES = {
     "not a picture": ("read text.png --run RUN", "text.png is not a readable image"),
     "scenes of another size": ("evaluate run=RUN data=single", "28x28 scenes, but"),
     "an unknown split": ("evaluate run=RUN split=dev", "split=dev is unknown"),
+    "longer scenes than it writes": ("evaluate run=RUN data=grid_3x3", "84x84 scenes, but"),
+    "too many digits": ("train data=scatter data.max_digits=8", "choose at most data.max_digits=4, or data.height=84"),
+    "a classifier of heaps": ("train model=classifier data=overlap data.digits=uci", "choose model=enc_dec"),
+    "a folder that is not there": ("train data.from=gone", "gone is no folder"),
+    "a folder without labels": ("train data.from=folder", "holds neither labels.jsonl nor labels.csv"),
+    "two sources of scenes": ("train data=grid data.from=folder", "leave out data=grid"),
+    "nothing to synthesise": ("synthesise data=grid", "give to=DIR for a data set, or look=true"),
+    "no picture to look at": ("synthesise look=text.txt", "look=text.txt is neither true nor a path"),
+    "no room for a data set": ("synthesise to=text.png data.digits=uci", "text.png already holds something else"),
+    "nowhere for a data set": ("synthesise to=text.png/set data.digits=uci", "text.png"),
     "an unknown suite": ("bench suite=disk", "suite=disk is unknown"),
 }
 
@@ -160,6 +170,40 @@ def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run)
     assert out.startswith("line.png: ")
 
 
+def test_a_data_set_whose_making_was_killed_is_gone_on_with(tmp_path: Path) -> None:
+    asked = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci", "split=train", "scenes=12000")
+    for _ in range(2):
+        started = start(tmp_path, *asked, "to=set")
+        begun = len(list((tmp_path / "set.part" / "shards").glob("*.jsonl")))
+        while started.poll() is None and len(list((tmp_path / "set.part" / "shards").glob("*.jsonl"))) < begun + 3:
+            time.sleep(0.005)
+        started.kill()
+        started.communicate()
+        assert not (tmp_path / "set").exists(), "it ended before it could be stopped"
+    out, _ = run(tmp_path, *asked, "to=set")
+    assert "set: 12,000 scenes" in out
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tmp_path / "set", check=True)
+    run(tmp_path, *asked, "to=once")
+    assert (tmp_path / "set/SHA256SUMS").read_bytes() == (tmp_path / "once/SHA256SUMS").read_bytes()
+    assert not (tmp_path / "set.part").exists()
+
+
+def test_training_on_a_folder_and_judging_on_another(tmp_path: Path) -> None:
+    made = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci")
+    run(tmp_path, *made, "split=train", "scenes=300", "to=train", "look=looked.png")
+    run(tmp_path, *made, "split=test", "scenes=100", "to=test")
+    assert Image.open(tmp_path / "looked.png").size[0] > 800
+    tiny = [it for it in TINY if not it.startswith("data.digits")]
+    out, _ = run(tmp_path, "mnist_seq.train", "data.from=train", *tiny, "hydra.run.dir=run")
+    assert "NOT MNIST" in out
+    out, _ = run(tmp_path, "mnist_seq.evaluate", "run=run", "data.from=test", "split=test")
+    assert "test, 100 scenes" in out
+    _, err = run(tmp_path, "mnist_seq.evaluate", "run=run", "data.from=test", "split=test", "scenes=101", code=1)
+    assert "scenes=101 of a folder with 100" in err
+    _, err = run(tmp_path, "mnist_seq.train", "data.from=test", *tiny, code=1)
+    assert "has no train split: only test" in err
+
+
 def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
@@ -177,6 +221,6 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
 
 def test_help_names_the_groups_and_the_way(tmp_path: Path) -> None:
     out, _ = run(tmp_path, "mnist_seq.train", "--help")
-    for word in ("model: classifier, enc_dec", "data: grid, single", "resume=", "--cfg job"):
+    for word in ("model: classifier, enc_dec", "data: cluttered, cluttered_60k, folder, grid", "resume=", "--cfg job"):
         assert word in out
     assert not list(tmp_path.iterdir())

@@ -14,10 +14,13 @@ import pytest
 import torch
 
 import mnist_seq
+from mnist_seq import nn
 from mnist_seq.learn import callbacks, checkpoints
+from mnist_seq.learn.losses import LOSSES
 from mnist_seq.run import Run
 from mnist_seq.use import weights
-from tests.conftest import TINY
+from tests.conftest import TINY, tiny_models
+from tests.data.presets import PRESETS
 
 TIMINGS = {"train/scenes_per_second"}
 
@@ -49,7 +52,9 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-@pytest.mark.parametrize("extra", [("model.dropout=0.2",), ("callbacks=ema",)], ids=["dropout", "ema"])
+@pytest.mark.parametrize(
+    "extra", [("model.dropout=0.2",), ("callbacks=ema",), ("data.fixed=450",)], ids=["dropout", "ema", "fixed"]
+)
 def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int], extra: tuple[str, ...]) -> None:
     """Stopped between validations, at one (5), within an epoch and at its end (every 3 steps)."""
     overrides = (*TINY, "data.batch_size=399", *extra)
@@ -138,8 +143,27 @@ def test_a_checkpoint_is_plain_and_holds_the_random_states(tiny_run: Run) -> Non
     assert torch.equal(again["numpy"][1], state["numpy"][1])
 
 
-@pytest.mark.parametrize(("model", "data"), [("enc_dec", "single"), ("classifier", "grid"), ("classifier", "single")])
-def test_every_model_learns_every_family(model: str, data: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", PRESETS)
+@pytest.mark.parametrize("model", tiny_models())
+def test_every_model_takes_a_step_on_every_preset(model: str, data: str) -> None:
+    """Or refuses, by name, scenes in which digits can share a cell."""
+    config = mnist_seq.compose(f"model={model}", f"data={data}", *TINY)
+    spec = config.data.spec
+    if model == "classifier" and spec.cells == (0, 0):
+        with pytest.raises(ValueError, match="choose model=enc_dec"):
+            nn.build(config.model, spec)
+        return
+    built = nn.build(config.model, spec)
+    taught = LOSSES[model](built, mnist_seq.scenes(data, "data.digits=uci")[:8], 0.05)
+    taught.loss.backward()
+    assert torch.isfinite(taught.loss)
+    assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in built.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "data"), [("enc_dec", "mixed"), ("classifier", "scatter"), ("classifier", "line"), ("enc_dec", "single")]
+)
+def test_whole_runs_of_other_scenes(model: str, data: str, tmp_path: Path) -> None:
     run = mnist_seq.fit(f"model={model}", f"data={data}", *TINY, "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/r")
     losses = [float(row["train/loss"]) for row in rows(run) if row["train/loss"]]
     assert all(map(math.isfinite, losses))

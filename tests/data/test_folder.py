@@ -1,0 +1,171 @@
+"""Scenes on disk: what is written is what is read, kills lose nothing, and mistakes are named by file and line."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mnist_seq.config import FolderConfig
+from mnist_seq.data import archive, folder, sets
+from mnist_seq.data.sets import Synthesised
+from tests.data.presets import pool, preset
+
+ABOUT = {"family": "scatter", "protocol": "Digits.", "split": "test", "scenes": 1200, "data": {"family": "scatter"}}
+
+
+def scattered() -> Synthesised:
+    return Synthesised(preset("scatter"), pool("test"))
+
+
+def written(target: Path, number: int = 1200) -> Path:
+    for _ in archive.write(scattered(), number, ABOUT | {"scenes": number}, target):
+        pass
+    return target
+
+
+def own(directory: Path, lines: list[str], size: tuple[int, int] = (30, 40), images: int = 3) -> Path:
+    """A folder as a person makes it: dark ink on white, of any format."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in range(images):
+        pixels = np.full(size, 255, dtype=np.uint8)
+        pixels[5:20, 5 + number] = 30
+        Image.fromarray(pixels).save(directory / f"{number}.png")
+    (directory / "labels.jsonl").write_text("\n".join(lines))
+    return directory
+
+
+def line(number: int = 0, digits: object = (1, 2)) -> str:
+    return json.dumps({"image": f"{number}.png", "digits": digits})
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    directory = written(tmp_path / "scenes")
+    read = folder.load(str(directory))["test"][:1200]
+    for field in ("images", "digits", "tokens", "counts", "boxes", "sources"):
+        assert torch.equal(getattr(read, field), getattr(scattered()[:1200], field)), field
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "README.md", "SHA256SUMS", "card.json", "images", "labels.jsonl",
+    ]  # fmt: skip
+    checked = subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=directory, check=False)
+    assert checked.returncode == 0
+    files = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+    assert {row.split("  ")[1] for row in (directory / "SHA256SUMS").read_text().splitlines()} == files - {"SHA256SUMS"}
+
+
+def test_a_data_set_begun_is_gone_on_with_and_equals_one_made_at_once(tmp_path: Path) -> None:
+    target = tmp_path / "scenes"
+    part = target.with_name("scenes.part")
+    going = archive.write(scattered(), 1200, ABOUT, target)
+    assert next(going) == 500
+    going.close()  # killed after a shard, in the middle of the next
+    assert not target.exists()
+    (part / "images" / "00001").mkdir()
+    (part / "images" / "00001" / "00000500.png").write_bytes(b"half")
+    first = part / "images" / "00000" / "00000000.png"
+    since = first.stat().st_mtime_ns
+    assert list(archive.write(scattered(), 1200, ABOUT, target)) == [500, 1000, 1200]
+    assert (target / "images" / "00000" / "00000000.png").stat().st_mtime_ns == since, "not written again"
+    assert not part.exists()
+    once = written(tmp_path / "once")
+    for path in once.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (target / path.relative_to(once)).read_bytes()
+
+
+def test_a_data_set_that_was_whole_but_for_its_name_is_named(tmp_path: Path) -> None:
+    done = written(tmp_path / "scenes")
+    (done / "shards").mkdir()
+    done.rename(tmp_path / "scenes.part")
+    assert list(archive.write(scattered(), 1200, ABOUT, done)) == []
+    assert hashlib.sha256((done / "labels.jsonl").read_bytes()).hexdigest() in (done / "SHA256SUMS").read_text()
+    assert not (done / "shards").exists()
+
+
+def test_nothing_is_written_over_anything_else(tmp_path: Path) -> None:
+    directory = written(tmp_path / "scenes", 3)
+    before = (directory / "labels.jsonl").stat().st_mtime_ns
+    assert list(archive.write(scattered(), 3, ABOUT | {"scenes": 3}, directory)) == [3], "there already"
+    assert (directory / "labels.jsonl").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="already holds something else"):
+        written(directory, 4)
+    next(archive.write(scattered(), 1200, ABOUT, tmp_path / "other"))
+    with pytest.raises(ValueError, match="the beginnings of another data set"):
+        written(tmp_path / "other", 1300)
+
+
+def test_an_own_folder_is_read_light_on_dark(tmp_path: Path) -> None:
+    own(tmp_path / "mine", [line(0, [3, 1]), line(1, []), line(2, [7])])
+    loaded = folder.load(str(tmp_path / "mine"))["train"]
+    assert (loaded.spec.height, loaded.spec.width, loaded.spec.max_digits, loaded.spec.cells) == (30, 40, 2, (0, 0))
+    scenes = loaded[:3]
+    assert scenes.digits.tolist() == [[3, 1], [10, 10], [7, 10]]
+    assert scenes.images[:, 0, 10, 4:9].tolist() == [[0, 225, 0, 0, 0], [0, 0, 225, 0, 0], [0, 0, 0, 225, 0]]
+    assert scenes.sources.unique().tolist() == [-1]
+
+
+def test_a_table_serves_as_labels_too(tmp_path: Path) -> None:
+    mine = own(tmp_path / "mine", [])
+    (mine / "labels.jsonl").unlink()
+    (mine / "labels.csv").write_text("image,digits\n0.png,3 1\n1.png,\n")
+    assert folder.load(str(mine))["train"][:2].digits.tolist() == [[3, 1], [10, 10]]
+    (mine / "labels.csv").write_text("image,digits\n0.png,3 x\n")
+    with pytest.raises(ValueError, match=r"labels.csv:2: digits must be a list of 0..9, not \[3, 'x'\]"):
+        folder.load(str(mine))
+
+
+def test_splits_are_folders_or_the_last_sixth_or_what_the_card_says(tmp_path: Path) -> None:
+    flat = own(tmp_path / "flat", [line(0, [number]) for number in range(7)])
+    assert {split: len(part) for split, part in folder.load(str(flat)).items()} == {"train": 6, "val": 1}
+    assert {split: len(part) for split, part in folder.load(str(flat), whole=True).items()} == {"train": 7}
+    for split, many in (("train", 3), ("test", 2)):
+        own(tmp_path / "split" / split, [line()] * many)
+    assert {split: len(part) for split, part in folder.load(str(tmp_path / "split")).items()} == {"train": 3, "test": 2}
+    assert list(folder.load(str(written(tmp_path / "scenes", 20)))) == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['{"image": '], r"labels.jsonl:1: no JSON"),
+        ([line(), "[1, 2]"], r"labels.jsonl:2: no image is named: a line is \{"),
+        ([line(), '{"digits": [1]}'], r"labels.jsonl:2: no image is named"),
+        ([line(0, [1, 10])], r"labels.jsonl:1: digits must be a list of 0..9, not \[1, 10\]"),
+        ([line(0, "12")], r"labels.jsonl:1: digits must be a list of 0..9, not 12"),
+        ([line(0, [True])], r"labels.jsonl:1: digits must be"),
+        ([line(9)], r"labels.jsonl:1: .*9.png does not exist"),
+        (['{"image": "0.png", "digits": [1, 2], "boxes": [[0, 0, 1, 1]]}'], "labels.jsonl:1: 1 boxes for 2 digits"),
+        ([""], "labels.jsonl is empty"),
+    ],
+)
+def test_a_wrong_line_is_named_with_what_is_wrong(tmp_path: Path, lines: list[str], said: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=said) as refused:
+        folder.load(str(own(tmp_path, lines)))
+    assert "\n" not in str(refused.value)
+
+
+def test_images_of_other_sizes_and_broken_ones_are_named(tmp_path: Path) -> None:
+    mine = own(tmp_path, [line(0), line(1)])
+    Image.new("L", (40, 31)).save(mine / "1.png")
+    with pytest.raises(ValueError, match=r"labels.jsonl:2: .*1.png is 31x40 pixels, but the first image 30x40"):
+        _ = folder.load(str(mine), whole=True)["train"][0]
+    (mine / "1.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"labels.jsonl:2: .*1.png is not a readable image"):
+        _ = folder.load(str(mine), whole=True)["train"][0]
+
+
+def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="data.path=.*nowhere is no folder"):
+        sets.load(FolderConfig(path=str(tmp_path / "nowhere")))
+    with pytest.raises(FileNotFoundError, match="holds neither labels.jsonl nor labels.csv"):
+        sets.load(FolderConfig(path=str(tmp_path)))
+
+
+def test_distortions_and_sizes_have_no_meaning_for_a_folder() -> None:
+    for asked in ({"fixed": 3}, {"digit_size": 20}, {"augment": preset("grid").augment}):
+        with pytest.raises(ValueError, match=r"data=folder|data.path"):
+            FolderConfig(path="somewhere", **asked)  # type: ignore[arg-type]
