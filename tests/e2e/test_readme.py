@@ -29,6 +29,8 @@ def shortened(words: list[str]) -> list[str]:
     """The command with a tiny model and few steps, unless it says so itself."""
     if "mnist_seq.evaluate" in words:
         return [*words, "scenes=50"]
+    if "mnist_seq.synthesise" in words:
+        return [*words, "data.digits=uci"]
     if "mnist_seq.train" not in words or "--cfg" in words:
         return words
     if any(word.startswith("resume=") for word in words):

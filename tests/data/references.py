@@ -1,0 +1,159 @@
+"""Two published protocols in plain numpy: one scene at a time, slow, line by line as the protocols are worded.
+
+Pixels are uint8 in 0..255, x runs to the right and y downwards, and every range of integers has both ends included.
+Drawing is apart from rendering, so that a given draw can be rendered elsewhere and compared pixel by pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+"""A pool of digits, P 28 28."""
+
+DIGIT = 28
+"""Side of a digit, pixels."""
+
+
+def uniform(generator: np.random.Generator, low: int, high: int) -> int:
+    """A uniform integer in low..high, both included."""
+    return int(generator.integers(low, high, endpoint=True))
+
+
+# MultiMNIST (Sabour, Frosst, Hinton 2017)
+
+PAD = 4
+"""Empty pixels on each side of a digit."""
+FRAME = DIGIT + 2 * PAD
+"""Side of the image, 36 pixels."""
+
+
+@dataclass
+class MultiDraw:
+    """What chance decides of one image."""
+
+    digits: tuple[int, int]
+    """Indices into the pool."""
+    shifts: tuple[tuple[int, int], tuple[int, int]]
+    """(x, y) of each digit, pixels."""
+
+
+def draw_multimnist(labels: NDArray[np.integer[Any]], generator: np.random.Generator, shift: int) -> MultiDraw:
+    """A fresh pair and its shifts, in -shift..shift pixels; `labels`, P, are the classes of the pool."""
+    first = uniform(generator, 0, len(labels) - 1)
+    if (labels == labels[first]).all():
+        raise ValueError("the pool has one class: no second digit can differ")
+    second = uniform(generator, 0, len(labels) - 1)
+    while labels[second] == labels[first]:  # the second digit has another class
+        second = uniform(generator, 0, len(labels) - 1)
+    first_shift = (uniform(generator, -shift, shift), uniform(generator, -shift, shift))
+    second_shift = (uniform(generator, -shift, shift), uniform(generator, -shift, shift))
+    return MultiDraw((first, second), (first_shift, second_shift))
+
+
+def shifted(padded: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
+    """36 36 moved by (x, y) whole pixels: what leaves the frame is lost, what enters is empty."""
+    moved = np.zeros((FRAME, FRAME), np.uint8)
+    for y in range(FRAME):
+        for x in range(FRAME):
+            to_x, to_y = x + shift[0], y + shift[1]
+            if 0 <= to_x < FRAME and 0 <= to_y < FRAME:
+                moved[to_y, to_x] = padded[y, x]
+    return moved
+
+
+def render_multimnist(images: Images, draw: MultiDraw) -> NDArray[np.uint8]:
+    """The image, 36 36: two digits padded, shifted, added and clipped at 255."""
+    total = np.zeros((FRAME, FRAME), np.int64)
+    for digit, shift in zip(draw.digits, draw.shifts, strict=True):
+        padded = np.zeros((FRAME, FRAME), np.uint8)
+        padded[PAD : PAD + DIGIT, PAD : PAD + DIGIT] = images[digit]
+        total += shifted(padded, shift)
+    return np.minimum(total, 255).astype(np.uint8)
+
+
+# Cluttered sequence (Sonderby et al. 2015)
+
+CANVAS = 100
+"""Side of the canvas, pixels."""
+LENGTH = 3
+"""Digits in a scene."""
+MARGIN = (CANVAS - LENGTH * DIGIT) // 2
+"""x0 of the protocol, 8 pixels."""
+FRAGMENTS = 8
+"""Fragments in a scene."""
+PATCH = 9
+"""Side of a fragment, pixels."""
+
+
+@dataclass
+class Fragment:
+    """A 9x9 patch of a digit; its corner is the upper left one."""
+
+    digit: int
+    """Index into the pool of fragments."""
+    cut: tuple[int, int]
+    """(x, y) of the corner in the digit, 0..18."""
+    place: tuple[int, int]
+    """(x, y) of the corner on the canvas, 0..90."""
+
+
+@dataclass
+class ClutterDraw:
+    """What chance decides of one scene."""
+
+    digits: tuple[int, int, int]
+    """Indices into the pool, from left to right."""
+    start: int
+    """u of the protocol: x of the first digit, less 8, in -8..7."""
+    top: int
+    """y of the first digit before it is moved into the canvas, 0..99."""
+    slope: int
+    """Added to y per digit, -14..13."""
+    fragments: list[Fragment]
+    """8 fragments, in the order they are pasted."""
+
+
+def draw_cluttered(pool_size: int, fragment_pool_size: int, generator: np.random.Generator) -> ClutterDraw:
+    """A scene: digits from one pool, fragments from another, each draw by itself."""
+    first, second, third = (uniform(generator, 0, pool_size - 1) for _ in range(LENGTH))
+    start = uniform(generator, -8, 7)
+    top = uniform(generator, 0, 99)
+    slope = uniform(generator, -14, 13)
+    fragments = []
+    for _ in range(FRAGMENTS):
+        digit = uniform(generator, 0, fragment_pool_size - 1)
+        cut = (uniform(generator, 0, 18), uniform(generator, 0, 18))
+        place = (uniform(generator, 0, 90), uniform(generator, 0, 90))
+        fragments.append(Fragment(digit, cut, place))
+    return ClutterDraw((first, second, third), start, top, slope, fragments)
+
+
+def positions(draw: ClutterDraw) -> list[tuple[int, int]]:
+    """(x, y) of each digit's upper left corner on the canvas, pixels."""
+    corners = []
+    for k in range(LENGTH):
+        x = MARGIN + draw.start + k * DIGIT  # edge to edge
+        y = draw.top + k * draw.slope  # from the first as drawn: moving one digit does not move the next
+        if y + DIGIT - 1 > 99:  # the lower edge would pass 99: moved up to end at 99
+            y = 99 - (DIGIT - 1)
+        if y < 0:  # the upper edge would be negative: moved to 0
+            y = 0
+        corners.append((x, y))
+    return corners
+
+
+def render_cluttered(images: Images, fragment_images: Images, draw: ClutterDraw) -> NDArray[np.uint8]:
+    """The scene, 100 100: fragments pasted over one another, digits added to that, clipped at 255."""
+    canvas = np.zeros((CANVAS, CANVAS), np.int64)
+    for fragment in draw.fragments:
+        (cut_x, cut_y), (x, y) = fragment.cut, fragment.place
+        patch = fragment_images[fragment.digit, cut_y : cut_y + PATCH, cut_x : cut_x + PATCH]
+        canvas[y : y + PATCH, x : x + PATCH] = patch  # a later one hides an earlier one, its empty pixels too
+    for digit, (x, y) in zip(draw.digits, positions(draw), strict=True):
+        canvas[y : y + DIGIT, x : x + DIGIT] += images[digit]
+    return np.minimum(canvas, 255).astype(np.uint8)
