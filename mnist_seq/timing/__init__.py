@@ -1,0 +1,1 @@
+"""What `bench` times, and what it is timed against."""

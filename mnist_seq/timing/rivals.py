@@ -1,0 +1,168 @@
+"""The same scenes as most would draw them: one by one, with PIL and torchvision, by a DataLoader's workers.
+
+It does less than `data.scenes`: no boxes, no margins around the reading order, draws that follow the worker's state.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import RandomAffine
+
+from mnist_seq import tokens
+from mnist_seq.config import AugmentConfig, DataConfig
+from mnist_seq.data.digits import Pool
+
+Placed = list[tuple[int, int, int]]
+"""The digits of a scene in reading order: place in the pool, x and y of the frame's corner."""
+_RESTARTS = 100
+"""Layouts that are begun anew before digits go to the cells of a grid."""
+
+
+def loader(
+    config: DataConfig, pool: Pool, scenes: int, batch_size: int, workers: int, distorted: bool
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches of images, B 1 H W, uint8, and digits, B N, PAD after the last, drawn by worker processes."""
+    return DataLoader(PerSample(config, pool, scenes, distorted), batch_size, num_workers=workers)
+
+
+class PerSample(Dataset[tuple[Tensor, Tensor]]):
+    """So many scenes of a family, each drawn when it is asked for."""
+
+    def __init__(self, config: DataConfig, pool: Pool, scenes: int, distorted: bool) -> None:
+        self.config, self.scenes = config, scenes
+        self.images, self.labels, self.clutter = pool.images.numpy(), pool.labels.tolist(), pool.clutter.numpy()
+        self.distort = _affine(config.augment) if distorted else None
+
+    def __len__(self) -> int:
+        return self.scenes
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        draws, spec = random.Random(index), self.config.spec
+        placed = FAMILIES[self.config.family](draws, self.config, self.labels)
+        canvas = np.zeros((spec.height, spec.width), np.int16)
+        if self.config.family == "cluttered":
+            self._scatter_fragments(canvas, draws)
+        for chosen, x, y in placed:
+            self._add(canvas, chosen, x, y)
+        digits = [self.labels[chosen] for chosen, _, _ in placed]
+        digits += [tokens.PAD] * (spec.max_digits - len(digits))
+        return torch.from_numpy(canvas.clip(max=255).astype(np.uint8))[None], torch.tensor(digits)
+
+    def _add(self, canvas: Any, chosen: int, x: int, y: int) -> None:
+        glyph = self.images[chosen]
+        if self.distort is not None:
+            glyph = np.asarray(self.distort(Image.fromarray(glyph)))
+        left, top = max(0, -x), max(0, -y)
+        under = canvas[max(0, y) : y + len(glyph), max(0, x) : x + len(glyph)]
+        under += glyph[top : top + under.shape[0], left : left + under.shape[1]]
+
+    def _scatter_fragments(self, canvas: Any, draws: random.Random) -> None:
+        for _ in range(self.config.fragments):  # type: ignore[attr-defined]
+            source = self.clutter[draws.randrange(len(self.clutter))]
+            x, y, to_x, to_y = draws.randrange(19), draws.randrange(19), draws.randrange(91), draws.randrange(91)
+            canvas[to_y : to_y + 9, to_x : to_x + 9] = source[y : y + 9, x : x + 9]
+
+
+def _single(draws: random.Random, config: Any, labels: list[int]) -> Placed:
+    return [(draws.randrange(len(labels)), 0, 0)]
+
+
+def _grid(draws: random.Random, config: Any, labels: list[int]) -> Placed:
+    side = config.digit_size
+    cells = [(row, col) for row in range(config.rows) for col in range(config.cols)]
+    return [
+        (draws.randrange(len(labels)), col * side, row * side) for row, col in cells if draws.random() >= config.empty
+    ]
+
+
+def _scatter(draws: random.Random, config: Any, labels: list[int]) -> Placed:
+    count = draws.randint(config.min_digits, config.max_digits)
+    corners: list[tuple[int, int]] = []
+    for _ in range(1 if config.drop else _RESTARTS):
+        corners = []
+        for _ in range(count):
+            for _ in range(config.tries):
+                x, y = (draws.randint(0, extent - config.digit_size) for extent in (config.width, config.height))
+                if all(max(abs(x - a), abs(y - b)) >= config.digit_size for a, b in corners):
+                    corners.append((x, y))
+                    break
+        if len(corners) == count:
+            break
+    if len(corners) < count and not config.drop:
+        cells = [
+            (x, y)
+            for y in range(0, config.height - config.digit_size + 1, config.digit_size)
+            for x in range(0, config.width - config.digit_size + 1, config.digit_size)
+        ]
+        corners = draws.sample(cells, count)
+    return [(draws.randrange(len(labels)), x, y) for x, y in _read(config.order, corners, config.digit_size)]
+
+
+def _line(draws: random.Random, config: Any, labels: list[int]) -> Placed:
+    steps = [draws.randint(config.closest, config.widest) for _ in range(1, draws.randint(1, config.max_digits))]
+    x = draws.randint(0, config.width - config.digit_size - sum(steps))
+    placed = []
+    for step in [0, *steps]:
+        x += step
+        placed.append((draws.randrange(len(labels)), x, draws.randint(0, config.height - config.digit_size)))
+    return placed
+
+
+def _overlap(draws: random.Random, config: Any, labels: list[int]) -> Placed:
+    chosen: list[int] = []
+    count = draws.randint(config.min_digits, config.max_digits)
+    while len(chosen) < count:
+        digit = draws.randrange(len(labels))
+        if not config.distinct or all(labels[digit] != labels[other] for other in chosen):
+            chosen.append(digit)
+    x, y = (config.width - config.digit_size) // 2, (config.height - config.digit_size) // 2
+    shift = config.shift
+    chosen.sort(key=lambda digit: labels[digit])
+    return [(digit, x + draws.randint(-shift, shift), y + draws.randint(-shift, shift)) for digit in chosen]
+
+
+def _cluttered(draws: random.Random, config: Any, labels: list[int]) -> Placed:
+    x, y, slope = 8 + draws.randint(-8, 7), draws.randint(0, 99), draws.randint(-14, 13)
+    tops = [min(max(y + slope * digit, 0), 72) for digit in range(3)]
+    return [(draws.randrange(len(labels)), x + 28 * digit, top) for digit, top in enumerate(tops)]
+
+
+FAMILIES: dict[str, Callable[[random.Random, Any, list[int]], Placed]] = {
+    "single": _single,
+    "grid": _grid,
+    "scatter": _scatter,
+    "line": _line,
+    "overlap": _overlap,
+    "cluttered": _cluttered,
+}
+
+
+def _read(order: str, corners: list[tuple[int, int]], side: int) -> list[tuple[int, int]]:
+    """Corners from left to right, or by rows: the first holds every top less than half a side below the topmost."""
+    if order == "left_to_right":
+        return sorted(corners)
+    rest, read = sorted(corners, key=lambda corner: corner[1]), []
+    while rest:
+        row = [corner for corner in rest if corner[1] - rest[0][1] < side / 2]
+        read += sorted(row)
+        rest = rest[len(row) :]
+    return read
+
+
+def _affine(config: AugmentConfig) -> RandomAffine:
+    return RandomAffine(
+        config.rotation,
+        translate=(config.shift / 28, config.shift / 28),
+        scale=(1 - config.scale, 1 + config.scale),
+        shear=config.shear,
+        interpolation=InterpolationMode.BILINEAR,
+    )
