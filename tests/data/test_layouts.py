@@ -125,6 +125,15 @@ def test_spacing_is_the_least_that_keeps_the_bound(side: int, bound: float) -> N
     assert iou([0, 0], [apart - 1, 0], side) > bound - 1e-9
 
 
+def test_seats_of_one_row_are_read_as_one_row() -> None:
+    """Where the canvas leaves more height than a row may take up."""
+    config = ScatterConfig(height=55, width=80, max_digits=2, order_margin=3)
+    ids = torch.arange(2000)
+    corners = placing._seat(ids, torch.full_like(ids, 2), config, 0, "train")
+    assert (corners[:, 0, 1] - corners[:, 1, 1]).abs().max() == 14 - config.order_margin
+    assert order.clear("rows", config.order_margin, corners, torch.ones(2000, 2, dtype=torch.bool), 28).all()
+
+
 def test_seats_reach_all_of_the_canvas() -> None:
     config = ScatterConfig(height=64, width=70, max_digits=4, min_digits=4)
     ids = torch.arange(4000)
