@@ -70,7 +70,7 @@ def contact_sheet(scenes: Scenes, title: str, notice: str = "") -> Figure:
     columns = min(count, max(2, min(8, round(8 * height / width))))
     rows = -(-count // columns)
     side = 10 / columns
-    figure = _figure(10, rows * (side * height / width + 0.3) + 0.4, notice)
+    figure = _figure(10, rows * (side * height / width + 0.17) + 0.25, notice)
     figure.suptitle(f"{title}\n{notice}" if notice else title, fontsize=10, color=_WRONG if notice else "k")
     panels = figure.subplots(rows, columns, squeeze=False)
     truth, images = decode(scenes.digits), scenes.images[:, 0].cpu().numpy()
@@ -84,7 +84,9 @@ def contact_sheet(scenes: Scenes, title: str, notice: str = "") -> Figure:
         for turn, (x0, y0, x1, y1) in enumerate(scenes.boxes[place, : len(truth[place])].tolist()):
             colour = _TURNS[turn % len(_TURNS)]
             axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, color=colour, linewidth=0.9))
-            axes.text(x0, y0 - 1, str(turn + 1), fontsize=6, color=colour, va="bottom", ha="left", fontweight="bold")
+            above = y0 >= 0.09 * width / side  # else the number would stand in the title
+            y, va = (y0 - 1, "bottom") if above else (y1 + 0.5, "top")
+            axes.text(x0, y, str(turn + 1), fontsize=6, color=colour, va=va, ha="left", fontweight="bold")
     return figure
 
 
