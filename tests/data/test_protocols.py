@@ -85,7 +85,7 @@ def clutter_draws(many: int) -> list[references.ClutterDraw]:
 
 
 def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our drawing, made to draw what the reference drew."""
+    """Our drawing, made to draw what the reference drew; it asks for no more and no fewer values than that may have."""
     draws = clutter_draws(200)
     fragments = [draw.fragments for draw in draws]
     told = {
@@ -98,9 +98,14 @@ def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.Mo
         "fragment place": [[value for it in each for value in it.place] for each in fragments],
     }
     monkeypatch.setattr("mnist_seq.data.rng.key", lambda seed, split, purpose: purpose)
-    monkeypatch.setattr(
-        "mnist_seq.data.rng.integers", lambda purpose, ids, slots, below: torch.tensor(told[purpose])[ids]
-    )
+    ranges = {"digit": len(IMAGES), "begin": 16, "top": 100, "slope": 28}
+    ranges |= {"fragment": len(CLUTTER), "cut": 19, "fragment place": 91}
+
+    def integers(purpose: str, ids: torch.Tensor, slots: int, below: int) -> torch.Tensor:
+        assert below == ranges[purpose]
+        return torch.tensor(told[purpose])[ids]
+
+    monkeypatch.setattr("mnist_seq.data.rng.integers", integers)
     scenes = Synthesised(preset("cluttered"), POOL)[:200]
     for image, draw, digits in zip(scenes.images[:, 0].numpy(), draws, scenes.digits.tolist(), strict=True):
         np.testing.assert_array_equal(image, references.render_cluttered(IMAGES, CLUTTER, draw))
