@@ -33,7 +33,8 @@ class Scenes(NamedTuple):
     counts: Tensor
     """B, int64."""
     boxes: Tensor
-    """B N 4, int64: x0 y0 x1 y1 of the ink on the canvas, pixels, half open; zeros after the last digit."""
+    """B N 4, int64: x0 y0 x1 y1 of the ink on the canvas, pixels, half open; of no extent where all ink is lost beyond
+    it, zeros after the last digit."""
     sources: Tensor
     """B N, int64: index of the digit in its data set, -1 after the last."""
 
@@ -52,6 +53,8 @@ def render(ids: Tensor, config: DataConfig, pool: Pool, seed: int, distorted: bo
     spec = config.spec
     layout = LAYOUTS[config.family](ids, config, pool, seed)
     glyphs, ink = _glyphs(ids, layout, pool, config, seed, distorted)
+    if layout.overhang:
+        ink = ink_boxes(_within(glyphs, layout, spec).flatten(0, 1)).view_as(ink)
     images = paste(glyphs, layout.corners, spec.height, spec.width, layout.overhang)
     if layout.backdrop is not None:
         images = (images.short() + layout.backdrop).clamp(max=255).to(torch.uint8)
@@ -60,8 +63,7 @@ def render(ids: Tensor, config: DataConfig, pool: Pool, seed: int, distorted: bo
     present = F.pad(layout.present, missing)
     labels = pool.labels[layout.chosen]
     digits = F.pad(labels, missing).masked_fill(~present, tokens.PAD)
-    boxes = ink + layout.corners.repeat(1, 1, 2)
-    boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([spec.width, spec.height] * 2)) * layout.present[..., None]
+    boxes = (ink + layout.corners.repeat(1, 1, 2)) * layout.present[..., None]
     return Scenes(
         images=images[:, None],
         digits=digits,
@@ -85,6 +87,14 @@ def _glyphs(
         ink = ink_boxes(glyphs)
     glyphs = glyphs * layout.present.view(-1, 1, 1)
     return glyphs.unflatten(0, layout.chosen.shape), ink.unflatten(0, layout.chosen.shape)
+
+
+def _within(glyphs: Tensor, layout: Layout, spec: Spec) -> Tensor:
+    """The digits' pixels that lie on the canvas; B N S S."""
+    along = torch.arange(glyphs.shape[-1], device=glyphs.device)
+    x, y = (layout.corners[..., None] + along).unbind(2)
+    across, down = (x >= 0) & (x < spec.width), (y >= 0) & (y < spec.height)
+    return glyphs * (across[..., None, :] & down[..., None])
 
 
 def _cells(layout: Layout, labels: Tensor, spec: Spec, side: int) -> Tensor:

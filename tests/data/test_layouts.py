@@ -276,3 +276,15 @@ def test_no_cell_holds_two_digits(name: str) -> None:
         assert scenes.cells.shape[1] == 0
     else:
         assert torch.equal((scenes.cells < 10).sum(1), scenes.counts)
+
+
+@pytest.mark.parametrize("name", ["grid_3x3", "scatter", "line", "cluttered"])
+def test_a_digit_belongs_to_the_cell_that_holds_its_centre(name: str) -> None:
+    config = preset(name)
+    scenes, layout = Synthesised(config, pool("train"))[:200], laid(name, 200)
+    (rows, cols), spec = config.spec.cells, config.spec
+    for cells, corners, digits in zip(scenes.cells, layout.corners.tolist(), scenes.digits.tolist(), strict=True):
+        for (x, y), digit in zip(corners, digits, strict=False):
+            if digit < 10:
+                row, col = (y + 14) / (spec.height / rows), (x + 14) / (spec.width / cols)
+                assert cells[int(row) * cols + int(col)] == digit
