@@ -63,6 +63,19 @@ def test_fixed_scenes_come_once_an_epoch_in_an_order_of_that_epoch() -> None:
     assert in_order(other, 0, 20) != first
 
 
+def test_a_fixed_set_hands_out_its_scenes_and_no_others() -> None:
+    data = SceneData(GridConfig(digits="uci", fixed=24, batch_size=8), seed=1)
+    data.setup()
+    stream = data.train_dataloader()
+    first, second = ids(stream), ids(stream)
+    assert sorted(first) == sorted(second) == list(range(24))
+    assert first != second
+    data = SceneData(GridConfig(digits="uci", batch_size=8))
+    data.setup()
+    fresh = iter(data.train_dataloader())
+    assert [int(index) for _ in range(5) for index in next(fresh).ids] == list(range(40))
+
+
 def in_order(stream: IdStream, begin: int, end: int) -> list[int]:
     assert stream.shuffle is not None
     return stream._shuffled(torch.arange(begin, end), stream.shuffle).tolist()
