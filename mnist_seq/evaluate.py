@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mnist_seq import command
-from mnist_seq.config import DataConfig, EvaluateConfig
-from mnist_seq.plain import restore_data
+from mnist_seq.config import DataConfig, EvaluateConfig, LossConfig
+from mnist_seq.plain import restore, restore_data
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from torch import Tensor
 
     from mnist_seq.learn.judge import Judgement
+    from mnist_seq.nn.decoding import Readout
     from mnist_seq.nn.model import Model
 
 
@@ -62,7 +65,22 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
     number = config.scenes or len(scenes)
     if data.family == "folder" and number > len(scenes):
         raise ValueError(f"scenes={number} of a folder with {len(scenes)}: choose at most those, or null")
-    return judge(model, scenes, number, config.batch_size), loaded.source, loaded.notice
+    loss = restore(LossConfig, card["loss"]) if "loss" in card else None
+    return judge(model, scenes, number, config.batch_size, loss, _way(config, model)), loaded.source, loaded.notice
+
+
+def _way(config: EvaluateConfig, model: Model) -> Callable[[Tensor], Readout] | None:
+    """How to read, where it is not the model's own way."""
+    from mnist_seq.nn import decoding
+
+    if config.beams == 1 and config.constrain:
+        return None
+    if not (hasattr(model, "start") and hasattr(model, "step")):
+        raise ValueError(f"beams={config.beams} constrain={config.constrain} is for models that write: leave both")
+    writer = cast("decoding.Writer", model)
+    if config.beams == 1:
+        return lambda images: decoding.greedy(writer, images, config.constrain)
+    return lambda images: decoding.beam(writer, images, config.beams, constrain=config.constrain).best
 
 
 def _refuse_another_problem(run: str, model: Model, data: DataConfig) -> None:
@@ -80,16 +98,16 @@ def _refuse_another_problem(run: str, model: Model, data: DataConfig) -> None:
             f"data={data.family} shows up to {shown.max_digits} digits, but {run} writes at most {known.max_digits}: "
             "train with data.longest or data.max_digits as high"
         )
-    if model.config.name == "classifier" and shown.cells != known.cells:
+    if model.reads == "cells" and shown.cells != known.cells:
         raise ValueError(f"data={data.family} has cells of {shown.cells}, but {run} reads cells of {known.cells}")
 
 
 def record(config: EvaluateConfig, judgement: Judgement) -> Path | None:
-    """Add the figures to the run's metrics.json, where it is a run that was judged on its own data."""
+    """Add the figures to the run's metrics.json, where it is a run that was judged on its own data in its own way."""
     from mnist_seq.run import Run
 
     run = Run(str(config.run))
-    if config.data is not None or not run.exists:
+    if config.data is not None or config.beams > 1 or not config.constrain or not run.exists:
         return None
     run.record(**{judgement.split: judgement.as_dict()})
     return run.path / "metrics.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar, get_type_hints
 
-from mnist_seq.config import FAMILIES, MODELS, DataConfig, EncoderConfig, TrainerConfig
+from mnist_seq.config import FAMILIES, MODELS, CustomConfig, DataConfig, ModelConfig, TrainerConfig
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def restore(schema: type[T], values: dict[str, Any]) -> T:
         ValueError: a key that the schema does not have, or a broken law.
     """
     hints = get_type_hints(schema)
-    open_ended = schema is TrainerConfig
+    open_ended = schema in (TrainerConfig, CustomConfig)
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in values.items():
@@ -49,7 +49,7 @@ def restore(schema: type[T], values: dict[str, Any]) -> T:
     return config
 
 
-def restore_model(values: dict[str, Any]) -> EncoderConfig:
+def restore_model(values: dict[str, Any]) -> ModelConfig:
     """A model's config from plain values, by its `name`."""
     return restore(_schema(MODELS, "model.name", values.get("name")), values)
 

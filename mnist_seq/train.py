@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from mnist_seq.data.module import SceneData
     from mnist_seq.learn.modules import ReaderModule
     from mnist_seq.run import Run
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -34,11 +38,14 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     from mnist_seq import nn
     from mnist_seq.data.module import SceneData
     from mnist_seq.learn.modules import ReaderModule
+    from mnist_seq.use import weights
 
     L.seed_everything(config.seed, verbose=False)
     data = SceneData(config.data, config.seed)
     model = nn.build(config.model, data.spec)
     data.setup()
+    if config.init_from:
+        log.info("%s", weights.transfer(model, config.init_from))
     return ReaderModule(model, config.optim, config.loss), data
 
 
@@ -63,7 +70,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         run, config.trainer = Run(directory), hardware(config.trainer)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
-    module, data = assemble(config)
+    module, data = assemble(replace(config, init_from=None) if resuming else config)
     config.data.digits = data.source  # what `auto` found stays this run's source
     run.write_config(config) if resuming else run.begin(config)
     with run.logging():
@@ -150,8 +157,9 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
         versions=runs.versions(),
     )
     if "val" in data.sets:
-        run.record(val=judge(model, data.sets["val"], len(data.sets["val"])).as_dict())
-    weights.save(model, run.weights, data=plain(data.config), digits=data.source, revision=revision)
+        run.record(val=judge(model, data.sets["val"], len(data.sets["val"]), loss=config.loss).as_dict())
+    about = {"data": plain(data.config), "digits": data.source, "loss": plain(config.loss), "revision": revision}
+    weights.save(model, run.weights, **about)
     draw(run, module, data)
 
 

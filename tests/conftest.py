@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,18 @@ def stirred(model: torch.nn.Module, scale: float = 0.1) -> torch.nn.Module:
 
 
 def tiny_models() -> dict[str, EncoderDecoderConfig | ClassifierConfig]:
+    """Both architectures, and every part that they can be put together from at least once."""
+    write = partial(EncoderDecoderConfig, dim=16, heads=2, encoder_depth=1, decoder_depth=2)
+    sort = partial(ClassifierConfig, dim=16, heads=2, encoder_depth=1)
     return {
-        "enc_dec": EncoderDecoderConfig(dim=16, heads=2, encoder_depth=1, decoder_depth=2, patch=14),
-        "classifier": ClassifierConfig(dim=16, heads=2, encoder_depth=1, patch=14),
+        "enc_dec": write(),
+        "post_norm": write(norm="post", position="sinusoidal", activation="relu"),
+        "rotary": write(position="rotary", norm_type="rms", activation="swiglu", dim_k=12),
+        "conv_stem": write(stem="conv", position="factorised", heads=1),
+        "classifier": sort(),
+        "cls": sort(pooling="cls", position="rotary"),
+        "mean": sort(pooling="mean", position="none"),
+        "sequence": sort(pooling="sequence", norm="post"),
     }
 
 

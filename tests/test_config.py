@@ -17,13 +17,16 @@ DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
 
 def choice(group: str, name: str) -> list[str]:
     """The overrides that choose a preset."""
-    return [f"{group}={name}", *(["data.path=somewhere"] if (group, name) == ("data", "folder") else [])]
+    needed = {("data", "folder"): ["data.path=somewhere"], ("model", "custom"): ["model._target_=mine.Reader"]}
+    return [f"{group}={name}", *needed.get((group, name), [])]
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("data", DATA)
 def test_a_config_survives_being_saved_as_plain_values(model: str, data: str) -> None:
-    composed = mnist_seq.compose(f"model={model}", *choice("data", data), "trainer=cpu", "+trainer.fast_dev_run=true")
+    composed = mnist_seq.compose(
+        *choice("model", model), *choice("data", data), "trainer=cpu", "+trainer.fast_dev_run=true"
+    )
     saved = json.loads(json.dumps(plain(composed)))
     again = restore(TrainConfig, saved)
     assert plain(again) == plain(composed)

@@ -18,7 +18,14 @@ from mnist_seq.config.families import (
     SingleConfig,
 )
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
-from mnist_seq.config.model import MODELS, ClassifierConfig, EncoderConfig, EncoderDecoderConfig
+from mnist_seq.config.model import (
+    MODELS,
+    ClassifierConfig,
+    CustomConfig,
+    EncoderConfig,
+    EncoderDecoderConfig,
+    ModelConfig,
+)
 from mnist_seq.config.scatter import ScatterConfig
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "BenchConfig",
     "ClassifierConfig",
     "ClutteredConfig",
+    "CustomConfig",
     "DataConfig",
     "EncoderConfig",
     "EncoderDecoderConfig",
@@ -37,6 +45,7 @@ __all__ = [
     "LineConfig",
     "LossConfig",
     "MixedConfig",
+    "ModelConfig",
     "OptimConfig",
     "OverlapConfig",
     "ScatterConfig",

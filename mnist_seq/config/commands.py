@@ -7,6 +7,7 @@ from typing import Any
 
 from mnist_seq.config.law import require
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
+from mnist_seq.config.model import CustomConfig
 
 
 @dataclass
@@ -24,11 +25,15 @@ class TrainConfig:
     """Callbacks of Lightning, by name: a dict of `_target_`s."""
     seed: int = 0
     """Seed of weights, training scenes and dropout."""
+    init_from: str | None = None
+    """A run, weights or a checkpoint whose parts, as far as name and shape match, the model begins with."""
     resume: str | None = None
     """A run directory to go on with; only trainer.max_steps and logger may change."""
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+        if isinstance(self.model, dict):
+            self.model = CustomConfig.of(self.model)
 
 
 @dataclass
@@ -44,6 +49,10 @@ class EvaluateConfig:
     scenes: int | None = None
     """How many; null takes data.val_scenes for val and 10,000 for test."""
     batch_size: int = 512
+    beams: int = 1
+    """Hypotheses of beam search; 1 reads greedily."""
+    constrain: bool = True
+    """Never write PAD or BOS."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
 
@@ -52,7 +61,8 @@ class EvaluateConfig:
         require(self.device in devices, f"device={self.device} is unknown: choose from {', '.join(devices)}")
         require(self.split in ("val", "test"), f"split={self.split} is unknown: choose from val, test")
         require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
-        require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
+        for key in ("batch_size", "beams"):
+            require(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
 
 
 @dataclass

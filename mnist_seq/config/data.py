@@ -19,6 +19,8 @@ class Spec:
     """Longest sequence that may have to be written."""
     cells: tuple[int, int]
     """Rows and columns of the cells that a classifier reads; 0 0 where two digits can share a cell of any grid."""
+    ordered: bool = True
+    """Whether digits must be read in their order; otherwise they are a set, and any order is right."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(self.cells))
@@ -117,5 +119,5 @@ class CountedConfig(DataConfig):
             side = getattr(self, key)
             require(side >= self.digit_size, f"data.{key}={side} is less than data.digit_size={self.digit_size}")
 
-    def _shape(self, cells: tuple[int, int]) -> Spec:
-        return Spec(self.height, self.width, self.longest or self.max_digits, cells)
+    def _shape(self, cells: tuple[int, int], ordered: bool = True) -> Spec:
+        return Spec(self.height, self.width, self.longest or self.max_digits, cells, ordered)

@@ -97,7 +97,7 @@ class OverlapConfig(CountedConfig):
 
     @property
     def spec(self) -> Spec:
-        return self._shape((0, 0))
+        return self._shape((0, 0), ordered=False)
 
 
 @dataclass
@@ -161,7 +161,7 @@ class MixedConfig(DataConfig):
                 max(-(-height * it.cells[0] // it.height) for it in specs),
                 max(-(-width * it.cells[1] // it.width) for it in specs),
             )
-        return Spec(height, width, max(it.max_digits for it in specs), cells)
+        return Spec(height, width, max(it.max_digits for it in specs), cells, any(it.ordered for it in specs))
 
 
 @dataclass

@@ -7,42 +7,66 @@ from typing import Any
 
 from mnist_seq.config.law import require
 
+OPTIMISERS = ("adamw", "muon")
+SCHEDULES = ("linear", "cosine", "constant", "wsd")
+LOSSES = ("cross_entropy", "multiset")
+
 
 @dataclass
 class OptimConfig:
-    """AdamW (Loshchilov & Hutter 2019); norms, biases and positions are not decayed."""
+    """AdamW (Loshchilov & Hutter 2019), alone or beside Muon; norms, biases and positions are not decayed."""
 
+    name: str = "adamw"
+    """`adamw`, or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for the rest."""
     lr: float = 2e-3
     """Peak learning rate."""
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
+    momentum: float = 0.95
+    """Of Muon."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
     schedule: str = "linear"
-    """After the warm-up: `linear` or `cosine` decay to `final_lr` at the last step, or `constant`."""
+    """After the warm-up: `linear` or `cosine` decay to `final_lr` at the last step, `constant`, or `wsd`: constant and
+    then linear decay (Hu et al. 2024)."""
+    decay: float = 0.3
+    """Share of all steps in which `wsd` decays."""
     final_lr: float = 0.0
     """Learning rate at the end of the decay, as a share of the peak."""
 
     def __post_init__(self) -> None:
         self.betas = (self.betas[0], self.betas[1])
+        require(self.name in OPTIMISERS, f"optim.name={self.name} is unknown: choose from {', '.join(OPTIMISERS)}")
         require(self.lr > 0, f"optim.lr={self.lr} must be above 0")
         require(self.weight_decay >= 0, f"optim.weight_decay={self.weight_decay} must not be negative")
         require(self.warmup_steps >= 0, f"optim.warmup_steps={self.warmup_steps} must not be negative")
         require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas={self.betas} must lie in 0..1")
-        known = ("linear", "cosine", "constant")
-        require(self.schedule in known, f"optim.schedule={self.schedule} is unknown: choose from {', '.join(known)}")
-        require(0 <= self.final_lr <= 1, f"optim.final_lr={self.final_lr} must lie in 0..1")
+        require(
+            self.schedule in SCHEDULES, f"optim.schedule={self.schedule} is unknown: choose from {', '.join(SCHEDULES)}"
+        )
+        for key in ("momentum", "decay", "final_lr"):
+            require(0 <= getattr(self, key) <= 1, f"optim.{key}={getattr(self, key)} must lie in 0..1")
 
 
 @dataclass
 class LossConfig:
-    """Cross-entropy, averaged over digits and end tokens."""
+    """What a model is taught by."""
 
+    name: str = "cross_entropy"
+    """`cross_entropy` of each target, or `multiset`: of any digit that is still to be read (Welleck et al. 2018)."""
+    reduction: str = "mean"
+    """`mean` over all targets of a batch, or the `sum` over a scene's, and the mean of that over scenes."""
     label_smoothing: float = 0.05
+    """Share of each target's probability that is spread over all classes (Szegedy et al. 2016)."""
+    shuffle: bool = False
+    """Teach the digits in a random order, another one each time; multiset always does."""
 
     def __post_init__(self) -> None:
         smoothing = self.label_smoothing
+        require(self.name in LOSSES, f"loss.name={self.name} is unknown: choose from {', '.join(LOSSES)}")
         require(0 <= smoothing < 1, f"loss.label_smoothing={smoothing} must be at least 0 and below 1")
+        known = ("mean", "sum")
+        require(self.reduction in known, f"loss.reduction={self.reduction} is unknown: choose from {', '.join(known)}")
 
 
 @dataclass

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mnist_seq.config.law import require
+
+NORMS = ("pre", "post")
+NORM_TYPES = ("layer", "rms")
+ACTIVATIONS = ("relu", "gelu", "swiglu")
+POSITIONS = ("none", "learned", "factorised", "sinusoidal", "rotary")
+STEMS = ("linear", "conv")
+POOLINGS = ("cells", "cls", "mean", "sequence")
 
 
 @dataclass
 class EncoderConfig:
-    """A patch encoder: what every model here begins with."""
+    """A patch encoder: what every model of ours begins with."""
 
     name: str = "encoder"
     dim: int = 128
     """Width of every token."""
     heads: int = 4
+    dim_k: int | None = None
+    """Width of each head's queries and keys; null takes dim / heads, the width of its values."""
     encoder_depth: int = 4
     """Encoder blocks."""
     patch: int = 14
     """Side of a square patch, pixels. Where it does not divide the canvas, background is added right and bottom."""
+    stem: str = "linear"
+    """What makes a vector of a patch: `linear`, or `conv`: early convolutions that look beyond it."""
+    position: str = "learned"
+    """none, learned, factorised (a row's plus a column's), sinusoidal or rotary; patches in two dimensions."""
+    norm: str = "pre"
+    """Where a norm stands: `pre`, before each sublayer, or `post`, after each residual sum as in the first paper."""
+    norm_type: str = "layer"
+    """layer or rms."""
     mlp_ratio: int = 4
-    """Hidden width of the feed-forward layers over `dim`."""
+    """Hidden width of the feed-forward layers over `dim`; swiglu takes two thirds of it, for as many parameters."""
+    activation: str = "gelu"
+    """Of the feed-forward layers: relu, gelu or swiglu."""
     dropout: float = 0.0
     """Share of activations dropped after each sublayer and embedding, in training."""
+    drop_path: float = 0.0
+    """Stochastic depth: chance of the last block's branches to be left out for a scene; earlier ones less, linearly."""
 
     def __post_init__(self) -> None:
         named = next((name for name, schema in MODELS.items() if schema is type(self)), self.name)
@@ -35,12 +57,30 @@ class EncoderConfig:
             self.dim % self.heads == 0,
             f"model.heads={self.heads} does not divide model.dim={self.dim}: try model.heads={nearest}",
         )
-        require(0 <= self.dropout < 1, f"model.dropout={self.dropout} must be at least 0 and below 1")
+        require(self.dim_k is None or self.dim_k >= 1, f"model.dim_k={self.dim_k} must be at least 1, or null")
+        for key in ("dropout", "drop_path"):
+            require(0 <= getattr(self, key) < 1, f"model.{key}={getattr(self, key)} must be at least 0 and below 1")
+        for key, known in _CHOICES.items():
+            value = getattr(self, key, known[0])
+            require(value in known, f"model.{key}={value} is unknown: choose from {', '.join(known)}")
+        require(
+            self.position != "sinusoidal" or self.dim % 4 == 0,
+            f"model.dim={self.dim} must be a multiple of 4 for model.position=sinusoidal: a sine and a cosine an axis",
+        )
+        require(
+            self.position != "rotary" or self.key_width % 4 == 0,
+            f"model.dim_k={self.key_width} must be a multiple of 4 for model.position=rotary: a pair an axis",
+        )
+
+    @property
+    def key_width(self) -> int:
+        """Of each head's queries and keys."""
+        return self.dim_k or self.dim // self.heads
 
 
 @dataclass
 class EncoderDecoderConfig(EncoderConfig):
-    """Encoder-decoder Transformer that writes the sequence digit by digit (Vaswani et al. 2017), pre-norm."""
+    """Encoder-decoder Transformer that writes the sequence digit by digit (Vaswani et al. 2017)."""
 
     name: str = "enc_dec"
     decoder_depth: int = 2
@@ -53,9 +93,50 @@ class EncoderDecoderConfig(EncoderConfig):
 
 @dataclass
 class ClassifierConfig(EncoderConfig):
-    """Encoder-only Transformer that reads one class token per cell of the canvas (Dosovitskiy et al. 2021)."""
+    """Encoder-only Transformer that reads every cell of the canvas at once (Dosovitskiy et al. 2021)."""
 
     name: str = "classifier"
+    pooling: str = "cells"
+    """What the heads look at: a [CLS] token for each cell (`cells`), one for all (`cls`), or the patches' `mean` or
+    weighted mean (`sequence`). With `cells` all cells share a head, otherwise each has its own."""
 
 
-MODELS: dict[str, type[EncoderConfig]] = {"enc_dec": EncoderDecoderConfig, "classifier": ClassifierConfig}
+@dataclass
+class CustomConfig:
+    """A model of your own; every other key of `model` is an argument of its constructor."""
+
+    _target_: str = ""
+    """Where it is, as `package.module.Class`."""
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        require(bool(self._target_), "model._target_ is empty: name a class, as model._target_=mine.Reader")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ("_target_", "name")}
+
+    @staticmethod
+    def of(values: dict[str, Any]) -> CustomConfig:
+        """From plain values, as a file that inherits no schema gives them."""
+        config = CustomConfig(values.get("_target_", ""))
+        vars(config).update(values)
+        return config
+
+
+ModelConfig = EncoderConfig | CustomConfig
+
+MODELS: dict[str, type[Any]] = {
+    "enc_dec": EncoderDecoderConfig,
+    "classifier": ClassifierConfig,
+    "custom": CustomConfig,
+}
+
+_CHOICES = {
+    "norm": NORMS,
+    "norm_type": NORM_TYPES,
+    "activation": ACTIVATIONS,
+    "position": POSITIONS,
+    "stem": STEMS,
+    "pooling": POOLINGS,
+}

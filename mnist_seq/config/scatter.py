@@ -63,11 +63,12 @@ class ScatterConfig(CountedConfig):
 
     @property
     def spec(self) -> Spec:
+        ordered = self.order != "set"
         if self.bound == 1:
-            return self._shape((0, 0))
+            return self._shape((0, 0), ordered)
         # Two frames whose corners are nearer than this on both axes overlap too much: no cell of this side holds two.
         side = max(1, self.digit_size - math.isqrt(intersection(self.digit_size, self.bound)))
-        return self._shape((-(-self.height // side), -(-self.width // side)))
+        return self._shape((-(-self.height // side), -(-self.width // side)), ordered)
 
     def _seats(self, height: int, width: int) -> Seats:
         return seats(height, width, self.digit_size, self.bound, self.order, self.order_margin)

@@ -9,7 +9,8 @@ from rich.table import Table
 _FIGURES = {
     "exact_match": "exact match",
     "digit_accuracy": "digits right",
-    "length_errors": "wrong number of digits",
+    "count_accuracy": "right number of digits",
+    "multiset_match": "right in any order",
     "end_errors": "never ended",
 }
 

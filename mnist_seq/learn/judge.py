@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mnist_seq.config import LossConfig
 from mnist_seq.data.sets import SceneSet
 from mnist_seq.learn import metrics
-from mnist_seq.learn.losses import LOSSES
+from mnist_seq.learn.losses import plainly, taught
+from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.model import Model
 
 
@@ -37,27 +40,36 @@ class Judgement:
 
 
 @torch.no_grad()
-def judge(model: Model, scenes: SceneSet, number: int, batch_size: int = 500) -> Judgement:
-    """Read the first scenes of a set greedily, on the model's device and in its precision.
+def judge(
+    model: Model,
+    scenes: SceneSet,
+    number: int,
+    batch_size: int = 500,
+    loss: LossConfig | None = None,
+    read: Callable[[Tensor], Readout] | None = None,
+) -> Judgement:
+    """Read the first scenes of a set, on the model's device and in its precision.
 
     Args:
         number: of scenes to read.
+        loss: what the model was taught by; cross-entropy if not given.
+        read: how to read; greedily if not given.
     """
+    loss, read = plainly(loss or LossConfig()), read or model.read
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     verdicts, sources = [], []
     confusion = torch.zeros(10, 11, dtype=torch.int64)
-    loss = torch.zeros(2, dtype=torch.float64)
+    nats = torch.zeros(2, dtype=torch.float64)
     for first in range(0, number, batch_size):
         ids = torch.arange(first, min(first + batch_size, number))
         batch = scenes.render(ids).to(device)
-        readout = model.read(batch.images)
-        taught = LOSSES[model.config.name](model, batch, 0.0)
-        verdicts.append(torch.stack(metrics.judge(readout, batch.digits)).cpu())
+        readout, went = read(batch.images), taught(model, batch, loss)
+        verdicts.append(torch.stack(metrics.judge(readout, batch.digits, model.spec.ordered)).cpu())
         sources.append(batch.sources.cpu())
-        confusion += metrics.confusion(readout, batch.digits).cpu()
-        loss += torch.stack([taught.loss * taught.total, taught.total]).double().cpu()
+        confusion += metrics.confusion(readout, batch.digits, model.spec.ordered).cpu()
+        nats += torch.stack([went.loss * went.total, went.total]).double().cpu()
     model.train(training)
     verdict = dict(zip(metrics.Verdict._fields, torch.cat(verdicts, 1), strict=True))
     shown, ones = torch.cat(sources), torch.ones(number)
@@ -66,4 +78,4 @@ def judge(model: Model, scenes: SceneSet, number: int, batch_size: int = 500) ->
         total = verdict[bottom] if bottom else ones
         values[name] = float(verdict[top].double().sum() / total.double().sum())
         intervals[name] = metrics.interval(verdict[top], total, shown)
-    return Judgement(scenes.split, number, values, intervals, float(loss[0] / loss[1]), confusion)
+    return Judgement(scenes.split, number, values, intervals, float(nats[0] / nats[1]), confusion)

@@ -23,47 +23,59 @@ class Verdict(NamedTuple):
     """What is right and wrong about each reading; B each, float."""
 
     exact: Tensor
-    """The whole sequence is right and came to its end."""
+    """The whole sequence is right and came to its end; of a set, in any order."""
+    multiset: Tensor
+    """The right digits, in whatever order, and their end."""
     digits_right: Tensor
-    """Digits read right at their place in the sequence."""
+    """Digits read right at their place in the sequence; of a set, at any."""
     digits: Tensor
     """Digits there were."""
-    length_error: Tensor
-    """Another number of digits than there were."""
+    count_right: Tensor
+    """As many digits as there were."""
     end_error: Tensor
     """The reading did not come to its end."""
 
 
 MEASURES = {
     "exact_match": ("exact", None),
+    "multiset_match": ("multiset", None),
     "digit_accuracy": ("digits_right", "digits"),
-    "length_errors": ("length_error", None),
+    "count_accuracy": ("count_right", None),
     "end_errors": ("end_error", None),
 }
 """Name -> what is summed and by what it is divided: a field of the verdict, or the number of scenes."""
 
 
-def judge(readout: Readout, digits: Tensor) -> Verdict:
+def judge(readout: Readout, digits: Tensor, ordered: bool = True) -> Verdict:
     """Hold readings against the truth.
 
     Args:
         digits: B N, int64, PAD after the last; N may differ from the readout's.
+        ordered: whether the order counts.
     """
     read, digits = _side_by_side(readout, digits)
     there = digits < DIGITS
-    same = (read == digits).all(1)
+    in_place = read == digits
+    tally, true_tally = _tally(read), _tally(digits)
+    multiset = (tally == true_tally).all(1) & readout.ended
     return Verdict(
-        exact=(same & readout.ended).float(),
-        digits_right=((read == digits) & there).sum(1).float(),
+        exact=(in_place.all(1) & readout.ended if ordered else multiset).float(),
+        multiset=multiset.float(),
+        digits_right=((in_place & there) if ordered else tally.minimum(true_tally)).sum(1).float(),
         digits=there.sum(1).float(),
-        length_error=((read < DIGITS).sum(1) != there.sum(1)).float(),
+        count_right=((read < DIGITS).sum(1) == there.sum(1)).float(),
         end_error=(~readout.ended).float(),
     )
 
 
-def confusion(readout: Readout, digits: Tensor) -> Tensor:
-    """How often each digit was read as which, place by place; 10 11, int64, the last column for no digit read."""
+def confusion(readout: Readout, digits: Tensor, ordered: bool = True) -> Tensor:
+    """How often each digit was read as which; 10 11, int64, the last column for no digit read.
+
+    Place by place; where no order counts, of both sorted.
+    """
     read, digits = _side_by_side(readout, digits)
+    if not ordered:
+        read, digits = read.sort(1).values, digits.sort(1).values
     there = digits < DIGITS
     pairs = digits[there] * (DIGITS + 1) + read[there].clamp(max=DIGITS)
     return torch.bincount(pairs, minlength=DIGITS * (DIGITS + 1)).view(DIGITS, DIGITS + 1)
@@ -81,8 +93,8 @@ class ReadingScore(Metric):
         self.add_state("sums", torch.zeros(len(Verdict._fields) + 1, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("loss", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, readout: Readout, digits: Tensor, taught: Taught) -> None:
-        verdict = judge(readout, digits)
+    def update(self, readout: Readout, digits: Tensor, taught: Taught, ordered: bool = True) -> None:
+        verdict = judge(readout, digits, ordered)
         scenes = torch.ones_like(verdict.exact)
         self.sums += torch.stack([*verdict, scenes]).double().sum(1)
         self.loss += torch.stack([taught.loss.double() * taught.total, taught.total.double()])
@@ -128,6 +140,11 @@ def _side_by_side(readout: Readout, digits: Tensor) -> tuple[Tensor, Tensor]:
     longest = max(readout.digits.shape[1], digits.shape[1])
     read, there = (F.pad(each, (0, longest - each.shape[1]), value=PAD) for each in (readout.digits, digits))
     return read, there
+
+
+def _tally(digits: Tensor) -> Tensor:
+    """How often each digit is there; B 10."""
+    return F.one_hot(digits.clamp(max=DIGITS), DIGITS + 1).sum(1)[:, :DIGITS]
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from mnist_seq.data.module import SceneData
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.learn import optim
 from mnist_seq.learn.loggers import logs_at
-from mnist_seq.learn.losses import LOSSES
+from mnist_seq.learn.losses import plainly, taught
 from mnist_seq.learn.metrics import ReadingScore
 from mnist_seq.nn import card
 from mnist_seq.nn.model import Model
@@ -31,18 +31,17 @@ class ReaderModule(L.LightningModule):
         self.score = ReadingScore()
 
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
-        taught = LOSSES[self.model.config.name](self.model, scenes, self.loss_config.label_smoothing)
+        went = taught(self.model, scenes, self.loss_config)
         if self._logs_now():
-            self._log("train/loss", taught.loss)
-            self._log("train/accuracy", taught.right / taught.total)
+            self._log("train/loss", went.loss)
+            self._log("train/accuracy", went.right / went.total)
             self._log("train/lr", torch.tensor(self.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
             self._log("step", torch.tensor(self.global_step + 1.0))
-        return taught.loss
+        return went.loss
 
     def validation_step(self, scenes: Scenes, batch_idx: int) -> None:
-        self.score.update(
-            self.model.read(scenes.images), scenes.digits, LOSSES[self.model.config.name](self.model, scenes, 0.0)
-        )
+        readout, went = self.model.read(scenes.images), taught(self.model, scenes, plainly(self.loss_config))
+        self.score.update(readout, scenes.digits, went, self.model.spec.ordered)
 
     def on_validation_epoch_end(self) -> None:
         for name, value in self.score.compute().items():
@@ -77,14 +76,14 @@ class ReaderModule(L.LightningModule):
             self._log("train/gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
-        optimizer = optim.adamw(self.model, self.optim_config)
+        optimizer = optim.OPTIMISERS[self.optim_config.name](self.model, self.optim_config)
         steps = int(min(self.trainer.estimated_stepping_batches, 2**31))
         schedule = partial(_factor, self.optim_config, steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        about = card(self.model)
+        about = card(self.model) | {"loss": plain(self.loss_config)}
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, SceneData):
             about |= {"data": plain(data.config), "digits": data.source}

@@ -1,32 +1,99 @@
-"""Optimiser and learning-rate schedule."""
+"""Optimisers and learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_seq.config import OptimConfig
 
 
-def adamw(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW that decays the matrices of linear layers; norms, biases, embeddings and positions are left alone."""
-    matrices = [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear)]
-    decayed = {id(weight) for weight in matrices}
-    others = [weight for weight in model.parameters() if id(weight) not in decayed]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+def adamw(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW that decays what linear layers and convolutions multiply by; all else is left alone."""
+    weights = _weights(model)
+    return torch.optim.AdamW(_groups(weights, _others(model, weights), config), lr=config.lr, fused=True)
+
+
+def muon(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """Muon for the matrices of repeated blocks, and AdamW as above for the rest; the same rate suits both."""
+    hidden = [
+        layer.weight
+        for stack in model.modules()
+        if isinstance(stack, nn.ModuleList)
+        for layer in stack.modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    chosen = {id(weight) for weight in hidden}
+    weights = [weight for weight in _weights(model) if id(weight) not in chosen]
+    return MuonWithAdamW(hidden, _groups(weights, _others(model, [*hidden, *weights]), config), config)
+
+
+OPTIMISERS: dict[str, Callable[[nn.Module, OptimConfig], torch.optim.Optimizer]] = {"adamw": adamw, "muon": muon}
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Two optimisers under one schedule and in one checkpoint: their groups and states are this one's."""
+
+    def __init__(self, hidden: list[Tensor], others: list[dict[str, Any]], config: OptimConfig) -> None:
+        self.muon = torch.optim.Muon(
+            hidden,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            adjust_lr_fn="match_rms_adamw",  # Liu et al. 2025: updates as large as AdamW's
+        )
+        self.adamw = torch.optim.AdamW(others, lr=config.lr, fused=True)
+        super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
+        self._share()
+
+    def step(self, closure: Any = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.muon.step()
+        self.adamw.step()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def _share(self) -> None:
+        self.muon.param_groups, self.adamw.param_groups = self.param_groups[:1], self.param_groups[1:]
+        self.muon.state = self.adamw.state = self.state
 
 
 def share_of_peak(config: OptimConfig, step: int, steps: int) -> float:
-    """The learning rate at a step of so many, as a share of the peak.
-
-    Raises:
-        ValueError: a schedule that is not known.
-    """
+    """The learning rate at a step of so many, as a share of the peak."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     passed = min(1.0, (step - config.warmup_steps) / max(1, steps - config.warmup_steps))
-    falling = {"linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2, "constant": 1.0}[config.schedule]
+    decaying = max(1.0, config.decay * steps)
+    falling = {
+        "linear": 1 - passed,
+        "cosine": (1 + math.cos(math.pi * passed)) / 2,
+        "constant": 1.0,
+        "wsd": min(1.0, max(0.0, steps - step) / decaying),
+    }[config.schedule]
     return config.final_lr + (1 - config.final_lr) * falling
+
+
+def _weights(model: nn.Module) -> list[Tensor]:
+    return [layer.weight for layer in model.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+
+
+def _others(model: nn.Module, weights: list[Tensor]) -> list[Tensor]:
+    chosen = {id(weight) for weight in weights}
+    return [weight for weight in model.parameters() if id(weight) not in chosen]
+
+
+def _groups(decayed: list[Tensor], others: list[Tensor], config: OptimConfig) -> list[dict[str, Any]]:
+    return [
+        {"params": decayed, "weight_decay": config.weight_decay, "betas": config.betas},
+        {"params": others, "weight_decay": 0.0, "betas": config.betas},
+    ]

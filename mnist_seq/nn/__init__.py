@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
-from mnist_seq.config import EncoderConfig, Spec
+from mnist_seq.config import CustomConfig, ModelConfig, Spec
 from mnist_seq.nn.classifier import Classifier
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
+from mnist_seq.nn.maps import attention_maps
 from mnist_seq.nn.model import Model
 from mnist_seq.plain import plain, restore, restore_model
 from mnist_seq.tokens import VOCABULARY
 
-MODELS: dict[str, Callable[[Any, Spec], Model]] = {"enc_dec": EncoderDecoder, "classifier": Classifier}
+__all__ = ["MODELS", "Classifier", "EncoderDecoder", "Model", "attention_maps", "build", "card", "from_card"]
 
 
-def build(config: EncoderConfig, spec: Spec) -> Model:
+def custom(config: CustomConfig, spec: Spec) -> Model:
+    """A model from outside the package: `Model` says what it must do.
+
+    Raises:
+        ValueError: no such class, not one of a model, or arguments that it does not take.
+    """
+    key, (place, _, name) = f"model._target_={config._target_}", config._target_.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(place), name)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise ValueError(f"{key} cannot be found: {problem}") from problem
+    known = isinstance(target, type) and issubclass(target, Model)  # asked before it is called: cards come from others
+    if not known or getattr(target, "reads", None) not in ("sequence", "cells"):
+        raise ValueError(f"{key} is no subclass of mnist_seq.nn.Model with reads = 'sequence' or 'cells'")
+    try:
+        made: Model = target(spec=spec, **config.arguments)
+    except TypeError as problem:
+        raise ValueError(f"{key} cannot be built: {problem}") from problem
+    made.config, made.spec = config, spec
+    return made
+
+
+MODELS: dict[str, Callable[[Any, Spec], Model]] = {
+    "enc_dec": EncoderDecoder,
+    "classifier": Classifier,
+    "custom": custom,
+}
+
+
+def build(config: ModelConfig, spec: Spec) -> Model:
     """The model that a config describes, for a problem of this shape, with random weights."""
     return MODELS[config.name](config, spec)
 

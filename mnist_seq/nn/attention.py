@@ -1,6 +1,6 @@
 """Attention, and the keys and values it remembers.
 
-Shapes   B batch   L queries   S keys   H heads   D model width
+Shapes   B batch   L queries   S keys   H heads   K width of a head's keys   V of its values   D of the model
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnist_seq.nn.positions import Turn
+
 
 class KeyValue(NamedTuple):
     """What attention looks at; a value that goes in and comes out, never the state of a module."""
 
     keys: Tensor
-    """B H S D/H."""
+    """B H S K."""
     values: Tensor
-    """B H S D/H."""
+    """B H S V."""
 
     def extend(self, new: KeyValue) -> KeyValue:
         """These, and the new ones after them."""
@@ -28,24 +30,35 @@ class KeyValue(NamedTuple):
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, 3.2) of queries over a memory."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, dim_k: int) -> None:
         super().__init__()
-        self.heads = heads  # divides dim: a law of the config
-        self.to_query, self.to_memory = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.heads, self.widths = heads, (dim_k, dim // heads)  # heads divide dim: a law of the config
+        self.to_query, self.to_memory = nn.Linear(dim, heads * dim_k), nn.Linear(dim, heads * sum(self.widths))
         self.merge = nn.Linear(dim, dim)
 
-    def memory(self, x: Tensor) -> KeyValue:
-        """Keys and values of tokens; B S D."""
-        keys, values = self.to_memory(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return KeyValue(keys, values)  # B H S D/H each
+    def memory(self, x: Tensor, turn: Turn | None = None) -> KeyValue:
+        """Keys, turned, and values of tokens; B S D."""
+        both = self.to_memory(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        keys, values = both.split(self.widths, -1)
+        return KeyValue(turn(keys) if turn else keys, values)
 
-    def forward(self, x: Tensor, memory: KeyValue, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, memory: KeyValue, mask: Tensor | None = None, turn: Turn | None = None) -> Tensor:
         """What each query finds; B L D.
 
         Args:
             x: B L D.
-            mask: L S, True where a query may attend; None for everywhere.
+            mask: L S or broadcastable to B H L S, True where a query may attend; None for everywhere.
+            turn: of the queries.
         """
-        queries = self.to_query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B H L D/H
-        found = F.scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)
+        found = F.scaled_dot_product_attention(self.queries(x, turn), memory.keys, memory.values, attn_mask=mask)
         return self.merge(found.transpose(1, 2).flatten(-2))  # B L D
+
+    def queries(self, x: Tensor, turn: Turn | None = None) -> Tensor:
+        """What each token looks for; B H L K."""
+        queries = self.to_query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return turn(queries) if turn else queries
+
+    def weights(self, x: Tensor, memory: KeyValue, mask: Tensor | None = None, turn: Turn | None = None) -> Tensor:
+        """How much each query takes of each value, B H L S: `forward` never holds them, so this is for looking at."""
+        scores = self.queries(x, turn) @ memory.keys.mT / self.widths[0] ** 0.5
+        return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)

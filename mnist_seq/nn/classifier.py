@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from mnist_seq.config import ClassifierConfig, Spec
 from mnist_seq.config.law import require
 from mnist_seq.nn import decoding
-from mnist_seq.nn.blocks import EncoderBlock, initialise
-from mnist_seq.nn.embed import PatchEmbedding, learned
+from mnist_seq.nn.blocks import initialise
+from mnist_seq.nn.encoder import Encoder
 from mnist_seq.nn.model import Model
 from mnist_seq.tokens import EMPTY
 
 
 class Classifier(Model):
-    """A [CLS] token and a head for each cell: ten digits, or empty."""
+    """A head for each cell: ten digits, or empty."""
+
+    reads = "cells"
 
     def __init__(self, config: ClassifierConfig, spec: Spec) -> None:
         super().__init__()
@@ -27,14 +29,11 @@ class Classifier(Model):
             "model=classifier reads a digit a cell, but two digits of these scenes can share one: choose model=enc_dec",
         )
         self.config, self.spec = config, spec
-        self.cells = spec.cells[0] * spec.cells[1]
-        self.patches = PatchEmbedding(spec, config.dim, config.patch)
-        self.class_tokens = learned(self.cells, config.dim)
-        width = (config.dim, config.heads, config.mlp_ratio, config.dropout)
-        self.encoder = nn.ModuleList(EncoderBlock(*width) for _ in range(config.encoder_depth))
-        self.norm = nn.LayerNorm(config.dim)
-        self.heads = nn.Linear(config.dim, EMPTY + 1)
-        self.dropout = nn.Dropout(config.dropout)
+        cells = spec.cells[0] * spec.cells[1]
+        class_tokens, heads = {"cells": (cells, 1), "cls": (1, cells)}.get(config.pooling, (0, cells))
+        self.encoder = Encoder(config, spec, class_tokens)
+        self.pool = POOLINGS[config.pooling](config.dim, class_tokens)
+        self.heads = nn.Linear(config.dim, heads * (EMPTY + 1))
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -43,21 +42,54 @@ class Classifier(Model):
         Args:
             images: B 1 H W, uint8 or floats in [0, 1].
         """
-        return self.heads(self.encode(images)[:, : self.cells])
-
-    def encode(self, images: Tensor) -> Tensor:
-        """The class tokens and then the patches; B C+P D."""
-        patches = self.patches(images)
-        x = self.dropout(torch.cat([self.class_tokens.expand(len(images), -1, -1), patches], 1))
-        for block in self.encoder:
-            x = block(x)
-        return self.norm(x)
+        pooled = self.pool(self.encoder(images))  # B C D under one head, or B 1 D under a head for each cell
+        return self.heads(pooled).unflatten(-1, (-1, EMPTY + 1)).flatten(1, 2)
 
     def embed(self, images: Tensor) -> Tensor:
-        """The encoder's summary: the mean of the class tokens; B D."""
-        return self.encode(images)[:, : self.cells].mean(1)
+        """The encoder's summary: the mean of what the heads look at; B D."""
+        return self.pool(self.encoder(images)).mean(1)
 
     @torch.no_grad()
     def read(self, images: Tensor) -> decoding.Readout:
         """The digits of each image, cell by cell in raster order."""
         return decoding.by_cells(self(images))
+
+
+class ClassTokens(nn.Module):
+    """The [CLS] tokens alone."""
+
+    def __init__(self, dim: int, class_tokens: int) -> None:
+        super().__init__()
+        self.class_tokens = class_tokens
+
+    def forward(self, x: Tensor) -> Tensor:  # B C+P D
+        return x[:, : self.class_tokens]
+
+
+class MeanPool(nn.Module):
+    """The mean of all patches."""
+
+    def __init__(self, dim: int, class_tokens: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:  # B P D
+        return x.mean(1, keepdim=True)
+
+
+class SequencePool(nn.Module):
+    """A mean of all patches, each weighed by what it holds (Hassani et al. 2021)."""
+
+    def __init__(self, dim: int, class_tokens: int) -> None:
+        super().__init__()
+        self.weigh = nn.Linear(dim, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # B P D
+        return self.weigh(x).softmax(1).mT @ x
+
+
+POOLINGS: dict[str, type[nn.Module]] = {
+    "cells": ClassTokens,
+    "cls": ClassTokens,
+    "mean": MeanPool,
+    "sequence": SequencePool,
+}

@@ -1,11 +1,11 @@
-"""From logits to readings.
+"""From logits to readings: greedily, by beam search, or cell by cell.
 
-Shapes   B batch   N longest sequence   C cells   V vocabulary
+Shapes   B batch   K hypotheses   N longest sequence   C cells   V vocabulary
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,18 +15,45 @@ from mnist_seq.tokens import BOS, DIGITS, EMPTY, EOS, PAD
 
 
 class Readout(NamedTuple):
-    """What a model read."""
+    """What a model read; with a dimension K after B where several readings of each image are wanted, likeliest first.
+
+    A reading ends with its first token that is no digit.
+    """
 
     digits: Tensor
     """B N, int64, PAD after the last."""
-    probability: Tensor
-    """B N, of each digit given those before it; 1 after the last."""
-    confidence: Tensor
-    """B, of the whole reading, its end included."""
+    log_probability: Tensor
+    """B N, of each digit given those before it; 0 after the last."""
+    score: Tensor
+    """B, log-probability of the whole reading, its end included."""
     ended: Tensor
-    """B, bool: the reading came to its end within the longest sequence."""
+    """B, bool: the end token was written, within the longest sequence."""
     cells: Tensor | None = None
     """B C, int64, digits or EMPTY, where the model reads by cells."""
+
+    @property
+    def probability(self) -> Tensor:
+        """B N, of each digit given those before it; 1 after the last."""
+        return self.log_probability.exp()
+
+    @property
+    def confidence(self) -> Tensor:
+        """B, probability of the whole reading, its end included."""
+        return self.score.exp()
+
+    @property
+    def best(self) -> Readout:
+        """Of several readings of each image the likeliest."""
+        return Readout(self.digits[:, 0], self.log_probability[:, 0], self.score[:, 0], self.ended[:, 0])
+
+
+C = TypeVar("C", bound="Selectable")
+
+
+class Selectable(Protocol):
+    """What a reading has seen so far, a row each."""
+
+    def select(self: C, rows: Tensor) -> C: ...
 
 
 class Writer(Protocol):
@@ -34,17 +61,20 @@ class Writer(Protocol):
 
     spec: Spec
 
-    def start(self, images: Tensor) -> Any: ...
+    def start(self, images: Tensor) -> Any:
+        """The cache of images of which nothing has been read yet; `Selectable`, for beam search."""
 
-    def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]: ...
+    def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Logits of the tokens after these, B L V, and the cache with these in it."""
 
 
 @torch.no_grad()
-def greedy(model: Writer, images: Tensor) -> Readout:
-    """Write the likeliest token again and again, a fixed number of steps; PAD and BOS are never written.
+def greedy(model: Writer, images: Tensor, constrain: bool = True) -> Readout:
+    """Write the likeliest token again and again, a fixed number of steps.
 
     Args:
         images: B 1 H W.
+        constrain: never write PAD or BOS.
     """
     cache = model.start(images)
     token = torch.full((len(images), 1), BOS, device=images.device)
@@ -52,20 +82,54 @@ def greedy(model: Writer, images: Tensor) -> Readout:
     written, certain = [], []
     for _ in range(model.spec.max_digits + 1):
         logits, cache = model.step(token, cache)
-        log_probs = _allowed(logits[:, -1]).log_softmax(-1)
-        likeliest, choice = log_probs.max(-1)
+        likeliest, choice = _log_probabilities(logits[:, -1], constrain).max(-1)
         written.append(choice.masked_fill(ended, PAD))
         certain.append(likeliest.masked_fill(ended, 0))
-        ended = ended | (choice == EOS)
+        ended = ended | (choice >= DIGITS)
         token = choice[:, None]
-    digits, log_probability = torch.stack(written[:-1], 1), torch.stack(certain, 1)
-    beyond = digits >= DIGITS
-    return Readout(
-        digits=digits.masked_fill(beyond, PAD),
-        probability=log_probability[:, :-1].masked_fill(beyond, 0).exp(),
-        confidence=log_probability.sum(1).exp(),
-        ended=ended,
-    )
+    return _readout(torch.stack(written, 1), torch.stack(certain, 1))
+
+
+@torch.no_grad()
+def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bool = True) -> Readout:
+    """Keep the likeliest beginnings, write all that may follow, and again, a fixed number of steps (Graves 2012).
+
+    Readings that ended stay as they are among those that go on; none is favoured for its length.
+
+    Args:
+        images: B 1 H W.
+        width: beginnings kept of each image.
+        best: readings returned of each image, at most `width`.
+        constrain: never write PAD or BOS.
+
+    Returns:
+        `best` readings of each image, likeliest first: K in every shape. Where there are fewer, the score of the rest
+        is minus infinity. Those that ended are distinct; others may differ in what goes beyond the longest sequence.
+    """
+    if not 1 <= best <= width:
+        raise ValueError(f"best={best} must lie in 1..width={width}")
+    images_, device = len(images), images.device
+    cache = model.start(images).select(torch.arange(images_, device=device).repeat_interleave(width))
+    first_row = torch.arange(images_, device=device)[:, None] * width
+    written = torch.full((images_, width, 0), PAD, device=device)
+    certain = torch.zeros(images_, width, 0, device=device)
+    score = torch.full((images_, width), -torch.inf, device=device)
+    score[:, 0] = 0  # at first all hypotheses are one
+    ended = torch.zeros_like(score, dtype=torch.bool)
+    token = torch.full((images_ * width, 1), BOS, device=device)
+    for _ in range(model.spec.max_digits + 1):
+        logits, cache = model.step(token, cache)
+        following = _log_probabilities(logits[:, -1], constrain).view(images_, width, -1)
+        nothing = torch.full_like(following[0, 0], -torch.inf)
+        nothing[PAD] = 0  # the only thing that follows an end
+        following = torch.where(ended[..., None], nothing, following)
+        score, choice = (score[..., None] + following).flatten(1).topk(width)
+        parent, token = choice // following.shape[-1], choice % following.shape[-1]
+        certain = torch.cat([_of(certain, parent), following.flatten(1).gather(1, choice)[..., None]], -1)
+        written = torch.cat([_of(written, parent), token[..., None]], -1)
+        ended = ended.gather(1, parent) | (token >= DIGITS)
+        cache, token = cache.select((first_row + parent).flatten()), token.view(-1, 1)
+    return _readout(written[:, :best], certain[:, :best])
 
 
 def by_cells(logits: Tensor) -> Readout:
@@ -74,20 +138,39 @@ def by_cells(logits: Tensor) -> Readout:
     Args:
         logits: B C 11.
     """
-    certain, cells = logits.float().softmax(-1).max(-1)
+    certain, cells = logits.float().log_softmax(-1).max(-1)
     empty = cells == EMPTY
     order = empty.long().argsort(dim=1, stable=True)
     beyond = empty.gather(1, order)
     return Readout(
         digits=cells.gather(1, order).masked_fill(beyond, PAD),
-        probability=certain.gather(1, order).masked_fill(beyond, 1),
-        confidence=certain.prod(1),
+        log_probability=certain.gather(1, order).masked_fill(beyond, 0),
+        score=certain.sum(1),
         ended=torch.ones_like(empty[:, 0]),
         cells=cells,
     )
 
 
-def _allowed(logits: Tensor) -> Tensor:
-    forbidden = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-    forbidden[PAD] = forbidden[BOS] = True
-    return logits.float().masked_fill(forbidden, -torch.inf)
+def _readout(written: Tensor, certain: Tensor) -> Readout:
+    """Of tokens written in N+1 steps, PAD after the first that is no digit, and their log-probabilities, 0 there."""
+    digits, beyond = written[..., :-1], written[..., :-1] >= DIGITS
+    return Readout(
+        digits=digits.masked_fill(beyond, PAD),
+        log_probability=certain[..., :-1].masked_fill(beyond, 0),
+        score=certain.sum(-1),
+        ended=(written == EOS).any(-1),
+    )
+
+
+def _log_probabilities(logits: Tensor, constrain: bool) -> Tensor:
+    """In single precision whatever the model's; B V."""
+    if constrain:
+        forbidden = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        forbidden[PAD] = forbidden[BOS] = True
+        logits = logits.masked_fill(forbidden, -torch.inf)
+    return logits.float().log_softmax(-1)
+
+
+def _of(values: Tensor, parent: Tensor) -> Tensor:
+    """What each new hypothesis, B K, has from the one that it continues; B K T."""
+    return values.gather(1, parent[..., None].expand(-1, -1, values.shape[-1]))

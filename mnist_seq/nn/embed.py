@@ -1,6 +1,6 @@
-"""From pixels and tokens to vectors with a place.
+"""From pixels to vectors: what makes a token of each patch of the canvas.
 
-Shapes   B batch   H W canvas   P patches   D model width
+Shapes   B batch   H W canvas   P patches   D model width   S side of a patch
 """
 
 from __future__ import annotations
@@ -9,30 +9,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_seq.config import Spec
+from mnist_seq.config import EncoderConfig, Spec
 
 
-def learned(*shape: int) -> nn.Parameter:
-    """A learned table of vectors: positions or class tokens."""
-    return nn.Parameter(nn.init.trunc_normal_(torch.empty(*shape), std=0.02))
+class Patches(nn.Module):
+    """Cuts the canvas into square patches, and makes a vector of each by a stem."""
 
-
-class PatchEmbedding(nn.Module):
-    """Cut the canvas into square patches, project each linearly, add a learned position (Dosovitskiy et al. 2021)."""
-
-    def __init__(self, spec: Spec, dim: int, patch: int) -> None:
+    def __init__(self, config: EncoderConfig, spec: Spec) -> None:
         super().__init__()
         smaller = min(spec.height, spec.width)
-        if patch > smaller:
+        if config.patch > smaller:
             raise ValueError(
-                f"model.patch={patch} is larger than the {spec.height}x{spec.width} image: "
+                f"model.patch={config.patch} is larger than the {spec.height}x{spec.width} image: "
                 f"choose at most model.patch={smaller}"
             )
-        self.size, self.patch = (spec.height, spec.width), patch
-        rows, cols = -(-spec.height // patch), -(-spec.width // patch)
-        self.margin = (0, cols * patch - spec.width, 0, rows * patch - spec.height)
-        self.project = nn.Linear(patch * patch, dim)
-        self.position = learned(rows * cols, dim)
+        self.size = (spec.height, spec.width)
+        self.raster = (-(-spec.height // config.patch), -(-spec.width // config.patch))
+        """Rows and columns of patches."""
+        rows, cols = self.raster
+        self.margin = (0, cols * config.patch - spec.width, 0, rows * config.patch - spec.height)
+        self.stem = STEMS[config.stem](config.patch, config.dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Vectors of the patches in raster order; B P D.
@@ -46,6 +42,42 @@ class PatchEmbedding(nn.Module):
         if images.shape[1:] != (1, *self.size):
             raise ValueError(f"images of shape {tuple(images.shape)}: this model reads (batch, 1, *{self.size})")
         if not images.is_floating_point():
-            images = images.to(self.position.dtype) / 255
-        canvas = F.pad(images[:, 0], self.margin).unflatten(2, (-1, self.patch)).unflatten(1, (-1, self.patch))
-        return self.project(canvas.transpose(2, 3).flatten(3).flatten(1, 2)) + self.position
+            images = images.to(next(self.parameters()).dtype) / 255
+        return self.stem(F.pad(images, self.margin))
+
+
+class LinearStem(nn.Module):
+    """The pixels of a patch, projected (Dosovitskiy et al. 2021)."""
+
+    def __init__(self, patch: int, dim: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.project = nn.Linear(patch * patch, dim)
+
+    def forward(self, canvas: Tensor) -> Tensor:  # B 1 H W
+        cut = canvas[:, 0].unflatten(2, (-1, self.patch)).unflatten(1, (-1, self.patch))  # B rows S cols S
+        return self.project(cut.transpose(2, 3).flatten(3).flatten(1, 2))
+
+
+class ConvStem(nn.Module):
+    """Early convolutions (Xiao et al. 2021): 3x3, halving while the patch is even, then what is left of it at once.
+
+    Without their batch norms, so that a reading never depends on what else was read.
+    """
+
+    def __init__(self, patch: int, dim: int) -> None:
+        super().__init__()
+        halvings = (patch & -patch).bit_length() - 1
+        widths = [max(8, dim >> (halvings + 2 - layer)) for layer in range(max(1, halvings))]
+        strides = [2] * halvings or [1]
+        layers: list[nn.Module] = []
+        for before, width, stride in zip([1, *widths], widths, strides, strict=False):
+            layers += [nn.Conv2d(before, width, 3, stride, padding=1), nn.ReLU()]
+        rest = patch >> halvings
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], dim, rest, rest))
+
+    def forward(self, canvas: Tensor) -> Tensor:  # B 1 H W
+        return self.layers(canvas.contiguous(memory_format=torch.channels_last)).flatten(2).mT
+
+
+STEMS: dict[str, type[nn.Module]] = {"linear": LinearStem, "conv": ConvStem}

@@ -14,9 +14,10 @@ from mnist_seq import tokens as vocabulary
 from mnist_seq.config import EncoderDecoderConfig, Spec
 from mnist_seq.nn import decoding
 from mnist_seq.nn.attention import KeyValue
-from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, initialise
-from mnist_seq.nn.embed import PatchEmbedding, learned
+from mnist_seq.nn.blocks import DecoderBlock, drop_paths, final_norm, initialise
+from mnist_seq.nn.encoder import Encoder
 from mnist_seq.nn.model import Model
+from mnist_seq.nn.positions import POSITIONS
 
 
 class Cache(NamedTuple):
@@ -27,24 +28,28 @@ class Cache(NamedTuple):
     past: tuple[KeyValue, ...]
     """Of the tokens written so far."""
 
+    def select(self, rows: Tensor) -> Cache:
+        """The cache of some of its images, or of one several times."""
+        image, past = (tuple(KeyValue(*(part[rows] for part in kv)) for kv in each) for each in self)
+        return Cache(image, past)
+
 
 class EncoderDecoder(Model):
     """`forward` teaches; `read` reads, and never sees a label or its length."""
 
+    reads = "sequence"
+
     def __init__(self, config: EncoderDecoderConfig, spec: Spec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        width = (config.dim, config.heads, config.mlp_ratio, config.dropout)
         longest = spec.max_digits + 1  # BOS and every digit
-        self.patches = PatchEmbedding(spec, config.dim, config.patch)
-        self.encoder = nn.ModuleList(EncoderBlock(*width) for _ in range(config.encoder_depth))
-        self.encoder_norm = nn.LayerNorm(config.dim)
+        self.encoder = Encoder(config, spec)
         self.tokens = nn.Embedding(len(vocabulary.VOCABULARY), config.dim)
-        self.position = learned(longest, config.dim)
-        self.decoder = nn.ModuleList(DecoderBlock(*width) for _ in range(config.decoder_depth))
-        self.decoder_norm = nn.LayerNorm(config.dim)
-        self.to_logits = nn.Linear(config.dim, len(vocabulary.VOCABULARY))
+        self.position = POSITIONS[config.position]((longest,), config.dim, config.key_width)
         self.dropout = nn.Dropout(config.dropout)
+        self.decoder = nn.ModuleList(DecoderBlock(config, drop) for drop in drop_paths(config, config.decoder_depth))
+        self.norm = final_norm(config)
+        self.to_logits = nn.Linear(config.dim, len(vocabulary.VOCABULARY))
         self.causal: Tensor
         self.register_buffer("causal", torch.ones(longest, longest, dtype=torch.bool).tril(), persistent=False)
         self.apply(initialise)
@@ -59,20 +64,13 @@ class EncoderDecoder(Model):
         """
         return self.step(tokens, self.start(images))[0]
 
-    def encode(self, images: Tensor) -> Tensor:
-        """The image as the decoder sees it; B P D."""
-        x = self.dropout(self.patches(images))
-        for block in self.encoder:
-            x = block(x)
-        return self.encoder_norm(x)
-
     def embed(self, images: Tensor) -> Tensor:
         """The encoder's summary: the mean of its output; B D."""
-        return self.encode(images).mean(1)
+        return self.encoder(images).mean(1)
 
     def start(self, images: Tensor) -> Cache:
         """The cache of images of which nothing has been read yet."""
-        memory = self.encode(images)
+        memory = self.encoder(images)
         image = tuple(cast(DecoderBlock, block).cross_attention.memory(memory) for block in self.decoder)
         return Cache(image, tuple(KeyValue(seen.keys[:, :, :0], seen.values[:, :, :0]) for seen in image))
 
@@ -80,13 +78,15 @@ class EncoderDecoder(Model):
         """Read on by L tokens: their logits, B L V, and the cache with them in it."""
         begin = cache.past[0].keys.shape[2]
         end = begin + tokens.shape[1]
-        x = self.dropout(self.tokens(tokens) + self.position[begin:end])
+        x = self.dropout(self.position(self.tokens(tokens), begin))
+        turn = self.position.turn()
+        turn = turn and turn.slice(begin, end)
         mask = self.causal[begin:end, :end] if end - begin > 1 else None
         past = []
         for block, before, image in zip(self.decoder, cache.past, cache.image, strict=True):
-            x, now = block(x, before, image, mask)
+            x, now = block(x, before, image, mask, turn)
             past.append(now)
-        return self.to_logits(self.decoder_norm(x)), Cache(cache.image, tuple(past))
+        return self.to_logits(self.norm(x)), Cache(cache.image, tuple(past))
 
     def read(self, images: Tensor) -> decoding.Readout:
         """The digits of each image, greedily."""

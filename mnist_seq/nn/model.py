@@ -1,24 +1,38 @@
-"""The contract of every model."""
+"""The contract of every model, ours and yours."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mnist_seq.config import EncoderConfig, Spec
+from mnist_seq.config import ModelConfig, Spec
 from mnist_seq.nn.decoding import Readout
 
 
 class Model(nn.Module, ABC):
-    """Reads images. `forward` is between a model and the loss that teaches it; whoever uses a model calls these."""
+    """Reads images.
 
-    config: EncoderConfig
+    One of your own is a subclass of this, named as `model=custom model._target_=mine.Reader`: its constructor gets
+    `spec` and, by name, every other key of `model`. What `forward` is given while it learns depends on `reads`:
+
+        "sequence"   forward(images, tokens) -> logits of the token after each, B L 13
+        "cells"      forward(images) -> logits of each cell's class, the digits and EMPTY, B C 11
+    """
+
+    reads: ClassVar[str]
+    """`sequence` or `cells`."""
+    config: ModelConfig
+    """Set when the model is built."""
     spec: Spec
+    """Canvas, longest sequence and cells; set when the model is built."""
+
+    forward: Any
 
     @abstractmethod
     def read(self, images: Tensor) -> Readout:
-        """The digits of each image, from the image alone.
+        """The digits of each image, from the image alone: `decoding.greedy` and `by_cells` help.
 
         Args:
             images: B 1 H W as in the spec, uint8 grey levels or floats in [0, 1], ink on 0.

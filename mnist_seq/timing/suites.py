@@ -63,7 +63,7 @@ def training(repeats: int) -> Figures:
     """Scenes taught a second by the bare step of the default models, and what rendering adds to it."""
     import mnist_seq
     from mnist_seq.learn import optim
-    from mnist_seq.learn.losses import LOSSES
+    from mnist_seq.learn.losses import taught
 
     figures: Figures = {}
     for name, preset in (
@@ -77,14 +77,14 @@ def training(repeats: int) -> Figures:
         batch = _render_next(drawn, batches)
         optimizer = optim.adamw(module.model, module.optim_config)
 
-        def step(model: Any = module.model, batch: Any = batch, optimizer: Any = optimizer) -> None:
-            LOSSES[model.config.name](model, batch, 0.05).loss.backward()
+        def step(module: Any = module, batch: Any = batch, optimizer: Any = optimizer) -> None:
+            taught(module.model, batch, module.loss_config).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
 
-        rendering, taught = _in_turn(partial(_render_next, drawn, batches), step, repeats)
-        figures[f"{name} on {preset}, training step: scenes/s"] = _rate(_BATCH, taught)
-        shares = [100 * draw / learn for draw, learn in zip(rendering, taught, strict=True)]
+        rendering, teaching = _in_turn(partial(_render_next, drawn, batches), step, repeats)
+        figures[f"{name} on {preset}, training step: scenes/s"] = _rate(_BATCH, teaching)
+        shares = [100 * draw / learn for draw, learn in zip(rendering, teaching, strict=True)]
         figures[f"{name} on {preset}, rendering (light): % of a step"] = _spread(shares)
     return figures
 

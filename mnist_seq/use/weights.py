@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, d
         FileNotFoundError: nothing there to load.
         ValueError: a damaged file, or weights of another shape or vocabulary.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: give a run directory, weights (.safetensors) or a checkpoint")
-    if path.is_dir():
-        path = _within(path)
-    weights, about = _read_checkpoint(path) if path.suffix == ".ckpt" else _read_weights(path)
+    weights, about = _read(Path(path))
     model = from_card(about)
     try:
         model.load_state_dict(weights)
@@ -48,6 +44,56 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, d
         detail = str(problem).split("\n")[1].strip()
         raise ValueError(f"{path} holds weights of another shape than its card says: {detail}") from problem
     return model.eval().to(device), about
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What one model took from another."""
+
+    source: str
+    taken: list[str]
+    """Names of weights."""
+    left: dict[str, str]
+    """Name of a weight that was not taken -> why."""
+    share: float
+    """Of the model's parameters that were taken."""
+
+    def __str__(self) -> str:
+        left = "; ".join(f"{name} ({why})" for name, why in self.left.items()) or "nothing"
+        return f"{self.share:.0%} of the weights are from {self.source}; left as they were: {left}"
+
+
+def transfer(model: Model, path: str | Path) -> Transfer:
+    """Take over the weights of another model whose names and shapes match.
+
+    Raises:
+        FileNotFoundError: nothing there to load.
+        ValueError: a damaged file, or nothing in it that matches.
+    """
+    there, own = _read(Path(path))[0], model.state_dict()
+    left = dict.fromkeys(own.keys() - there.keys(), "not there")
+    for name in own.keys() & there.keys():
+        if own[name].shape != there[name].shape:
+            left[name] = f"{_by(there[name])} there, {_by(own[name])} here"
+    taken = [name for name in own if name not in left]
+    if not taken:
+        raise ValueError(f"init_from={path}: no weight there has the name and shape of one of this model")
+    model.load_state_dict({name: there[name] for name in taken}, strict=False)
+    share = sum(own[name].numel() for name in taken) / sum(weight.numel() for weight in own.values())
+    return Transfer(str(path), taken, {name: left[name] for name in own if name in left}, share)
+
+
+def _by(weight: Tensor) -> str:
+    return "x".join(map(str, weight.shape))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and card of a run directory, a .safetensors file or a checkpoint."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: give a run directory, weights (.safetensors) or a checkpoint")
+    if path.is_dir():
+        path = _within(path)
+    return _read_checkpoint(path) if path.suffix == ".ckpt" else _read_weights(path)
 
 
 def _within(folder: Path) -> Path:

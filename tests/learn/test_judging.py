@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from scipy import stats
+from torch import Tensor
 
+from mnist_seq.config import LossConfig, learning
+from mnist_seq.data.scenes import Scenes
 from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn import metrics
 from mnist_seq.learn.judge import judge
-from mnist_seq.learn.losses import LOSSES, cross_entropy
+from mnist_seq.learn.losses import LOSSES, cross_entropy, multiset, remaining, shuffled, taught
 from mnist_seq.nn import build
 from mnist_seq.nn.decoding import Readout
-from mnist_seq.tokens import PAD, decode
+from mnist_seq.nn.model import Model
+from mnist_seq.tokens import EOS, PAD, decode, encode
 from tests.conftest import stirred, tiny_models
 
 MODELS = tiny_models()
@@ -31,8 +38,19 @@ def test_a_verdict_is_what_a_person_would_say() -> None:
     assert verdict.exact.tolist() == [1, 0, 1, 0, 0], "a reading that does not end is not right"
     assert verdict.digits_right.tolist() == [4, 2, 0, 0, 2]
     assert verdict.digits.tolist() == [4, 2, 0, 1, 2]
-    assert verdict.length_error.tolist() == [0, 1, 0, 0, 0]
+    assert verdict.count_right.tolist() == [1, 0, 1, 1, 1]
     assert verdict.end_error.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_a_set_is_right_in_any_order() -> None:
+    truth = readout([[1, 2, 2], [1, 2, 2], [1, 2], [3, 4, 5], [3, 4]], [True] * 5).digits
+    read = readout([[2, 1, 2], [2, 1, 1], [2, 1, 1], [5, 3], [4, 3]], [True, True, True, True, False])
+    for ordered in (True, False):
+        verdict = metrics.judge(read, truth, ordered)
+        assert verdict.multiset.tolist() == [1, 0, 0, 0, 0]
+        assert verdict.exact.tolist() == ([0] * 5 if ordered else [1, 0, 0, 0, 0])
+        assert verdict.digits_right.tolist() == ([1, 0, 0, 0, 0] if ordered else [3, 2, 2, 2, 2])
+    assert metrics.confusion(read, truth, ordered=False)[1].tolist() == [0, 3] + [0] * 9
 
 
 def test_confusion_counts_each_digit_there_is_once() -> None:
@@ -52,10 +70,12 @@ def test_the_judge_equals_a_plain_count_whatever_the_batch(name: str, batch_size
     assert judgement.values["exact_match"] == pytest.approx(sum(mine == is_ and end for mine, is_, end in pairs) / 50)
     right = sum(a == b for mine, is_, _ in pairs for a, b in zip(mine, is_, strict=False))
     assert judgement.values["digit_accuracy"] == pytest.approx(right / sum(map(len, truth)))
-    assert judgement.values["length_errors"] == pytest.approx(sum(len(m) != len(t) for m, t, _ in pairs) / 50)
+    assert judgement.values["count_accuracy"] == pytest.approx(sum(len(m) == len(t) for m, t, _ in pairs) / 50)
+    same = sum(sorted(mine) == sorted(is_) and end for mine, is_, end in pairs)
+    assert judgement.values["multiset_match"] == pytest.approx(same / 50)
     assert judgement.confusion.sum() == sum(map(len, truth))
-    whole = LOSSES[name](model, scenes, 0.0)
-    assert judgement.loss == pytest.approx(float(whole.loss), rel=1e-4)
+    whole = taught(model, scenes, LossConfig(label_smoothing=0.0))
+    assert judgement.loss == pytest.approx(whole.loss.item(), rel=1e-4)
 
 
 def test_uneven_batches_count_by_scene_and_not_by_batch(grids: Synthesised) -> None:
@@ -65,7 +85,7 @@ def test_uneven_batches_count_by_scene_and_not_by_batch(grids: Synthesised) -> N
         score = metrics.ReadingScore()
         for first in range(0, 50, size):
             scenes = grids[first : min(first + size, 50)]
-            score.update(model.read(scenes.images), scenes.digits, LOSSES["enc_dec"](model, scenes, 0.0))
+            score.update(model.read(scenes.images), scenes.digits, taught(model, scenes, LossConfig()))
         scores.append({name: float(value) for name, value in score.compute().items()})
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
 
@@ -117,11 +137,92 @@ def test_an_interval_of_nothing_wrong_still_has_width() -> None:
 def test_padding_is_inert_in_the_loss() -> None:
     logits = torch.randn(2, 5, 13, requires_grad=True)
     targets = torch.tensor([[1, 2, 12, PAD, PAD], [3, 12, PAD, PAD, PAD]])
-    taught = cross_entropy(logits, targets, smoothing=0.1, inert=PAD)
-    taught.loss.backward()
+    smooth = LossConfig(label_smoothing=0.1)
+    went = cross_entropy(logits, targets, smooth, inert=PAD)
+    went.loss.backward()
     assert logits.grad is not None
     assert (logits.grad.abs().sum(-1) > 0).tolist() == (targets != PAD).tolist()
-    assert taught.total == 5
-    alone = cross_entropy(logits[:1, :3], targets[:1, :3], 0.1, inert=PAD).loss * 3
-    other = cross_entropy(logits[1:, :2], targets[1:, :2], 0.1, inert=PAD).loss * 2
-    torch.testing.assert_close(taught.loss, (alone + other) / 5)
+    assert went.total == 5
+    alone = cross_entropy(logits[:1, :3], targets[:1, :3], smooth, inert=PAD).loss * 3
+    other = cross_entropy(logits[1:, :2], targets[1:, :2], smooth, inert=PAD).loss * 2
+    torch.testing.assert_close(went.loss, (alone + other) / 5)
+    summed = cross_entropy(logits, targets, LossConfig(label_smoothing=0.1, reduction="sum"), inert=PAD)
+    torch.testing.assert_close(summed.loss, (alone + other) / 2, msg="a sum over a scene's targets, a mean over scenes")
+
+
+DIGITS_LEFT = torch.tensor([[7, 1, 7, PAD], [PAD] * 4, [4, PAD, PAD, PAD]])
+
+
+def test_what_remains_is_spread_over_the_digits_not_yet_read() -> None:
+    """Welleck et al. 2018: the oracle policy is uniform over what is left, by number; then the end."""
+    left = remaining(DIGITS_LEFT, 13)
+    torch.testing.assert_close(left.sum(-1), torch.ones(3, 5))
+    assert left[0, 0, [1, 7]].tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert left[0, 1, [1, 7]].tolist() == pytest.approx([1 / 2, 1 / 2])
+    assert left[0, 2, 7] == 1
+    assert (left[[0, 1, 2], [3, 0, 1], EOS] == 1).all()
+
+
+class Told(Model):
+    """Writes what its logits say, whatever it sees."""
+
+    reads = "sequence"
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = torch.nn.Parameter(logits)
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        return self.logits
+
+    def read(self, images: Tensor) -> Readout:
+        raise NotImplementedError
+
+    def embed(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def test_the_multiset_loss_counts_any_digit_that_is_left_and_no_padding() -> None:
+    digits, logits = DIGITS_LEFT, torch.randn(3, 5, 13)
+    blank = torch.zeros(3)
+    scenes = Scenes(blank, digits, encode(digits), blank, blank, blank, blank)
+    model = Told(logits).eval()
+    for smoothing in (0.0, 0.2):
+        went = multiset(model, scenes, LossConfig(name="multiset", label_smoothing=smoothing))
+        by_hand = []
+        for row, held in enumerate([[7, 1, 7], [], [4]]):
+            for place in range(len(held) + 1):
+                left = held[place:] or [EOS]
+                logs = logits[row, place].log_softmax(-1)
+                by_hand.append((smoothing - 1) * logs[left].mean() - smoothing * logs.mean())
+        assert went.total == len(by_hand) == 7
+        assert went.loss.item() == pytest.approx(float(sum(by_hand)) / 7, rel=1e-5)
+    went.loss.backward()
+    assert model.logits.grad is not None
+    assert (model.logits.grad.abs().sum(-1) > 0).tolist() == (encode(digits)[:, 1:] != PAD).tolist()
+
+
+def test_the_least_multiset_loss_is_any_order_alike() -> None:
+    """A writer that spreads its belief over what is left is at the bound; the sequence loss never lets it be right."""
+    digits = torch.tensor([[1, 7], [7, 1]])
+    blank = torch.zeros(2)
+    scenes = Scenes(blank, digits, encode(digits), blank, blank, blank, blank)
+    model = Told(remaining(digits, 13).clamp(min=1e-9).log()).eval()
+    entropy = math.log(2) / 3
+    assert multiset(model, scenes, LossConfig(label_smoothing=0)).loss.item() == pytest.approx(entropy, abs=1e-4)
+
+
+def test_shuffling_keeps_digits_first_and_is_uniform() -> None:
+    torch.manual_seed(0)
+    digits = torch.tensor([[0, 1, 2, PAD, PAD]]).expand(6000, -1)
+    drawn = shuffled(digits)
+    assert (drawn[:, 3:] == PAD).all()
+    orders = torch.bincount(drawn[:, 0] * 9 + drawn[:, 1] * 3 + drawn[:, 2])
+    assert stats.chisquare(orders[orders > 0]).pvalue > 0.001
+    assert (orders > 0).sum() == 6
+
+
+def test_a_loss_that_cannot_teach_a_model_says_which_can(grids: Synthesised) -> None:
+    assert {name for name, _ in LOSSES} == set(learning.LOSSES)
+    with pytest.raises(ValueError, match="loss=multiset teaches no model that reads by cells: choose model=enc_dec"):
+        taught(build(MODELS["classifier"], grids.spec), grids[:2], LossConfig(name="multiset"))

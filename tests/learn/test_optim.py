@@ -3,10 +3,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from mnist_seq.config import OptimConfig, Spec
+from mnist_seq.config import LossConfig, OptimConfig, Spec, learning
 from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn import optim
-from mnist_seq.learn.losses import LOSSES
+from mnist_seq.learn.losses import taught
 from mnist_seq.nn import build
 from tests.conftest import tiny_models
 
@@ -24,10 +24,54 @@ def test_norms_biases_and_positions_are_not_decayed(name: str) -> None:
     for weight in decayed["params"]:
         assert names[id(weight)].endswith(".weight")
         assert "norm" not in names[id(weight)]
-    assert {"patches.position"} <= {names[id(weight)] for weight in others["params"]}
+    assert not any(names[id(weight)].endswith(("position.table", "class_tokens")) for weight in decayed["params"])
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("name", MODELS)
+def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest(name: str) -> None:
+    model = build(MODELS[name], Spec(56, 56, 4, (2, 2)))
+    optimizer = optim.muon(model, OptimConfig(name="muon", weight_decay=0.1))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    hidden, decayed, others = ({names[id(weight)] for weight in group["params"]} for group in optimizer.param_groups)
+    assert len(hidden) + len(decayed) + len(others) == len(names)
+    assert hidden == {it for it, weight in model.named_parameters() if ".blocks." in f".{it}" and weight.ndim == 2} | {
+        it for it, weight in model.named_parameters() if it.startswith("decoder.") and weight.ndim == 2
+    }
+    assert decayed | hidden == {names[id(it)] for it in optim.adamw(model, OptimConfig()).param_groups[0]["params"]}
+
+
+def test_muon_is_torchs_muon_and_torchs_adamw_on_their_own_weights(grids: Synthesised) -> None:
+    """Step by step, also after its state went through a checkpoint."""
+    config = OptimConfig(name="muon", lr=1e-2)
+    torch.manual_seed(0)
+    ours, theirs = (build(MODELS["enc_dec"], grids.spec) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    together = optim.muon(ours, config)
+    hidden, *others = optim.muon(theirs, config).param_groups
+    apart = [
+        torch.optim.Muon(hidden["params"], lr=1e-2, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(
+            [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in others],
+            lr=1e-2,
+            betas=config.betas,
+            fused=True,
+        ),
+    ]
+    for step in range(6):
+        if step == 3:
+            state = together.state_dict()
+            together = optim.muon(ours, config)
+            together.load_state_dict(state)
+        for model, optimizers in ((ours, [together]), (theirs, apart)):
+            taught(model, grids[:8], LossConfig()).loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("schedule", learning.SCHEDULES)
 def test_the_rate_warms_up_peaks_and_decays(schedule: str) -> None:
     config = OptimConfig(warmup_steps=10, schedule=schedule, final_lr=0.1)
     shares = [optim.share_of_peak(config, step, 100) for step in range(101)]
@@ -35,16 +79,22 @@ def test_the_rate_warms_up_peaks_and_decays(schedule: str) -> None:
     assert shares[10] == max(shares) == 1
     assert all(later <= earlier for earlier, later in pairwise(shares[10:]))
     assert shares[100] == pytest.approx(1 if schedule == "constant" else 0.1)
+    if schedule == "wsd":
+        assert shares[70] == 1
+        assert shares[85] == pytest.approx(0.55)
 
 
+@pytest.mark.parametrize("optimiser", optim.OPTIMISERS)
 @pytest.mark.parametrize("name", MODELS)
-def test_one_batch_can_be_learnt_by_heart(name: str, grids: Synthesised) -> None:
+def test_one_batch_can_be_learnt_by_heart(name: str, optimiser: str, grids: Synthesised) -> None:
     torch.manual_seed(0)
-    model, scenes = build(MODELS[name], grids.spec), grids[:8]
-    optimizer = optim.adamw(model, OptimConfig(lr=1e-2))
-    for _ in range(150):
+    model, scenes, config = build(MODELS[name], grids.spec), grids[:8], LossConfig(label_smoothing=0)
+    optimizer = optim.OPTIMISERS[optimiser](model, OptimConfig(lr=1e-2))
+    for step in range(200):
+        for group in optimizer.param_groups:  # without a warm-up post-norm does not learn (Xiong et al. 2020)
+            group["lr"] = 1e-2 * min(1, (step + 1) / 20)
         optimizer.zero_grad()
-        LOSSES[name](model, scenes, 0.0).loss.backward()
+        taught(model, scenes, config).loss.backward()
         optimizer.step()
     readout = model.eval().read(scenes.images)
     assert torch.equal(readout.digits, scenes.digits)

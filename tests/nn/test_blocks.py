@@ -1,29 +1,37 @@
-"""Our layers against torch's own: same weights, same outputs, same gradients."""
+"""Our layers against torch's own, and against the formulas: same weights, same outputs, same gradients."""
 
 from __future__ import annotations
+
+from itertools import product
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnist_seq.config import EncoderConfig
 from mnist_seq.nn.attention import Attention, KeyValue
-from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock
+from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, GatedFeedForward, Residual, drop_paths
 from tests.conftest import stirred
 
-DIM, HEADS = 24, 3
+DIM, HEADS, SCENES, TOKENS = 24, 3, 4, 5
+NOTHING = KeyValue(torch.zeros(SCENES, HEADS, 0, DIM // HEADS), torch.zeros(SCENES, HEADS, 0, DIM // HEADS))
+CAUSAL = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril()
+THERE = torch.arange(TOKENS) < torch.tensor([[5], [3], [1], [4]])
+"""SCENES TOKENS: what is no padding."""
+KINDS = list(product(["pre", "post"], ["relu", "gelu"]))
+PRECISIONS = {"32": (1e-5, 1e-4), "bf16": (4e-2, 1e-1)}
+"""Largest difference of outputs, and of gradients, by precision: bf16 keeps 8 bits of these values of order 1."""
 
 
 def copy_attention(ours: Attention, theirs: nn.MultiheadAttention) -> None:
-    query, memory = theirs.in_proj_weight.split([DIM, 2 * DIM])
-    query_bias, memory_bias = theirs.in_proj_bias.split([DIM, 2 * DIM])
-    for layer, weight, bias in (
-        (ours.to_query, query, query_bias),
-        (ours.to_memory, memory, memory_bias),
-        (ours.merge, theirs.out_proj.weight, theirs.out_proj.bias),
-    ):
-        layer.weight.data.copy_(weight)
-        layer.bias.data.copy_(bias)
+    """Torch keeps all heads' keys and then all values; we keep keys and values head by head."""
+    parts = [theirs.in_proj_weight.split(DIM), theirs.in_proj_bias.split(DIM)]
+    for name, (query, *memory) in zip(("weight", "bias"), parts, strict=True):
+        getattr(ours.to_query, name).data.copy_(query)
+        by_head = torch.stack([part.unflatten(0, (HEADS, -1)) for part in memory], 1)
+        getattr(ours.to_memory, name).data.copy_(by_head.flatten(0, 2))
+    ours.merge.load_state_dict(theirs.out_proj.state_dict())
 
 
 def copy(ours: nn.Module, theirs: nn.Module, pairs: dict[str, str]) -> None:
@@ -31,61 +39,134 @@ def copy(ours: nn.Module, theirs: nn.Module, pairs: dict[str, str]) -> None:
         ours.get_submodule(mine).load_state_dict(theirs.get_submodule(other).state_dict())
 
 
-def assert_same(ours: Tensor, theirs: Tensor, mine: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+def assert_same(ours: Tensor, theirs: Tensor, mine: Tensor, other: Tensor, precision: str = "32") -> None:
+    """Outputs and the gradients of what went in."""
+    output, gradient = PRECISIONS[precision]
+    torch.testing.assert_close(ours.float(), theirs.float(), atol=output, rtol=output)
     weight = torch.linspace(-1, 1, ours.numel()).view(ours.shape)
     gradients = [torch.autograd.grad((out * weight).sum(), into)[0] for out, into in ((ours, mine), (theirs, other))]
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(*gradients, atol=gradient, rtol=gradient)
+
+
+def config(**changes: object) -> EncoderConfig:
+    return EncoderConfig(**({"dim": DIM, "heads": HEADS} | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def tokens() -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
-    x = torch.randn(2, 5, DIM)
+    x = torch.randn(SCENES, TOKENS, DIM)
     return x.clone().requires_grad_(), x.clone().requires_grad_()
 
 
-def test_attention_is_softmax_of_scaled_products() -> None:
+@pytest.mark.parametrize("dim_k", [8, 4, 12])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_attention_is_softmax_of_scaled_products(dim_k: int, precision: str) -> None:
     torch.manual_seed(0)
-    attention = Attention(DIM, HEADS)
-    x, seen = torch.randn(2, 5, DIM), torch.randn(2, 7, DIM)
+    attention = Attention(DIM, HEADS, dim_k)
+    x, seen = torch.randn(2, 5, DIM, requires_grad=True), torch.randn(2, 7, DIM)
     mask = torch.rand(5, 7) > 0.3
     mask[:, 0] = True
-    keys, values = attention.memory(seen)
-    queries = attention.to_query(x).view(2, 5, HEADS, -1).transpose(1, 2)
-    scores = (queries @ keys.transpose(-1, -2) / (DIM // HEADS) ** 0.5).masked_fill(~mask, -torch.inf)
-    expected = attention.merge((scores.softmax(-1) @ values).transpose(1, 2).reshape(2, 5, DIM))
-    torch.testing.assert_close(attention(x, KeyValue(keys, values), mask), expected, atol=1e-6, rtol=1e-5)
+    again = x.detach().clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        memory = attention.memory(seen)
+        queries = attention.to_query(again).view(2, 5, HEADS, -1).transpose(1, 2)
+        scores = (queries @ memory.keys.transpose(-1, -2) / dim_k**0.5).masked_fill(~mask, -torch.inf)
+        expected = attention.merge((scores.softmax(-1) @ memory.values).transpose(1, 2).reshape(2, 5, DIM))
+        found = attention(x, memory, mask)
+    assert_same(found, expected, x, again, precision)
+
+
+def test_weights_to_look_at_are_those_that_attention_uses() -> None:
+    torch.manual_seed(0)
+    attention, x = Attention(DIM, HEADS, 8), torch.randn(SCENES, TOKENS, DIM)
+    memory = attention.memory(x)
+    weights = attention.weights(x, memory, CAUSAL)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(SCENES, HEADS, TOKENS))
+    assert (weights.masked_select(~CAUSAL) == 0).all()
+    found = attention.merge((weights @ memory.values).transpose(1, 2).flatten(-2))
+    torch.testing.assert_close(found, attention(x, memory, CAUSAL), atol=1e-6, rtol=1e-5)
 
 
 def test_attention_equals_torchs(tokens: tuple[Tensor, Tensor]) -> None:
     mine, other = tokens
     theirs = stirred(nn.MultiheadAttention(DIM, HEADS, batch_first=True))
-    ours = Attention(DIM, HEADS)
+    ours = Attention(DIM, HEADS, DIM // HEADS)
     copy_attention(ours, theirs)
     assert_same(ours(mine, ours.memory(mine)), theirs(other, other, other, need_weights=False)[0], mine, other)
 
 
-def test_the_encoder_block_equals_torchs(tokens: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("norm", "activation"), KINDS)
+def test_the_encoder_block_equals_torchs(
+    norm: str, activation: str, padded: bool, precision: str, tokens: tuple[Tensor, Tensor]
+) -> None:
     mine, other = tokens
-    theirs = stirred(nn.TransformerEncoderLayer(DIM, HEADS, 4 * DIM, 0.0, F.gelu, batch_first=True, norm_first=True))
-    ours = EncoderBlock(DIM, HEADS, 4, 0.0)
+    theirs = stirred(
+        nn.TransformerEncoderLayer(DIM, HEADS, 4 * DIM, 0.0, activation, batch_first=True, norm_first=norm == "pre")
+    ).train()
+    ours = EncoderBlock(config(norm=norm, activation=activation))
     copy_attention(ours.attention, theirs.self_attn)
-    names = {"attention_norm": "norm1", "feed_forward_norm": "norm2"}
-    copy(ours, theirs, names | {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
-    assert_same(ours(mine), theirs.train()(other), mine, other)
+    copy(ours, theirs, {"around_attention.norm": "norm1", "around_feed_forward.norm": "norm2"})
+    copy(ours, theirs, {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        found = ours(mine, THERE[:, None, None] if padded else None)
+        expected = theirs(other, src_key_padding_mask=~THERE if padded else None)
+    assert_same(found, expected, mine, other, precision)
 
 
-def test_the_decoder_block_equals_torchs(tokens: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("norm", "activation"), KINDS)
+def test_the_decoder_block_equals_torchs(
+    norm: str, activation: str, padded: bool, precision: str, tokens: tuple[Tensor, Tensor]
+) -> None:
     mine, other = tokens
-    memory = torch.randn(2, 7, DIM)
-    theirs = stirred(nn.TransformerDecoderLayer(DIM, HEADS, 4 * DIM, 0.0, F.gelu, batch_first=True, norm_first=True))
-    ours = DecoderBlock(DIM, HEADS, 4, 0.0)
+    memory = torch.randn(SCENES, 7, DIM)
+    theirs = stirred(
+        nn.TransformerDecoderLayer(DIM, HEADS, 4 * DIM, 0.0, activation, batch_first=True, norm_first=norm == "pre")
+    ).train()
+    ours = DecoderBlock(config(norm=norm, activation=activation))
     copy_attention(ours.attention, theirs.self_attn)
     copy_attention(ours.cross_attention, theirs.multihead_attn)
-    names = {"attention_norm": "norm1", "cross_norm": "norm2", "feed_forward_norm": "norm3"}
-    copy(ours, theirs, names | {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
-    causal = torch.ones(5, 5, dtype=torch.bool).tril()
-    nothing = KeyValue(torch.zeros(2, HEADS, 0, DIM // HEADS), torch.zeros(2, HEADS, 0, DIM // HEADS))
-    read, _ = ours(mine, nothing, ours.cross_attention.memory(memory), causal)
-    assert_same(read, theirs(other, memory, tgt_mask=~causal), mine, other)
+    copy(ours, theirs, {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
+    norms = {"around_attention": "norm1", "around_cross": "norm2", "around_feed_forward": "norm3"}
+    copy(ours, theirs, {f"{mine}.norm": other for mine, other in norms.items()})
+    mask = CAUSAL & THERE[:, None, None] if padded else CAUSAL
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        found, _ = ours(mine, NOTHING, ours.cross_attention.memory(memory), mask)
+        expected = theirs(other, memory, tgt_mask=~CAUSAL, tgt_key_padding_mask=~THERE if padded else None)
+    assert_same(found, expected, mine, other, precision)
+
+
+def test_rms_norm_is_its_formula() -> None:
+    """Zhang & Sennrich 2019, (4)."""
+    residual = stirred(Residual(config(norm_type="rms"), 0.0))
+    x = torch.randn(3, 5, DIM)
+    gain = residual.get_parameter("norm.weight")
+    torch.testing.assert_close(residual.enter(x), x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * gain)
+
+
+def test_swiglu_is_its_formula_and_as_large_as_the_layer_it_replaces() -> None:
+    """Shazeer 2020, (6)."""
+    torch.manual_seed(0)
+    layer, x = GatedFeedForward(DIM, 4), torch.randn(3, 5, DIM)
+    gate, hidden = (
+        F.linear(x, *part) for part in zip(layer.widen.weight.chunk(2), layer.widen.bias.chunk(2), strict=True)
+    )
+    expected = F.linear(gate * torch.sigmoid(gate) * hidden, layer.shrink.weight, layer.shrink.bias)
+    torch.testing.assert_close(layer(x), expected)
+    size = sum(weight.numel() for weight in layer.parameters())
+    assert size == pytest.approx(8 * DIM**2, rel=0.05)
+
+
+def test_stochastic_depth_leaves_out_branches_of_whole_scenes() -> None:
+    torch.manual_seed(0)
+    residual, x, found = Residual(config(), 0.25), torch.zeros(4000, 2, DIM), torch.ones(4000, 2, DIM)
+    left = residual.train().leave(x, found)
+    assert left.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert (left == left[:, :1, :1]).all()
+    assert (left == 0).float().mean() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(residual.eval().leave(x, found), found)
+    assert drop_paths(config(drop_path=0.4), 4) == pytest.approx([0.1, 0.2, 0.3, 0.4])

@@ -1,0 +1,47 @@
+"""Attention to look at."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnist_seq import nn
+from mnist_seq.config import Spec
+from mnist_seq.nn.attention import Attention
+from tests.conftest import stirred, tiny_models
+
+SPEC = Spec(56, 56, 4, (2, 2))
+MODELS = tiny_models()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_attention_shows_where_it_looks(name: str) -> None:
+    model = stirred(nn.build(MODELS[name], SPEC), 0.3)
+    images = torch.rand(3, 1, 56, 56)
+    before = model.read(images)
+    maps = nn.attention_maps(model, images)
+    assert list(maps) == [place for place, part in model.named_modules() if isinstance(part, Attention)]
+    heads = MODELS[name].heads
+    for place, weights in maps.items():
+        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+        if place.endswith("cross_attention"):
+            assert weights.shape == (3, heads, 5, 16)
+        elif place.startswith("decoder"):
+            assert weights.shape == (3, heads, 5, 5)
+            assert (weights.triu(1) == 0).all()
+        else:
+            assert weights.shape[:2] == (3, heads)
+            assert weights.shape[2] == weights.shape[3] >= 16
+    assert not any(part._forward_hooks for part in model.modules()), "the ordinary path is left as it was"
+    assert torch.equal(model.read(images).score, before.score)
+
+
+def test_maps_are_of_what_was_read() -> None:
+    """One that looks by position alone is seen to do so: queries and keys without content, rotated."""
+    model = stirred(nn.build(MODELS["rotary"], SPEC), 0.3)
+    attention = model.get_submodule("decoder.0.cross_attention")
+    assert isinstance(attention, Attention)
+    attention.to_query.weight.data.zero_()
+    attention.to_query.bias.data.zero_()
+    maps = nn.attention_maps(model, torch.rand(2, 1, 56, 56))
+    torch.testing.assert_close(maps["decoder.0.cross_attention"], torch.full((2, 2, 5, 16), 1 / 16))
