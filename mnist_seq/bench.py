@@ -1,4 +1,4 @@
-"""Time what matters: `python -m mnist_seq.bench suite=scenes,loaders,train,read,startup to=bench.json`."""
+"""Time what matters: `python -m mnist_seq.bench suite=[scenes,train] to=bench.json`."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class BenchConfig:
     """Timing: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """Of scenes, loaders, train, read, startup: all, one, or several with commas between."""
+    """Of scenes, loaders, train, read, startup: all, one, or several: suite=[scenes,read]."""
     repeats: int = 30
     """Runs of each figure, after two to warm up."""
     to: str | None = None

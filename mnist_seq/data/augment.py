@@ -82,10 +82,14 @@ def warp(pixels: Tensor, forward: Tensor, shift: Tensor, bent: Tensor | None = N
     side = pixels.shape[-1]
     backward = torch.linalg.inv(forward)
     offset = -backward @ shift[..., None] * (2 / side)
-    grid = F.affine_grid(torch.cat([backward, offset], -1), [len(pixels), 1, side, side], align_corners=False)
+    at = (2 * torch.arange(side, device=pixels.device) + 1) / side - 1  # pixels' centres, the frame from -1 to 1
+    across, down = backward[..., :1] * at, backward[..., 1:] * at + offset  # M 2 S: what x and y of a pixel add
+    grid = across[:, :, None] + down[..., None]  # F.affine_grid takes ten times as long on a CPU
     if bent is not None:
-        grid = grid + bent.movedim(1, -1) * (2 / side)
-    seen = F.grid_sample(pixels[:, None].float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        grid = grid + bent * (2 / side)
+    seen = F.grid_sample(
+        pixels[:, None].float(), grid.movedim(1, -1), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
     return seen[:, 0]
 
 

@@ -9,13 +9,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import RandomAffine
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from mnist_seq import tokens
 from mnist_seq.config import AugmentConfig, DataConfig
@@ -48,28 +48,24 @@ class PerSample(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         draws, spec = random.Random(index), self.config.spec
         placed = FAMILIES[self.config.family](draws, self.config, self.labels)
-        canvas = np.zeros((spec.height, spec.width), np.int16)
+        canvas = Image.new("L", (spec.width, spec.height))
         if self.config.family == "cluttered":
-            self._scatter_fragments(canvas, draws)
+            self._paste_fragments(canvas, draws)
         for chosen, x, y in placed:
-            self._add(canvas, chosen, x, y)
+            glyph = Image.fromarray(self.images[chosen])
+            if self.distort is not None:
+                glyph = self.distort(glyph)
+            under = canvas.crop((x, y, x + glyph.width, y + glyph.height))
+            canvas.paste(ImageChops.add(under, glyph), (x, y))
         digits = [self.labels[chosen] for chosen, _, _ in placed]
         digits += [tokens.PAD] * (spec.max_digits - len(digits))
-        return torch.from_numpy(canvas.clip(max=255).astype(np.uint8))[None], torch.tensor(digits)
+        return pil_to_tensor(canvas), torch.tensor(digits)
 
-    def _add(self, canvas: Any, chosen: int, x: int, y: int) -> None:
-        glyph = self.images[chosen]
-        if self.distort is not None:
-            glyph = np.asarray(self.distort(Image.fromarray(glyph)))
-        left, top = max(0, -x), max(0, -y)
-        under = canvas[max(0, y) : y + len(glyph), max(0, x) : x + len(glyph)]
-        under += glyph[top : top + under.shape[0], left : left + under.shape[1]]
-
-    def _scatter_fragments(self, canvas: Any, draws: random.Random) -> None:
+    def _paste_fragments(self, canvas: Image.Image, draws: random.Random) -> None:
         for _ in range(self.config.fragments):  # type: ignore[attr-defined]
-            source = self.clutter[draws.randrange(len(self.clutter))]
-            x, y, to_x, to_y = draws.randrange(19), draws.randrange(19), draws.randrange(91), draws.randrange(91)
-            canvas[to_y : to_y + 9, to_x : to_x + 9] = source[y : y + 9, x : x + 9]
+            source = Image.fromarray(self.clutter[draws.randrange(len(self.clutter))])
+            x, y = draws.randrange(19), draws.randrange(19)
+            canvas.paste(source.crop((x, y, x + 9, y + 9)), (draws.randrange(91), draws.randrange(91)))
 
 
 def _single(draws: random.Random, config: Any, labels: list[int]) -> Placed:

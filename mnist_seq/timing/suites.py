@@ -45,7 +45,7 @@ def loaders(repeats: int) -> Figures:
             drawn, batches = _scenes(preset, augment), iter(range(10**9))
             theirs, ours, rounds = [], [], max(3, repeats // 10)
             for _ in range(rounds):
-                ready = iter(loader(drawn.config, drawn.pool, 20 * _BATCH, _BATCH, 2, augment != "none"))
+                ready = iter(loader(drawn.config, drawn.pool, 60 * _BATCH, _BATCH, 2, augment != "none"))
                 for _ in range(8):  # what the workers made while they started
                     next(ready)
                 began = time.perf_counter()

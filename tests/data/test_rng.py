@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,3 +74,11 @@ def test_uniform_numbers_fill_the_unit_interval() -> None:
     assert drawn.min() >= 0
     assert drawn.max() < 1
     assert stats.kstest(drawn.numpy(), "uniform").pvalue > 0.001
+
+
+def test_bytes_are_uniform_and_none_depends_on_another() -> None:
+    drawn = rng.Draws(0, "train", torch.arange(30_000), slots=1).bytes("noise", 8)
+    assert stats.chisquare(torch.bincount(drawn.flatten(), minlength=256)).pvalue > 0.001
+    for first, second in combinations(range(8), 2):
+        pairs = torch.bincount((drawn[:, first] >> 4) * 16 + (drawn[:, second] >> 4), minlength=256)
+        assert stats.chisquare(pairs).pvalue > 0.0001
