@@ -49,8 +49,8 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
-    def begin(self, config: TrainConfig) -> None:
-        """Make the directory of a new run, find it writable, and write its config.
+    def begin(self, config: TrainConfig, overrides: list[str] | None = None) -> None:
+        """Make the directory of a new run, find it writable, and write its config and what was asked for.
 
         Raises:
             OSError: the directory cannot be written.
@@ -67,7 +67,7 @@ class Run:
             raise OSError(
                 f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir"
             ) from problem
-        self.record(id=secrets.token_hex(4))
+        self.record(id=secrets.token_hex(4), overrides=overrides or [])
 
     @classmethod
     def open(cls, path: str | Path) -> Run:

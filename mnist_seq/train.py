@@ -72,7 +72,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         torch.set_num_threads(config.trainer.threads)
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     config.data.digits = data.source  # what `auto` found stays this run's source
-    run.write_config(config) if resuming else run.begin(config)
+    run.write_config(config) if resuming else run.begin(config, changed)
     with run.logging():
         _say_what(run, config, data, console)
         _fit(run, config, module, data, console)

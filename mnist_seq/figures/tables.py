@@ -31,6 +31,29 @@ def results(judged: dict[str, dict[str, Any]], title: str) -> Table:
     return table
 
 
+def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) -> Table:
+    """Choices, best first, each with mean and standard deviation over seeds.
+
+    Args:
+        groups: what `over_seeds` gave.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("", overflow="fold")
+    for column in ("seeds", "exact match, val", "digits", "parameters", "scenes/s"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, figures in sorted(groups.items(), key=lambda group: -group[1]["exact_match"][0]):
+        exact, spread, seeds = figures["exact_match"]
+        table.add_row(
+            name,
+            str(seeds),
+            f"{exact:.2%}" + (f" ± {spread:.2%}" if seeds > 1 else ""),
+            f"{figures['digit_accuracy'][0]:.2%}",
+            f"{figures['parameters'][0]:,.0f}",
+            f"{figures['scenes_per_second'][0]:,.0f}",
+        )
+    return table
+
+
 def facts(values: dict[str, Any], title: str) -> Table:
     """Names and values, a line each."""
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False)

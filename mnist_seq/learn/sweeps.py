@@ -1,0 +1,103 @@
+"""What a sweep came to: a table over seeds, and all figures in sweep.csv."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from hydra.experimental.callback import Callback
+
+from mnist_seq.run import Run, whole
+
+FIGURES = ("exact_match", "multiset_match", "digit_accuracy", "count_accuracy", "loss")
+"""Of val, in sweep.csv."""
+
+
+class Member(NamedTuple):
+    """A finished run of a sweep."""
+
+    path: Path
+    choices: dict[str, str]
+    """Its overrides, the seed's apart."""
+    seed: int
+    figures: dict[str, float]
+
+
+class SweepTable(Callback):
+    """Sums up a multirun when it has ended."""
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        from rich.console import Console
+
+        from mnist_seq.figures import tables
+
+        directory = Path(config.hydra.sweep.dir)
+        found = members(directory)
+        if not found:
+            return
+        write(found, directory / "sweep.csv")
+        console = Console()
+        console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
+        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
+
+
+def members(directory: Path) -> list[Member]:
+    """The runs under a directory that were judged on val, by what sets them apart."""
+    runs = [Run(path.parent) for path in sorted(directory.rglob("metrics.json"))]
+    judged = [(run, run.metrics) for run in runs]
+    told = [
+        (run, metrics, dict(_pair(override) for override in metrics.get("overrides", [])))
+        for run, metrics in judged
+        if "val" in metrics
+    ]
+    return [
+        Member(
+            run.path,
+            {key: value for key, value in choices.items() if key != "seed" and not _common(key, value, told)},
+            metrics["seed"],
+            {name: metrics["val"][name] for name in FIGURES}
+            | {name: metrics[name] for name in ("parameters", "steps", "scenes_per_second", "seconds")},
+        )
+        for run, metrics, choices in told
+    ]
+
+
+def over_seeds(found: list[Member]) -> dict[str, dict[str, tuple[float, float, int]]]:
+    """Choices -> figure -> mean, standard deviation and number of seeds."""
+    groups: dict[str, list[Member]] = {}
+    for member in found:
+        groups.setdefault(_name(member.choices), []).append(member)
+    return {
+        name: {figure: _spread([it.figures[figure] for it in group]) for figure in group[0].figures}
+        for name, group in groups.items()
+    }
+
+
+def write(found: list[Member], path: Path) -> None:
+    """A line a run: its choices, seed, figures and directory."""
+    keys = sorted({key for member in found for key in member.choices})
+    with whole(path) as beside, beside.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*keys, "seed", *found[0].figures, "run"])
+        for member in found:
+            chosen = [member.choices.get(key, "") for key in keys]
+            table.writerow([*chosen, member.seed, *member.figures.values(), member.path])
+
+
+def _pair(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    return key.lstrip("+~"), value
+
+
+def _common(key: str, value: str, told: list[tuple[Run, Any, dict[str, str]]]) -> bool:
+    return len(told) > 1 and all(choices.get(key) == value for _, _, choices in told)
+
+
+def _name(choices: dict[str, str]) -> str:
+    return " ".join(choices.values() if len(choices) == 1 else map("=".join, choices.items())) or "default"
+
+
+def _spread(values: list[float]) -> tuple[float, float, int]:
+    return mean(values), stdev(values) if len(values) > 1 else 0.0, len(values)
