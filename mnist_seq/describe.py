@@ -11,6 +11,8 @@ from mnist_seq.config import TrainConfig
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mnist_seq.nn.cost import Cost
+
 
 def main() -> None:
     command.run("describe", _job)
@@ -25,7 +27,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     config = command.typed(cfg, TrainConfig)
     console = Console()
     console.print(tables.facts(hardware(config), "Hardware"))
-    console.print(tables.facts(model(config), f"{config.model.name} reading {config.data.family}"))
+    console.print(tables.facts(problem(config), f"Scenes of {config.data.family}"))
+    console.print(tables.costs(costs(config), config.model.name))
     console.print(tables.facts(run.versions(), "Packages"))
 
 
@@ -49,20 +52,26 @@ def hardware(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def model(config: TrainConfig) -> dict[str, Any]:
-    """The problem's shape and the parameters of each part of the model."""
-    from mnist_seq import nn
+def problem(config: TrainConfig) -> dict[str, Any]:
+    """The shape of what is to be read."""
     from mnist_seq.data import sets
 
     spec = sets.spec(config.data)
-    built = nn.build(config.model, spec)
-    parts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in built.named_children()}
     return {
         "canvas": f"{spec.height}x{spec.width}",
         "most digits": spec.max_digits,
-        "parameters": sum(weight.numel() for weight in built.parameters()),
-        **{f"  {name}": count for name, count in parts.items() if count},
+        "read": "in order" if spec.ordered else "as a set",
+        "cells": "two digits can share one" if spec.cells == (0, 0) else f"{spec.cells[0]}x{spec.cells[1]}",
     }
+
+
+def costs(config: TrainConfig) -> dict[str, Cost]:
+    """Of a scene, by the model's parts."""
+    from mnist_seq import nn
+    from mnist_seq.data import sets
+    from mnist_seq.nn.cost import per_scene
+
+    return per_scene(nn.build(config.model, sets.spec(config.data)))
 
 
 if __name__ == "__main__":

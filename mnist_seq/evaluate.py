@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from mnist_seq import command
 from mnist_seq.config import DataConfig, EvaluateConfig, LossConfig
@@ -75,9 +75,11 @@ def _way(config: EvaluateConfig, model: Model) -> Callable[[Tensor], Readout] | 
 
     if config.beams == 1 and config.constrain:
         return None
-    if not (hasattr(model, "start") and hasattr(model, "step")):
-        raise ValueError(f"beams={config.beams} constrain={config.constrain} is for models that write: leave both")
-    writer = cast("decoding.Writer", model)
+    if not isinstance(model, decoding.Writer):
+        raise ValueError(
+            f"beams={config.beams} constrain={config.constrain}: {config.run} writes no tokens, leave both"
+        )
+    writer: decoding.Writer = model
     if config.beams == 1:
         return lambda images: decoding.greedy(writer, images, config.constrain)
     return lambda images: decoding.beam(writer, images, config.beams, constrain=config.constrain).best

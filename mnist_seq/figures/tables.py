@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from mnist_seq.nn.cost import Cost
 
 _FIGURES = {
     "exact_match": "exact match",
@@ -51,6 +54,25 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
             f"{figures['parameters'][0]:,.0f}",
             f"{figures['scenes_per_second'][0]:,.0f}",
         )
+    return table
+
+
+def costs(parts: dict[str, Cost], title: str) -> Table:
+    """What each part of a model costs a scene, down to the blocks.
+
+    Args:
+        parts: what `nn.cost` gave.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table.caption = "a scene's forward pass in teaching; a training step takes thrice its FLOPs, and its memory"
+    table.add_column("")
+    for column in ("parameters", "MFLOPs", "KiB kept"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, (parameters, flops, activations) in parts.items():
+        depth = name.count(".") + 1 if name else 0
+        if depth <= 2 and (parameters or flops or activations):
+            label = "  " * depth + name.rpartition(".")[2] if name else "all"
+            table.add_row(label, f"{parameters:,}", f"{flops / 1e6:,.2f}", f"{activations / 1024:,.1f}")
     return table
 
 

@@ -5,7 +5,7 @@ Shapes   B batch   K hypotheses   N longest sequence   C cells   V vocabulary
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -47,22 +47,24 @@ class Readout(NamedTuple):
         return Readout(self.digits[:, 0], self.log_probability[:, 0], self.score[:, 0], self.ended[:, 0])
 
 
-C = TypeVar("C", bound="Selectable")
+C = TypeVar("C", bound="Reorderable")
 
 
-class Selectable(Protocol):
+@runtime_checkable
+class Reorderable(Protocol):
     """What a reading has seen so far, a row each."""
 
-    def select(self: C, rows: Tensor) -> C: ...
+    def reorder(self: C, rows: Tensor) -> C: ...
 
 
+@runtime_checkable
 class Writer(Protocol):
     """What decoding needs of a model."""
 
     spec: Spec
 
     def start(self, images: Tensor) -> Any:
-        """The cache of images of which nothing has been read yet; `Selectable`, for beam search."""
+        """The cache of images of which nothing has been read yet; `Reorderable`, for beam search."""
 
     def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Logits of the tokens after these, B L V, and the cache with these in it."""
@@ -109,7 +111,12 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
     if not 1 <= best <= width:
         raise ValueError(f"best={best} must lie in 1..width={width}")
     images_, device = len(images), images.device
-    cache = model.start(images).select(torch.arange(images_, device=device).repeat_interleave(width))
+    cache = model.start(images)
+    if not isinstance(cache, Reorderable):
+        raise ValueError(
+            f"the cache of {type(model).__name__} has no reorder(rows), which beam search needs: read greedily"
+        )
+    cache = cache.reorder(torch.arange(images_, device=device).repeat_interleave(width))
     first_row = torch.arange(images_, device=device)[:, None] * width
     written = torch.full((images_, width, 0), PAD, device=device)
     certain = torch.zeros(images_, width, 0, device=device)
@@ -128,7 +135,7 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
         certain = torch.cat([_of(certain, parent), following.flatten(1).gather(1, choice)[..., None]], -1)
         written = torch.cat([_of(written, parent), token[..., None]], -1)
         ended = ended.gather(1, parent) | (token >= DIGITS)
-        cache, token = cache.select((first_row + parent).flatten()), token.view(-1, 1)
+        cache, token = cache.reorder((first_row + parent).flatten()), token.view(-1, 1)
     return _readout(written[:, :best], certain[:, :best])
 
 

@@ -28,7 +28,7 @@ class Cache(NamedTuple):
     past: tuple[KeyValue, ...]
     """Of the tokens written so far."""
 
-    def select(self, rows: Tensor) -> Cache:
+    def reorder(self, rows: Tensor) -> Cache:
         """The cache of some of its images, or of one several times."""
         image, past = (tuple(KeyValue(*(part[rows] for part in kv)) for kv in each) for each in self)
         return Cache(image, past)

@@ -82,6 +82,25 @@ def test_a_list_is_read_as_a_batch_and_a_picture_alone(reader: Reader, grey: np.
     assert reader.embed([grey, grey]).shape == (2, 16)
 
 
+def test_beams_tell_what_else_it_might_be(reader: Reader, grey: np.ndarray) -> None:
+    one, many = reader.read(grey), reader.read([grey, grey], beams=4)
+    assert many[0].digits == many[1].digits
+    assert one.alternatives == []
+    for reading in many:
+        assert len(reading.alternatives) == 3
+        ranked = [reading.confidence, *(other.confidence for other in reading.alternatives)]
+        assert ranked == sorted(ranked, reverse=True)
+        assert reading.confidence >= one.confidence - 1e-6
+    by_cells = Reader(build(tiny_models()["classifier"], reader.model.spec), {})
+    with pytest.raises(ValueError, match="beams=2: this model reads by cells"):
+        by_cells.read(grey, beams=2)
+
+
+def test_a_reader_shows_where_it_looks(reader: Reader, grey: np.ndarray) -> None:
+    maps = reader.attention_maps(grey)
+    assert maps["decoder.0.cross_attention"].shape == (2, 5, 16)
+
+
 def test_a_blank_picture_is_read_without_complaint(reader: Reader) -> None:
     assert isinstance(reader.read(np.zeros((10, 20), np.uint8)).digits, list)
 

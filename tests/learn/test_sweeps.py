@@ -1,0 +1,62 @@
+"""What a sweep is summed up to."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mnist_seq.figures import tables
+from mnist_seq.learn import sweeps
+
+
+def finished(directory: Path, exact: float, overrides: list[str], seed: int) -> None:
+    """A run as training leaves it, as far as sweeps look."""
+    val = dict.fromkeys(sweeps.FIGURES, 0.5) | {"exact_match": exact}
+    metrics: dict[str, Any] = {"val": val, "seed": seed, "overrides": overrides, "parameters": 9, "steps": 3}
+    directory.mkdir(parents=True)
+    (directory / "metrics.json").write_text(json.dumps(metrics | {"scenes_per_second": 7.0, "seconds": 1.0}))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    for job, (norm, seed, exact) in enumerate(
+        [("pre", 0, 0.8), ("post", 0, 0.6), ("pre", 1, 0.9), ("post", 1, 0.7), ("pre", 2, 1.0)]
+    ):
+        overrides = ["data=grid", f"model.norm={norm}", "+trainer.profiler=simple", f"seed={seed}"]
+        finished(tmp_path / str(job), exact, overrides, seed)
+    (tmp_path / "5").mkdir()
+    (tmp_path / "5" / "metrics.json").write_text('{"id": "begun"}')
+    return tmp_path
+
+
+def test_runs_are_grouped_by_what_sets_them_apart(sweep: Path) -> None:
+    found = sweeps.members(sweep)
+    assert [(member.choices, member.seed) for member in found][:2] == [
+        ({"model.norm": "pre"}, 0),
+        ({"model.norm": "post"}, 0),
+    ]
+    groups = sweeps.over_seeds(found)
+    assert groups["pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
+    assert groups["post"]["exact_match"] == pytest.approx((0.65, 0.0707107, 2))
+
+
+def test_the_table_shows_the_best_first_with_its_spread(sweep: Path) -> None:
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(tables.sweep(sweeps.over_seeds(sweeps.members(sweep)), "norms"))
+    text = console.export_text()
+    assert text.index("pre") < text.index("post")
+    assert "90.00% ± 10.00%" in text
+
+
+def test_every_run_has_its_line(sweep: Path) -> None:
+    sweeps.write(sweeps.members(sweep), sweep / "sweep.csv")
+    with (sweep / "sweep.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["model.norm"] for line in lines] == ["pre", "post", "pre", "post", "pre"]
+    assert [float(line["exact_match"]) for line in lines] == [0.8, 0.6, 0.9, 0.7, 1.0]
+    assert lines[4]["run"] == str(sweep / "4")

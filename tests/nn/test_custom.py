@@ -1,0 +1,94 @@
+"""A model that is not of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import mnist_seq
+from mnist_seq import nn
+from mnist_seq.config import CustomConfig, Spec
+from mnist_seq.nn import Model, decoding
+from mnist_seq.tokens import VOCABULARY
+from tests.conftest import TINY
+
+SPEC = Spec(56, 56, 4, (2, 2))
+HERE = f"{__name__}.Recurrent"
+
+
+class Recurrent(Model):
+    """Rows of pixels, read by one recurrent network and written by another: no Transformer at all."""
+
+    reads = "sequence"
+
+    def __init__(self, spec: Spec, width: int = 24) -> None:
+        super().__init__()
+        self.spec = spec
+        self.look = torch.nn.GRU(spec.width, width, batch_first=True)
+        self.tokens = torch.nn.Embedding(len(VOCABULARY), width)
+        self.write = torch.nn.GRU(width, width, batch_first=True)
+        self.to_logits = torch.nn.Linear(width, len(VOCABULARY))
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        return self.step(tokens, self.start(images))[0]
+
+    def start(self, images: Tensor) -> Tensor:
+        return self.look(images[:, 0] / (1 if images.is_floating_point() else 255))[1]
+
+    def step(self, tokens: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        written, cache = self.write(self.tokens(tokens), cache)
+        return self.to_logits(written), cache
+
+    def read(self, images: Tensor) -> decoding.Readout:
+        return decoding.greedy(self, images)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.start(images)[0]
+
+
+class Silent(torch.nn.Module):
+    """No model."""
+
+
+def test_a_model_of_ones_own_is_trained_judged_and_read_like_ours(tmp_path: Path) -> None:
+    chosen = ("model=custom", f"model._target_={HERE}", "+model.width=12")
+    tiny = [override for override in TINY if not override.startswith("model.")]
+    run = mnist_seq.fit(*chosen, "data=grid", *tiny, f"hydra.run.dir={tmp_path}/run")
+    reader = mnist_seq.load(run.path)
+    assert type(reader.model) is Recurrent
+    assert reader.model.look.hidden_size == 12
+    assert run.config.model.arguments == {"width": 12}
+    assert 0 <= run.metrics["val"]["exact_match"] <= 1
+    assert len(reader.read(torch.zeros(56, 56)).digits) <= 4
+    with pytest.raises(ValueError, match="the cache of Recurrent has no reorder"):
+        reader.read(torch.zeros(56, 56), beams=2)
+    again = mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=15")
+    assert again.metrics["steps"] == 15
+
+
+def test_a_file_of_ones_own_names_the_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text(f"_target_: {HERE}\nwidth: 7\n")
+    config = mnist_seq.compose(f"hydra.searchpath=[file://{tmp_path}]", "model=mine").model
+    assert config == CustomConfig(HERE)
+    assert nn.build(config, SPEC).get_submodule("look").hidden_size == 7
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "said"),
+    [
+        ("nowhere.Reader", {}, r"model._target_=nowhere.Reader cannot be found: No module named 'nowhere'"),
+        (f"{__name__}.Gone", {}, r"cannot be found: module .* has no attribute 'Gone'"),
+        ("Reader", {}, r"model._target_=Reader cannot be found"),
+        (f"{__name__}.Silent", {}, r"is no subclass of mnist_seq.nn.Model"),
+        ("os.system", {"command": "exit 1"}, r"is no subclass of mnist_seq.nn.Model"),
+        (HERE, {"depth": 3}, r"cannot be built: .*unexpected keyword argument 'depth'"),
+    ],
+)
+def test_what_is_no_model_is_refused_in_a_line(target: str, arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        nn.build(CustomConfig.of({"_target_": target, **arguments}), SPEC)
+    assert "\n" not in str(refused.value)

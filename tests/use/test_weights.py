@@ -1,0 +1,62 @@
+"""Weights from one model to another."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mnist_seq
+from mnist_seq.config import Spec
+from mnist_seq.nn import build
+from mnist_seq.run import Run
+from mnist_seq.use import weights
+from tests.conftest import TINY, stirred, tiny_models
+
+MODELS = tiny_models()
+SINGLE, GRID = Spec(28, 28, 1, (1, 1)), Spec(56, 56, 4, (2, 2))
+
+
+def test_what_matches_is_taken_and_what_does_not_is_told(tmp_path: Path) -> None:
+    """An encoder that learnt single digits, in a model for grids."""
+    source = stirred(build(MODELS["classifier"], SINGLE))
+    weights.save(source, tmp_path / "weights.safetensors")
+    model = build(MODELS["enc_dec"], GRID)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    transfer = weights.transfer(model, tmp_path)
+    theirs, ours = source.state_dict(), model.state_dict()
+    assert "encoder.blocks.0.attention.to_query.weight" in transfer.taken
+    assert all(torch.equal(ours[name], theirs[name]) for name in transfer.taken)
+    assert all(torch.equal(ours[name], before[name]) for name in transfer.left)
+    assert transfer.left["encoder.position.table"] == "4x16 there, 16x16 here"
+    assert transfer.left["to_logits.weight"] == "not there"
+    assert sorted([*transfer.taken, *transfer.left]) == sorted(ours)
+    taken = sum(ours[name].numel() for name in transfer.taken)
+    assert transfer.share == pytest.approx(taken / sum(map(torch.numel, ours.values())))
+
+
+def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
+    weights.save(build(MODELS["classifier"], SINGLE), tmp_path / "weights.safetensors")
+    other = build(replace(MODELS["enc_dec"], dim=24, heads=2), GRID)
+    with pytest.raises(ValueError, match="no weight there has the name and shape"):
+        weights.transfer(other, tmp_path)
+
+
+def test_a_run_begins_with_the_weights_of_another_and_resumes_without_them(
+    tiny_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "first"
+    copy.mkdir()
+    weights.save(weights.load(tiny_run.path)[0], copy / "weights.safetensors")
+    with caplog.at_level(logging.INFO, "mnist_seq"):
+        module, _ = mnist_seq.build("model=enc_dec", "data=grid", *TINY, f"init_from={copy}")
+    assert "100% of the weights are from" in caplog.text
+    for mine, theirs in zip(module.model.parameters(), weights.load(tiny_run.path)[0].parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    run = mnist_seq.fit("data=grid", *TINY, f"init_from={copy}", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/run")
+    for part in copy.iterdir():
+        part.unlink()
+    assert mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=4").metrics["steps"] == 4
