@@ -20,7 +20,8 @@ BASH = [
     for line in block.splitlines()
     if line.strip()
 ]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = re.findall(r"```python\n(?!# mine.py)(.*?)```", README, re.DOTALL)
+(MINE,) = re.findall(r"```python\n(# mine.py.*?)```", README, re.DOTALL)
 SHORT = ["model.dim=16", "model.heads=2", "data.digits=uci", "data.val_scenes=50", "trainer=cpu"]
 SHORTER = {"model.encoder_depth=1", "trainer.max_steps=4", "trainer.val_check_interval=2", "data.batch_size=16"}
 
@@ -36,6 +37,8 @@ def shortened(words: list[str]) -> list[str]:
     if any(word.startswith("resume=") for word in words):
         return [*(word for word in words if not word.startswith("trainer.max_steps")), "trainer.max_steps=6"]
     words = [word for word in words if not word.startswith("trainer.max_steps=")]
+    if "model=custom" in words:
+        return [*words, *(it for it in [*SHORT, *sorted(SHORTER)] if not it.startswith("model."))]
     named = {word.split("=")[0] for word in words}
     return [*words, *SHORT, *sorted(it for it in SHORTER if it.split("=")[0] not in named)]
 
@@ -45,7 +48,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, since the commands write beside it."""
     copy = tmp_path_factory.mktemp("readme") / "mnist_seq"
     ignored = shutil.ignore_patterns(".venv", ".git", "outputs", "__pycache__", ".*_cache", ".hypothesis")
-    return Path(shutil.copytree(ROOT, copy, ignore=ignored))
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    (copy / "mine.py").write_text(MINE)
+    return Path(copy)
 
 
 def call(clone: Path, command: list[str], **extra: str) -> None:

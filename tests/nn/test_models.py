@@ -70,6 +70,25 @@ def test_every_weight_learns(name: str, grids: Synthesised) -> None:
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in model.parameters())
 
 
+def test_what_a_config_may_choose_is_what_there_is() -> None:
+    from mnist_seq.config import model as chosen
+    from mnist_seq.nn import blocks, classifier, embed, positions
+
+    for known, there in (
+        (chosen.NORMS, blocks.RESIDUALS),
+        (chosen.NORM_TYPES, blocks.NORM_TYPES),
+        (chosen.ACTIVATIONS, blocks.FEED_FORWARDS),
+        (chosen.POSITIONS, positions.POSITIONS),
+        (chosen.STEMS, embed.STEMS),
+        (chosen.POOLINGS, classifier.POOLINGS),
+        (chosen.MODELS, nn.MODELS),
+    ):
+        assert set(known) == set(there)
+    used = {value for config in MODELS.values() for value in vars(config).values() if isinstance(value, str)}
+    unused = {it for known in chosen._CHOICES.values() for it in known} - used
+    assert not unused, "every part is in one of tiny_models"
+
+
 def test_errors_name_the_key_and_the_way_out(images: torch.Tensor) -> None:
     with pytest.raises(
         ValueError, match=r"model.patch=64 is larger than the 56x56 image: choose at most model.patch=56"
