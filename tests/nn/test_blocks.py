@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mnist_seq.config import EncoderConfig
 from mnist_seq.nn.attention import Attention, KeyValue
 from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, GatedFeedForward, Residual, drop_paths
+from mnist_seq.nn.positions import Rotary
 from tests.conftest import stirred
 
 DIM, HEADS, SCENES, TOKENS = 24, 3, 4, 5
@@ -79,13 +80,27 @@ def test_attention_is_softmax_of_scaled_products(dim_k: int, precision: str) -> 
 
 def test_weights_to_look_at_are_those_that_attention_uses() -> None:
     torch.manual_seed(0)
-    attention, x = Attention(DIM, HEADS, 8), torch.randn(SCENES, TOKENS, DIM)
-    memory = attention.memory(x)
-    weights = attention.weights(x, memory, CAUSAL)
+    attention, x = Attention(DIM, HEADS, 12), torch.randn(SCENES, TOKENS, DIM)
+    turn = Rotary((TOKENS,), DIM, 12).turn()
+    memory = attention.memory(x, turn)
+    weights = attention.weights(x, memory, CAUSAL, turn)
     torch.testing.assert_close(weights.sum(-1), torch.ones(SCENES, HEADS, TOKENS))
     assert (weights.masked_select(~CAUSAL) == 0).all()
     found = attention.merge((weights @ memory.values).transpose(1, 2).flatten(-2))
-    torch.testing.assert_close(found, attention(x, memory, CAUSAL), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found, attention(x, memory, CAUSAL, turn), atol=1e-6, rtol=1e-5)
+
+
+def test_queries_and_keys_are_turned_and_values_are_not() -> None:
+    torch.manual_seed(0)
+    attention, x = Attention(DIM, HEADS, 8), torch.randn(SCENES, TOKENS, DIM)
+    turn = Rotary((TOKENS,), DIM, 8).turn()
+    plain, turned = attention.memory(x), attention.memory(x, turn)
+    assert torch.equal(turned.values, plain.values)
+    torch.testing.assert_close(turned.keys, turn(plain.keys))
+    torch.testing.assert_close(attention.queries(x, turn), turn(attention.queries(x)))
+    scores = turn(attention.queries(x)) @ turn(plain.keys).mT / 8**0.5
+    expected = attention.merge((scores.softmax(-1) @ plain.values).transpose(1, 2).flatten(-2))
+    torch.testing.assert_close(attention(x, turned, turn=turn), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_attention_equals_torchs(tokens: tuple[Tensor, Tensor]) -> None:
