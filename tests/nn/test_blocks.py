@@ -25,12 +25,12 @@ PRECISIONS = {"32": (1e-5, 1e-4), "bf16": (4e-2, 1e-1)}
 """Largest difference of outputs, and of gradients, by precision: bf16 keeps 8 bits of these values of order 1."""
 
 
-def copy_attention(ours: Attention, theirs: nn.MultiheadAttention) -> None:
+def copy_attention(ours: Attention, theirs: nn.MultiheadAttention, heads: int = HEADS) -> None:
     """Torch keeps all heads' keys and then all values; we keep keys and values head by head."""
-    parts = [theirs.in_proj_weight.split(DIM), theirs.in_proj_bias.split(DIM)]
+    parts = [theirs.in_proj_weight.chunk(3), theirs.in_proj_bias.chunk(3)]
     for name, (query, *memory) in zip(("weight", "bias"), parts, strict=True):
         getattr(ours.to_query, name).data.copy_(query)
-        by_head = torch.stack([part.unflatten(0, (HEADS, -1)) for part in memory], 1)
+        by_head = torch.stack([part.unflatten(0, (heads, -1)) for part in memory], 1)
         getattr(ours.to_memory, name).data.copy_(by_head.flatten(0, 2))
     ours.merge.load_state_dict(theirs.out_proj.state_dict())
 

@@ -8,6 +8,7 @@ import torch
 from mnist_seq import nn
 from mnist_seq.config import Spec
 from mnist_seq.nn.attention import Attention
+from mnist_seq.tokens import BOS, decode
 from tests.conftest import stirred, tiny_models
 
 SPEC = Spec(56, 56, 4, (2, 2))
@@ -37,7 +38,15 @@ def test_every_attention_shows_where_it_looks(name: str) -> None:
 
 
 def test_maps_are_of_what_was_read() -> None:
-    """One that looks by position alone is seen to do so: queries and keys without content, rotated."""
+    model, images, seen = stirred(nn.build(MODELS["enc_dec"], SPEC), 0.3), torch.rand(3, 1, 56, 56), []
+    model.register_forward_pre_hook(lambda model, args: seen.append(args[1]))
+    nn.attention_maps(model, images)
+    (tokens,) = seen
+    assert (tokens[:, 0] == BOS).all()
+    assert decode(tokens) == decode(model.read(images).digits)
+
+
+def test_attention_without_preference_is_even() -> None:
     model = stirred(nn.build(MODELS["rotary"], SPEC), 0.3)
     attention = model.get_submodule("decoder.0.cross_attention")
     assert isinstance(attention, Attention)

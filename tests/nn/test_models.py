@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, LossConfig,
 from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn.losses import taught
 from tests.conftest import stirred, tiny_models
+from tests.nn.test_blocks import copy, copy_attention
 
 SPEC = Spec(56, 56, 4, (2, 2))
 MODELS = tiny_models()
@@ -68,6 +71,30 @@ def test_every_weight_learns(name: str, grids: Synthesised) -> None:
     model, batch = stirred(nn.build(MODELS[name], SPEC)).train(), grids[:8]
     taught(model, batch, LossConfig()).loss.backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in model.parameters())
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_the_encoder_equals_torchs_stack(norm: str, images: torch.Tensor) -> None:
+    """Pre-norm stacks end in a norm, post-norm ones in their last block's."""
+    config = replace(MODELS["classifier"], norm=norm, encoder_depth=3)
+    ours = stirred(nn.encoder.Encoder(config, SPEC))
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 64, 0.0, "gelu", batch_first=True, norm_first=norm == "pre")
+    last = torch.nn.LayerNorm(16) if norm == "pre" else None
+    theirs = torch.nn.TransformerEncoder(layer, 3, last, enable_nested_tensor=False).eval()
+    for mine, other in zip(ours.blocks, theirs.layers, strict=True):
+        copy_attention(mine.attention, other.self_attn, heads=2)
+        copy(mine, other, {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
+        copy(mine, other, {"around_attention.norm": "norm1", "around_feed_forward.norm": "norm2"})
+    if last is not None:
+        last.load_state_dict(ours.norm.state_dict())
+    torch.testing.assert_close(ours(images), theirs(ours.position(ours.patches(images))), atol=1e-5, rtol=1e-5)
+
+
+def test_before_any_learning_a_class_token_is_itself(images: torch.Tensor) -> None:
+    """Residual branches begin silent, so the heads see their class tokens and nothing of the image."""
+    model = nn.build(MODELS["classifier"], SPEC).eval()
+    tokens = model.encoder.norm(model.encoder.class_tokens)
+    torch.testing.assert_close(model(images), model.heads(tokens).expand(len(images), -1, -1))
 
 
 def test_what_a_config_may_choose_is_what_there_is() -> None:

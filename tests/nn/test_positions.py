@@ -47,6 +47,19 @@ def test_rotation_is_multiplication_by_a_complex_number() -> None:
     torch.testing.assert_close(Rotary((9,), DIM, KEYS).turn()(x), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [Rotary, Sinusoidal])
+def test_in_an_image_each_axis_has_the_waves_of_a_line_half_as_wide(kind: type[Rotary] | type[Sinusoidal]) -> None:
+    """By angle: a sinusoid's and a rotation's are the same."""
+    image, line = (_sines(kind(shape, DIM // share, KEYS // share)) for shape, share in (((4, 5), 1), ((5,), 2)))
+    rows, cols = image.view(4, 5, -1).chunk(2, -1)
+    torch.testing.assert_close(rows, line[:4, None].expand(-1, 5, -1))
+    torch.testing.assert_close(cols, line[None].expand(4, -1, -1))
+
+
+def _sines(position: Rotary | Sinusoidal) -> torch.Tensor:
+    return position.sine if isinstance(position, Rotary) else position.table.chunk(2, -1)[0]
+
+
 @pytest.mark.parametrize("shape", [(9,), (4, 5)])
 def test_turned_vectors_meet_by_their_distance_alone(shape: tuple[int, ...]) -> None:
     places = torch.cartesian_prod(*map(torch.arange, shape)).view(-1, len(shape))
@@ -83,11 +96,12 @@ def test_tokens_that_come_later_get_their_own_position(name: str) -> None:
     torch.testing.assert_close(position(x[:, 4:], begin=4), position(x)[:, 4:])
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("name", POSITIONS)
-def test_only_without_positions_are_patches_a_set(name: str) -> None:
-    """Patches that change places change nothing in the mean of what the encoder makes of them."""
+def test_only_without_positions_are_patches_a_set(name: str, pooling: str) -> None:
+    """Patches that change places change nothing in the mean of what the encoder makes of them, or in a class token."""
     torch.manual_seed(0)
-    config = ClassifierConfig(dim=16, heads=2, encoder_depth=2, pooling="mean", position=name)
+    config = ClassifierConfig(dim=16, heads=2, encoder_depth=2, pooling=pooling, position=name)
     model = nn.build(config, Spec(56, 56, 4, (2, 2))).eval()
     with torch.no_grad():
         for weight in model.parameters():
