@@ -173,6 +173,7 @@ class Told(Model):
         self.logits = torch.nn.Parameter(logits)
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        self.told = tokens
         return self.logits
 
     def read(self, images: Tensor) -> Readout:
@@ -220,6 +221,17 @@ def test_shuffling_keeps_digits_first_and_is_uniform() -> None:
     orders = torch.bincount(drawn[:, 0] * 9 + drawn[:, 1] * 3 + drawn[:, 2])
     assert stats.chisquare(orders[orders > 0]).pvalue > 0.001
     assert (orders > 0).sum() == 6
+
+
+@pytest.mark.parametrize(("loss", "shuffle"), [("cross_entropy", False), ("cross_entropy", True), ("multiset", False)])
+@pytest.mark.parametrize("training", [True, False])
+def test_only_losses_for_sets_shuffle_and_only_in_training(loss: str, shuffle: bool, training: bool) -> None:
+    digits, blank = torch.arange(8).expand(20, -1), torch.zeros(20)
+    scenes = Scenes(blank, digits, encode(digits), blank, blank, blank, blank)
+    model = Told(torch.randn(20, 9, 13)).train(training)
+    taught(model, scenes, LossConfig(name=loss, shuffle=shuffle))
+    assert torch.equal(model.told, scenes.tokens[:, :-1]) != (training and (shuffle or loss == "multiset"))
+    assert torch.equal(model.told.sort(1).values, scenes.tokens[:, :-1].sort(1).values)
 
 
 def test_a_loss_that_cannot_teach_a_model_says_which_can(grids: Synthesised) -> None:

@@ -50,7 +50,12 @@ class Recurrent(Model):
 
 
 class Silent(torch.nn.Module):
-    """No model."""
+    """No model, and it must not be called to find that out."""
+
+    reads = "cells"
+
+    def __init__(self, spec: Spec) -> None:
+        raise AssertionError("called")
 
 
 def test_a_model_of_ones_own_is_trained_judged_and_read_like_ours(tmp_path: Path) -> None:
