@@ -278,6 +278,17 @@ def test_no_cell_holds_two_digits(name: str) -> None:
         assert torch.equal((scenes.cells < 10).sum(1), scenes.counts)
 
 
+def test_order_counts_except_where_digits_lie_on_each_other_or_a_set_is_asked_for() -> None:
+    assert {name for name in PRESETS if not preset(name).spec.ordered} == {
+        *("overlap", "stacked", "multimnist_s4", "multimnist_s6"),
+    }
+    assert not preset("scatter", "data.order=set", "data.order_margin=0").spec.ordered
+    shared = {"digits": "uci"}
+    parts = {"line": LineConfig(**shared), "overlap": OverlapConfig(height=32, width=224, **shared)}
+    weights = dict.fromkeys(parts, 1.0)
+    assert MixedConfig(parts=parts, weights=weights, **shared).spec.ordered, "one part's order is enough"
+
+
 @pytest.mark.parametrize("name", ["grid_3x3", "scatter", "line", "cluttered"])
 def test_a_digit_belongs_to_the_cell_that_holds_its_centre(name: str) -> None:
     config = preset(name)
