@@ -119,6 +119,10 @@ class CustomConfig:
     @staticmethod
     def of(values: dict[str, Any]) -> CustomConfig:
         """From plain values, as a file that inherits no schema gives them."""
+        name = values.get("name", "custom")
+        require(
+            name == "custom", f"model.name={name} in a file without schema: begin it with defaults: [schema/{name}]"
+        )
         config = CustomConfig(values.get("_target_", ""))
         vars(config).update(values)
         return config

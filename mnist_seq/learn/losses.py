@@ -93,7 +93,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, config: LossConfig, inert: in
     """
     smoothing = config.label_smoothing
     loss = F.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=inert, reduction="sum", label_smoothing=smoothing
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=inert, reduction="sum", label_smoothing=smoothing
     )
     counted = targets != inert
     return _taught(loss, (logits.argmax(-1) == targets) & counted, counted, config)

@@ -94,7 +94,7 @@ class Reader:
             raise ValueError(f"beams={beams}: this model reads by cells and writes no tokens, leave it at 1")
         found = decoding.beam(self.model, canvases, beams, best=beams)
         ranked = [_readings(Readout(*(part[image] for part in found[:4]))) for image in range(len(pictures))]
-        return [replace(best, alternatives=others) for best, *others in ranked]
+        return [replace(best, alternatives=[it for it in others if it.confidence > 0]) for best, *others in ranked]
 
     def _canvases(self, pictures: Sequence[Picture]) -> Tensor:
         """The pictures as the model sees them; B 1 H W, floats in [0, 1], ink on 0."""

@@ -55,7 +55,13 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "extra", [("model.dropout=0.2",), ("callbacks=ema",), ("data.fixed=450",)], ids=["dropout", "ema", "fixed"]
+    "extra",
+    [
+        ("model.dropout=0.2", "model.drop_path=0.2"),
+        ("callbacks=ema", "optim=muon"),
+        ("data.fixed=450", "loss=multiset"),
+    ],
+    ids=["dropout", "ema and muon", "fixed and shuffled"],
 )
 def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int], extra: tuple[str, ...]) -> None:
     """Stopped between validations, at one (5), within an epoch and at its end (every 3 steps)."""

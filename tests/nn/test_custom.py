@@ -82,6 +82,13 @@ def test_a_file_of_ones_own_names_the_model(tmp_path: Path) -> None:
     assert nn.build(config, SPEC).get_submodule("look").hidden_size == 7
 
 
+def test_a_file_that_inherits_no_schema_cannot_be_one_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("name: enc_dec\ndim: 64\n")
+    with pytest.raises(ValueError, match=r"begin it with defaults: \[schema/enc_dec\]"):
+        mnist_seq.compose(f"hydra.searchpath=[file://{tmp_path}]", "model=mine")
+
+
 @pytest.mark.parametrize(
     ("target", "arguments", "said"),
     [
