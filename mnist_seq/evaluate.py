@@ -53,9 +53,13 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
     from mnist_seq.learn.judge import judge
     from mnist_seq.use import weights
 
+    if config.trust:
+        weights.trust(config.trust)
     model, card = weights.load(str(config.run), _device(config.device))
+    if not config.data and "data" not in card:
+        raise ValueError(f"{config.run} does not say what it was trained on: give data=")
     data: DataConfig = config.data or restore_data(card["data"])
-    if config.split == "val" and card["data"]["pool"] == "full":
+    if config.split == "val" and card.get("data", {}).get("pool") == "full":
         raise ValueError(f"{config.run} was trained on the val digits too (data.pool=full): choose split=test")
     _refuse_another_problem(str(config.run), model, data)
     loaded = sets.load(data)
@@ -105,11 +109,12 @@ def _refuse_another_problem(run: str, model: Model, data: DataConfig) -> None:
 
 
 def record(config: EvaluateConfig, judgement: Judgement) -> Path | None:
-    """Add the figures to the run's metrics.json, where it is a run that was judged on its own data in its own way."""
+    """Add the figures to the metrics.json of a run that was judged as runs are: on its own data, whole, its own way."""
     from mnist_seq.run import Run
 
     run = Run(str(config.run))
-    if config.data is not None or config.beams > 1 or not config.constrain or not run.exists:
+    other_way = config.beams > 1 or not config.constrain or config.scenes is not None
+    if config.data is not None or other_way or not run.exists:
         return None
     run.record(**{judgement.split: judgement.as_dict()})
     return run.path / "metrics.json"

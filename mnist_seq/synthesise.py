@@ -82,6 +82,7 @@ def card(config: SynthesiseConfig, loaded: Sets, number: int) -> dict[str, Any]:
         "scenes": number,
         "height": spec.height,
         "width": spec.width,
+        "ordered": spec.ordered,
         "digits": loaded.source,
         "notice": loaded.notice,
         "licence": LICENCES.get(loaded.source, "that of the digits"),

@@ -44,9 +44,10 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     data = SceneData(config.data, config.seed)
     model = nn.build(config.model, data.spec)
     data.setup()
+    module = ReaderModule(model, config.optim, config.loss)
     if config.init_from:
-        log.info("%s", weights.transfer(model, config.init_from))
-    return ReaderModule(model, config.optim, config.loss), data
+        module.begins_with = weights.transfer(model, config.init_from)
+    return module, data
 
 
 def train(config: TrainConfig, directory: Path, changed: list[str] | None = None) -> Run:
@@ -75,6 +76,9 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     run.write_config(config) if resuming else run.begin(config, changed)
     with run.logging():
         _say_what(run, config, data, console)
+        if module.begins_with:
+            log.info("%s", module.begins_with)
+            run.record(init_from=vars(module.begins_with))
         _fit(run, config, module, data, console)
         _conclude(run, config, module, data)
     _show(run, console)
@@ -172,7 +176,8 @@ def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
     plots.save(plots.curves(read_table(run.table), notice), run.plots / "curves.png")
     split = "val" if "val" in data.sets else "train"
     scenes = data.sets[split][:32]
-    plots.save(plots.samples(scenes, module.model.cpu().eval().read(scenes.images), notice), run.plots / "samples.png")
+    readout = module.model.cpu().eval().read(scenes.images)
+    plots.save(plots.samples(scenes, readout, notice, data.spec.ordered), run.plots / "samples.png")
     if split == "val":
         figure = plots.confusion(run.metrics["val"]["confusion"], "Digits of val, by what was read", notice)
         plots.save(figure, run.plots / "confusion.png")

@@ -53,6 +53,8 @@ class EvaluateConfig:
     """Hypotheses of beam search; 1 reads greedily."""
     constrain: bool = True
     """Never write PAD or BOS."""
+    trust: str | None = None
+    """A module of your own that the model needs, to be imported: its code runs."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
 

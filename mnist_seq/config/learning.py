@@ -28,7 +28,7 @@ class OptimConfig:
     """Steps of linear warm-up."""
     schedule: str = "linear"
     """After the warm-up: `linear` or `cosine` decay to `final_lr` at the last step, `constant`, or `wsd`: constant and
-    then linear decay (Hu et al. 2024)."""
+    then linear decay (Hägele et al. 2024)."""
     decay: float = 0.3
     """Share of all steps in which `wsd` decays."""
     final_lr: float = 0.0
@@ -44,7 +44,8 @@ class OptimConfig:
         require(
             self.schedule in SCHEDULES, f"optim.schedule={self.schedule} is unknown: choose from {', '.join(SCHEDULES)}"
         )
-        for key in ("momentum", "decay", "final_lr"):
+        require(0 <= self.momentum < 1, f"optim.momentum={self.momentum} must be at least 0 and below 1")
+        for key in ("decay", "final_lr"):
             require(0 <= getattr(self, key) <= 1, f"optim.{key}={getattr(self, key)} must lie in 0..1")
 
 

@@ -101,7 +101,7 @@ class ClassifierConfig(EncoderConfig):
     weighted mean (`sequence`). With `cells` all cells share a head, otherwise each has its own."""
 
 
-@dataclass
+@dataclass(eq=False)
 class CustomConfig:
     """A model of your own; every other key of `model` is an argument of its constructor."""
 
@@ -110,7 +110,14 @@ class CustomConfig:
     name: str = "custom"
 
     def __post_init__(self) -> None:
+        require(
+            self.name == "custom",
+            f"model.name={self.name} without its schema: begin the file with defaults: [schema/{self.name}]",
+        )
         require(bool(self._target_), "model._target_ is empty: name a class, as model._target_=mine.Reader")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CustomConfig) and vars(self) == vars(other)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -119,11 +126,7 @@ class CustomConfig:
     @staticmethod
     def of(values: dict[str, Any]) -> CustomConfig:
         """From plain values, as a file that inherits no schema gives them."""
-        name = values.get("name", "custom")
-        require(
-            name == "custom", f"model.name={name} in a file without schema: begin it with defaults: [schema/{name}]"
-        )
-        config = CustomConfig(values.get("_target_", ""))
+        config = CustomConfig(values.get("_target_", ""), values.get("name", "custom"))
         vars(config).update(values)
         return config
 

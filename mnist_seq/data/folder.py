@@ -115,7 +115,7 @@ def load(path: str, whole: bool = False) -> dict[str, FolderSet]:
         FileNotFoundError, ValueError: no such folder, or labels that cannot be read, by file and line.
     """
     labels = _labels(Path(path), whole)
-    shape = _spec(labels)
+    shape = _spec(labels, card(path).get("ordered", True))
     return {split: FolderSet(split, rows, shape) for split, rows in labels.items()}
 
 
@@ -125,7 +125,7 @@ def spec(path: str) -> Spec:
     Raises:
         FileNotFoundError, ValueError: as for `load`.
     """
-    return _spec(_labels(Path(path), whole=True))
+    return _spec(_labels(Path(path), whole=True), card(path).get("ordered", True))
 
 
 def card(path: str) -> dict[str, Any]:
@@ -212,11 +212,11 @@ def _label(place: str, folder: Path, row: Any) -> Label:
     return Label(place, image, digits, known["boxes"], known["sources"])
 
 
-def _spec(labels: dict[str, list[Label]]) -> Spec:
+def _spec(labels: dict[str, list[Label]], ordered: bool) -> Spec:
     rows = [label for split in labels.values() for label in split]
     try:
         with Image.open(rows[0].image) as image:
             width, height = image.size
     except OSError as problem:
         raise ValueError(f"{rows[0].place}: {rows[0].image} is not a readable image") from problem
-    return Spec(height, width, max(1, *(len(label.digits) for label in rows)), (0, 0))
+    return Spec(height, width, max(1, *(len(label.digits) for label in rows)), (0, 0), ordered)

@@ -43,7 +43,7 @@ def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
     return figure
 
 
-def samples(scenes: Scenes, readout: Readout, notice: str = "", columns: int = 8) -> Figure:
+def samples(scenes: Scenes, readout: Readout, notice: str = "", ordered: bool = True, columns: int = 8) -> Figure:
     """Scenes, each under what was read in it; where that is wrong, in red and with the truth."""
     count = len(scenes.images)
     height, width = scenes.images.shape[-2:]
@@ -57,9 +57,10 @@ def samples(scenes: Scenes, readout: Readout, notice: str = "", columns: int = 8
     for axes, image, is_, was in zip(grid.flat, scenes.images[:, 0].cpu().numpy(), read, truth, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         title = " ".join(map(str, is_)) or "none"
-        if is_ != was:
+        right = is_ == was if ordered else sorted(is_) == sorted(was)
+        if not right:
             title += f"\n(is {' '.join(map(str, was)) or 'none'})"
-        axes.set_title(title, fontsize=9, color=_RIGHT if is_ == was else _WRONG, pad=3)
+        axes.set_title(title, fontsize=9, color=_RIGHT if right else _WRONG, pad=3)
     return figure
 
 

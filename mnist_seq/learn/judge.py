@@ -66,16 +66,16 @@ def judge(
         ids = torch.arange(first, min(first + batch_size, number))
         batch = scenes.render(ids).to(device)
         readout, went = read(batch.images), taught(model, batch, loss)
-        verdicts.append(torch.stack(metrics.judge(readout, batch.digits, model.spec.ordered)).cpu())
+        verdicts.append(torch.stack(metrics.judge(readout, batch.digits, scenes.spec.ordered)).cpu())
         sources.append(batch.sources.cpu())
-        confusion += metrics.confusion(readout, batch.digits, model.spec.ordered).cpu()
-        nats += torch.stack([went.loss * went.total, went.total]).double().cpu()
+        confusion += metrics.confusion(readout, batch.digits, scenes.spec.ordered).cpu()
+        nats += torch.stack([went.loss * went.total, went.total]).cpu().double()
     model.train(training)
     verdict = dict(zip(metrics.Verdict._fields, torch.cat(verdicts, 1), strict=True))
     shown, ones = torch.cat(sources), torch.ones(number)
     values, intervals = {}, {}
     for name, (top, bottom) in metrics.MEASURES.items():
         total = verdict[bottom] if bottom else ones
-        values[name] = float(verdict[top].double().sum() / total.double().sum())
+        values[name] = metrics.share(verdict[top].double().sum(), total.double().sum()).item()
         intervals[name] = metrics.interval(verdict[top], total, shown)
     return Judgement(scenes.split, number, values, intervals, float(nats[0] / nats[1]), confusion)

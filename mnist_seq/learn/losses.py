@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_seq.config import LossConfig
+from mnist_seq.config import LossConfig, Spec
+from mnist_seq.config.law import require
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.nn.model import Model
 from mnist_seq.tokens import DIGITS, EOS, PAD, encode
@@ -33,14 +34,21 @@ class Taught(NamedTuple):
 Loss = Callable[[Model, Scenes, LossConfig], Taught]
 
 
-def taught(model: Model, scenes: Scenes, config: LossConfig) -> Taught:
-    """How well a model does on scenes, by the loss of a config.
+def require_use(config: LossConfig, model: Model, spec: Spec) -> None:
+    """Refuse a loss that cannot teach a model, or would teach it the wrong thing.
 
     Raises:
-        ValueError: a loss that cannot teach this model.
+        ValueError: a loss for sets, and a model that reads by cells or scenes that are read in order.
     """
-    if (config.name, model.reads) not in LOSSES:
-        raise ValueError(f"loss={config.name} teaches no model that reads by {model.reads}: choose model=enc_dec")
+    if config.name == "cross_entropy" and not config.shuffle:
+        return
+    told = f"loss.name={config.name} loss.shuffle={config.shuffle}"
+    require(model.reads == "sequence", f"{told} teaches no model that reads by cells: try model=enc_dec")
+    require(not spec.ordered, f"{told} teaches sets, but these scenes are read in order: choose loss=cross_entropy")
+
+
+def taught(model: Model, scenes: Scenes, config: LossConfig) -> Taught:
+    """How well a model does on scenes, by the loss of a config."""
     return LOSSES[config.name, model.reads](model, scenes, config)
 
 
@@ -61,9 +69,9 @@ def cells(model: Model, scenes: Scenes, config: LossConfig) -> Taught:
 
 
 def multiset(model: Model, scenes: Scenes, config: LossConfig) -> Taught:
-    """Any digit that is still to be read is right (Welleck et al. 2018, 3.2), each as much as it is often.
+    """Any digit that is still to be read is right, each as much as it is often (Welleck et al. 2018).
 
-    The digits written before come in a random order, which is what their oracle policy would have drawn.
+    The digits written before come in a random order: of their ways to go on, the one that follows the oracle.
     """
     digits = shuffled(scenes.digits) if model.training else scenes.digits
     tokens = encode(digits)

@@ -71,14 +71,19 @@ def judge(readout: Readout, digits: Tensor, ordered: bool = True) -> Verdict:
 def confusion(readout: Readout, digits: Tensor, ordered: bool = True) -> Tensor:
     """How often each digit was read as which; 10 11, int64, the last column for no digit read.
 
-    Place by place; where no order counts, of both sorted.
+    Place by place. Where no order counts, digits of both go together as far as they can, and what is left in ascending
+    order.
     """
     read, digits = _side_by_side(readout, digits)
+    together = torch.zeros(DIGITS, dtype=torch.int64, device=digits.device)
     if not ordered:
-        read, digits = read.sort(1).values, digits.sort(1).values
+        tally, true_tally = _tally(read), _tally(digits)
+        together = tally.minimum(true_tally).sum(0)
+        read, digits = _left_over(read, true_tally), _left_over(digits, tally)
     there = digits < DIGITS
     pairs = digits[there] * (DIGITS + 1) + read[there].clamp(max=DIGITS)
-    return torch.bincount(pairs, minlength=DIGITS * (DIGITS + 1)).view(DIGITS, DIGITS + 1)
+    counts = torch.bincount(pairs, minlength=DIGITS * (DIGITS + 1)).view(DIGITS, DIGITS + 1)
+    return counts + F.pad(together.diag(), (0, 1))
 
 
 class ReadingScore(Metric):
@@ -90,20 +95,25 @@ class ReadingScore(Metric):
         super().__init__()
         self.sums: Tensor
         self.loss: Tensor
-        self.add_state("sums", torch.zeros(len(Verdict._fields) + 1, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("loss", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(len(Verdict._fields) + 1), dist_reduce_fx="sum")  # exact up to 2**24
+        self.add_state("loss", torch.zeros(2), dist_reduce_fx="sum")
 
     def update(self, readout: Readout, digits: Tensor, taught: Taught, ordered: bool = True) -> None:
         verdict = judge(readout, digits, ordered)
         scenes = torch.ones_like(verdict.exact)
-        self.sums += torch.stack([*verdict, scenes]).double().sum(1)
-        self.loss += torch.stack([taught.loss.double() * taught.total, taught.total.double()])
+        self.sums += torch.stack([*verdict, scenes]).sum(1)
+        self.loss += torch.stack([taught.loss.float() * taught.total, taught.total.float()])
 
     def compute(self) -> dict[str, Tensor]:
         """Every measure, and the mean loss a target."""
         sums = dict(zip([*Verdict._fields, None], self.sums, strict=True))
-        values = {name: sums[top] / sums[bottom] for name, (top, bottom) in MEASURES.items()}
+        values = {name: share(sums[top], sums[bottom]) for name, (top, bottom) in MEASURES.items()}
         return values | {"loss": self.loss[0] / self.loss[1]}
+
+
+def share(right: Tensor, total: Tensor) -> Tensor:
+    """The one of the other; of nothing, all is right."""
+    return torch.where(total > 0, right / total, 1.0)
 
 
 def interval(right: Tensor, total: Tensor, sources: Tensor) -> tuple[float, float]:
@@ -120,6 +130,8 @@ def interval(right: Tensor, total: Tensor, sources: Tensor) -> tuple[float, floa
     """
     from scipy.sparse import csr_array
 
+    if not total.sum():
+        return 0.0, 1.0
     right_, total_ = right.double().numpy(), total.double().numpy()
     value = right_.sum() / total_.sum()
     residual = (right_ - value * total_) / total_.sum()
@@ -145,6 +157,15 @@ def _side_by_side(readout: Readout, digits: Tensor) -> tuple[Tensor, Tensor]:
 def _tally(digits: Tensor) -> Tensor:
     """How often each digit is there; B 10."""
     return F.one_hot(digits.clamp(max=DIGITS), DIGITS + 1).sum(1)[:, :DIGITS]
+
+
+def _left_over(digits: Tensor, others: Tensor) -> Tensor:
+    """Each row's digits, ascending, without as many of each as the others, B 10, have; B N, PAD after the last."""
+    ascending = digits.sort(1).values
+    smaller = (ascending[:, None] < ascending[..., None]).sum(-1)
+    rank = torch.arange(digits.shape[1], device=digits.device) - smaller  # among those that are the same
+    found = rank < F.pad(others, (0, PAD + 1 - DIGITS)).gather(1, ascending)
+    return ascending.masked_fill(found, PAD).sort(1).values
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:

@@ -14,11 +14,12 @@ from mnist_seq.data.module import SceneData
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.learn import optim
 from mnist_seq.learn.loggers import logs_at
-from mnist_seq.learn.losses import plainly, taught
+from mnist_seq.learn.losses import plainly, require_use, taught
 from mnist_seq.learn.metrics import ReadingScore
 from mnist_seq.nn import card
 from mnist_seq.nn.model import Model
 from mnist_seq.plain import plain
+from mnist_seq.use.weights import Transfer
 
 
 class ReaderModule(L.LightningModule):
@@ -26,8 +27,10 @@ class ReaderModule(L.LightningModule):
 
     def __init__(self, model: Model, optim: OptimConfig, loss: LossConfig) -> None:
         super().__init__()
+        require_use(loss, model, model.spec)
         self.model = model
         self.optim_config, self.loss_config = optim, loss
+        self.begins_with: Transfer | None = None
         self.score = ReadingScore()
 
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
@@ -76,7 +79,8 @@ class ReaderModule(L.LightningModule):
             self._log("train/gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
-        optimizer = optim.OPTIMISERS[self.optim_config.name](self.model, self.optim_config)
+        fused = self.trainer.precision != "16-mixed"  # else a step would unscale gradients that are clipped already
+        optimizer = optim.OPTIMISERS[self.optim_config.name](self.model, self.optim_config, fused)
         steps = int(min(self.trainer.estimated_stepping_batches, 2**31))
         schedule = partial(_factor, self.optim_config, steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)

@@ -10,35 +10,41 @@ import torch
 from torch import Tensor, nn
 
 from mnist_seq.config import OptimConfig
+from mnist_seq.config.law import require
 
 
-def adamw(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+def adamw(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.optim.Optimizer:
     """AdamW that decays what linear layers and convolutions multiply by; all else is left alone."""
     weights = _weights(model)
-    return torch.optim.AdamW(_groups(weights, _others(model, weights), config), lr=config.lr, fused=True)
+    return torch.optim.AdamW(_groups(weights, _others(model, weights), config), lr=config.lr, fused=fused)
 
 
-def muon(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Muon for the matrices of repeated blocks, and AdamW as above for the rest; the same rate suits both."""
-    hidden = [
-        layer.weight
+def muon(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.optim.Optimizer:
+    """Muon for the matrices of repeated blocks, and AdamW as above for the rest; the same rate suits both.
+
+    Raises:
+        ValueError: a model without blocks in an nn.ModuleList.
+    """
+    hidden = {
+        id(layer.weight): layer.weight
         for stack in model.modules()
         if isinstance(stack, nn.ModuleList)
         for layer in stack.modules()
         if isinstance(layer, nn.Linear)
-    ]
-    chosen = {id(weight) for weight in hidden}
-    weights = [weight for weight in _weights(model) if id(weight) not in chosen]
-    return MuonWithAdamW(hidden, _groups(weights, _others(model, [*hidden, *weights]), config), config)
+    }
+    require(bool(hidden), "optim=muon is for models with linear layers in an nn.ModuleList: choose optim=adamw")
+    weights = [weight for weight in _weights(model) if id(weight) not in hidden]
+    matrices = list(hidden.values())
+    return MuonWithAdamW(matrices, _groups(weights, _others(model, [*matrices, *weights]), config), config, fused)
 
 
-OPTIMISERS: dict[str, Callable[[nn.Module, OptimConfig], torch.optim.Optimizer]] = {"adamw": adamw, "muon": muon}
+OPTIMISERS: dict[str, Callable[[nn.Module, OptimConfig, bool], torch.optim.Optimizer]] = {"adamw": adamw, "muon": muon}
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
     """Two optimisers under one schedule and in one checkpoint: their groups and states are this one's."""
 
-    def __init__(self, hidden: list[Tensor], others: list[dict[str, Any]], config: OptimConfig) -> None:
+    def __init__(self, hidden: list[Tensor], others: list[dict[str, Any]], config: OptimConfig, fused: bool) -> None:
         self.muon = torch.optim.Muon(
             hidden,
             lr=config.lr,
@@ -46,7 +52,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
             momentum=config.momentum,
             adjust_lr_fn="match_rms_adamw",  # Liu et al. 2025: updates as large as AdamW's
         )
-        self.adamw = torch.optim.AdamW(others, lr=config.lr, fused=True)
+        self.adamw = torch.optim.AdamW(others, lr=config.lr, fused=fused)
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
         self._share()
 

@@ -8,11 +8,12 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 
 from mnist_seq.run import Run, whole
 
 FIGURES = ("exact_match", "multiset_match", "digit_accuracy", "count_accuracy", "loss")
-"""Of val, in sweep.csv."""
+"""Of val, in sweep.csv; losses of different names do not compare."""
 
 
 class Member(NamedTuple):
@@ -26,7 +27,11 @@ class Member(NamedTuple):
 
 
 class SweepTable(Callback):
-    """Sums up a multirun when it has ended."""
+    """Sums up a multirun: in sweep.csv after every job, as a table when it has ended."""
+
+    def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN and (found := members(Path(config.hydra.sweep.dir))):
+            write(found, Path(config.hydra.sweep.dir) / "sweep.csv")
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         from rich.console import Console
@@ -67,8 +72,10 @@ def members(directory: Path) -> list[Member]:
 def over_seeds(found: list[Member]) -> dict[str, dict[str, tuple[float, float, int]]]:
     """Choices -> figure -> mean, standard deviation and number of seeds."""
     groups: dict[str, list[Member]] = {}
+    alone = len({key for member in found for key in member.choices}) == 1
     for member in found:
-        groups.setdefault(_name(member.choices), []).append(member)
+        name = " ".join(member.choices.values() if alone else map("=".join, member.choices.items()))
+        groups.setdefault(name or "default", []).append(member)
     return {
         name: {figure: _spread([it.figures[figure] for it in group]) for figure in group[0].figures}
         for name, group in groups.items()
@@ -93,10 +100,6 @@ def _pair(override: str) -> tuple[str, str]:
 
 def _common(key: str, value: str, told: list[tuple[Run, Any, dict[str, str]]]) -> bool:
     return len(told) > 1 and all(choices.get(key) == value for _, _, choices in told)
-
-
-def _name(choices: dict[str, str]) -> str:
-    return " ".join(choices.values() if len(choices) == 1 else map("=".join, choices.items())) or "default"
 
 
 def _spread(values: list[float]) -> tuple[float, float, int]:

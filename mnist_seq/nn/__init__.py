@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from mnist_seq.config import CustomConfig, ModelConfig, Spec
 from mnist_seq.nn.classifier import Classifier
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.maps import attention_maps
-from mnist_seq.nn.model import Model
+from mnist_seq.nn.model import Model, require_cells
 from mnist_seq.plain import plain, restore, restore_model
 from mnist_seq.tokens import VOCABULARY
 
@@ -18,7 +19,7 @@ __all__ = ["MODELS", "Classifier", "EncoderDecoder", "Model", "attention_maps", 
 
 
 def custom(config: CustomConfig, spec: Spec) -> Model:
-    """A model from outside the package: `Model` says what it must do.
+    """A model from outside the package: `Model` says what it must do. Imports its module.
 
     Raises:
         ValueError: no such class, not one of a model, or arguments that it does not take.
@@ -28,9 +29,11 @@ def custom(config: CustomConfig, spec: Spec) -> Model:
         target = getattr(importlib.import_module(place), name)
     except (ImportError, AttributeError, ValueError) as problem:
         raise ValueError(f"{key} cannot be found: {problem}") from problem
-    known = isinstance(target, type) and issubclass(target, Model)  # asked before it is called: cards come from others
+    known = isinstance(target, type) and issubclass(target, Model)
     if not known or getattr(target, "reads", None) not in ("sequence", "cells"):
         raise ValueError(f"{key} is no subclass of mnist_seq.nn.Model with reads = 'sequence' or 'cells'")
+    if target.reads == "cells":
+        require_cells(config._target_, spec)
     try:
         made: Model = target(spec=spec, **config.arguments)
     except TypeError as problem:
@@ -60,7 +63,8 @@ def from_card(card: dict[str, Any]) -> Model:
     """The model that a card describes, with random weights.
 
     Raises:
-        ValueError: a card of another vocabulary, or of a model that this version does not know.
+        ValueError: a card of another vocabulary, of a model that this version does not know, or of one from outside
+            the package whose module has not been imported.
     """
     missing = {"model", "spec", "vocabulary"} - card.keys()
     if missing:
@@ -69,4 +73,13 @@ def from_card(card: dict[str, Any]) -> Model:
         raise ValueError(
             f"weights of another vocabulary ({' '.join(card['vocabulary'])}): this is {' '.join(VOCABULARY)}"
         )
-    return build(restore_model(card["model"]), restore(Spec, card["spec"]))
+    config, spec = restore_model(card["model"]), restore(Spec, card["spec"])
+    if isinstance(config, CustomConfig):
+        place = config._target_.rpartition(".")[0]
+        if place not in sys.modules:  # cards come from others, and to import is to run
+            raise ValueError(f"these are weights of {config._target_}, whose code is not loaded: {_trust(place)}")
+    return build(config, spec)
+
+
+def _trust(place: str) -> str:
+    return f"if you trust it, import {place} first, or give the command trust={place}"

@@ -5,6 +5,7 @@ Shapes   B batch   L queries   S keys   H heads   K width of a head's keys   V o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,10 @@ class KeyValue(NamedTuple):
     values: Tensor
     """B H S V."""
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> KeyValue:
+        """Both, changed alike."""
+        return KeyValue(change(self.keys), change(self.values))
+
     def extend(self, new: KeyValue) -> KeyValue:
         """These, and the new ones after them."""
         return KeyValue(torch.cat([self.keys, new.keys], 2), torch.cat([self.values, new.values], 2))
@@ -38,8 +43,8 @@ class Attention(nn.Module):
 
     def memory(self, x: Tensor, turn: Turn | None = None) -> KeyValue:
         """Keys, turned, and values of tokens; B S D."""
-        both = self.to_memory(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        keys, values = both.split(self.widths, -1)
+        both = self.to_memory(x).split([self.heads * width for width in self.widths], -1)
+        keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in both)
         return KeyValue(turn(keys) if turn else keys, values)
 
     def forward(self, x: Tensor, memory: KeyValue, mask: Tensor | None = None, turn: Turn | None = None) -> Tensor:

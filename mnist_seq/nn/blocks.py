@@ -159,7 +159,7 @@ class DecoderBlock(nn.Module):
 
 
 def drop_paths(config: EncoderConfig, depth: int) -> list[float]:
-    """Of each block of a stack: from none to `config.drop_path`, linearly (Huang et al. 2016)."""
+    """Of each block of a stack: equal steps up to `config.drop_path` at the last (Huang et al. 2016)."""
     return [config.drop_path * (block + 1) / depth for block in range(depth)]
 
 
@@ -171,9 +171,9 @@ def final_norm(config: EncoderConfig) -> nn.Module:
 def initialise(module: nn.Module) -> None:
     """For `Module.apply`: Xavier-uniform matrices, zero biases, and zero matrices at the end of each residual branch.
 
-    So every block starts as the identity (as in Fixup, Zhang, Dauphin & Ma 2019), and learns faster for it.
+    So each branch starts silent (as in Fixup, Zhang, Dauphin & Ma 2019), and models learn faster for it.
     """
-    if isinstance(module, nn.Linear):
+    if isinstance(module, (nn.Linear, nn.Conv2d)):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mnist_seq.config import ClassifierConfig, Spec
-from mnist_seq.config.law import require
 from mnist_seq.nn import decoding
 from mnist_seq.nn.blocks import initialise
 from mnist_seq.nn.encoder import Encoder
-from mnist_seq.nn.model import Model
+from mnist_seq.nn.model import Model, require_cells
 from mnist_seq.tokens import EMPTY
 
 
@@ -24,10 +23,7 @@ class Classifier(Model):
 
     def __init__(self, config: ClassifierConfig, spec: Spec) -> None:
         super().__init__()
-        require(
-            spec.cells != (0, 0),
-            "model=classifier reads a digit a cell, but two digits of these scenes can share one: choose model=enc_dec",
-        )
+        require_cells(config.name, spec)
         self.config, self.spec = config, spec
         cells = spec.cells[0] * spec.cells[1]
         class_tokens, heads = {"cells": (cells, 1), "cls": (1, cells)}.get(config.pooling, (0, cells))

@@ -52,9 +52,15 @@ C = TypeVar("C", bound="Reorderable")
 
 @runtime_checkable
 class Reorderable(Protocol):
-    """What a reading has seen so far, a row each."""
+    """What readings have seen so far, a row each."""
 
-    def reorder(self: C, rows: Tensor) -> C: ...
+    def repeat(self: C, times: int) -> C:
+        """Each row so many times, one after the other."""
+        ...
+
+    def reorder(self: C, rows: Tensor) -> C:
+        """What other rows of the same images have seen."""
+        ...
 
 
 @runtime_checkable
@@ -114,9 +120,9 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
     cache = model.start(images)
     if not isinstance(cache, Reorderable):
         raise ValueError(
-            f"the cache of {type(model).__name__} has no reorder(rows), which beam search needs: read greedily"
+            f"the cache of {type(model).__name__} has no repeat and reorder, which beam search needs: read greedily"
         )
-    cache = cache.reorder(torch.arange(images_, device=device).repeat_interleave(width))
+    cache = cache.repeat(width)
     first_row = torch.arange(images_, device=device)[:, None] * width
     written = torch.full((images_, width, 0), PAD, device=device)
     certain = torch.zeros(images_, width, 0, device=device)
@@ -136,7 +142,7 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
         written = torch.cat([_of(written, parent), token[..., None]], -1)
         ended = ended.gather(1, parent) | (token >= DIGITS)
         cache, token = cache.reorder((first_row + parent).flatten()), token.view(-1, 1)
-    return _readout(written[:, :best], certain[:, :best])
+    return _readout(written[:, :best], certain[:, :best])._replace(score=score[:, :best])
 
 
 def by_cells(logits: Tensor) -> Readout:

@@ -32,7 +32,8 @@ class Encoder(nn.Module):
         Args:
             images: B 1 H W, uint8 or floats in [0, 1].
         """
-        x, turn = self.position(self.patches(images)), self.position.turn()
+        patches = self.patches(images).to(next(self.parameters()).dtype)  # autocast or not, residuals are summed in it
+        x, turn = self.position(patches), self.position.turn()
         if self.class_tokens is not None:
             x = torch.cat([self.class_tokens.expand(len(x), -1, -1), x], 1)
             turn = turn and turn.after(len(self.class_tokens))

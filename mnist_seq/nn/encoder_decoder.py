@@ -28,10 +28,14 @@ class Cache(NamedTuple):
     past: tuple[KeyValue, ...]
     """Of the tokens written so far."""
 
-    def reorder(self, rows: Tensor) -> Cache:
-        """The cache of some of its images, or of one several times."""
-        image, past = (tuple(KeyValue(*(part[rows] for part in kv)) for kv in each) for each in self)
+    def repeat(self, times: int) -> Cache:
+        """Each image so many times, one after the other."""
+        image, past = (tuple(kv.map(lambda part: part.repeat_interleave(times, 0)) for kv in each) for each in self)
         return Cache(image, past)
+
+    def reorder(self, rows: Tensor) -> Cache:
+        """The pasts of other rows of the same images."""
+        return Cache(self.image, tuple(kv.map(lambda part: part[rows]) for kv in self.past))
 
 
 class EncoderDecoder(Model):
@@ -53,7 +57,7 @@ class EncoderDecoder(Model):
         self.causal: Tensor
         self.register_buffer("causal", torch.ones(longest, longest, dtype=torch.bool).tril(), persistent=False)
         self.apply(initialise)
-        nn.init.trunc_normal_(self.tokens.weight, std=0.02)
+        nn.init.trunc_normal_(self.tokens.weight, std=self.position.token_deviation)
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Logits of the token after each one given; B L V.

@@ -39,14 +39,14 @@ def attention_maps(model: Model, images: Tensor) -> dict[str, Tensor]:
 
         return hook
 
+    training = model.training
+    model.eval()
     tokens = encode(model.read(images).digits)[:, :-1] if model.reads == "sequence" else None
     hooks = [
         part.register_forward_hook(looking(name), with_kwargs=True)
         for name, part in model.named_modules()
         if isinstance(part, Attention)
     ]
-    training = model.training
-    model.eval()
     try:
         model(images) if tokens is None else model(images, tokens)
     finally:

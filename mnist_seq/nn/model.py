@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mnist_seq.config import ModelConfig, Spec
+from mnist_seq.config.law import require
 from mnist_seq.nn.decoding import Readout
 
 
@@ -41,3 +42,15 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
         """A summary of each image; B D."""
+
+
+def require_cells(name: str, spec: Spec) -> None:
+    """Refuse scenes in which two digits can share a cell, for a model that reads by cells.
+
+    Raises:
+        ValueError: they can.
+    """
+    require(
+        spec.cells != (0, 0),
+        f"model={name} reads a digit a cell, but two digits of these scenes can share one: choose model=enc_dec",
+    )

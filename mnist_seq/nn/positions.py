@@ -26,8 +26,7 @@ class Turn(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         """Vectors, ... L K, with coordinate i and i + K/2 turned together."""
         first, second = x.chunk(2, -1)
-        cosine, sine = self.cosine.to(x.dtype), self.sine.to(x.dtype)
-        return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)
+        return torch.cat([first * self.cosine - second * self.sine, first * self.sine + second * self.cosine], -1)
 
     def slice(self, begin: int, end: int) -> Turn:
         """Those of some positions."""
@@ -44,6 +43,9 @@ class Turn(NamedTuple):
 
 class Position(nn.Module):
     """No position at all, and what the others change of that: tokens are a set."""
+
+    token_deviation = 0.02
+    """Standard deviation of the embeddings that it is added to, at the start."""
 
     def __init__(self, shape: tuple[int, ...], dim: int, dim_k: int) -> None:
         """For tokens on a line or a raster of this shape."""
@@ -84,11 +86,15 @@ class Factorised(Position):
 
 
 class Sinusoidal(Position):
-    """Fixed sines and cosines, and tokens scaled to weigh as much (Vaswani et al. 2017, 3.4, 3.5); a half an axis."""
+    """Fixed sines and cosines, and tokens scaled by the root of their width (Vaswani et al. 2017, 3.4, 3.5).
+
+    In an image each axis has half of the waves.
+    """
 
     def __init__(self, shape: tuple[int, ...], dim: int, dim_k: int) -> None:
         super().__init__(shape, dim, dim_k)
         self.scale = math.sqrt(dim)
+        self.token_deviation = 1 / self.scale
         angles = _angles(shape, dim // 2)
         self.table: Tensor
         self.register_buffer("table", torch.cat([angles.sin(), angles.cos()], -1), persistent=False)

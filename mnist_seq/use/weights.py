@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,22 @@ _PREFIX = "model."
 def save(model: Model, path: Path, **about: Any) -> None:
     """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary and what is said about it."""
     with whole(path) as beside:
-        save_file({name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}, beside)
+        state = model.state_dict().items()
+        save_file({name: weight.detach().cpu().contiguous().clone() for name, weight in state}, beside)
     with whole(path.with_name(_CARD)) as beside:
         beside.write_text(json.dumps(card(model) | about, indent=2) + "\n")
+
+
+def trust(place: str) -> None:
+    """Import the module of a model of one's own, so that its weights may be loaded.
+
+    Raises:
+        ValueError: no such module.
+    """
+    try:
+        importlib.import_module(place)
+    except ImportError as problem:
+        raise ValueError(f"trust={place} cannot be imported: {problem}") from problem
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
@@ -37,7 +51,10 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, d
         ValueError: a damaged file, or weights of another shape or vocabulary.
     """
     weights, about = _read(Path(path))
-    model = from_card(about)
+    try:
+        model = from_card(about)
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"{path} has a card that describes no model: {type(problem).__name__} {problem}") from problem
     try:
         model.load_state_dict(weights)
     except RuntimeError as problem:
@@ -55,12 +72,17 @@ class Transfer:
     """Names of weights."""
     left: dict[str, str]
     """Name of a weight that was not taken -> why."""
+    differs: dict[str, str]
+    """Key of the model's config that means something else there, whatever the shapes -> how."""
     share: float
     """Of the model's parameters that were taken."""
 
     def __str__(self) -> str:
-        left = "; ".join(f"{name} ({why})" for name, why in self.left.items()) or "nothing"
-        return f"{self.share:.0%} of the weights are from {self.source}; left as they were: {left}"
+        left, differs = (
+            "; ".join(f"{name} ({why})" for name, why in each.items()) or "nothing"
+            for each in (self.left, self.differs)
+        )
+        return f"{self.share:.0%} of the weights are from {self.source}; left as they were: {left}; differs: {differs}"
 
 
 def transfer(model: Model, path: str | Path) -> Transfer:
@@ -70,7 +92,7 @@ def transfer(model: Model, path: str | Path) -> Transfer:
         FileNotFoundError: nothing there to load.
         ValueError: a damaged file, or nothing in it that matches.
     """
-    there, own = _read(Path(path))[0], model.state_dict()
+    (there, about), own = _read(Path(path)), model.state_dict()
     left = dict.fromkeys(own.keys() - there.keys(), "not there")
     for name in own.keys() & there.keys():
         if own[name].shape != there[name].shape:
@@ -80,7 +102,9 @@ def transfer(model: Model, path: str | Path) -> Transfer:
         raise ValueError(f"init_from={path}: no weight there has the name and shape of one of this model")
     model.load_state_dict({name: there[name] for name in taken}, strict=False)
     share = sum(own[name].numel() for name in taken) / sum(weight.numel() for weight in own.values())
-    return Transfer(str(path), taken, {name: left[name] for name in own if name in left}, share)
+    theirs, ours = about.get("model", {}), card(model)["model"]
+    differs = {key: f"{theirs[key]} there, {ours[key]} here" for key in ours if theirs.get(key, ours[key]) != ours[key]}
+    return Transfer(str(path), taken, {name: left[name] for name in own if name in left}, differs, share)
 
 
 def _by(weight: Tensor) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from mnist_seq.config import LossConfig, learning
+from mnist_seq.config import LossConfig, OptimConfig, ScatterConfig, learning
+from mnist_seq.data.digits import load
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn import metrics
 from mnist_seq.learn.judge import judge
 from mnist_seq.learn.losses import LOSSES, cross_entropy, multiset, remaining, shuffled, taught
+from mnist_seq.learn.modules import ReaderModule
 from mnist_seq.nn import build
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.model import Model
@@ -50,7 +54,16 @@ def test_a_set_is_right_in_any_order() -> None:
         assert verdict.multiset.tolist() == [1, 0, 0, 0, 0]
         assert verdict.exact.tolist() == ([0] * 5 if ordered else [1, 0, 0, 0, 0])
         assert verdict.digits_right.tolist() == ([1, 0, 0, 0, 0] if ordered else [3, 2, 2, 2, 2])
-    assert metrics.confusion(read, truth, ordered=False)[1].tolist() == [0, 3] + [0] * 9
+
+
+def test_confusion_of_a_set_puts_together_what_it_can() -> None:
+    """1 5 9 read as 9 5: the 1 was not read. 2 2 3 read as 2 4: a 2 as a 4, the 3 not at all."""
+    truth = readout([[1, 5, 9], [2, 2, 3]], [True] * 2).digits
+    counts = metrics.confusion(readout([[9, 5], [2, 4]], [True] * 2), truth, ordered=False)
+    expected = torch.zeros(10, 11, dtype=torch.int64)
+    expected[[5, 9, 2], [5, 9, 2]] = 1
+    expected[[1, 2, 3], [10, 4, 10]] = 1
+    assert torch.equal(counts, expected)
 
 
 def test_confusion_counts_each_digit_there_is_once() -> None:
@@ -76,6 +89,27 @@ def test_the_judge_equals_a_plain_count_whatever_the_batch(name: str, batch_size
     assert judgement.confusion.sum() == sum(map(len, truth))
     whole = taught(model, scenes, LossConfig(label_smoothing=0.0))
     assert judgement.loss == pytest.approx(whole.loss.item(), rel=1e-4)
+
+
+def test_what_order_means_is_the_scenes_business(grids: Synthesised) -> None:
+    """A reader of grids that finds every digit, the highest first, is right on sets and not on grids."""
+    model, spec, scenes = build(MODELS["enc_dec"], grids.spec), grids.spec, grids[:50]
+    falling = scenes.digits.masked_fill(scenes.digits == PAD, -1).sort(1, descending=True).values
+    found = Readout(falling.masked_fill(falling < 0, PAD), torch.zeros(50, 4), torch.zeros(50), torch.ones(50) > 0)
+    in_order = judge(model, grids, 50, read=lambda images: found).values
+    grids.spec = replace(spec, ordered=False)
+    as_sets = judge(model, grids, 50, read=lambda images: found).values
+    assert in_order["exact_match"] < 0.5
+    assert as_sets["exact_match"] == as_sets["digit_accuracy"] == in_order["multiset_match"] == 1
+
+
+def test_scenes_without_digits_are_judged_without_complaint() -> None:
+    nothing = Synthesised(ScatterConfig(max_digits=1), load("uci").pools["val"])
+    empty = int((nothing[:50].counts == 0).nonzero()[0])
+    scenes = Scenes(*(part[empty : empty + 1] for part in nothing[:50]))
+    verdict = metrics.judge(readout([[]], [True]), scenes.digits)
+    assert metrics.share(verdict.digits_right.sum(), verdict.digits.sum()) == 1
+    assert metrics.interval(verdict.digits_right, verdict.digits, scenes.sources) == (0, 1)
 
 
 def test_uneven_batches_count_by_scene_and_not_by_batch(grids: Synthesised) -> None:
@@ -203,14 +237,19 @@ def test_the_multiset_loss_counts_any_digit_that_is_left_and_no_padding() -> Non
     assert (model.logits.grad.abs().sum(-1) > 0).tolist() == (encode(digits)[:, 1:] != PAD).tolist()
 
 
-def test_the_least_multiset_loss_is_any_order_alike() -> None:
-    """A writer that spreads its belief over what is left is at the bound; the sequence loss never lets it be right."""
-    digits = torch.tensor([[1, 7], [7, 1]])
-    blank = torch.zeros(2)
+def test_the_multiset_loss_is_least_where_belief_is_spread_over_what_is_left() -> None:
+    """The bound is the entropy of the oracle; a writer that insists on the order that it was told is above it."""
+    digits, blank = torch.tensor([[1, 7]]), torch.zeros(1)
     scenes = Scenes(blank, digits, encode(digits), blank, blank, blank, blank)
-    model = Told(remaining(digits, 13).clamp(min=1e-9).log()).eval()
-    entropy = math.log(2) / 3
-    assert multiset(model, scenes, LossConfig(label_smoothing=0)).loss.item() == pytest.approx(entropy, abs=1e-4)
+    plainly = LossConfig(label_smoothing=0)
+    even = remaining(digits, 13).clamp(min=1e-9).log()
+    sure = F.one_hot(encode(digits)[:, 1:], 13).clamp(min=1e-9).float().log()
+    least = multiset(Told(even).eval(), scenes, plainly).loss
+    assert least.item() == pytest.approx(math.log(2) / 3, abs=1e-4)
+    assert multiset(Told(sure).eval(), scenes, plainly).loss > least + 1
+    for _ in range(20):
+        other = Told(even + torch.randn_like(even)).eval()
+        assert multiset(other, scenes, plainly).loss > least
 
 
 def test_shuffling_keeps_digits_first_and_is_uniform() -> None:
@@ -234,7 +273,14 @@ def test_only_losses_for_sets_shuffle_and_only_in_training(loss: str, shuffle: b
     assert torch.equal(model.told.sort(1).values, scenes.tokens[:, :-1].sort(1).values)
 
 
-def test_a_loss_that_cannot_teach_a_model_says_which_can(grids: Synthesised) -> None:
+@pytest.mark.parametrize("config", [LossConfig(name="multiset"), LossConfig(shuffle=True)])
+def test_a_loss_that_would_teach_the_wrong_thing_is_refused_before_any_training(
+    config: LossConfig, grids: Synthesised
+) -> None:
     assert {name for name, _ in LOSSES} == set(learning.LOSSES)
-    with pytest.raises(ValueError, match="loss=multiset teaches no model that reads by cells: choose model=enc_dec"):
-        taught(build(MODELS["classifier"], grids.spec), grids[:2], LossConfig(name="multiset"))
+    sets = replace(grids.spec, ordered=False)
+    ReaderModule(build(MODELS["enc_dec"], sets), OptimConfig(), config)
+    with pytest.raises(ValueError, match="teaches no model that reads by cells: try model=enc_dec"):
+        ReaderModule(build(MODELS["classifier"], sets), OptimConfig(), config)
+    with pytest.raises(ValueError, match="teaches sets, but these scenes are read in order"):
+        ReaderModule(build(MODELS["enc_dec"], grids.spec), OptimConfig(), config)

@@ -59,7 +59,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     [
         ("model.dropout=0.2", "model.drop_path=0.2"),
         ("callbacks=ema", "optim=muon"),
-        ("data.fixed=450", "loss=multiset"),
+        ("data.fixed=450", "loss=multiset", "data=scatter", "data.order=set", "data.order_margin=0"),
     ],
     ids=["dropout", "ema and muon", "fixed and shuffled"],
 )

@@ -13,6 +13,7 @@ from mnist_seq import nn
 from mnist_seq.config import CustomConfig, Spec
 from mnist_seq.nn import Model, decoding
 from mnist_seq.tokens import VOCABULARY
+from mnist_seq.use import weights
 from tests.conftest import TINY
 
 SPEC = Spec(56, 56, 4, (2, 2))
@@ -31,6 +32,7 @@ class Recurrent(Model):
         self.tokens = torch.nn.Embedding(len(VOCABULARY), width)
         self.write = torch.nn.GRU(width, width, batch_first=True)
         self.to_logits = torch.nn.Linear(width, len(VOCABULARY))
+        self.to_logits.weight = self.tokens.weight
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
         return self.step(tokens, self.start(images))[0]
@@ -49,13 +51,19 @@ class Recurrent(Model):
         return self.start(images)[0]
 
 
-class Silent(torch.nn.Module):
+class Stranger(torch.nn.Module):
     """No model, and it must not be called to find that out."""
 
     reads = "cells"
 
     def __init__(self, spec: Spec) -> None:
         raise AssertionError("called")
+
+
+class Silent(Model):
+    """Never built."""
+
+    reads = "cells"
 
 
 def test_a_model_of_ones_own_is_trained_judged_and_read_like_ours(tmp_path: Path) -> None:
@@ -68,7 +76,7 @@ def test_a_model_of_ones_own_is_trained_judged_and_read_like_ours(tmp_path: Path
     assert run.config.model.arguments == {"width": 12}
     assert 0 <= run.metrics["val"]["exact_match"] <= 1
     assert len(reader.read(torch.zeros(56, 56)).digits) <= 4
-    with pytest.raises(ValueError, match="the cache of Recurrent has no reorder"):
+    with pytest.raises(ValueError, match="the cache of Recurrent has no repeat and reorder"):
         reader.read(torch.zeros(56, 56), beams=2)
     again = mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=15")
     assert again.metrics["steps"] == 15
@@ -78,15 +86,33 @@ def test_a_file_of_ones_own_names_the_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text(f"_target_: {HERE}\nwidth: 7\n")
     config = mnist_seq.compose(f"hydra.searchpath=[file://{tmp_path}]", "model=mine").model
-    assert config == CustomConfig(HERE)
+    assert config == CustomConfig.of({"_target_": HERE, "width": 7}) != CustomConfig(HERE)
     assert nn.build(config, SPEC).get_submodule("look").hidden_size == 7
 
 
 def test_a_file_that_inherits_no_schema_cannot_be_one_of_ours(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("name: enc_dec\ndim: 64\n")
-    with pytest.raises(ValueError, match=r"begin it with defaults: \[schema/enc_dec\]"):
+    with pytest.raises(ValueError, match=r"begin the file with defaults: \[schema/enc_dec\]"):
         mnist_seq.compose(f"hydra.searchpath=[file://{tmp_path}]", "model=mine")
+
+
+def test_strangers_weights_run_no_code_unless_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stranger.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = nn.build(CustomConfig(HERE), SPEC)
+    weights.save(model, tmp_path / "weights.safetensors")
+    card = (tmp_path / "model.json").read_text()
+    (tmp_path / "model.json").write_text(card.replace(HERE, "stranger.Reader"))
+    with pytest.raises(ValueError, match="import stranger first, or give the command trust=stranger"):
+        mnist_seq.load(tmp_path)
+    with pytest.raises(SystemExit, match="ran"):
+        weights.trust("stranger")
+
+
+def test_a_model_by_cells_refuses_scenes_in_which_digits_share_one() -> None:
+    with pytest.raises(ValueError, match="reads a digit a cell, but two digits of these scenes can share one"):
+        nn.build(CustomConfig(f"{__name__}.Silent"), Spec(56, 56, 4, (0, 0)))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +121,7 @@ def test_a_file_that_inherits_no_schema_cannot_be_one_of_ours(tmp_path: Path) ->
         ("nowhere.Reader", {}, r"model._target_=nowhere.Reader cannot be found: No module named 'nowhere'"),
         (f"{__name__}.Gone", {}, r"cannot be found: module .* has no attribute 'Gone'"),
         ("Reader", {}, r"model._target_=Reader cannot be found"),
-        (f"{__name__}.Silent", {}, r"is no subclass of mnist_seq.nn.Model"),
+        (f"{__name__}.Stranger", {}, r"is no subclass of mnist_seq.nn.Model"),
         ("os.system", {"command": "exit 1"}, r"is no subclass of mnist_seq.nn.Model"),
         (HERE, {"depth": 3}, r"cannot be built: .*unexpected keyword argument 'depth'"),
     ],

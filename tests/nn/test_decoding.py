@@ -21,13 +21,15 @@ def writer(name: str = "enc_dec", spec: Spec = SPEC, scale: float = 0.3) -> Enco
     torch.manual_seed(0)
     model = stirred(EncoderDecoder(WRITERS[name], spec), scale)
     assert isinstance(model, EncoderDecoder)
-    model.to_logits.bias.data[EOS] += 2
+    model.to_logits.bias.data[EOS] += 4
     return model
 
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.rand(6, 1, 56, 56, generator=torch.Generator().manual_seed(1))
+    """From dark to light and with more and more contrast, so that readings differ."""
+    noise = torch.rand(12, 1, 56, 56, generator=torch.Generator().manual_seed(1))
+    return noise ** torch.linspace(0.1, 8, 12).view(-1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
@@ -36,7 +38,7 @@ def images() -> torch.Tensor:
 def test_cached_logits_equal_uncached_ones(name: str, precision: str, images: torch.Tensor) -> None:
     """To rounding: bf16 keeps 8 bits of logits of order 10."""
     model = writer(name)
-    tokens = torch.randint(0, DIGITS, (6, 5))
+    tokens = torch.randint(0, DIGITS, (12, 5))
     tokens[:, 0] = BOS
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         at_once = model(images, tokens)
@@ -53,7 +55,7 @@ def test_cached_logits_equal_uncached_ones(name: str, precision: str, images: to
 @torch.no_grad()
 def test_later_tokens_never_change_earlier_logits(name: str, images: torch.Tensor) -> None:
     model = writer(name)
-    tokens = torch.randint(0, DIGITS, (6, 5))
+    tokens = torch.randint(0, DIGITS, (12, 5))
     before = model(images, tokens)
     for place in range(1, 5):
         changed = tokens.clone()
@@ -120,9 +122,11 @@ def test_beams_as_many_as_sequences_find_all_of_them(constrain: bool) -> None:
             logits[..., [PAD, BOS]] = -torch.inf
         scores[:, place] = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).sum((1, 2))
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(3), msg="every sequence was counted")
-    found = decoding.beam(model, images, len(every), best=len(every), constrain=constrain)
+    width = len(every) + 40  # more than there are
+    found = decoding.beam(model, images, width, best=width, constrain=constrain)
     best, order = scores.sort(1, descending=True)
-    torch.testing.assert_close(found.score, best, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.score[:, :-40], best, atol=1e-4, rtol=1e-4)
+    assert (found.score[:, -40:] == -torch.inf).all()
     for image in range(3):
         for rank in range(20):
             sequence = every[order[image, rank]]
@@ -133,7 +137,7 @@ def test_beams_as_many_as_sequences_find_all_of_them(constrain: bool) -> None:
 
 def test_more_beams_find_likelier_readings_and_rank_them(images: torch.Tensor) -> None:
     greedy, many = decoding.greedy(writer(), images), decoding.beam(writer(), images, 8, best=5)
-    assert many.digits.shape == (6, 5, 4)
+    assert many.digits.shape == (12, 5, 4)
     assert (many.score[:, 0] >= greedy.score - 1e-4).all()
     assert (many.score[:, 0] > greedy.score + 1e-4).any(), "otherwise this test tests nothing"
     assert (many.score.diff(dim=1) <= 0).all()

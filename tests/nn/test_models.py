@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+import mnist_seq
 from mnist_seq import nn
 from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, LossConfig, Spec
 from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn.losses import taught
+from mnist_seq.tokens import BOS
 from tests.conftest import stirred, tiny_models
 from tests.nn.test_blocks import copy, copy_attention
 
@@ -52,9 +54,16 @@ def test_a_patch_that_does_not_divide_the_canvas_is_padded_with_background(name:
 @pytest.mark.parametrize("name", MODELS)
 def test_dropout_is_off_in_eval_and_on_in_training(name: str, images: torch.Tensor) -> None:
     model = stirred(nn.build(type(MODELS[name])(**{**vars(MODELS[name]), "dropout": 0.5}), SPEC))
-    torch.testing.assert_close(model.embed(images), model.embed(images), atol=0, rtol=0)
+    tokens = (torch.full((len(images), 5), BOS),) if model.reads == "sequence" else ()
+    torch.testing.assert_close(model(images, *tokens), model(images, *tokens), atol=0, rtol=0)
     model.train()
+    assert not torch.allclose(model(images, *tokens), model(images, *tokens))
     assert not torch.allclose(model.embed(images), model.embed(images))
+
+
+def test_tiny_is_tiny() -> None:
+    module, _ = mnist_seq.build("model=tiny", "data=grid", "data.digits=uci")
+    assert sum(weight.numel() for weight in module.parameters()) < 100_000
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -82,7 +91,7 @@ def test_the_encoder_equals_torchs_stack(norm: str, images: torch.Tensor) -> Non
     last = torch.nn.LayerNorm(16) if norm == "pre" else None
     theirs = torch.nn.TransformerEncoder(layer, 3, last, enable_nested_tensor=False).eval()
     for mine, other in zip(ours.blocks, theirs.layers, strict=True):
-        copy_attention(mine.attention, other.self_attn, heads=2)
+        copy_attention(mine.attention, other.self_attn)
         copy(mine, other, {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
         copy(mine, other, {"around_attention.norm": "norm1", "around_feed_forward.norm": "norm2"})
     if last is not None:

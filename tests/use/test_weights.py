@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +32,7 @@ def test_what_matches_is_taken_and_what_does_not_is_told(tmp_path: Path) -> None
     assert all(torch.equal(ours[name], before[name]) for name in transfer.left)
     assert transfer.left["encoder.position.table"] == "4x16 there, 16x16 here"
     assert transfer.left["to_logits.weight"] == "not there"
+    assert transfer.differs == {"name": "classifier there, enc_dec here"}
     assert sorted([*transfer.taken, *transfer.left]) == sorted(ours)
     taken = sum(ours[name].numel() for name in transfer.taken)
     assert transfer.share == pytest.approx(taken / sum(map(torch.numel, ours.values())))
@@ -45,18 +45,17 @@ def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
         weights.transfer(other, tmp_path)
 
 
-def test_a_run_begins_with_the_weights_of_another_and_resumes_without_them(
-    tiny_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_begins_with_the_weights_of_another_and_resumes_without_them(tiny_run: Run, tmp_path: Path) -> None:
     copy = tmp_path / "first"
     copy.mkdir()
     weights.save(weights.load(tiny_run.path)[0], copy / "weights.safetensors")
-    with caplog.at_level(logging.INFO, "mnist_seq"):
-        module, _ = mnist_seq.build("model=enc_dec", "data=grid", *TINY, f"init_from={copy}")
-    assert "100% of the weights are from" in caplog.text
+    module, _ = mnist_seq.build("model=enc_dec", "data=grid", *TINY, f"init_from={copy}")
+    assert f"100% of the weights are from {copy}" in str(module.begins_with)
     for mine, theirs in zip(module.model.parameters(), weights.load(tiny_run.path)[0].parameters(), strict=True):
         assert torch.equal(mine, theirs)
     run = mnist_seq.fit("data=grid", *TINY, f"init_from={copy}", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/run")
+    assert "100% of the weights are from" in run.log.read_text()
+    assert run.metrics["init_from"]["share"] == 1
     for part in copy.iterdir():
         part.unlink()
     assert mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=4").metrics["steps"] == 4
