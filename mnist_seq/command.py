@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -90,6 +92,7 @@ def prepare() -> None:
 
     register()
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
     logger = logging.getLogger("mnist_seq")
     logger.setLevel(logging.INFO)
     logger.handlers = [logging.StreamHandler()]
@@ -111,6 +114,17 @@ def _run_directory(resume: str | None) -> str:
     if resume and Path(resume).is_dir():
         return resume
     return datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
+
+
+def _job_name(overrides: list[str]) -> str:
+    """The directory of a job of a multirun: what is asked of it as far as that is short, and a hash of all of it.
+
+    The same job has the same directory, and so a sweep that is started again goes on; no two jobs share one.
+    """
+    asked = [override.lstrip("+~").partition("=") for override in overrides]
+    words = "_".join(re.sub(r"[^\w.+-]+", "-", f"{key.split('.')[-1]}-{value}") for key, _, value in asked)
+    digest = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()
+    return f"{words[-80:].lstrip('_-')}_{digest[:8]}"
 
 
 def _refuse_unwritable(arguments: list[str]) -> None:

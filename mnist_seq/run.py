@@ -89,6 +89,11 @@ class Run:
         return self._config.is_file()
 
     @property
+    def finished(self) -> bool:
+        """Whether training ended and its weights were judged and written."""
+        return self.weights.is_file() and "steps" in self.metrics
+
+    @property
     def config(self) -> TrainConfig:
         """What the run was asked to do."""
         import yaml

@@ -28,7 +28,16 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
-    train(command.typed(cfg, TrainConfig), directory, changed=_overrides())
+    """A run; of a sweep that is started again, the rest of one, or nothing where it is finished."""
+    from mnist_seq.run import Run
+
+    config, changed, begun = command.typed(cfg, TrainConfig), _overrides(), Run(directory)
+    if _sweeping() and begun.finished:
+        print(f"{directory} is finished: left as it is")
+        return
+    if _sweeping() and begun.last.is_file():
+        config, changed = replace(config, resume=str(directory)), []
+    train(config, directory, changed)
 
 
 def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
@@ -212,6 +221,13 @@ def _show(run: Run, console: Console) -> None:
     )
     console.print(f"weights, plots, checkpoints and metrics: {run.path}", highlight=False, soft_wrap=True)
     console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test", highlight=False, soft_wrap=True)
+
+
+def _sweeping() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _overrides() -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import mnist_seq
-from mnist_seq import config
+from mnist_seq import command, config
 from mnist_seq.config import TrainConfig
 from mnist_seq.plain import plain, restore, restore_data
 from mnist_seq.presets import CONFIGS
@@ -105,3 +105,15 @@ def test_lightning_knows_every_trainer_argument() -> None:
     known = inspect.signature(lightning.Trainer.__init__).parameters
     ours = {"preset", "threads"}
     assert {field.name for field in fields(config.TrainerConfig)} - ours <= known.keys()
+
+
+def test_jobs_of_a_sweep_have_directories_of_their_own() -> None:
+    asked = [["model.dim=64", "seed=0"], ["model.dim=64", "seed=1"], ["model.heads=64", "seed=0"], ["a=b/c"], ["a=b-c"]]
+    asked += [[f"+trainer.{'x' * 200}=1", f"seed={seed}"] for seed in (0, 1)]
+    names = [command._job_name(overrides) for overrides in asked]
+    assert len(set(names)) == len(names)
+    assert names[0].startswith("dim-64_seed-0_")
+    assert command._job_name(["seed=0", "model.dim=64"]).split("_")[-1] == names[0].split("_")[-1]
+    for name in names:
+        assert len(name) <= 90
+        assert not set(name) & set("=,/ {}[]'\"")

@@ -49,7 +49,7 @@ MISTAKES = {
     "no scenes": ("train data.batch_size=0", "data.batch_size=0 must be at least 1"),
     "no steps": ("train trainer.max_steps=0", "trainer.max_steps=0 must be at least 1"),
     "too large a patch": ("train model.patch=64 data.digits=uci", "model.patch=64 is larger than the 56x56 image"),
-    "a loss for other models": ("train loss=multiset model=classifier data.digits=uci", "choose model=enc_dec"),
+    "a loss for other models": ("train loss=multiset model=classifier data.digits=uci", "try model=enc_dec"),
     "nothing to begin with": ("train init_from=gone data.digits=uci", "gone does not exist"),
     "no model of one's own": ("train model=custom", "model._target_ is empty"),
     "rotations in odd numbers": ("train model.position=rotary model.dim_k=6", "must be a multiple of 4"),
@@ -134,22 +134,22 @@ def test_killed_stopped_and_resumed_ends_where_the_uninterrupted_run_ends(tmp_pa
     assert Run(parts).metrics["val"] == Run(whole).metrics["val"]
 
 
-def test_runs_of_a_multirun_do_not_leak_into_each_other(tmp_path: Path) -> None:
-    run(
-        tmp_path,
-        "mnist_seq.train",
-        "-m",
-        "seed=0,1",
-        "logger=wandb",
-        *TINY,
-        "hydra.sweep.dir=sweep",
-        WANDB_MODE="offline",
-    )
+def test_runs_of_a_sweep_do_not_leak_into_each_other_and_it_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+    sweep = ["mnist_seq.train", "-m", "logger=wandb", *TINY, "seed=0,1", "hydra.sweep.dir=sweep"]
+    run(tmp_path, *sweep, WANDB_MODE="offline")
     run(tmp_path, "mnist_seq.train", "seed=1", *TINY, "hydra.run.dir=alone")
-    weights = [tmp_path / name / "weights.safetensors" for name in ("sweep/0", "sweep/1", "alone")]
-    first, second, alone = (path.read_bytes() for path in weights)
+    jobs = [next((tmp_path / "sweep").glob(f"*_seed-{seed}_*")) for seed in (0, 1)]
+    first, second, alone = ((it / "weights.safetensors").read_bytes() for it in (*jobs, tmp_path / "alone"))
     assert second == alone != first
-    assert len({next((tmp_path / f"sweep/{job}/wandb").glob("offline-run-*")).name for job in (0, 1)}) == 2
+    assert len({next((job / "wandb").glob("offline-run-*")).name for job in jobs}) == 2
+    table = (tmp_path / "sweep" / "sweep.csv").read_text()
+
+    (jobs[1] / "weights.safetensors").unlink()
+    out, _ = run(tmp_path, *sweep, WANDB_MODE="offline")
+    assert f"{jobs[0].name} is finished: left as it is" in out.replace("\n", "")
+    assert (jobs[1] / "weights.safetensors").read_bytes() == second
+    again = (tmp_path / "sweep" / "sweep.csv").read_text()
+    assert [line.split(",")[:3] for line in again.splitlines()] == [line.split(",")[:3] for line in table.splitlines()]
 
 
 def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_it(tmp_path: Path) -> None:
