@@ -165,9 +165,11 @@ def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_
 
 
 def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run) -> None:
-    out, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200")
-    assert "test, 200 scenes" in out
-    assert tiny_run.metrics["test"]["scenes"] == 200
+    few, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200", "beams=2")
+    assert "test, 200 scenes" in few
+    assert "test" not in tiny_run.metrics, "what was judged in part, or in another way, is not the run's figure"
+    run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test")
+    assert tiny_run.metrics["test"]["scenes"] == 10_000
     Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "line.png")
     out, _ = run(tmp_path, "mnist_seq.read", "line.png", "line.png", "--run", str(tiny_run.path))
     assert len(out.splitlines()) == 2
@@ -225,6 +227,6 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
 
 def test_help_names_the_groups_and_the_way(tmp_path: Path) -> None:
     out, _ = run(tmp_path, "mnist_seq.train", "--help")
-    for word in ("model: classifier, enc_dec", "data: cluttered, cluttered_60k, folder, grid", "resume=", "--cfg job"):
+    for word in ("model: classifier, conv_stem, custom, enc_dec", "data: cluttered, cluttered_60k, folder, grid", "resume=", "--cfg job"):
         assert word in out
     assert not list(tmp_path.iterdir())
