@@ -227,6 +227,11 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
 
 def test_help_names_the_groups_and_the_way(tmp_path: Path) -> None:
     out, _ = run(tmp_path, "mnist_seq.train", "--help")
-    for word in ("model: classifier, conv_stem, custom, enc_dec", "data: cluttered, cluttered_60k, folder, grid", "resume=", "--cfg job"):
+    for word in (
+        "model: classifier, conv_stem, custom, enc_dec",
+        "data: cluttered, cluttered_60k, folder, grid",
+        "resume=",
+        "--cfg job",
+    ):
         assert word in out
     assert not list(tmp_path.iterdir())
