@@ -68,11 +68,11 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
     Raises:
         ValueError: an unknown split or a broken law.
     """
+    from mnist_seq.config.law import require_known
     from mnist_seq.data import sets
 
     splits = sets.load(replace(compose(f"data={data}", *overrides).data, scene_seed=seed), seed).splits
-    if split not in splits:
-        raise ValueError(f"split={split} is unknown: choose from {', '.join(splits)}")
+    require_known("split", split, splits)
     return splits[split]
 
 

@@ -43,11 +43,9 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
 
     def task(cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
 
         directory = Path(HydraConfig.get().runtime.output_dir)
-        many = HydraConfig.get().mode == RunMode.MULTIRUN
-        with _mistakes_in_a_line(directory, reraise=many):
+        with _mistakes_in_a_line(directory, reraise=sweeping()):
             job(cfg, directory)
 
     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
@@ -71,6 +69,14 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, directory
+
+
+def sweeping() -> bool:
+    """Whether this is a job of a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def typed(cfg: DictConfig, schema: type[T]) -> T:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, TypeVar, get_type_hints
 
 from mnist_seq.config import FAMILIES, MODELS, CustomConfig, DataConfig, ModelConfig, TrainerConfig
+from mnist_seq.config.law import require_known
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ def restore(schema: type[T], values: dict[str, Any]) -> T:
         ValueError: a key that the schema does not have, or a broken law.
     """
     hints = get_type_hints(schema)
-    open_ended = schema in (TrainerConfig, CustomConfig)
+    open_ended = schema is TrainerConfig
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in values.items():
@@ -51,7 +52,8 @@ def restore(schema: type[T], values: dict[str, Any]) -> T:
 
 def restore_model(values: dict[str, Any]) -> ModelConfig:
     """A model's config from plain values, by its `name`."""
-    return restore(_schema(MODELS, "model.name", values.get("name")), values)
+    schema = _schema(MODELS, "model.name", values.get("name"))
+    return CustomConfig.of(values) if schema is CustomConfig else restore(schema, values)
 
 
 def restore_data(values: dict[str, Any]) -> DataConfig:
@@ -62,6 +64,5 @@ def restore_data(values: dict[str, Any]) -> DataConfig:
 
 
 def _schema(known: dict[str, type[T]], key: str, name: Any) -> type[T]:
-    if name not in known:
-        raise ValueError(f"{key}={name} is unknown: choose from {', '.join(known)}")
+    require_known(key, name, known)
     return known[name]

@@ -32,10 +32,11 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq.run import Run
 
     config, changed, begun = command.typed(cfg, TrainConfig), _overrides(), Run(directory)
-    if _sweeping() and begun.finished:
+    sweeping = command.sweeping()
+    if sweeping and begun.finished:
         print(f"{directory} is finished: left as it is")
         return
-    if _sweeping() and begun.last.is_file():
+    if sweeping and begun.last.is_file():
         config, changed = replace(config, resume=str(directory)), []
     train(config, directory, changed)
 
@@ -184,9 +185,10 @@ def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
     notice = data.notice
     plots.save(plots.curves(read_table(run.table), notice), run.plots / "curves.png")
     split = "val" if "val" in data.sets else "train"
-    scenes = data.sets[split][:32]
+    shown = data.sets[split]
+    scenes = shown[:32]
     readout = module.model.cpu().eval().read(scenes.images)
-    plots.save(plots.samples(scenes, readout, notice, data.spec.ordered), run.plots / "samples.png")
+    plots.save(plots.samples(scenes, readout, notice, shown.spec.ordered), run.plots / "samples.png")
     if split == "val":
         figure = plots.confusion(run.metrics["val"]["confusion"], "Digits of val, by what was read", notice)
         plots.save(figure, run.plots / "confusion.png")
@@ -221,13 +223,6 @@ def _show(run: Run, console: Console) -> None:
     )
     console.print(f"weights, plots, checkpoints and metrics: {run.path}", highlight=False, soft_wrap=True)
     console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test", highlight=False, soft_wrap=True)
-
-
-def _sweeping() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _overrides() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mnist_seq.config.law import require
+from mnist_seq.config.law import require, require_known
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.model import CustomConfig
 
@@ -59,9 +59,8 @@ class EvaluateConfig:
     """auto, cpu, cuda, mps."""
 
     def __post_init__(self) -> None:
-        devices = ("auto", "cpu", "cuda", "mps")
-        require(self.device in devices, f"device={self.device} is unknown: choose from {', '.join(devices)}")
-        require(self.split in ("val", "test"), f"split={self.split} is unknown: choose from val, test")
+        require_known("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        require_known("split", self.split, ("val", "test"))
         require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
         for key in ("batch_size", "beams"):
             require(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
@@ -84,7 +83,7 @@ class SynthesiseConfig:
     """Draw a contact sheet: true for outputs/<preset>.png, or a picture's path."""
 
     def __post_init__(self) -> None:
-        require(self.split in ("train", "val", "test"), f"split={self.split} is unknown: choose from train, val, test")
+        require_known("split", self.split, ("train", "val", "test"))
         require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
         require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
         require(bool(self.to or self.look), "nothing is asked for: give to=DIR for a data set, or look=true for a look")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def require(holds: bool, law: str) -> None:
     """Refuse a config whose law does not hold.
@@ -14,3 +16,13 @@ def require(holds: bool, law: str) -> None:
     """
     if not holds:
         raise ValueError(law)
+
+
+def require_known(key: str, value: object, known: Iterable[str]) -> None:
+    """Refuse a value that is not one of a closed set.
+
+    Raises:
+        ValueError: it is not.
+    """
+    known = list(known)
+    require(value in known, f"{key}={value} is unknown: choose from {', '.join(known)}")

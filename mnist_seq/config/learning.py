@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_seq.config.law import require
+from mnist_seq.config.law import require, require_known
 
 OPTIMISERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
@@ -36,14 +36,12 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         self.betas = (self.betas[0], self.betas[1])
-        require(self.name in OPTIMISERS, f"optim.name={self.name} is unknown: choose from {', '.join(OPTIMISERS)}")
+        require_known("optim.name", self.name, OPTIMISERS)
         require(self.lr > 0, f"optim.lr={self.lr} must be above 0")
         require(self.weight_decay >= 0, f"optim.weight_decay={self.weight_decay} must not be negative")
         require(self.warmup_steps >= 0, f"optim.warmup_steps={self.warmup_steps} must not be negative")
         require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas={self.betas} must lie in 0..1")
-        require(
-            self.schedule in SCHEDULES, f"optim.schedule={self.schedule} is unknown: choose from {', '.join(SCHEDULES)}"
-        )
+        require_known("optim.schedule", self.schedule, SCHEDULES)
         require(0 <= self.momentum < 1, f"optim.momentum={self.momentum} must be at least 0 and below 1")
         for key in ("decay", "final_lr"):
             require(0 <= getattr(self, key) <= 1, f"optim.{key}={getattr(self, key)} must lie in 0..1")
@@ -64,10 +62,9 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         smoothing = self.label_smoothing
-        require(self.name in LOSSES, f"loss.name={self.name} is unknown: choose from {', '.join(LOSSES)}")
+        require_known("loss.name", self.name, LOSSES)
         require(0 <= smoothing < 1, f"loss.label_smoothing={smoothing} must be at least 0 and below 1")
-        known = ("mean", "sum")
-        require(self.reduction in known, f"loss.reduction={self.reduction} is unknown: choose from {', '.join(known)}")
+        require_known("loss.reduction", self.reduction, ("mean", "sum"))
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_seq.config.law import require
+from mnist_seq.config.law import require, require_known
 
 NORMS = ("pre", "post")
 NORM_TYPES = ("layer", "rms")
@@ -61,8 +61,7 @@ class EncoderConfig:
         for key in ("dropout", "drop_path"):
             require(0 <= getattr(self, key) < 1, f"model.{key}={getattr(self, key)} must be at least 0 and below 1")
         for key, known in _CHOICES.items():
-            value = getattr(self, key, known[0])
-            require(value in known, f"model.{key}={value} is unknown: choose from {', '.join(known)}")
+            require_known(f"model.{key}", getattr(self, key, known[0]), known)
         require(
             self.position != "sinusoidal" or self.dim % 4 == 0,
             f"model.dim={self.dim} must be a multiple of 4 for model.position=sinusoidal: a sine and a cosine an axis",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnist_seq.config.data import CountedConfig, Spec
-from mnist_seq.config.law import require
+from mnist_seq.config.law import require, require_known
 
 ORDERS = ("left_to_right", "raster", "rows", "set")
 
@@ -36,7 +36,7 @@ class ScatterConfig(CountedConfig):
             self.overlap in ("none", "free") or (numeric and 0 < self.overlap < 1),
             f"data.overlap={self.overlap} must be none, free, or a bound between 0 and 1",
         )
-        require(self.order in ORDERS, f"data.order={self.order} is unknown: choose from {', '.join(ORDERS)}")
+        require_known("data.order", self.order, ORDERS)
         margin, half = self.order_margin, self.digit_size // 2
         require(0 <= margin <= half, f"data.order_margin={margin} must lie in 0..{half}, half of data.digit_size")
         require(

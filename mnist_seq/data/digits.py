@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mnist_seq.config.law import require_known
+
 log = logging.getLogger(__name__)
 
 SIDE = 28
@@ -108,6 +110,7 @@ def load(source: str = "auto", pool: str = "split") -> Digits:
         ValueError: an unknown source, or a damaged file, by name.
         ConnectionError: the files are neither there nor to be downloaded.
     """
+    require_known("data.digits", source, SOURCES)
     if source == "uci":
         return _uci(pool)
     if source != "auto":
@@ -180,8 +183,6 @@ SOURCES = ("auto", "uci", *TORCHVISION)
 
 
 def _torchvision(source: str, pool: str) -> Digits:
-    if source not in TORCHVISION:
-        raise ValueError(f"data.digits={source} is unknown: choose from {', '.join(SOURCES)}")
     home, opener = TORCHVISION[source]
     raw = folder() / home / "raw"
     if not raw.is_dir() or not any(raw.iterdir()):
@@ -278,9 +279,10 @@ def _uci(pool: str) -> Digits:
 
 def _pools(images: Tensor, labels: Tensor, order: Tensor, sizes: list[int], pool: str) -> dict[str, Pool]:
     """Cut the data set, in this order, into train, val and test."""
-    train, val, test = order.split(sizes)
-    chosen = {"train": train, "val": val, "test": test}
+    train, val, _ = sizes
+    images, labels, learnt = images[order], labels[order], train + val
+    chosen = {"train": slice(train), "val": slice(train, learnt), "test": slice(learnt, None)}
     if pool == "full":
-        chosen = {"train": torch.cat([train, val]), "test": test}
-    boxes, clutter = ink_boxes(images), images[torch.cat([train, val])]
-    return {name: Pool(name, images[at], labels[at], at, boxes[at], clutter) for name, at in chosen.items()}
+        chosen = {"train": slice(learnt), "test": slice(learnt, None)}
+    boxes, clutter = ink_boxes(images), images[:learnt]  # views of one copy, however many pools
+    return {name: Pool(name, images[at], labels[at], order[at], boxes[at], clutter) for name, at in chosen.items()}

@@ -100,9 +100,10 @@ class Pictures(Callback):
         from mnist_seq.figures import plots
 
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        scenes = data.sets["val"][: self.scenes]
+        val = data.sets["val"]
+        scenes = val[: self.scenes]
         readout = module.model.read(scenes.images.to(module.device))  # type: ignore[operator, union-attr]
-        picture = plots.as_array(plots.samples(scenes, readout, data.notice, data.spec.ordered))
+        picture = plots.as_array(plots.samples(scenes, readout, data.notice, val.spec.ordered))
         for logger in takers:
             if hasattr(logger, "log_image"):
                 logger.log_image("readings", [picture], step=trainer.global_step)

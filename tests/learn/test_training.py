@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,11 @@ import pytest
 import torch
 
 import mnist_seq
-from mnist_seq import nn
 from mnist_seq.learn import callbacks, checkpoints
-from mnist_seq.learn.losses import taught
-from mnist_seq.presets import CONFIGS
 from mnist_seq.run import Run
 from mnist_seq.use import weights
 from tests.conftest import TINY
-from tests.data.presets import PRESETS
 
-MODEL_PRESETS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml") if path.stem != "custom")
 TIMINGS = {"train/scenes_per_second"}
 
 
@@ -149,35 +143,6 @@ def test_a_checkpoint_is_plain_and_holds_the_random_states(tiny_run: Run) -> Non
     assert torch.equal(again["torch"], state["torch"])
     assert again["python"] == state["python"]
     assert torch.equal(again["numpy"][1], state["numpy"][1])
-
-
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-@pytest.mark.parametrize("data", PRESETS)
-@pytest.mark.parametrize("model", MODEL_PRESETS)
-def test_every_model_takes_a_step_on_every_preset(model: str, data: str, precision: str) -> None:
-    """Or refuses, by name, scenes in which digits can share a cell."""
-    config = mnist_seq.compose(f"model={model}", f"data={data}", *TINY)
-    spec = config.data.spec
-    if config.model.name == "classifier" and spec.cells == (0, 0):
-        with pytest.raises(ValueError, match="choose model=enc_dec"):
-            nn.build(config.model, spec)
-        return
-    built = nn.build(config.model, spec)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        went = taught(built, mnist_seq.scenes(data, "data.digits=uci")[:8], config.loss)
-    went.loss.backward()
-    assert torch.isfinite(went.loss)
-    assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in built.parameters())
-
-
-@pytest.mark.parametrize(
-    ("model", "data"), [("enc_dec", "mixed"), ("classifier", "scatter"), ("classifier", "line"), ("enc_dec", "single")]
-)
-def test_whole_runs_of_other_scenes(model: str, data: str, tmp_path: Path) -> None:
-    run = mnist_seq.fit(f"model={model}", f"data={data}", *TINY, "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/r")
-    losses = [float(row["train/loss"]) for row in rows(run) if row["train/loss"]]
-    assert all(map(math.isfinite, losses))
-    assert mnist_seq.load(run.path).model.spec == mnist_seq.scenes(data, "data.digits=uci").spec
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
