@@ -16,6 +16,7 @@ from PIL import Image
 
 from mnist_seq.run import Run
 from tests.conftest import TINY
+from tests.e2e.forked import run
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -32,13 +33,6 @@ def start(cwd: Path, *arguments: str, **extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=cwd, env=environment(**extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-
-
-def run(cwd: Path, *arguments: str, code: int = 0, **extra: str) -> tuple[str, str]:
-    started = start(cwd, *arguments, **extra)
-    out, err = started.communicate(timeout=300)
-    assert started.returncode == code, out + err
-    return out, err
 
 
 MISTAKES = {
@@ -220,7 +214,9 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
     elsewhere = {"cwd": tmp_path, "env": environment(PYTHONPATH=str(site)), "text": True, "check": True}
     found = subprocess.run([sys.executable, "-c", where], capture_output=True, **elsewhere).stdout  # type: ignore[call-overload]
     assert found.split() == [str(site / "mnist_seq/__init__.py"), str(site / "mnist_seq/configs")]
-    out, _ = run(tmp_path, "mnist_seq.train", *TINY, "hydra.run.dir=run", PYTHONPATH=str(site))
+    installed = start(tmp_path, "mnist_seq.train", *TINY, "hydra.run.dir=run", PYTHONPATH=str(site))
+    out, err = installed.communicate(timeout=300)
+    assert installed.returncode == 0, out + err
     assert "exact match" in out
     assert (tmp_path / "run/weights.safetensors").exists()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.forked import run
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -63,12 +65,13 @@ def test_the_commands_run_one_after_the_other(clone: Path) -> None:
     commands = [words for words in BASH if words[0] == "python"]
     assert len(commands) >= 7
     for words in commands:
-        call(clone, [sys.executable, *shortened(words)[1:]])
+        _, _, module, *arguments = shortened(words)
+        run(clone, module, *arguments)
 
 
 def test_the_make_targets_are_there_and_train_does_what_it_says(clone: Path) -> None:
     listed = subprocess.run(["make", "help"], cwd=clone, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "train", "test", "lint", "format", "bench", "clean", "lock"):
+    for target in ("setup", "train", "test", "lint", "format", "bench", "peers", "clean", "lock"):
         assert re.search(rf"^ +make {target} ", listed, re.MULTILINE)
     for words in (words for words in BASH if words[0] == "make"):
         call(clone, [*words, "--dry-run"])
