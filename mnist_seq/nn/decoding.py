@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config import Spec
-from mnist_seq.tokens import BOS, DIGITS, EMPTY, EOS, PAD
+from mnist_seq.tokens import BOS, DIGITS, EMPTY, EOS, PAD, VOCABULARY
 
 
 class Readout(NamedTuple):
@@ -76,7 +76,7 @@ class Writer(Protocol):
         """Logits of the tokens after these, B L V, and the cache with these in it."""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def greedy(model: Writer, images: Tensor, constrain: bool = True) -> Readout:
     """Write the likeliest token again and again, a fixed number of steps.
 
@@ -84,21 +84,23 @@ def greedy(model: Writer, images: Tensor, constrain: bool = True) -> Readout:
         images: B 1 H W.
         constrain: never write PAD or BOS.
     """
-    cache = model.start(images)
+    cache, forbidden = model.start(images), _forbidden(images.device) if constrain else None
     token = torch.full((len(images), 1), BOS, device=images.device)
-    ended = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    written, certain = [], []
+    written, found = [], []
     for _ in range(model.spec.max_digits + 1):
         logits, cache = model.step(token, cache)
-        likeliest, choice = _log_probabilities(logits[:, -1], constrain).max(-1)
-        written.append(choice.masked_fill(ended, PAD))
-        certain.append(likeliest.masked_fill(ended, 0))
-        ended = ended | (choice >= DIGITS)
-        token = choice[:, None]
-    return _readout(torch.stack(written, 1), torch.stack(certain, 1))
+        logits = logits[:, -1] if forbidden is None else logits[:, -1].masked_fill(forbidden, -torch.inf)
+        token = logits.argmax(-1, keepdim=True)
+        written.append(token)
+        found.append(logits)
+    tokens = torch.cat(written, 1)
+    certain = torch.stack(found, 1).float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+    ends = (tokens >= DIGITS).int()
+    beyond = ends.cumsum(1) > ends  # what was written after a first token that is no digit
+    return _readout(tokens.masked_fill(beyond, PAD), certain.masked_fill(beyond, 0))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bool = True) -> Readout:
     """Keep the likeliest beginnings, write all that may follow, and again, a fixed number of steps (Graves 2012).
 
@@ -122,7 +124,7 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
         raise ValueError(
             f"the cache of {type(model).__name__} has no repeat and reorder, which beam search needs: read greedily"
         )
-    cache = cache.repeat(width)
+    cache, forbidden = cache.repeat(width), _forbidden(device) if constrain else None
     first_row = torch.arange(images_, device=device)[:, None] * width
     written = torch.full((images_, width, 0), PAD, device=device)
     certain = torch.zeros(images_, width, 0, device=device)
@@ -132,7 +134,8 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
     token = torch.full((images_ * width, 1), BOS, device=device)
     for _ in range(model.spec.max_digits + 1):
         logits, cache = model.step(token, cache)
-        following = _log_probabilities(logits[:, -1], constrain).view(images_, width, -1)
+        logits = logits[:, -1] if forbidden is None else logits[:, -1].masked_fill(forbidden, -torch.inf)
+        following = logits.float().log_softmax(-1).view(images_, width, -1)
         nothing = torch.full_like(following[0, 0], -torch.inf)
         nothing[PAD] = 0  # the only thing that follows an end
         following = torch.where(ended[..., None], nothing, following)
@@ -175,13 +178,10 @@ def _readout(written: Tensor, certain: Tensor) -> Readout:
     )
 
 
-def _log_probabilities(logits: Tensor, constrain: bool) -> Tensor:
-    """In single precision whatever the model's; B V."""
-    if constrain:
-        forbidden = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        forbidden[PAD] = forbidden[BOS] = True
-        logits = logits.masked_fill(forbidden, -torch.inf)
-    return logits.float().log_softmax(-1)
+def _forbidden(device: torch.device) -> Tensor:
+    """What no reading may hold: padding and a second beginning; V, bool."""
+    tokens = torch.arange(len(VOCABULARY), device=device)
+    return (tokens == PAD) | (tokens == BOS)
 
 
 def _of(values: Tensor, parent: Tensor) -> Tensor:
