@@ -36,9 +36,9 @@ def hardware(config: TrainConfig) -> dict[str, Any]:
     """Which device and precision a run would use, and for how long."""
     import torch
 
-    from mnist_seq.learn.trainer import hardware as picked
+    from mnist_seq.learn.machine import suited
 
-    trainer = picked(config.trainer)
+    trainer = suited(config.trainer)
     device = (
         torch.cuda.get_device_name() if trainer.preset == "gpu" and torch.cuda.is_available() else trainer.accelerator
     )
@@ -46,6 +46,7 @@ def hardware(config: TrainConfig) -> dict[str, Any]:
         "trainer": trainer.preset,
         "device": f"{trainer.devices} x {device}",
         "precision": trainer.precision,
+        "matrix products": trainer.matmul_precision,
         "CPU threads": trainer.threads or torch.get_num_threads(),
         "steps": trainer.max_steps,
         "scenes": (trainer.max_steps or 0) * config.data.batch_size,

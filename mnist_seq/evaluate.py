@@ -51,11 +51,12 @@ def evaluate(config: EvaluateConfig) -> tuple[Judgement, str, str]:
     """
     from mnist_seq.data import sets
     from mnist_seq.learn.judge import judge
+    from mnist_seq.learn.machine import device
     from mnist_seq.use import weights
 
     if config.trust:
         weights.trust(config.trust)
-    model, card = weights.load(str(config.run), _device(config.device))
+    model, card = weights.load(str(config.run), device(config.device))
     if not config.data and "data" not in card:
         raise ValueError(f"{config.run} does not say what it was trained on: give data=")
     data: DataConfig = config.data or restore_data(card["data"])
@@ -118,16 +119,6 @@ def record(config: EvaluateConfig, judgement: Judgement) -> Path | None:
         return None
     run.record(**{judgement.split: judgement.as_dict()})
     return run.path / "metrics.json"
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
-        raise ValueError(f"device={name} is not to be had on this machine: choose device=cpu, or device=auto")
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     import torch
     from rich.console import Console
 
-    from mnist_seq.learn.trainer import hardware
+    from mnist_seq.learn import machine
     from mnist_seq.run import Run
 
     console = Console()
@@ -78,9 +78,10 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     if resuming:
         run, config = _reopen(config, changed or [])
     else:
-        run, config.trainer = Run(directory), hardware(config.trainer)
+        run, config.trainer = Run(directory), machine.suited(config.trainer)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     config.data.digits = data.source  # what `auto` found stays this run's source
     run.write_config(config) if resuming else run.begin(config, changed)
@@ -89,7 +90,8 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         if module.begins_with:
             log.info("%s", module.begins_with)
             run.record(init_from=vars(module.begins_with))
-        _fit(run, config, module, data, console)
+        with machine.arithmetic(config.trainer):
+            _fit(run, config, module, data, console)
         _conclude(run, config, module, data)
     _show(run, console)
     return run
@@ -136,6 +138,8 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
     ]
     theirs = targets(config.callbacks, "callbacks")
     trainer = build_trainer(config.trainer, run, [table, *others], [*theirs, *ours], validates)
+    if config.trainer.compile:
+        module.compile_forward(**{"mode": "reduce-overhead"} if config.trainer.accelerator == "cuda" else {})
     began = time.time()
     try:
         trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
@@ -143,11 +147,12 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
         for line in loggers.finish(others, run.best):
             console.print(line, highlight=False)
     if run.last.exists():  # what is saved counts: the averaged weights, where there are some
-        module.model.load_state_dict(weights.load(run.last)[0].state_dict())
+        module.model = weights.load(run.last)[0]
     if not speed.scenes:
         return
     run.record(
         steps=trainer.global_step,
+        scenes=trainer.global_step * config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
         scenes_per_second=round(speed.mean, 1),
         seconds=round(time.time() - began, 1) + run.metrics.get("seconds", 0.0) * (resumed is not None),
         device=str(trainer.strategy.root_device),
@@ -198,8 +203,8 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
     trainer = config.trainer
     console.print(
         f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
-        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}), "
-        f"digits={data.source}, seed {config.seed}, in {run.path}",
+        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}, matmul "
+        f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {run.path}",
         highlight=False,
         soft_wrap=True,
     )

@@ -82,6 +82,11 @@ class TrainerConfig:
     devices: int | None = None
     precision: str | None = None
     """32-true, bf16-mixed, ... as Lightning names them."""
+    matmul_precision: str | None = None
+    """How exactly float32 matrices are multiplied: highest, high or medium, as torch names them; `auto` takes medium,
+    factors rounded to bfloat16, on a CPU that has instructions for it."""
+    compile: bool | None = None
+    """Compile the model's forward pass; on CUDA with CUDA graphs."""
     val_check_interval: int | None = None
     """Steps between validations; each validation writes a checkpoint."""
     log_every_n_steps: int | None = None
@@ -94,9 +99,13 @@ class TrainerConfig:
         for key in ("max_steps", "val_check_interval", "log_every_n_steps", "devices", "threads"):
             value = getattr(self, key)
             require(value is None or value >= 1, f"trainer.{key}={value} must be at least 1")
+        known = ("auto", "highest", "high", "medium")
+        if self.matmul_precision is not None:
+            require_known("trainer.matmul_precision", self.matmul_precision, known)
         clip = self.gradient_clip_val
         require(clip is None or clip > 0, f"trainer.gradient_clip_val={clip} must be above 0, or null for none")
 
     def arguments(self) -> dict[str, Any]:
         """What Lightning's Trainer is given: all that is set, except what is ours."""
-        return {k: v for k, v in vars(self).items() if v is not None and k not in ("preset", "threads")}
+        ours = ("preset", "matmul_precision", "compile", "threads")
+        return {key: value for key, value in vars(self).items() if value is not None and key not in ours}

@@ -31,7 +31,25 @@ class ReaderModule(L.LightningModule):
         self.model = model
         self.optim_config, self.loss_config = optim, loss
         self.begins_with: Transfer | None = None
+        self.compiled = False
         self.score = ReadingScore()
+
+    def compile_forward(self, **options: Any) -> None:
+        """Compile what training calls, in place; validation, whose batches differ, stays as it is.
+
+        Args:
+            options: of torch.compile.
+        """
+        self.compiled = True
+        self.model.compile(dynamic=False, **options)
+
+    def on_validation_start(self) -> None:
+        if self.compiled:
+            torch.compiler.set_stance("force_eager")
+
+    def on_validation_end(self) -> None:
+        if self.compiled:
+            torch.compiler.set_stance("default")
 
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
         went = taught(self.model, scenes, self.loss_config)

@@ -1,4 +1,4 @@
-"""From a config to Lightning's Trainer: hardware, loggers, callbacks."""
+"""From a config to Lightning's Trainer: its arguments, loggers and callbacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import warnings
 from typing import Any
 
 import lightning as L
-import torch
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import Callback
@@ -16,18 +15,7 @@ from lightning.pytorch.loggers import Logger
 
 from mnist_seq.config import TrainerConfig
 from mnist_seq.learn.checkpoints import WholeCheckpoints
-from mnist_seq.plain import restore
-from mnist_seq.presets import trainer_preset
 from mnist_seq.run import Run
-
-
-def hardware(config: TrainerConfig) -> TrainerConfig:
-    """The config with what `auto` leaves open taken from the preset for this machine; what is set stays."""
-    if config.preset != "auto":
-        return config
-    preset = "gpu" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
-    return restore(TrainerConfig, trainer_preset(preset) | chosen)
 
 
 def build_trainer(

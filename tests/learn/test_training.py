@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import mnist_seq
-from mnist_seq.learn import callbacks, checkpoints
+from mnist_seq.learn import callbacks, checkpoints, machine
 from mnist_seq.run import Run
 from mnist_seq.use import weights
 from tests.conftest import TINY
@@ -268,13 +268,12 @@ def test_any_argument_of_lightnings_trainer_passes_through(tmp_path: Path) -> No
 
 
 def test_what_auto_picks_is_recorded_and_what_is_set_stays() -> None:
-    from mnist_seq.learn.trainer import hardware
-
-    picked = hardware(mnist_seq.compose("trainer.max_steps=7", "+trainer.profiler=simple").trainer)
+    picked = machine.suited(mnist_seq.compose("trainer.max_steps=7", "+trainer.profiler=simple").trainer)
     assert picked.preset in ("cpu", "gpu", "mps")
     assert picked.max_steps == 7
     assert picked.arguments()["profiler"] == "simple"
     assert picked.precision is not None
+    assert picked.matmul_precision in ("highest", "high", "medium")
 
 
 def test_the_log_keeps_what_was_said(tiny_run: Run) -> None:

@@ -1,0 +1,98 @@
+"""What this machine makes of training: which preset suits it, how exactly it multiplies, what it does with memory."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mnist_seq.config import TrainerConfig
+from mnist_seq.config.law import require
+from mnist_seq.plain import restore
+from mnist_seq.presets import trainer_preset
+from mnist_seq.run import revision, versions
+
+_PRESETS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
+"""Device -> trainer preset."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt."""
+
+
+def suited(config: TrainerConfig) -> TrainerConfig:
+    """The config with what `auto` leaves open decided by the hardware; what is set stays."""
+    if config.preset == "auto":
+        preset = _PRESETS[device("auto")]
+        chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
+        config = restore(TrainerConfig, trainer_preset(preset) | chosen)
+    if config.matmul_precision == "auto":
+        config = copy.copy(config)
+        config.matmul_precision = "medium" if multiplies_bf16() else "highest"
+    return config
+
+
+def device(name: str) -> str:
+    """cpu, cuda or mps; `auto` is the best of them that is there.
+
+    Raises:
+        ValueError: a device that this machine does not have.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(kind for kind, found in there.items() if found)
+    require(there[name], f"device={name} is not to be had on this machine: choose device=cpu, or device=auto")
+    return name
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for products of bfloat16; without them, they are slower than of float32."""
+    return bool(_capabilities().get("avx512_bf16") or _capabilities().get("amx_bf16"))
+
+
+@contextmanager
+def arithmetic(config: TrainerConfig) -> Iterator[None]:
+    """Float32 matrices are multiplied as exactly as the config asks, within.
+
+    With `medium` a CPU rounds factors to bfloat16, which is twice as fast; sums, and all that is kept, stay float32.
+    Its fused attention would prepare a product for each of its small blocks then, and take ten times as long: attention
+    is a softmax between two products instead.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(config.matmul_precision or before)
+    rounds = config.matmul_precision == "medium" and config.accelerator == "cpu"
+    try:
+        with sdpa_kernel(SDPBackend.MATH) if rounds else nullcontext():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def about(device: str) -> dict[str, Any]:
+    """What a timing was taken on and with."""
+    processor = _capabilities().get("cpu_name") or platform.processor()
+    return {
+        "processor": torch.cuda.get_device_name() if device == "cuda" else processor,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "versions": versions(),
+        "revision": revision(),
+    }
+
+
+def keep_memory() -> None:
+    """Have glibc keep what is freed: by default each step hands megabytes back, and gets them page by page again."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _capabilities() -> Mapping[str, Any]:
+    """Of the CPU, as far as this version of torch tells."""
+    found: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
