@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format bench clean lock
+.PHONY: help setup train test test-slow lint format bench peers clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,8 +40,11 @@ format: setup ## put style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## time scenes, training and reading
-	$(BIN)/python -m mnist_seq.bench
+bench: setup ## time scenes, training, reading and start-up, beside other libraries where `make peers` was run
+	$(BIN)/python -m mnist_seq.bench $(ARGS)
+
+peers: setup ## install the libraries that bench times ours beside
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --group peers
 
 clean: ## remove caches and builds; outputs/ and .venv stay
 	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

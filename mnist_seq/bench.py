@@ -1,4 +1,4 @@
-"""Time what matters: `python -m mnist_seq.bench suite=[scenes,train] to=bench.json`."""
+"""Time what matters, beside others and the machine's limits: `python -m mnist_seq.bench suite=[scenes,train]`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mnist_seq.config import BenchConfig
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mnist_seq.timing.clock import Figure
+
 
 def main() -> None:
     command.run("bench", _job)
@@ -20,42 +22,36 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.timing.suites import SUITES, Figures
+    from mnist_seq.figures import tables
+    from mnist_seq.learn import machine
+    from mnist_seq.timing import peers
+    from mnist_seq.timing.suites import SUITES
 
-    config = command.typed(cfg, BenchConfig)
-    measured: Figures = {}
-    for name in SUITES if config.suite == "all" else config.suite.split(","):
-        measured |= SUITES[name](config.repeats)
-    _show(measured, config.repeats, Console())
-    if config.to:
-        Path(config.to).write_text(json.dumps({"figures": measured, **_machine()}, indent=2) + "\n")
+    config, console = command.typed(cfg, BenchConfig), Console()
+    config.device = machine.device(config.device)
+    machine.keep_memory()
+    about = machine.about(config.device)
+    console.print(
+        f"{about['processor']}, {about['threads']} threads, torch {about['versions']['torch']}", highlight=False
+    )
+    if absent := peers.absent():
+        console.print(f"not installed, and so not timed: {', '.join(absent)} (make peers)", highlight=False)
+    measured: dict[str, list[Figure]] = {}
+    for name in config.suites:
+        measured[name] = SUITES[name](config)
+        console.print(tables.timings(measured[name], f"{name}: {SUITES[name].__doc__}"))
+        _keep(config, measured, about)
+    console.print(f"all figures: {config.to}", highlight=False)
 
 
-def _show(measured: dict[str, tuple[float, float, float]], repeats: int, console: Any) -> None:
-    from rich.table import Table
+def _keep(config: BenchConfig, measured: dict[str, list[Figure]], about: dict[str, Any]) -> None:
+    from mnist_seq.plain import plain
+    from mnist_seq.run import whole
 
-    table = Table(title=f"medians of {repeats}", title_justify="left")
-    for column in ("", "least", "median", "most"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, figures in measured.items():
-        table.add_row(name, *(f"{figure:,.2f}" if figure < 100 else f"{figure:,.0f}" for figure in figures))
-    console.print(table)
-
-
-def _machine() -> dict[str, Any]:
-    import platform
-
-    import torch
-
-    from mnist_seq.run import revision, versions
-
-    return {
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "revision": revision(),
-    }
+    figures = {name: [figure._asdict() for figure in figures] for name, figures in measured.items()}
+    Path(config.to).parent.mkdir(parents=True, exist_ok=True)
+    with whole(Path(config.to)) as beside:
+        beside.write_text(json.dumps({"figures": figures, "config": plain(config), **about}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

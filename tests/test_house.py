@@ -20,7 +20,7 @@ FORBIDDEN = {
     "use": {"learn", "figures", "timing"},
     "figures": {"learn", "use", "timing"},
     "learn": {"timing"},
-    "timing": {"figures", "use"},
+    "timing": {"use"},
 }
 
 

@@ -9,6 +9,8 @@ from mnist_seq.config.law import require, require_known
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.model import CustomConfig
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 
 @dataclass
 class TrainConfig:
@@ -59,7 +61,7 @@ class EvaluateConfig:
     """auto, cpu, cuda, mps."""
 
     def __post_init__(self) -> None:
-        require_known("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        require_known("device", self.device, DEVICES)
         require_known("split", self.split, ("val", "test"))
         require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
         for key in ("batch_size", "beams"):
@@ -93,20 +95,35 @@ class SynthesiseConfig:
         )
 
 
+SUITES = ("scenes", "loaders", "train", "loop", "read", "growth", "startup")
+
+
 @dataclass
 class BenchConfig:
     """Timing: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """Of scenes, loaders, train, read, startup: all, one, or several: suite=[scenes,read]."""
+    """all, one, or several: suite=[scenes,read]."""
     repeats: int = 30
     """Runs of each figure, after two to warm up."""
-    to: str | None = None
+    batch_size: int = 128
+    """Scenes rendered or taught at once."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps."""
+    to: str = "outputs/bench.json"
     """A JSON file for the figures."""
+    look: str = "outputs/growth.png"
+    """The picture of how time grows."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)
-        known = ("scenes", "loaders", "train", "read", "startup")
-        unknown = set(self.suite.split(",")) - {"all", *known}
-        require(not unknown, f"suite={self.suite} is unknown: choose from all, {', '.join(known)}")
-        require(self.repeats >= 1, f"repeats={self.repeats} must be at least 1")
+        for suite in self.suite.split(","):
+            require_known("suite", suite, ("all", *SUITES))
+        require_known("device", self.device, DEVICES)
+        for key in ("repeats", "batch_size"):
+            require(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
+
+    @property
+    def suites(self) -> list[str]:
+        """Those that are asked for."""
+        return list(SUITES) if "all" in self.suite.split(",") else self.suite.split(",")

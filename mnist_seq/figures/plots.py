@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +15,9 @@ from matplotlib.ticker import PercentFormatter
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.tokens import decode
+
+if TYPE_CHECKING:
+    from mnist_seq.timing.growth import Point
 
 _RIGHT, _WRONG, _BLUE, _GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
 _TURNS = ("#4fc3f7", "#ffb74d", "#81c784", "#e57373", "#ba68c8", "#fff176", "#4db6ac", "#f06292")
@@ -116,8 +120,35 @@ def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
+    """Write a figure as PNG, in a folder that is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+
+
+def growth(measured: dict[str, list[Point]]) -> Figure:
+    """Time of a training step against what grows, and what its arithmetic alone would make of the least of them.
+
+    Args:
+        measured: axis -> steps of growing size.
+    """
+    figure = _figure(3.2 * len(measured), 3.2, "")
+    for axes, (axis, points) in zip(
+        figure.subplots(1, len(measured), squeeze=False).flat, measured.items(), strict=True
+    ):
+        sizes, times = [point.size for point in points], [1000 * median(point.seconds) for point in points]
+        slow = points[times.index(max(times))]
+        rate = slow.flops / median(slow.seconds)
+        arithmetic = [1000 * point.flops / rate for point in points]
+        axes.plot(sizes, arithmetic, color=_GREY, label=f"arithmetic at {rate / 1e9:,.0f} GFLOP/s")
+        reach = [[1000 * abs(end(point.seconds) - median(point.seconds)) for point in points] for end in (min, max)]
+        axes.errorbar(sizes, times, reach, color=_BLUE, marker="o", markersize=3, label="a training step")
+        axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms")
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure
 
 
 def as_array(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from mnist_seq.nn.cost import Cost
+    from mnist_seq.timing.clock import Figure
 
 _FIGURES = {
     "exact_match": "exact match",
@@ -42,7 +43,7 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
     """
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("", overflow="fold")
-    for column in ("seeds", "exact match, val", "digits", "parameters", "scenes/s"):
+    for column in ("seeds", "exact match, val", "digits", "parameters", "scenes", "minutes"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, figures in sorted(groups.items(), key=lambda group: -group[1]["exact_match"][0]):
         exact, spread, seeds = figures["exact_match"]
@@ -52,7 +53,8 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
             f"{exact:.2%}" + (f" ± {spread:.2%}" if seeds > 1 else ""),
             f"{figures['digit_accuracy'][0]:.2%}",
             f"{figures['parameters'][0]:,.0f}",
-            f"{figures['scenes_per_second'][0]:,.0f}",
+            f"{figures['scenes'][0]:,.0f}",
+            f"{figures['seconds'][0] / 60:.1f}",
         )
     return table
 
@@ -73,6 +75,17 @@ def costs(parts: dict[str, Cost], title: str) -> Table:
         if depth <= 2 and (parameters or flops or activations):
             label = "  " * depth + name.rpartition(".")[2] if name else "all"
             table.add_row(label, f"{parameters:,}", f"{flops / 1e6:,.2f}", f"{activations / 1024:,.1f}")
+    return table
+
+
+def timings(figures: list[Figure], title: str) -> Table:
+    """What was measured: least, median and most of many times."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for column in ("least", "median", "most", ""):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for what, unit, *values in figures:
+        table.add_row(what, *(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in values), unit)
     return table
 
 

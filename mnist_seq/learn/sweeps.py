@@ -63,7 +63,7 @@ def members(directory: Path) -> list[Member]:
             {key: value for key, value in choices.items() if key != "seed" and not _common(key, value, told)},
             metrics["seed"],
             {name: metrics["val"][name] for name in FIGURES}
-            | {name: metrics[name] for name in ("parameters", "steps", "scenes_per_second", "seconds")},
+            | {name: metrics[name] for name in ("parameters", "scenes", "scenes_per_second", "seconds")},
         )
         for run, metrics, choices in told
     ]

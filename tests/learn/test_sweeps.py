@@ -17,7 +17,14 @@ from mnist_seq.learn import sweeps
 def finished(directory: Path, exact: float, overrides: list[str], seed: int) -> None:
     """A run as training leaves it, as far as sweeps look."""
     val = dict.fromkeys(sweeps.FIGURES, 0.5) | {"exact_match": exact}
-    metrics: dict[str, Any] = {"val": val, "seed": seed, "overrides": overrides, "parameters": 9, "steps": 3}
+    metrics: dict[str, Any] = {
+        "val": val,
+        "seed": seed,
+        "overrides": overrides,
+        "parameters": 9,
+        "steps": 3,
+        "scenes": 6,
+    }
     directory.mkdir(parents=True)
     (directory / "metrics.json").write_text(json.dumps(metrics | {"scenes_per_second": 7.0, "seconds": 1.0}))
 

@@ -1,0 +1,62 @@
+"""What a training step cannot be faster than: the matrix products of its own linear layers, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Product(NamedTuple):
+    """A linear layer's part in a training step."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    begins: bool
+    """It is the first of the model, and needs no gradient of what it gets."""
+
+    @property
+    def flops(self) -> int:
+        """Forward, and backward of weights and inputs."""
+        return (2 if self.begins else 3) * 2 * self.rows * self.inputs * self.outputs
+
+
+def products(model: nn.Module, forward: Callable[[], Any]) -> list[Product]:
+    """Of each call of a linear layer, as the forward pass makes them."""
+    found: list[Product] = []
+
+    def note(layer: nn.Linear, given: tuple[Tensor], result: Tensor) -> None:
+        x = given[0]
+        found.append(Product(x.numel() // x.shape[-1], layer.in_features, layer.out_features, not x.requires_grad))
+
+    hooks = [layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, nn.Linear)]
+    forward()
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def alone(needed: list[Product], device: torch.device | str = "cpu") -> Callable[[], None]:
+    """Multiplies matrices as large as these, forward and backward, and does nothing else."""
+    operands = {
+        product: (
+            torch.randn(product.rows, product.inputs, device=device),
+            torch.randn(product.outputs, product.inputs, device=device),
+            torch.randn(product.rows, product.outputs, device=device),
+        )
+        for product in set(needed)
+    }
+
+    @torch.no_grad()
+    def multiply() -> None:
+        for product in needed:
+            x, weight, gradient = operands[product]
+            _ = x @ weight.mT
+            _ = gradient.mT @ x
+            if not product.begins:
+                _ = gradient @ weight
+
+    return multiply

@@ -1,0 +1,166 @@
+"""Teaching and reading: ours, beside other libraries' models of the same size, and beside the machine's own limit."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mnist_seq.config import BenchConfig, TrainerConfig
+from mnist_seq.learn import loggers, machine
+from mnist_seq.learn.losses import taught
+from mnist_seq.timing import limits, peers
+from mnist_seq.timing.clock import Figure, Work, in_turn, rate, ratio, spread
+from mnist_seq.timing.scenery import renderer
+
+if TYPE_CHECKING:
+    from mnist_seq.learn.modules import ReaderModule
+
+_MANY = 64
+"""Images that are read at once."""
+_CLIP = 1.0
+"""Largest norm of a gradient, as in our trainer presets."""
+
+
+class Arithmetic(NamedTuple):
+    """How exactly a training step is reckoned."""
+
+    matmul_precision: str
+    autocast: bool = False
+
+    @contextmanager
+    def on(self, device: str) -> Iterator[None]:
+        """Within: for everything that is reckoned on a device."""
+        config = TrainerConfig(accelerator=device, matmul_precision=self.matmul_precision)
+        with machine.arithmetic(config), torch.autocast(device, torch.bfloat16, enabled=self.autocast):
+            yield
+
+
+def arithmetics(device: str) -> dict[str, Arithmetic]:
+    """The one that libraries have unasked, and then our trainer preset's where that is another."""
+    known = {"fp32": Arithmetic("highest")}
+    if device == "cuda":
+        known["bf16"] = Arithmetic("high", autocast=True)
+    elif device == "cpu" and machine.multiplies_bf16():
+        known["products in bf16"] = Arithmetic("medium")
+    return known
+
+
+def training(config: BenchConfig) -> list[Figure]:
+    """Grids taught a second by a bare step: ours, other libraries' models of the same size, and the limit."""
+    figures = []
+    batch = renderer("grid", "light", config)()
+    for name, arithmetic in arithmetics(config.device).items():
+        module = build("enc_dec", "grid", config)
+        teach = partial(taught, module.model, batch, module.loss_config)
+        works = {"ours": step(module.model, lambda teach=teach: teach().loss)}  # type: ignore[misc]
+        for who, peer in _peers(module, config).items():
+            works[who] = step(peer.model, partial(peer.loss, batch, module.loss_config.label_smoothing))
+        needed = limits.products(module.model, teach)
+        with arithmetic.on(config.device):
+            taken = in_turn(works | {"products": limits.alone(needed, config.device)}, config.repeats)
+        ours, products = taken["ours"], taken.pop("products")
+        figures += [rate(f"{name}, {who}", config.batch_size, seconds) for who, seconds in taken.items()]
+        figures += _beside(name, taken)
+        gigaflops = sum(product.flops for product in needed) / 1e9
+        figures.append(spread(f"{name}, matrix products alone", "GFLOP/s", (gigaflops / it for it in products)))
+        figures.append(ratio(f"{name}, ours, of that rate", products, ours, "%"))
+    return figures
+
+
+def loop(config: BenchConfig, rounds: int = 3) -> list[Figure]:
+    """Whole runs, with Lightning, rendering and logging, beside the bare step, validation apart."""
+    name, arithmetic = list(arithmetics(config.device).items())[-1]
+    figures, bare, whole = [], [], []
+    with arithmetic.on(config.device):
+        for preset in ("grid", "scatter_96"):
+            render = renderer(preset, "light", config)
+            taken = in_turn({"render": render, "step": _step("enc_dec", preset, config)}, config.repeats)
+            figures.append(rate(f"{preset}, bare step", config.batch_size, taken["step"]))
+            figures.append(ratio(f"{preset}, rendering, of a step", taken["render"], taken["step"], "%"))
+    for _ in range(rounds):
+        with arithmetic.on(config.device):
+            bare.append(median(in_turn({"step": _step("enc_dec", "grid", config)}, 20)["step"]))
+        whole.append(config.batch_size / _scenes_per_second(config))
+    figures.append(rate(f"grid, whole run ({name})", config.batch_size, whole))
+    figures.append(ratio("grid, whole run, of the bare step's speed", bare, whole, "%"))
+    return figures
+
+
+def reading(config: BenchConfig) -> list[Figure]:
+    """Grids read greedily, one at a time and many at once."""
+    figures = []
+    images = renderer("grid", "none", config)().images
+    for name in ("enc_dec", "classifier"):
+        module = build(name, "grid", config)
+        readers: dict[str, Callable[[Tensor], Any]] = {"ours": module.model.eval().read}
+        if name == "enc_dec":
+            readers |= {who: peer.reader() for who, peer in _peers(module, config).items()}
+        for some in (images[:1], images[:_MANY]):
+            taken = in_turn({who: partial(read, some) for who, read in readers.items()}, config.repeats)
+            what = f"{name}, {len(some)} at once"
+            figures += [spread(f"{what}, {who}", "ms", (1000 * it for it in taken[who])) for who in readers]
+            figures += _beside(what, taken)
+    return figures
+
+
+def build(name: str, preset: str, config: BenchConfig, *overrides: str) -> ReaderModule:
+    """The module of a run, on the device."""
+    import mnist_seq
+
+    module, _ = mnist_seq.build(f"model={name}", f"data={preset}", "data.digits=uci", *overrides)
+    return module.to(config.device)
+
+
+def step(model: nn.Module, loss: Callable[[], Tensor]) -> Work:
+    """A training step as a plain loop has it: loss, gradients, clipping, AdamW."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+    def taken() -> None:
+        loss().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return taken
+
+
+def _step(name: str, preset: str, config: BenchConfig) -> Work:
+    module, batch = build(name, preset, config), renderer(preset, "light", config)()
+    return step(module.model, lambda: taught(module.model, batch, module.loss_config).loss)
+
+
+def _scenes_per_second(config: BenchConfig) -> float:
+    """Of a whole run on grids, once it is under way."""
+    import mnist_seq
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
+        overrides += ["trainer.max_steps=120", "trainer.val_check_interval=120", "trainer.log_every_n_steps=20"]
+        run = mnist_seq.fit(*overrides, f"trainer.accelerator={config.device}", f"hydra.run.dir={folder}/run")
+        rows = loggers.read_table(run.table)
+    speeds = [row["train/scenes_per_second"] for row in rows if "train/scenes_per_second" in row]
+    return median(speeds[1:])  # the first holds what is done once
+
+
+def _peers(module: ReaderModule, config: BenchConfig) -> dict[str, peers.Peer]:
+    """Of the same size as ours, on the device; those that are installed."""
+    ours: Any = module.model
+    built = {who: make(ours.config, ours.spec) for who, (_, make) in peers.PEERS.items() if who not in peers.absent()}
+    for peer in built.values():
+        peer.model.to(config.device)
+    return built
+
+
+def _beside(what: str, taken: dict[str, list[float]]) -> list[Figure]:
+    return [
+        ratio(f"{what}, as fast as {who}", seconds, taken["ours"]) for who, seconds in taken.items() if who != "ours"
+    ]

@@ -1,0 +1,54 @@
+"""Whole processes: what a user waits for before anything happens, and the memory that a run takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mnist_seq.timing.clock import Figure, in_turn, spread
+
+if TYPE_CHECKING:
+    from mnist_seq.config import BenchConfig
+
+_TRAIN = ("-m", "mnist_seq.train", "data.digits=uci")
+COMMANDS = {
+    "python alone": ("-c", ""),
+    "import mnist_seq": ("-c", "import mnist_seq"),
+    "import lightning": ("-c", "import lightning"),
+    "train --help": ("-m", "mnist_seq.train", "--help"),
+    "train --cfg job": ("-m", "mnist_seq.train", "--cfg", "job"),
+    "train, until after its first step": (
+        *(*_TRAIN, "+callbacks.leave._target_=mnist_seq.timing.first_step.LeaveAfterFirstStep"),
+    ),
+}
+_SHORT = ("trainer.max_steps=60", "trainer.val_check_interval=30")
+
+
+def startup(config: BenchConfig) -> list[Figure]:
+    """Whole processes, in turn, and the most memory that a run with its validations and plots takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        works = {name: partial(_whole, arguments, folder) for name, arguments in COMMANDS.items()}
+        taken = in_turn(works, min(config.repeats, 5))
+        peak = _whole((*_TRAIN, *_SHORT), folder)
+    first, lightning = taken["train, until after its first step"], taken["import lightning"]
+    beyond = [one - other for one, other in zip(first, lightning, strict=True)]
+    figures = [spread(name, "s", seconds) for name, seconds in taken.items()]
+    figures.append(spread("train, until after its first step, less import lightning", "s", beyond))
+    return [*figures, spread("peak memory of a run", "MiB", [peak])]
+
+
+def _whole(arguments: tuple[str, ...], folder: str) -> float:
+    """A Python process from begin to end; its peak memory, MiB."""
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=said)
+    return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
