@@ -44,7 +44,7 @@ bench: setup ## time scenes, training, reading and start-up, beside other librar
 	$(BIN)/python -m mnist_seq.bench $(ARGS)
 
 peers: setup ## install the libraries that bench times ours beside
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --group peers
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group peers
 
 clean: ## remove caches and builds; outputs/ and .venv stay
 	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

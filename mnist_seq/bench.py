@@ -30,18 +30,19 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     config, console = command.typed(cfg, BenchConfig), Console()
     config.device = machine.device(config.device)
     machine.keep_memory()
-    about = machine.about(config.device)
+    about = machine.about(config.device, "transformers", "x-transformers")
     console.print(
         f"{about['processor']}, {about['threads']} threads, torch {about['versions']['torch']}", highlight=False
     )
-    if absent := peers.absent():
+    absent = peers.absent() if {"train", "read"} & set(config.suites) else []
+    if absent:
         console.print(f"not installed, and so not timed: {', '.join(absent)} (make peers)", highlight=False)
     measured: dict[str, list[Figure]] = {}
     for name in config.suites:
         measured[name] = SUITES[name](config)
         console.print(tables.timings(measured[name], f"{name}: {SUITES[name].__doc__}"))
         _keep(config, measured, about)
-    console.print(f"all figures: {config.to}", highlight=False)
+    console.print(f"all figures: {config.to}/bench.json", highlight=False, soft_wrap=True)
 
 
 def _keep(config: BenchConfig, measured: dict[str, list[Figure]], about: dict[str, Any]) -> None:
@@ -49,8 +50,7 @@ def _keep(config: BenchConfig, measured: dict[str, list[Figure]], about: dict[st
     from mnist_seq.run import whole
 
     figures = {name: [figure._asdict() for figure in figures] for name, figures in measured.items()}
-    Path(config.to).parent.mkdir(parents=True, exist_ok=True)
-    with whole(Path(config.to)) as beside:
+    with whole(Path(config.to) / "bench.json") as beside:
         beside.write_text(json.dumps({"figures": figures, "config": plain(config), **about}, indent=2) + "\n")
 
 

@@ -147,10 +147,10 @@ def latest(outputs: Path = Path("outputs")) -> Path:
     return runs[-1].parent
 
 
-def versions() -> dict[str, str]:
-    """Of Python and the packages that a result depends on."""
+def versions(*others: str) -> dict[str, str]:
+    """Of Python and the packages that a result depends on, as far as they are installed."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *others):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -90,8 +90,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         if module.begins_with:
             log.info("%s", module.begins_with)
             run.record(init_from=vars(module.begins_with))
-        with machine.arithmetic(config.trainer):
-            _fit(run, config, module, data, console)
+        _fit(run, config, module, data, console)
         _conclude(run, config, module, data)
     _show(run, console)
     return run
@@ -117,7 +116,7 @@ def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
 
 
 def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, console: Console) -> None:
-    from mnist_seq.learn import callbacks, checkpoints, loggers
+    from mnist_seq.learn import callbacks, checkpoints, loggers, machine
     from mnist_seq.learn.progress import ProgressReport
     from mnist_seq.learn.trainer import build_trainer, targets
     from mnist_seq.use import weights
@@ -130,6 +129,7 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
     saving = checkpoints.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
     ours = [
         speed,
+        callbacks.MatmulPrecision(config.trainer),
         checkpoints.StopOnSignal(run, saving),
         callbacks.StopOnDivergence(run),
         callbacks.Pictures(),
@@ -139,15 +139,16 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
     theirs = targets(config.callbacks, "callbacks")
     trainer = build_trainer(config.trainer, run, [table, *others], [*theirs, *ours], validates)
     if config.trainer.compile:
-        module.compile_forward(**{"mode": "reduce-overhead"} if config.trainer.accelerator == "cuda" else {})
+        module.compile_forward(machine.kind(config.trainer))
     began = time.time()
     try:
         trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
     finally:
+        module.forget_compiled()
         for line in loggers.finish(others, run.best):
             console.print(line, highlight=False)
     if run.last.exists():  # what is saved counts: the averaged weights, where there are some
-        module.model = weights.load(run.last)[0]
+        module.model.load_state_dict(weights.load(run.last)[0].state_dict())
     if not speed.scenes:
         return
     run.record(
@@ -157,6 +158,7 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
         seconds=round(time.time() - began, 1) + run.metrics.get("seconds", 0.0) * (resumed is not None),
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
+        matmul_precision=config.trainer.matmul_precision,
     )
 
 

@@ -110,10 +110,8 @@ class BenchConfig:
     """Scenes rendered or taught at once."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
-    to: str = "outputs/bench.json"
-    """A JSON file for the figures."""
-    look: str = "outputs/growth.png"
-    """The picture of how time grows."""
+    to: str = "outputs/bench"
+    """The folder for bench.json and growth.png."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)

@@ -84,7 +84,7 @@ class TrainerConfig:
     """32-true, bf16-mixed, ... as Lightning names them."""
     matmul_precision: str | None = None
     """How exactly float32 matrices are multiplied: highest, high or medium, as torch names them; `auto` takes medium,
-    factors rounded to bfloat16, on a CPU that has instructions for it."""
+    which may round factors to bfloat16, on a CPU that has instructions for it."""
     compile: bool | None = None
     """Compile the model's forward pass; on CUDA with CUDA graphs."""
     val_check_interval: int | None = None

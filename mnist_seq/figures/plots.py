@@ -126,7 +126,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def growth(measured: dict[str, list[Point]]) -> Figure:
-    """Time of a training step against what grows, and what its arithmetic alone would make of the least of them.
+    """Time of a training step against what grows, and what its arithmetic would take at the rate of the slowest.
 
     Args:
         measured: axis -> steps of growing size.

@@ -1,15 +1,18 @@
-"""What goes on beside the training loop: divergence, speed, pictures, histograms."""
+"""What goes on beside the training loop: precision, divergence, speed, pictures, histograms."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from mnist_seq.config import TrainerConfig
+from mnist_seq.learn import machine
 from mnist_seq.learn.loggers import logs_at
 from mnist_seq.run import Run
 
@@ -43,6 +46,23 @@ class StopOnDivergence(Callback):
                 f"the loss is not finite any more by step {trainer.global_step}: {kept}; "
                 "try a lower optim.lr, a longer optim.warmup_steps or a smaller trainer.gradient_clip_val"
             )
+
+
+class MatmulPrecision(Callback):
+    """Steps multiply matrices as exactly as the config asks; validation is exact, and agrees with `evaluate`."""
+
+    def __init__(self, config: TrainerConfig) -> None:
+        self.config = config
+        self._within = ExitStack()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._within.enter_context(machine.matmul_precision(self.config))
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._within.close()
+
+    def on_exception(self, *_: Any) -> None:
+        self._within.close()
 
 
 class Speed(Callback):

@@ -18,7 +18,7 @@ from mnist_seq.plain import restore
 from mnist_seq.presets import trainer_preset
 from mnist_seq.run import revision, versions
 
-_PRESETS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
+PRESETS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 """Device -> trainer preset."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt."""
@@ -27,13 +27,18 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 def suited(config: TrainerConfig) -> TrainerConfig:
     """The config with what `auto` leaves open decided by the hardware; what is set stays."""
     if config.preset == "auto":
-        preset = _PRESETS[device("auto")]
         chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
-        config = restore(TrainerConfig, trainer_preset(preset) | chosen)
+        config = restore(TrainerConfig, trainer_preset(PRESETS[device("auto")]) | chosen)
     if config.matmul_precision == "auto":
         config = copy.copy(config)
-        config.matmul_precision = "medium" if multiplies_bf16() else "highest"
+        config.matmul_precision = "medium" if _multiplies_float32(config) and multiplies_bf16() else "highest"
     return config
+
+
+def kind(config: TrainerConfig) -> str:
+    """cpu, cuda or mps: what Lightning will train on."""
+    named = config.accelerator or "auto"
+    return device("auto") if named in ("auto", "gpu") else named
 
 
 def device(name: str) -> str:
@@ -50,21 +55,22 @@ def device(name: str) -> str:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16; without them, they are slower than of float32."""
+    """Whether this CPU has instructions for products of bfloat16; without them, `medium` is slower than `highest`."""
     return bool(_capabilities().get("avx512_bf16") or _capabilities().get("amx_bf16"))
 
 
 @contextmanager
-def arithmetic(config: TrainerConfig) -> Iterator[None]:
+def matmul_precision(config: TrainerConfig) -> Iterator[None]:
     """Float32 matrices are multiplied as exactly as the config asks, within.
 
-    With `medium` a CPU rounds factors to bfloat16, which is twice as fast; sums, and all that is kept, stay float32.
-    Its fused attention would prepare a product for each of its small blocks then, and take ten times as long: attention
-    is a softmax between two products instead.
+    With `medium` torch leaves a CPU's products to oneDNN instead of MKL, and allows it to round factors to bfloat16;
+    all that is kept stays float32. On AMD processors MKL does without AVX-512: there oneDNN is twice as fast, and
+    rounds nothing. Fused attention would set up a product for each of its small blocks then, and take ten times as
+    long: attention is a softmax between two products instead.
     """
     before = torch.get_float32_matmul_precision()
+    rounds = config.matmul_precision == "medium" and _multiplies_float32(config)
     torch.set_float32_matmul_precision(config.matmul_precision or before)
-    rounds = config.matmul_precision == "medium" and config.accelerator == "cpu"
     try:
         with sdpa_kernel(SDPBackend.MATH) if rounds else nullcontext():
             yield
@@ -72,24 +78,36 @@ def arithmetic(config: TrainerConfig) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def about(device: str) -> dict[str, Any]:
-    """What a timing was taken on and with."""
+def about(device: str, *packages: str) -> dict[str, Any]:
+    """What a timing was taken on and with.
+
+    Args:
+        packages: whose versions count, beside our own.
+    """
     processor = _capabilities().get("cpu_name") or platform.processor()
     return {
         "processor": torch.cuda.get_device_name() if device == "cuda" else processor,
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
-        "versions": versions(),
+        "versions": versions(*packages),
         "revision": revision(),
     }
 
 
 def keep_memory() -> None:
-    """Have glibc keep what is freed: by default each step hands megabytes back, and gets them page by page again."""
+    """Have glibc keep what this process frees: a step hands megabytes back else, and gets them page by page again.
+
+    glibc before 2.35 takes no threshold above 32 MiB, and a trim threshold alone would make it worse.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+        if any(libc.mallopt(_MMAP_THRESHOLD, size) for size in (1 << 30, 1 << 25)):
+            libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _multiplies_float32(config: TrainerConfig) -> bool:
+    """On a CPU: where the precision of float32 products is ours to choose."""
+    return kind(config) == "cpu" and str(config.precision or "32-true") in ("32", "32-true")
 
 
 def _capabilities() -> Mapping[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config import LossConfig, OptimConfig
+from mnist_seq.config.law import require
 from mnist_seq.data.module import SceneData
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.learn import optim
@@ -34,22 +38,24 @@ class ReaderModule(L.LightningModule):
         self.compiled = False
         self.score = ReadingScore()
 
-    def compile_forward(self, **options: Any) -> None:
-        """Compile what training calls, in place; validation, whose batches differ, stays as it is.
+    def compile_forward(self, kind: str) -> None:
+        """Compile what training calls, in place; validation, whose batches have another size, stays as it is.
 
         Args:
-            options: of torch.compile.
+            kind: cpu, or cuda, where steps are replayed as CUDA graphs.
         """
+        require(
+            kind != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None,
+            "trainer.compile=true needs a C++ compiler on a CPU: install g++, or leave it out",
+        )
         self.compiled = True
-        self.model.compile(dynamic=False, **options)
+        self.model.compile(dynamic=False, **{"mode": "reduce-overhead"} if kind == "cuda" else {})
 
-    def on_validation_start(self) -> None:
+    def forget_compiled(self) -> None:
+        """Back to Python, and free what was compiled: the next run of this process compiles for itself."""
         if self.compiled:
-            torch.compiler.set_stance("force_eager")
-
-    def on_validation_end(self) -> None:
-        if self.compiled:
-            torch.compiler.set_stance("default")
+            self.compiled, self.model._compiled_call_impl = False, None
+            torch.compiler.reset()
 
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
         went = taught(self.model, scenes, self.loss_config)
@@ -61,7 +67,8 @@ class ReaderModule(L.LightningModule):
         return went.loss
 
     def validation_step(self, scenes: Scenes, batch_idx: int) -> None:
-        readout, went = self.model.read(scenes.images), taught(self.model, scenes, plainly(self.loss_config))
+        with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
+            readout, went = self.model.read(scenes.images), taught(self.model, scenes, plainly(self.loss_config))
         self.score.update(readout, scenes.digits, went, self.model.spec.ordered)
 
     def on_validation_epoch_end(self) -> None:

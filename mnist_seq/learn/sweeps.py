@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from math import nan
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ def members(directory: Path) -> list[Member]:
             {key: value for key, value in choices.items() if key != "seed" and not _common(key, value, told)},
             metrics["seed"],
             {name: metrics["val"][name] for name in FIGURES}
-            | {name: metrics[name] for name in ("parameters", "scenes", "scenes_per_second", "seconds")},
+            | {name: metrics.get(name, nan) for name in ("parameters", "scenes", "scenes_per_second", "seconds")},
         )
         for run, metrics, choices in told
     ]

@@ -76,7 +76,7 @@ class Writer(Protocol):
         """Logits of the tokens after these, B L V, and the cache with these in it."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def greedy(model: Writer, images: Tensor, constrain: bool = True) -> Readout:
     """Write the likeliest token again and again, a fixed number of steps.
 
@@ -100,7 +100,7 @@ def greedy(model: Writer, images: Tensor, constrain: bool = True) -> Readout:
     return _readout(tokens.masked_fill(beyond, PAD), certain.masked_fill(beyond, 0))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bool = True) -> Readout:
     """Keep the likeliest beginnings, write all that may follow, and again, a fixed number of steps (Graves 2012).
 

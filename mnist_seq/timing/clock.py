@@ -57,8 +57,8 @@ def ratio(what: str, above: Iterable[float], below: Iterable[float], unit: str =
 
 
 def _wait() -> None:
-    """Until a GPU has done what it was given."""
+    """Until an accelerator has done what it was given."""
     import torch
 
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()

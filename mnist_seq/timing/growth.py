@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnist_seq.config import BenchConfig
-from mnist_seq.learn.losses import taught
 from mnist_seq.nn import cost
 from mnist_seq.timing.clock import Figure, in_turn, spread
-from mnist_seq.timing.models import arithmetics, build, step
-from mnist_seq.timing.scenery import renderer
+from mnist_seq.timing.models import build, default_step
 
 _REPEATS = 7
 AXES = {
@@ -42,7 +40,7 @@ def growth(config: BenchConfig) -> list[Figure]:
     from mnist_seq.figures import plots
 
     measured = points(config)
-    plots.save(plots.growth(measured), Path(config.look))
+    plots.save(plots.growth(measured), Path(config.to) / "growth.png")
     return [
         figure
         for axis, along in measured.items()
@@ -58,9 +56,7 @@ def _point(axis: str, size: int, config: BenchConfig) -> Point:
     overrides = {"patches": [f"model.patch={56 // isqrt(size)}"], "encoder blocks": [f"model.encoder_depth={size}"]}
     if axis == "batch":
         config = replace(config, batch_size=size)
-    module = build("enc_dec", "grid", config, *overrides.get(axis, []))
-    batch = renderer("grid", "light", config)()
-    work = step(module.model, lambda: taught(module.model, batch, module.loss_config).loss)
-    with list(arithmetics(config.device).values())[-1].on(config.device):
-        seconds = in_turn({"step": work}, min(config.repeats, _REPEATS))["step"]
-    return Point(size, seconds, 3 * cost.per_scene(module.model)[""].flops * config.batch_size)
+    work = default_step("grid", config, *overrides.get(axis, []))
+    seconds = in_turn({"step": work}, min(config.repeats, _REPEATS))["step"]
+    model = build("enc_dec", "grid", config, *overrides.get(axis, [])).model
+    return Point(size, seconds, 3 * cost.per_scene(model)[""].flops * config.batch_size)

@@ -39,13 +39,15 @@ def products(model: nn.Module, forward: Callable[[], Any]) -> list[Product]:
     return found
 
 
-def alone(needed: list[Product], device: torch.device | str = "cpu") -> Callable[[], None]:
+def alone(
+    needed: list[Product], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Callable[[], None]:
     """Multiplies matrices as large as these, forward and backward, and does nothing else."""
     operands = {
         product: (
-            torch.randn(product.rows, product.inputs, device=device),
-            torch.randn(product.outputs, product.inputs, device=device),
-            torch.randn(product.rows, product.outputs, device=device),
+            torch.randn(product.rows, product.inputs, device=device, dtype=dtype),
+            torch.randn(product.outputs, product.inputs, device=device, dtype=dtype),
+            torch.randn(product.rows, product.outputs, device=device, dtype=dtype),
         )
         for product in set(needed)
     }

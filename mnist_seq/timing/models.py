@@ -6,7 +6,7 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,35 +22,44 @@ from mnist_seq.timing.clock import Figure, Work, in_turn, rate, ratio, spread
 from mnist_seq.timing.scenery import renderer
 
 if TYPE_CHECKING:
+    from mnist_seq.data.scenes import Scenes
     from mnist_seq.learn.modules import ReaderModule
 
 _MANY = 64
 """Images that are read at once."""
+STEPS = 20
+"""Between two figures of a run's speed."""
 _CLIP = 1.0
 """Largest norm of a gradient, as in our trainer presets."""
 
 
-class Arithmetic(NamedTuple):
-    """How exactly a training step is reckoned."""
+class Precision(NamedTuple):
+    """Of the arithmetic of a training step."""
 
-    matmul_precision: str
+    name: str
+    matmul: str
+    """As torch names it."""
     autocast: bool = False
+    """The forward pass multiplies in bfloat16."""
 
     @contextmanager
-    def on(self, device: str) -> Iterator[None]:
-        """Within: for everything that is reckoned on a device."""
-        config = TrainerConfig(accelerator=device, matmul_precision=self.matmul_precision)
-        with machine.arithmetic(config), torch.autocast(device, torch.bfloat16, enabled=self.autocast):
+    def products(self, device: str) -> Iterator[None]:
+        """Within: for everything that is computed."""
+        with machine.matmul_precision(TrainerConfig(accelerator=device, matmul_precision=self.matmul)):
             yield
 
+    def forward(self, device: str) -> AbstractContextManager[Any]:
+        """Within: for a forward pass."""
+        return torch.autocast(device, torch.bfloat16, enabled=self.autocast)
 
-def arithmetics(device: str) -> dict[str, Arithmetic]:
-    """The one that libraries have unasked, and then our trainer preset's where that is another."""
-    known = {"fp32": Arithmetic("highest")}
+
+def precisions(device: str) -> list[Precision]:
+    """The one that libraries have unasked, and last that of our trainer preset."""
+    known = [Precision("highest", "highest")]
     if device == "cuda":
-        known["bf16"] = Arithmetic("high", autocast=True)
+        known.append(Precision("bf16", "high", autocast=True))
     elif device == "cpu" and machine.multiplies_bf16():
-        known["products in bf16"] = Arithmetic("medium")
+        known.append(Precision("medium", "medium"))
     return known
 
 
@@ -58,16 +67,19 @@ def training(config: BenchConfig) -> list[Figure]:
     """Grids taught a second by a bare step: ours, other libraries' models of the same size, and the limit."""
     figures = []
     batch = renderer("grid", "light", config)()
-    for name, arithmetic in arithmetics(config.device).items():
+    for precision in precisions(config.device):
         module = build("enc_dec", "grid", config)
-        teach = partial(taught, module.model, batch, module.loss_config)
-        works = {"ours": step(module.model, lambda teach=teach: teach().loss)}  # type: ignore[misc]
+        teach = partial(_loss, module, batch)
+        works = {"ours": step(module.model, teach, precision, config.device)}
         for who, peer in _peers(module, config).items():
-            works[who] = step(peer.model, partial(peer.loss, batch, module.loss_config.label_smoothing))
+            loss = partial(peer.loss, batch, module.loss_config.label_smoothing)
+            works[who] = step(peer.model, loss, precision, config.device)
         needed = limits.products(module.model, teach)
-        with arithmetic.on(config.device):
-            taken = in_turn(works | {"products": limits.alone(needed, config.device)}, config.repeats)
+        dtype = torch.bfloat16 if precision.autocast else torch.float32
+        with precision.products(config.device):
+            taken = in_turn(works | {"products": limits.alone(needed, config.device, dtype)}, config.repeats)
         ours, products = taken["ours"], taken.pop("products")
+        name = precision.name
         figures += [rate(f"{name}, {who}", config.batch_size, seconds) for who, seconds in taken.items()]
         figures += _beside(name, taken)
         gigaflops = sum(product.flops for product in needed) / 1e9
@@ -77,20 +89,17 @@ def training(config: BenchConfig) -> list[Figure]:
 
 
 def loop(config: BenchConfig, rounds: int = 3) -> list[Figure]:
-    """Whole runs, with Lightning, rendering and logging, beside the bare step, validation apart."""
-    name, arithmetic = list(arithmetics(config.device).items())[-1]
+    """Whole runs, with Lightning, rendering and logging, beside the bare step; validation apart."""
     figures, bare, whole = [], [], []
-    with arithmetic.on(config.device):
-        for preset in ("grid", "scatter_96"):
-            render = renderer(preset, "light", config)
-            taken = in_turn({"render": render, "step": _step("enc_dec", preset, config)}, config.repeats)
-            figures.append(rate(f"{preset}, bare step", config.batch_size, taken["step"]))
-            figures.append(ratio(f"{preset}, rendering, of a step", taken["render"], taken["step"], "%"))
+    for preset in ("grid", "scatter_96"):
+        works = {"render": renderer(preset, "light", config), "step": default_step(preset, config)}
+        taken = in_turn(works, config.repeats)
+        figures.append(rate(f"{preset}, bare step", config.batch_size, taken["step"]))
+        figures.append(ratio(f"{preset}, rendering, of a step", taken["render"], taken["step"], "%"))
     for _ in range(rounds):
-        with arithmetic.on(config.device):
-            bare.append(median(in_turn({"step": _step("enc_dec", "grid", config)}, 20)["step"]))
+        bare.append(median(in_turn({"step": default_step("grid", config)}, STEPS)["step"]))
         whole.append(config.batch_size / _scenes_per_second(config))
-    figures.append(rate(f"grid, whole run ({name})", config.batch_size, whole))
+    figures.append(rate("grid, whole run", config.batch_size, whole))
     figures.append(ratio("grid, whole run, of the bare step's speed", bare, whole, "%"))
     return figures
 
@@ -120,22 +129,30 @@ def build(name: str, preset: str, config: BenchConfig, *overrides: str) -> Reade
     return module.to(config.device)
 
 
-def step(model: nn.Module, loss: Callable[[], Tensor]) -> Work:
+def step(model: nn.Module, loss: Callable[[], Tensor], precision: Precision, device: str) -> Work:
     """A training step as a plain loop has it: loss, gradients, clipping, AdamW."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def taken() -> None:
-        loss().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+        with precision.products(device):
+            with precision.forward(device):
+                found = loss()
+            found.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
+            optimizer.step()
+            optimizer.zero_grad()
 
     return taken
 
 
-def _step(name: str, preset: str, config: BenchConfig) -> Work:
-    module, batch = build(name, preset, config), renderer(preset, "light", config)()
-    return step(module.model, lambda: taught(module.model, batch, module.loss_config).loss)
+def default_step(preset: str, config: BenchConfig, *overrides: str) -> Work:
+    """Of the encoder-decoder, in the precision of our trainer preset."""
+    module, batch = build("enc_dec", preset, config, *overrides), renderer(preset, "light", config)()
+    return step(module.model, partial(_loss, module, batch), precisions(config.device)[-1], config.device)
+
+
+def _loss(module: ReaderModule, batch: Scenes) -> Tensor:
+    return taught(module.model, batch, module.loss_config).loss
 
 
 def _scenes_per_second(config: BenchConfig) -> float:
@@ -144,8 +161,9 @@ def _scenes_per_second(config: BenchConfig) -> float:
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
-        overrides += ["trainer.max_steps=120", "trainer.val_check_interval=120", "trainer.log_every_n_steps=20"]
-        run = mnist_seq.fit(*overrides, f"trainer.accelerator={config.device}", f"hydra.run.dir={folder}/run")
+        overrides += [f"trainer={machine.PRESETS[config.device]}", f"trainer.log_every_n_steps={STEPS}"]
+        overrides += [f"trainer.max_steps={6 * STEPS}", f"trainer.val_check_interval={6 * STEPS}"]
+        run = mnist_seq.fit(*overrides, f"hydra.run.dir={folder}/run")
         rows = loggers.read_table(run.table)
     speeds = [row["train/scenes_per_second"] for row in rows if "train/scenes_per_second" in row]
     return median(speeds[1:])  # the first holds what is done once

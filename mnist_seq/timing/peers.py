@@ -5,6 +5,7 @@ torch.nn has our architecture to the weight. x-transformers and Hugging Face dif
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -75,7 +76,6 @@ class TorchReader(nn.Module):
         x = self.embed(tokens) + self.turns[:length]
         return self.head(self.decoder(x, memory, tgt_mask=mask, tgt_is_causal=True))
 
-    @torch.no_grad()
     def read(self, images: Tensor) -> Tensor:
         """Encodes once; the decoder has no cache and sees the whole beginning again at every step."""
         memory = self.encode(images)
@@ -108,6 +108,11 @@ def x_transformers(config: EncoderDecoderConfig, spec: Spec) -> Peer:
         attn_layers=Decoder(depth=config.decoder_depth, cross_attend=True, verbose=False, **width),
     )
     writer = AutoregressiveWrapper(decoder, pad_value=PAD)
+    for part in (*encoder.modules(), *decoder.modules()):
+        if hasattr(
+            part, "sdp_context_manager"
+        ):  # it would choose torch's kernels by itself, against our choice for all
+            part.sdp_context_manager = contextlib.nullcontext
 
     def encode(images: Tensor) -> Tensor:
         return encoder(images.float() / 255, return_embeddings=True)
@@ -171,7 +176,9 @@ def hugging_face(config: EncoderDecoderConfig, spec: Spec) -> Peer:
 
     return Peer(
         model,
-        lambda images, tokens: model(pixel_values=images.float() / 255, decoder_input_ids=tokens).logits,
+        lambda images, tokens: (
+            model(pixel_values=images.float() / 255, decoder_input_ids=tokens, use_cache=False).logits
+        ),
         read,
     )
 

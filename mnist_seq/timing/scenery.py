@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mnist_seq.timing.clock import Figure, in_turn, rate, ratio, spread
+from mnist_seq.timing.clock import Figure, in_turn, rate, ratio
 
 if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
@@ -54,7 +55,7 @@ def loaders(config: BenchConfig) -> list[Figure]:
                 batches = sum(1 for _ in ready)
                 theirs.append((time.perf_counter() - began) / batches)
                 del ready
-                ours.append(spread("", "", in_turn({"ours": render}, config.repeats)["ours"]).median)
+                ours.append(median(in_turn({"ours": render}, config.repeats)["ours"]))
             name = f"{preset}, {augment}"
             figures += [rate(f"{name}, DataLoader", batch, theirs), rate(f"{name}, ours", batch, ours)]
             figures.append(ratio(f"{name}, as fast as the DataLoader", theirs, ours))

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
 
 _TRAIN = ("-m", "mnist_seq.train", "data.digits=uci")
+_LEAVE = "+callbacks.leave._target_=mnist_seq.timing.first_step.LeaveAfterFirstStep"
+BOTH = ("train, until after its first step", "import lightning")
+"""What is compared: the one contains the other."""
 COMMANDS = {
     "python alone": ("-c", ""),
     "import mnist_seq": ("-c", "import mnist_seq"),
-    "import lightning": ("-c", "import lightning"),
     "train --help": ("-m", "mnist_seq.train", "--help"),
     "train --cfg job": ("-m", "mnist_seq.train", "--cfg", "job"),
-    "train, until after its first step": (
-        *(*_TRAIN, "+callbacks.leave._target_=mnist_seq.timing.first_step.LeaveAfterFirstStep"),
-    ),
+    BOTH[0]: (*_TRAIN, _LEAVE),
+    BOTH[1]: ("-c", "import lightning"),
 }
 _SHORT = ("trainer.max_steps=60", "trainer.val_check_interval=30")
 
@@ -34,10 +35,9 @@ def startup(config: BenchConfig) -> list[Figure]:
         works = {name: partial(_whole, arguments, folder) for name, arguments in COMMANDS.items()}
         taken = in_turn(works, min(config.repeats, 5))
         peak = _whole((*_TRAIN, *_SHORT), folder)
-    first, lightning = taken["train, until after its first step"], taken["import lightning"]
-    beyond = [one - other for one, other in zip(first, lightning, strict=True)]
+    beyond = [one - other for one, other in zip(*(taken[name] for name in BOTH), strict=True)]
     figures = [spread(name, "s", seconds) for name, seconds in taken.items()]
-    figures.append(spread("train, until after its first step, less import lightning", "s", beyond))
+    figures.append(spread(f"{BOTH[0]}, less {BOTH[1]}", "s", beyond))
     return [*figures, spread("peak memory of a run", "MiB", [peak])]
 
 

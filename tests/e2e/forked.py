@@ -24,7 +24,10 @@ def run(cwd: Path, module: str, *arguments: str, code: int = 0, **extra: str) ->
         process = _CONTEXT.Process(target=_become, args=(cwd, module, arguments, extra, said))
         process.start()
         process.join(300)
-        out, err = (path.read_text() for path in said)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        out, err = (path.read_text() if path.exists() else "" for path in said)
         assert process.exitcode == code, out + err
     return out, err
 

@@ -2,53 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import lightning
 import pytest
 import torch
 
+import mnist_seq
 from mnist_seq.config import TrainerConfig
 from mnist_seq.learn import machine
+from mnist_seq.learn.callbacks import MatmulPrecision
+from tests.conftest import TINY
 
 
 @pytest.mark.parametrize("able", [False, True])
-def test_factors_are_rounded_only_where_the_cpu_has_instructions_for_it(
+def test_factors_may_be_rounded_only_where_the_cpu_has_instructions_for_it(
     able: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "multiplies_bf16", lambda: able)
     given = TrainerConfig(preset="cpu", accelerator="cpu", matmul_precision="auto")
     assert machine.suited(given).matmul_precision == ("medium" if able else "highest")
     assert given.matmul_precision == "auto", "what was given stays as it is"
+    for other in ({"accelerator": "cuda"}, {"precision": "bf16-mixed"}, {"precision": "64-true"}):
+        assert machine.suited(replace(given, **other)).matmul_precision == "highest"  # type: ignore[arg-type]
     given.matmul_precision = "high"
     assert machine.suited(given).matmul_precision == "high"
 
 
-def test_arithmetic_ends_where_it_ends() -> None:
-    """Also with an error; the next run of the same process, or the user's own code, knows nothing of it."""
-    flash = torch.backends.cuda.flash_sdp_enabled
-    assert torch.get_float32_matmul_precision() == "highest"
-    assert flash()
+def flash() -> bool:
+    return bool(torch.backends.cuda.flash_sdp_enabled())
 
-    def fail() -> None:
-        with machine.arithmetic(TrainerConfig(accelerator="cpu", matmul_precision="medium")):
-            assert torch.get_float32_matmul_precision() == "medium"
-            assert not flash(), "on a CPU that rounds, attention is by whole products"
-            raise KeyError
 
+def fail(config: TrainerConfig) -> None:
+    with machine.matmul_precision(config):
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert not flash(), "on a CPU that may round, attention is by whole products"
+        raise KeyError
+
+
+def test_a_precision_ends_where_it_ends() -> None:
+    """Also with an error: the next run of the same process, and the user's own code, know nothing of it."""
     with pytest.raises(KeyError):
-        fail()
+        fail(TrainerConfig(accelerator="cpu", matmul_precision="medium"))
     assert torch.get_float32_matmul_precision() == "highest"
     assert flash()
-    with machine.arithmetic(TrainerConfig(accelerator="cuda", matmul_precision="medium")):
-        assert flash()
-    with machine.arithmetic(TrainerConfig()):
+    for config in (
+        TrainerConfig(accelerator="cuda", matmul_precision="medium"),
+        TrainerConfig(accelerator="cpu", precision="bf16-mixed", matmul_precision="medium"),
+    ):
+        with machine.matmul_precision(config):
+            assert flash()
+    with machine.matmul_precision(TrainerConfig()):
         assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_rounded_factors_are_close_to_exact_ones() -> None:
-    """bfloat16 keeps 8 bits; the sum of n products is off by some sqrt(n) roundings of its terms."""
+def test_only_steps_may_be_rounded_and_validation_is_exact() -> None:
+    seen: dict[str, set[str]] = {"train": set(), "val": set()}
+
+    class Watch(lightning.Callback):
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            seen["train"].add(torch.get_float32_matmul_precision())
+
+        def on_validation_batch_start(self, *_: Any) -> None:
+            seen["val"].add(torch.get_float32_matmul_precision())
+
+    module, data = mnist_seq.build("model=tiny", "data=grid", *TINY)
+    config = TrainerConfig(accelerator="cpu", matmul_precision="medium")
+    watching = {"callbacks": [MatmulPrecision(config), Watch()], "logger": False, "enable_checkpointing": False}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    lightning.Trainer(max_steps=4, val_check_interval=2, check_val_every_n_epoch=None, **watching, **quiet).fit(
+        module, data
+    )
+    assert seen == {"train": {"medium"}, "val": {"highest"}}
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_products_of_less_precision_are_close_to_exact_ones() -> None:
+    """bfloat16 keeps 8 bits; the sum of n products is off by some sqrt(n) roundings of its terms, or by none."""
     torch.manual_seed(0)
     one, other = torch.randn(64, 128), torch.randn(128, 64)
     exact = one @ other
-    with machine.arithmetic(TrainerConfig(accelerator="cpu", matmul_precision="medium")):
+    with machine.matmul_precision(TrainerConfig(accelerator="cpu", matmul_precision="medium")):
         rounded = one @ other
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, atol=2**-8 * 128**0.5, rtol=0)

@@ -1,0 +1,40 @@
+"""What is timed: every suite measures something, and says what."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from mnist_seq.config import BenchConfig
+from mnist_seq.config.commands import SUITES as NAMES
+from mnist_seq.timing import growth, models, scenery, startup, suites
+from mnist_seq.timing.clock import Figure
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchConfig:
+    """Of a benchmark that takes seconds."""
+    monkeypatch.setattr(scenery, "PRESETS", ("grid", "scatter"))
+    monkeypatch.setattr(growth, "AXES", {"batch": (2, 4), "patches": (1, 4), "encoder blocks": (1, 2)})
+    monkeypatch.setattr(startup, "COMMANDS", {name: startup.COMMANDS[name] for name in ("python alone", *startup.BOTH)})
+    monkeypatch.setattr(models, "STEPS", 2)
+    return BenchConfig(repeats=1, batch_size=4, device="cpu", to=str(tmp_path))
+
+
+def test_every_suite_can_be_asked_for() -> None:
+    assert tuple(suites.SUITES) == NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", suites.SUITES)
+def test_a_suite_says_what_it_measured(name: str, config: BenchConfig, tmp_path: Path) -> None:
+    figures = suites.SUITES[name](config)
+    assert len({(what, unit) for what, unit, *_ in figures}) == len(figures) > 3
+    for figure in figures:
+        assert isinstance(figure, Figure)
+        assert math.isfinite(figure.median)
+        assert figure.least <= figure.median <= figure.most
+        assert figure.median > 0 or "less import" in figure.what
+    assert (tmp_path / "growth.png").exists() == (name == "growth")
