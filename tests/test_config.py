@@ -8,6 +8,7 @@ import yaml
 import mnist_seq
 from mnist_seq import command, config
 from mnist_seq.config import TrainConfig
+from mnist_seq.config.learning import OURS
 from mnist_seq.plain import plain, restore, restore_data
 from mnist_seq.presets import CONFIGS
 
@@ -103,8 +104,8 @@ def test_lightning_knows_every_trainer_argument() -> None:
     import lightning
 
     known = inspect.signature(lightning.Trainer.__init__).parameters
-    ours = {"preset", "threads"}
-    assert {field.name for field in fields(config.TrainerConfig)} - ours <= known.keys()
+    assert {field.name for field in fields(config.TrainerConfig)} - set(OURS) <= known.keys()
+    assert not set(OURS) & known.keys()
 
 
 def test_jobs_of_a_sweep_have_directories_of_their_own() -> None:

@@ -9,6 +9,8 @@ from mnist_seq.config.law import require, require_known
 
 OPTIMISERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
+OURS = ("preset", "matmul_precision", "compile", "threads")
+"""Keys of the trainer that Lightning's does not know."""
 LOSSES = ("cross_entropy", "multiset")
 
 
@@ -107,5 +109,4 @@ class TrainerConfig:
 
     def arguments(self) -> dict[str, Any]:
         """What Lightning's Trainer is given: all that is set, except what is ours."""
-        ours = ("preset", "matmul_precision", "compile", "threads")
-        return {key: value for key, value in vars(self).items() if value is not None and key not in ours}
+        return {key: value for key, value in vars(self).items() if value is not None and key not in OURS}

@@ -9,10 +9,6 @@ from typing import Any, NamedTuple
 
 Work = Callable[[], Any]
 
-_WARM_UP = 2
-"""Rounds before any is counted."""
-
-
 class Figure(NamedTuple):
     """Something that was measured, many times."""
 
@@ -23,20 +19,20 @@ class Figure(NamedTuple):
     most: float
 
 
-def in_turn(works: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
+def in_turn(works: Mapping[str, Work], repeats: int, warm_up: int = 2) -> dict[str, list[float]]:
     """Seconds of each run of each work: in every round one run of each, after rounds to warm up.
 
     What slows the machine down for a while slows all of them down, so compare round by round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(_WARM_UP + repeats):
+    for _ in range(warm_up + repeats):
         for name, work in works.items():
             _wait()
             since = time.perf_counter()
             work()
             _wait()
             seconds[name].append(time.perf_counter() - since)
-    return {name: taken[_WARM_UP:] for name, taken in seconds.items()}
+    return {name: taken[warm_up:] for name, taken in seconds.items()}
 
 
 def spread(what: str, unit: str, values: Iterable[float]) -> Figure:

@@ -33,7 +33,7 @@ def startup(config: BenchConfig) -> list[Figure]:
     """Whole processes, in turn, and the most memory that a run with its validations and plots takes."""
     with tempfile.TemporaryDirectory() as folder:
         works = {name: partial(_whole, arguments, folder) for name, arguments in COMMANDS.items()}
-        taken = in_turn(works, min(config.repeats, 5))
+        taken = in_turn(works, min(config.repeats, 5), warm_up=1)
         peak = _whole((*_TRAIN, *_SHORT), folder)
     beyond = [one - other for one, other in zip(*(taken[name] for name in BOTH), strict=True)]
     figures = [spread(name, "s", seconds) for name, seconds in taken.items()]

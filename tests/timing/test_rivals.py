@@ -8,7 +8,7 @@ from torch.utils.data import default_collate
 
 from mnist_seq.data.scenes import render
 from mnist_seq.timing.rivals import PerSample
-from mnist_seq.timing.suites import PRESETS
+from mnist_seq.timing.scenery import PRESETS
 from tests.data.presets import pool, preset
 
 SCENES = 1200
