@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 Work = Callable[[], Any]
 
+
 class Figure(NamedTuple):
     """Something that was measured, many times."""
 
