@@ -41,9 +41,11 @@ class Patches(nn.Module):
         """
         if images.shape[1:] != (1, *self.size):
             raise ValueError(f"images of shape {tuple(images.shape)}: this model reads (batch, 1, *{self.size})")
+        if any(self.margin):
+            images = F.pad(images, self.margin)
         if not images.is_floating_point():
-            images = images.to(next(self.parameters()).dtype) / 255
-        return self.stem(F.pad(images, self.margin))
+            images = (images / 255).to(next(self.parameters()).dtype)
+        return self.stem(images)
 
 
 class LinearStem(nn.Module):

@@ -110,7 +110,7 @@ def reading(config: BenchConfig) -> list[Figure]:
     images = renderer("grid", "none", config)().images
     for name in ("enc_dec", "classifier"):
         module = build(name, "grid", config)
-        readers: dict[str, Callable[[Tensor], Any]] = {"ours": module.model.eval().read}
+        readers: dict[str, Callable[[Tensor], Any]] = {"ours": torch.inference_mode()(module.model.eval().read)}
         if name == "enc_dec":
             readers |= {who: peer.reader() for who, peer in _peers(module, config).items()}
         for some in (images[:1], images[:_MANY]):

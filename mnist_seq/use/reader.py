@@ -86,6 +86,7 @@ class Reader:
         """Where each head of each layer looks while it reads; H L S each, as `nn.attention_maps` says."""
         return {name: weights[0] for name, weights in attention_maps(self.model, self._canvases([picture])).items()}
 
+    @torch.inference_mode()
     def _read(self, pictures: Sequence[Picture], beams: int) -> list[Reading]:
         canvases = self._canvases(pictures)
         if beams == 1:
