@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -42,8 +43,7 @@ def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.legend(frameon=False)
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        _open(axes)
     return figure
 
 
@@ -119,12 +119,6 @@ def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, in a folder that is made where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-
-
 def growth(measured: dict[str, list[Point]]) -> Figure:
     """Time of a training step against what grows, and what its arithmetic would take at the rate of the slowest.
 
@@ -132,12 +126,11 @@ def growth(measured: dict[str, list[Point]]) -> Figure:
         measured: axis -> steps of growing size.
     """
     figure = _figure(3.2 * len(measured), 3.2, "")
-    for axes, (axis, points) in zip(
-        figure.subplots(1, len(measured), squeeze=False).flat, measured.items(), strict=True
-    ):
+    panels = figure.subplots(1, len(measured), squeeze=False).flat
+    for axes, (axis, points) in zip(panels, measured.items(), strict=True):
         sizes, times = [point.size for point in points], [1000 * median(point.seconds) for point in points]
-        slow = points[times.index(max(times))]
-        rate = slow.flops / median(slow.seconds)
+        slowest = max(points, key=lambda point: median(point.seconds))
+        rate = slowest.flops / median(slowest.seconds)
         arithmetic = [1000 * point.flops / rate for point in points]
         axes.plot(sizes, arithmetic, color=_GREY, label=f"arithmetic at {rate / 1e9:,.0f} GFLOP/s")
         reach = [[1000 * abs(end(point.seconds) - median(point.seconds)) for point in points] for end in (min, max)]
@@ -146,9 +139,14 @@ def growth(measured: dict[str, list[Point]]) -> Figure:
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
         axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        _open(axes)
     return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, in a folder that is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
 
 
 def as_array(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -163,6 +161,12 @@ def _figure(width: float, height: float, notice: str) -> Figure:
     if notice:
         figure.suptitle(notice, color=_WRONG, fontsize=10, fontweight="bold")
     return figure
+
+
+def _open(axes: Axes) -> None:
+    """Axes on two sides alone, a light grid behind the lines."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
 
 
 def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:

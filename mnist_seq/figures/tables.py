@@ -41,9 +41,14 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
     Args:
         groups: what `over_seeds` gave.
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
     table.add_column("", overflow="fold")
-    for column in ("seeds", "exact match, val", "digits", "parameters", "scenes", "minutes"):
+    sizes = ("parameters", "scenes")
+    common = [name for name in sizes if len({figures[name][0] for figures in groups.values()}) == 1]
+    differ = [name for name in sizes if name not in common]
+    first = next(iter(groups.values()))
+    table.caption = ", ".join(f"{first[name][0]:,.0f} {name}" for name in common) + (" each" if common else "")
+    for column in ("seeds", "exact match, val", "digits", *differ, "minutes"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, figures in sorted(groups.items(), key=lambda group: -group[1]["exact_match"][0]):
         exact, spread, seeds = figures["exact_match"]
@@ -52,8 +57,7 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
             str(seeds),
             f"{exact:.2%}" + (f" ± {spread:.2%}" if seeds > 1 else ""),
             f"{figures['digit_accuracy'][0]:.2%}",
-            f"{figures['parameters'][0]:,.0f}",
-            f"{figures['scenes'][0]:,.0f}",
+            *(f"{figures[name][0]:,.0f}" for name in differ),
             f"{figures['seconds'][0] / 60:.1f}",
         )
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -104,4 +104,5 @@ def _common(key: str, value: str, told: list[tuple[Run, Any, dict[str, str]]]) -
 
 
 def _spread(values: list[float]) -> tuple[float, float, int]:
-    return mean(values), stdev(values) if len(values) > 1 else 0.0, len(values)
+    known = [value for value in values if not isnan(value)]  # runs of older versions tell less
+    return mean(known or [nan]), stdev(known) if len(known) > 1 else 0.0, len(values)

@@ -84,12 +84,12 @@ def greedy(model: Writer, images: Tensor, constrain: bool = True) -> Readout:
         images: B 1 H W.
         constrain: never write PAD or BOS.
     """
-    cache, forbidden = model.start(images), _forbidden(images.device) if constrain else None
+    cache, forbidden = model.start(images), _forbidden(constrain, images.device)
     token = torch.full((len(images), 1), BOS, device=images.device)
     written, found = [], []
     for _ in range(model.spec.max_digits + 1):
         logits, cache = model.step(token, cache)
-        logits = logits[:, -1] if forbidden is None else logits[:, -1].masked_fill(forbidden, -torch.inf)
+        logits = _permitted(logits, forbidden)
         token = logits.argmax(-1, keepdim=True)
         written.append(token)
         found.append(logits)
@@ -124,7 +124,7 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
         raise ValueError(
             f"the cache of {type(model).__name__} has no repeat and reorder, which beam search needs: read greedily"
         )
-    cache, forbidden = cache.repeat(width), _forbidden(device) if constrain else None
+    cache, forbidden = cache.repeat(width), _forbidden(constrain, device)
     first_row = torch.arange(images_, device=device)[:, None] * width
     written = torch.full((images_, width, 0), PAD, device=device)
     certain = torch.zeros(images_, width, 0, device=device)
@@ -134,8 +134,7 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
     token = torch.full((images_ * width, 1), BOS, device=device)
     for _ in range(model.spec.max_digits + 1):
         logits, cache = model.step(token, cache)
-        logits = logits[:, -1] if forbidden is None else logits[:, -1].masked_fill(forbidden, -torch.inf)
-        following = logits.float().log_softmax(-1).view(images_, width, -1)
+        following = _permitted(logits, forbidden).float().log_softmax(-1).view(images_, width, -1)
         nothing = torch.full_like(following[0, 0], -torch.inf)
         nothing[PAD] = 0  # the only thing that follows an end
         following = torch.where(ended[..., None], nothing, following)
@@ -178,10 +177,16 @@ def _readout(written: Tensor, certain: Tensor) -> Readout:
     )
 
 
-def _forbidden(device: torch.device) -> Tensor:
+def _forbidden(constrain: bool, device: torch.device) -> Tensor | None:
     """What no reading may hold: padding and a second beginning; V, bool."""
     tokens = torch.arange(len(VOCABULARY), device=device)
-    return (tokens == PAD) | (tokens == BOS)
+    return (tokens == PAD) | (tokens == BOS) if constrain else None
+
+
+def _permitted(logits: Tensor, forbidden: Tensor | None) -> Tensor:
+    """Of logits B L V those of the next token, B V; minus infinity where it is forbidden."""
+    following = logits[:, -1]
+    return following if forbidden is None else following.masked_fill(forbidden, -torch.inf)
 
 
 def _of(values: Tensor, parent: Tensor) -> Tensor:

@@ -56,7 +56,6 @@ def _point(axis: str, size: int, config: BenchConfig) -> Point:
     overrides = {"patches": [f"model.patch={56 // isqrt(size)}"], "encoder blocks": [f"model.encoder_depth={size}"]}
     if axis == "batch":
         config = replace(config, batch_size=size)
-    work = default_step("grid", config, *overrides.get(axis, []))
-    seconds = in_turn({"step": work}, min(config.repeats, _REPEATS))["step"]
-    model = build("enc_dec", "grid", config, *overrides.get(axis, [])).model
-    return Point(size, seconds, 3 * cost.per_scene(model)[""].flops * config.batch_size)
+    module = build("enc_dec", "grid", config, *overrides.get(axis, []))
+    seconds = in_turn({"step": default_step(module, "grid", config)}, min(config.repeats, _REPEATS))["step"]
+    return Point(size, seconds, 3 * cost.per_scene(module.model)[""].flops * config.batch_size)

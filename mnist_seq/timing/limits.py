@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -43,13 +44,10 @@ def alone(
     needed: list[Product], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Callable[[], None]:
     """Multiplies matrices as large as these, forward and backward, and does nothing else."""
+    random = partial(torch.randn, device=device, dtype=dtype)
     operands = {
-        product: (
-            torch.randn(product.rows, product.inputs, device=device, dtype=dtype),
-            torch.randn(product.outputs, product.inputs, device=device, dtype=dtype),
-            torch.randn(product.rows, product.outputs, device=device, dtype=dtype),
-        )
-        for product in set(needed)
+        it: (random(it.rows, it.inputs), random(it.outputs, it.inputs), random(it.rows, it.outputs))
+        for it in set(needed)
     }
 
     @torch.no_grad()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,17 +36,18 @@ _CLIP = 1.0
 class Precision(NamedTuple):
     """Of the arithmetic of a training step."""
 
-    name: str
     matmul: str
-    """As torch names it."""
+    """Of float32 matrices, as torch names it."""
     autocast: bool = False
     """The forward pass multiplies in bfloat16."""
 
-    @contextmanager
-    def products(self, device: str) -> Iterator[None]:
+    @property
+    def name(self) -> str:
+        return "bf16" if self.autocast else self.matmul
+
+    def products(self, device: str) -> AbstractContextManager[None]:
         """Within: for everything that is computed."""
-        with machine.matmul_precision(TrainerConfig(accelerator=device, matmul_precision=self.matmul)):
-            yield
+        return machine.matmul_precision(TrainerConfig(accelerator=device, matmul_precision=self.matmul))
 
     def forward(self, device: str) -> AbstractContextManager[Any]:
         """Within: for a forward pass."""
@@ -55,11 +56,11 @@ class Precision(NamedTuple):
 
 def precisions(device: str) -> list[Precision]:
     """The one that libraries have unasked, and last that of our trainer preset."""
-    known = [Precision("highest", "highest")]
+    known = [Precision("highest")]
     if device == "cuda":
-        known.append(Precision("bf16", "high", autocast=True))
+        known.append(Precision("high", autocast=True))
     elif device == "cpu" and machine.multiplies_bf16():
-        known.append(Precision("medium", "medium"))
+        known.append(Precision("medium"))
     return known
 
 
@@ -76,7 +77,7 @@ def training(config: BenchConfig) -> list[Figure]:
             works[who] = step(peer.model, loss, precision, config.device)
         needed = limits.products(module.model, teach)
         dtype = torch.bfloat16 if precision.autocast else torch.float32
-        with precision.products(config.device):
+        with precision.products(config.device):  # a step sees to it by itself, the products alone do not
             taken = in_turn(works | {"products": limits.alone(needed, config.device, dtype)}, config.repeats)
         ours, products = taken["ours"], taken.pop("products")
         name = precision.name
@@ -91,13 +92,14 @@ def training(config: BenchConfig) -> list[Figure]:
 def loop(config: BenchConfig, rounds: int = 3) -> list[Figure]:
     """Whole runs, with Lightning, rendering and logging, beside the bare step; validation apart."""
     figures, bare, whole = [], [], []
-    for preset in ("grid", "scatter_96"):
-        works = {"render": renderer(preset, "light", config), "step": default_step(preset, config)}
-        taken = in_turn(works, config.repeats)
+    modules = {preset: build("enc_dec", preset, config) for preset in ("grid", "scatter_96")}
+    steps = {preset: default_step(module, preset, config) for preset, module in modules.items()}
+    for preset, teach in steps.items():
+        taken = in_turn({"render": renderer(preset, "light", config), "step": teach}, config.repeats)
         figures.append(rate(f"{preset}, bare step", config.batch_size, taken["step"]))
         figures.append(ratio(f"{preset}, rendering, of a step", taken["render"], taken["step"], "%"))
     for _ in range(rounds):
-        bare.append(median(in_turn({"step": default_step("grid", config)}, STEPS)["step"]))
+        bare.append(median(in_turn({"step": steps["grid"]}, STEPS)["step"]))
         whole.append(config.batch_size / _scenes_per_second(config))
     figures.append(rate("grid, whole run", config.batch_size, whole))
     figures.append(ratio("grid, whole run, of the bare step's speed", bare, whole, "%"))
@@ -145,9 +147,9 @@ def step(model: nn.Module, loss: Callable[[], Tensor], precision: Precision, dev
     return taken
 
 
-def default_step(preset: str, config: BenchConfig, *overrides: str) -> Work:
-    """Of the encoder-decoder, in the precision of our trainer preset."""
-    module, batch = build("enc_dec", preset, config, *overrides), renderer(preset, "light", config)()
+def default_step(module: ReaderModule, preset: str, config: BenchConfig) -> Work:
+    """Taught by scenes of a data preset, in the precision of our trainer preset."""
+    batch = renderer(preset, "light", config)()
     return step(module.model, partial(_loss, module, batch), precisions(config.device)[-1], config.device)
 
 
@@ -172,7 +174,8 @@ def _scenes_per_second(config: BenchConfig) -> float:
 def _peers(module: ReaderModule, config: BenchConfig) -> dict[str, peers.Peer]:
     """Of the same size as ours, on the device; those that are installed."""
     ours: Any = module.model
-    built = {who: make(ours.config, ours.spec) for who, (_, make) in peers.PEERS.items() if who not in peers.absent()}
+    absent = peers.absent()
+    built = {who: make(ours.config, ours.spec) for who, (_, make) in peers.PEERS.items() if who not in absent}
     for peer in built.values():
         peer.model.to(config.device)
     return built

@@ -109,10 +109,8 @@ def x_transformers(config: EncoderDecoderConfig, spec: Spec) -> Peer:
     )
     writer = AutoregressiveWrapper(decoder, pad_value=PAD)
     for part in (*encoder.modules(), *decoder.modules()):
-        if hasattr(
-            part, "sdp_context_manager"
-        ):  # it would choose torch's kernels by itself, against our choice for all
-            part.sdp_context_manager = contextlib.nullcontext
+        if hasattr(part, "sdp_context_manager"):
+            part.sdp_context_manager = contextlib.nullcontext  # attention's kernels are chosen for all alike, outside
 
     def encode(images: Tensor) -> Tensor:
         return encoder(images.float() / 255, return_embeddings=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,31 @@ def test_the_table_shows_the_best_first_with_its_spread(sweep: Path) -> None:
     text = console.export_text()
     assert text.index("pre") < text.index("post")
     assert "90.00% ± 10.00%" in text
+
+
+def test_what_all_runs_have_in_common_is_told_once(sweep: Path) -> None:
+    def told() -> str:
+        console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+        console.print(tables.sweep(sweeps.over_seeds(sweeps.members(sweep)), "norms"))
+        return console.export_text()
+
+    assert "9 parameters, 6 scenes each" in told()
+    metrics = json.loads((sweep / "0" / "metrics.json").read_text())
+    (sweep / "0" / "metrics.json").write_text(json.dumps(metrics | {"parameters": 12}))
+    assert "6 scenes each" in told()
+    assert [line for line in told().splitlines() if "pre" in line and "10" in line]  # (12 + 9 + 9) / 3
+
+
+def test_a_run_that_lacks_a_figure_still_counts(sweep: Path) -> None:
+    """Records of older versions."""
+    metrics = json.loads((sweep / "0" / "metrics.json").read_text())
+    del metrics["scenes"]
+    (sweep / "0" / "metrics.json").write_text(json.dumps(metrics))
+    found = sweeps.members(sweep)
+    assert len(found) == 5
+    assert math.isnan(found[0].figures["scenes"])
+    assert sweeps.over_seeds(found)["pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
+    assert sweeps.over_seeds(found)["pre"]["scenes"] == (6, 0, 3)
 
 
 def test_every_run_has_its_line(sweep: Path) -> None:
