@@ -50,10 +50,12 @@ def fit(*overrides: str) -> Run:
     """Train as `python -m mnist_seq.train` does, and return the run."""
     from mnist_seq import command
     from mnist_seq.config import TrainConfig
-    from mnist_seq.train import train
+    from mnist_seq.train import show, train
 
     cfg, directory = command.compose("train", list(overrides))
-    return train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
+    run = train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
+    show(run)
+    return run
 
 
 def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> SceneSet:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import logging
 import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mnist_seq.presets import CONFIGS, register
+from mnist_seq.run import FAILURE
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,15 +44,22 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
     if writes:
         _refuse_unwritable(sys.argv[1:])
     prepare()
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(Task(job, writes))()
 
-    def task(cfg: DictConfig) -> None:
+
+@dataclass(frozen=True)
+class Task:
+    """What Hydra calls with the config of a job; a launcher may pickle it, to call it in another process."""
+
+    job: Job
+    writes: bool
+
+    def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
         directory = Path(HydraConfig.get().runtime.output_dir)
-        with _mistakes_in_a_line(directory, reraise=sweeping()):
-            job(cfg, directory)
-
-    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
+        with _mistakes_in_a_line(directory, goes_on=sweeping() and self.writes):
+            self.job(cfg, directory)
 
 
 def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
@@ -130,7 +141,7 @@ def _job_name(overrides: list[str]) -> str:
     asked = [override.lstrip("+~").partition("=") for override in overrides]
     words = "_".join(re.sub(r"[^\w.+-]+", "-", f"{key.split('.')[-1]}-{value}") for key, _, value in asked)
     digest = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()
-    return f"{words[-80:].lstrip('_-')}_{digest[:8]}"
+    return f"{words[-160:].lstrip('_-')}_{digest[:8]}"
 
 
 def _refuse_unwritable(arguments: list[str]) -> None:
@@ -143,11 +154,15 @@ def _refuse_unwritable(arguments: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _mistakes_in_a_line(directory: Path, reraise: bool) -> Iterator[None]:
+def _mistakes_in_a_line(directory: Path, goes_on: bool) -> Iterator[None]:
     """A user's mistake ends in its message and exit code 1, a signal in 128 + its number; neither shows a traceback.
 
-    HYDRA_FULL_ERROR=1 shows the traceback. In a multirun (`reraise`) Hydra goes on with the other jobs.
+    HYDRA_FULL_ERROR=1 shows the traceback. A sweep `goes_on` with its other jobs, and keeps the traceback of one that
+    failed in its directory; a signal ends all of it.
     """
+    failure = directory / FAILURE
+    if goes_on:
+        failure.unlink(missing_ok=True)
     try:
         yield
     except KeyboardInterrupt:
@@ -155,12 +170,18 @@ def _mistakes_in_a_line(directory: Path, reraise: bool) -> Iterator[None]:
         _leave("interrupted", 128 + signal.SIGINT)
     except Exception as problem:
         signum = getattr(problem, "signum", None)
+        said = " ".join(str(problem).split()) or type(problem).__name__
+        if goes_on and not signum:
+            failure.write_text(f"{said}\n\n{traceback.format_exc()}")
+            print(f"mnist_seq: {directory} failed: {said}", file=sys.stderr)
+            return
         if os.environ.get("HYDRA_FULL_ERROR") or not (signum or _is_mistake(problem)):
             raise
         _clear_away(directory)
-        if reraise:
-            raise
-        _leave(" ".join(str(problem).split()), 128 + signum if signum else 1)
+        _leave(said, 128 + signum if signum else 1)
+    finally:
+        if sweeping():
+            gc.collect()  # a trainer and its module hold each other
 
 
 def _is_mistake(problem: Exception) -> bool:

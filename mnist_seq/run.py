@@ -17,6 +17,8 @@ from typing import Any
 from mnist_seq.config import TrainConfig
 from mnist_seq.plain import plain, restore
 
+FAILURE = "failed.txt"
+"""In the directory of a sweep's job that failed: why, and the traceback."""
 PACKAGES = ("mnist_seq", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
 

@@ -38,7 +38,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         return
     if sweeping and begun.last.is_file():
         config, changed = replace(config, resume=str(directory)), []
-    train(config, directory, changed)
+    run = train(config, directory, changed)
+    show(run, briefly=sweeping)
 
 
 def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
@@ -67,7 +68,6 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         directory: where a new run goes.
         changed: the overrides that were asked for; when resuming, only those of steps and loggers may be.
     """
-    import torch
     from rich.console import Console
 
     from mnist_seq.learn import machine
@@ -79,21 +79,37 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         run, config = _reopen(config, changed or [])
     else:
         run, config.trainer = Run(directory), machine.suited(config.trainer)
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
     machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     config.data.digits = data.source  # what `auto` found stays this run's source
     run.write_config(config) if resuming else run.begin(config, changed)
-    with run.logging():
+    with run.logging(), machine.threads(config.trainer.threads):
         _say_what(run, config, data, console)
         if module.begins_with:
             log.info("%s", module.begins_with)
             run.record(init_from=vars(module.begins_with))
         _fit(run, config, module, data, console)
         _conclude(run, config, module, data)
-    _show(run, console)
     return run
+
+
+def show(run: Run, briefly: bool = False) -> None:
+    """What came out, where it is, and what to do next; of a job of a sweep, what came out."""
+    from rich.console import Console
+
+    from mnist_seq.figures import tables
+
+    metrics, console = run.metrics, Console(highlight=False, soft_wrap=True)
+    if not briefly and "val" in metrics:
+        console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))
+    console.print(
+        f"{metrics['parameters']:,} parameters, {metrics['steps']:,} steps, "
+        f"{metrics['scenes_per_second']:,.0f} scenes/s, {metrics['seconds']:,.0f} s on {metrics['device']}"
+    )
+    if briefly:
+        return
+    console.print(f"weights, plots, checkpoints and metrics: {run.path}")
+    console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test")
 
 
 def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
@@ -214,22 +230,6 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
         console.rule(style="red")
         console.print(f"[bold red]{data.notice}", soft_wrap=True)
         console.rule(style="red")
-
-
-def _show(run: Run, console: Console) -> None:
-    """What came out, where it is, and what to do next."""
-    from mnist_seq.figures import tables
-
-    metrics = run.metrics
-    if "val" in metrics:
-        console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))
-    console.print(
-        f"{metrics['parameters']:,} parameters, {metrics['steps']:,} steps, "
-        f"{metrics['scenes_per_second']:,.0f} scenes/s, {metrics['seconds']:,.0f} s on {metrics['device']}",
-        highlight=False,
-    )
-    console.print(f"weights, plots, checkpoints and metrics: {run.path}", highlight=False, soft_wrap=True)
-    console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test", highlight=False, soft_wrap=True)
 
 
 def _overrides() -> list[str]:

@@ -78,6 +78,20 @@ def matmul_precision(config: TrainerConfig) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@contextmanager
+def threads(many: int | None) -> Iterator[None]:
+    """So many CPU threads share an operation, within; None leaves it to torch."""
+    if many is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(many)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def about(device: str, *packages: str) -> dict[str, Any]:
     """What a timing was taken on and with.
 

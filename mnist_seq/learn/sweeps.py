@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 
-from mnist_seq.run import Run, whole
+from mnist_seq.run import FAILURE, Run, whole
 
 FIGURES = ("exact_match", "multiset_match", "digit_accuracy", "count_accuracy", "loss")
 """Of val, in sweep.csv; losses of different names do not compare."""
@@ -28,7 +28,7 @@ class Member(NamedTuple):
 
 
 class SweepTable(Callback):
-    """Sums up a multirun: in sweep.csv after every job, as a table when it has ended."""
+    """Sums up a multirun: in sweep.csv after every job, as a table when it has ended; exit code 1 where jobs failed."""
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN and (found := members(Path(config.hydra.sweep.dir))):
@@ -36,17 +36,21 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         from rich.console import Console
+        from rich.markup import escape
 
         from mnist_seq.figures import tables
 
-        directory = Path(config.hydra.sweep.dir)
-        found = members(directory)
-        if not found:
-            return
-        write(found, directory / "sweep.csv")
-        console = Console()
-        console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
-        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
+        directory, console = Path(config.hydra.sweep.dir), Console()
+        found, failed = members(directory), failures(directory)
+        if found:
+            write(found, directory / "sweep.csv")
+            console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
+            console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
+        for path, said in failed.items():
+            console.print(f"[red]failed:[/] {path.name}: {escape(said)}", highlight=False, soft_wrap=True)
+        if failed:
+            console.print(f"the same command tries them again with hydra.sweep.dir={directory}", soft_wrap=True)
+            raise SystemExit(1)
 
 
 def members(directory: Path) -> list[Member]:
@@ -70,13 +74,17 @@ def members(directory: Path) -> list[Member]:
     ]
 
 
+def failures(directory: Path) -> dict[Path, str]:
+    """Jobs under a directory that failed when they were last run, and why."""
+    return {path.parent: path.read_text().partition("\n")[0] for path in sorted(directory.rglob(FAILURE))}
+
+
 def over_seeds(found: list[Member]) -> dict[str, dict[str, tuple[float, float, int]]]:
     """Choices -> figure -> mean, standard deviation and number of seeds."""
     groups: dict[str, list[Member]] = {}
-    alone = len({key for member in found for key in member.choices}) == 1
     for member in found:
-        name = " ".join(member.choices.values() if alone else map("=".join, member.choices.items()))
-        groups.setdefault(name or "default", []).append(member)
+        name = " ".join(map("=".join, member.choices.items())) or "default"
+        groups.setdefault(name, []).append(member)
     return {
         name: {figure: _spread([it.figures[figure] for it in group]) for figure in group[0].figures}
         for name, group in groups.items()

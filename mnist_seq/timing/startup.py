@@ -9,20 +9,21 @@ import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mnist_seq.learn import machine
 from mnist_seq.timing.clock import Figure, in_turn, spread
 
 if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
 
-_TRAIN = ("-m", "mnist_seq.train", "data.digits=uci")
+_TRAIN = ("-m", "mnist_seq.train")
 _LEAVE = "+callbacks.leave._target_=mnist_seq.timing.first_step.LeaveAfterFirstStep"
 BOTH = ("train, until after its first step", "import lightning")
 """What is compared: the one contains the other."""
 COMMANDS = {
     "python alone": ("-c", ""),
     "import mnist_seq": ("-c", "import mnist_seq"),
-    "train --help": ("-m", "mnist_seq.train", "--help"),
-    "train --cfg job": ("-m", "mnist_seq.train", "--cfg", "job"),
+    "train --help": (*_TRAIN, "--help"),
+    "train --cfg job": (*_TRAIN, "--cfg", "job"),
     BOTH[0]: (*_TRAIN, _LEAVE),
     BOTH[1]: ("-c", "import lightning"),
 }
@@ -31,10 +32,12 @@ _SHORT = ("trainer.max_steps=60", "trainer.val_check_interval=30")
 
 def startup(config: BenchConfig) -> list[Figure]:
     """Whole processes, in turn, and the most memory that a run with its validations and plots takes."""
+    here = (f"trainer={machine.PRESETS[config.device]}", "data.digits=uci")
+    commands = {name: (*given, *here) if _TRAIN[1] in given else given for name, given in COMMANDS.items()}
     with tempfile.TemporaryDirectory() as folder:
-        works = {name: partial(_whole, arguments, folder) for name, arguments in COMMANDS.items()}
+        works = {name: partial(_whole, arguments, folder) for name, arguments in commands.items()}
         taken = in_turn(works, min(config.repeats, 5), warm_up=1)
-        peak = _whole((*_TRAIN, *_SHORT), folder)
+        peak = _whole((*_TRAIN, *here, *_SHORT), folder)
     beyond = [one - other for one, other in zip(*(taken[name] for name in BOTH), strict=True)]
     figures = [spread(name, "s", seconds) for name, seconds in taken.items()]
     figures.append(spread(f"{BOTH[0]}, less {BOTH[1]}", "s", beyond))

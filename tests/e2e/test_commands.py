@@ -146,6 +146,35 @@ def test_runs_of_a_sweep_do_not_leak_into_each_other_and_it_goes_on_where_it_bro
     assert [line.split(",")[:3] for line in again.splitlines()] == [line.split(",")[:3] for line in table.splitlines()]
 
 
+def test_a_failed_run_stops_no_other_and_the_exit_code_tells(tmp_path: Path) -> None:
+    sweep = ("mnist_seq.train", "-m", *TINY, "model.heads=5,2", "seed=0", "hydra.sweep.dir=sweep")
+    out, err = run(tmp_path, *sweep, code=1)
+    assert "Traceback" not in out + err
+    failed, went = (next((tmp_path / "sweep").glob(f"*heads-{heads}*")) for heads in (5, 2))
+    assert f"{failed.name} failed: model.heads=5 does not divide model.dim=16" in err
+    assert f"failed: {failed.name}: model.heads=5 does not divide" in out
+    assert "Traceback" in (failed / "failed.txt").read_text()
+    assert Run(went).finished
+    assert len((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()) == 2
+    (failed / "failed.txt").rename(went / "failed.txt")
+    run(tmp_path, *(it.replace("5,2", "2") for it in sweep))
+    assert not (went / "failed.txt").exists(), "what went well has not failed any more"
+
+
+def test_a_signal_ends_a_whole_sweep(tmp_path: Path) -> None:
+    sweep = ("mnist_seq.train", "-m", *LONGER, "seed=0,1", "hydra.sweep.dir=sweep")
+    started = start(tmp_path, *sweep)
+    while started.poll() is None and not (jobs := list((tmp_path / "sweep").glob("*_seed-0_*"))):
+        time.sleep(0.01)
+    wait_for(jobs[0], 30, started)
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=120)
+    assert started.returncode == 130
+    assert "Traceback" not in err
+    assert len(list((tmp_path / "sweep").iterdir())) == 2, "one job, and what Hydra writes of the sweep"
+    assert Run(jobs[0]).last.exists()
+
+
 def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_it(tmp_path: Path) -> None:
     tiny = [it for it in TINY if not it.startswith("data.digits")]
     data = {"MNIST_SEQ_DATA": str(tmp_path / "none"), **OFFLINE}

@@ -57,6 +57,15 @@ def test_a_precision_ends_where_it_ends() -> None:
         assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_threads_are_a_runs_own() -> None:
+    before = torch.get_num_threads()
+    with machine.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        with machine.threads(None):
+            assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
 def test_only_steps_may_be_rounded_and_validation_is_exact() -> None:
     seen: dict[str, set[str]] = {"train": set(), "val": set()}
 

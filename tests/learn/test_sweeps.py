@@ -49,8 +49,8 @@ def test_runs_are_grouped_by_what_sets_them_apart(sweep: Path) -> None:
         ({"model.norm": "post"}, 0),
     ]
     groups = sweeps.over_seeds(found)
-    assert groups["pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
-    assert groups["post"]["exact_match"] == pytest.approx((0.65, 0.0707107, 2))
+    assert groups["model.norm=pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
+    assert groups["model.norm=post"]["exact_match"] == pytest.approx((0.65, 0.0707107, 2))
 
 
 def test_the_table_shows_the_best_first_with_its_spread(sweep: Path) -> None:
@@ -82,8 +82,8 @@ def test_a_run_that_lacks_a_figure_still_counts(sweep: Path) -> None:
     found = sweeps.members(sweep)
     assert len(found) == 5
     assert math.isnan(found[0].figures["scenes"])
-    assert sweeps.over_seeds(found)["pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
-    assert sweeps.over_seeds(found)["pre"]["scenes"] == (6, 0, 3)
+    assert sweeps.over_seeds(found)["model.norm=pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
+    assert sweeps.over_seeds(found)["model.norm=pre"]["scenes"] == (6, 0, 3)
 
 
 def test_every_run_has_its_line(sweep: Path) -> None:
