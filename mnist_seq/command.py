@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mnist_seq.presets import CONFIGS, register
 from mnist_seq.run import FAILURE
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+HYDRA = "1.3"
+"""Whose behaviour is meant."""
+_PLUGINS = str(Path(__file__).parent / "sweeps" / "plugins")
 Job = Callable[["DictConfig", Path], None]
 """What a command does with its composed config and its output directory."""
 
@@ -37,14 +40,12 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
     """
     import hydra
 
-    try:
+    with mistakes_in_a_line():
         sys.argv[1:] = _spelled_out(sys.argv[1:])
-    except ValueError as problem:
-        _leave(str(problem), 1)
-    if writes:
-        _refuse_unwritable(sys.argv[1:])
-    prepare()
-    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(Task(job, writes))()
+        if writes:
+            _refuse_unwritable(sys.argv[1:])
+        prepare()
+        hydra.main(version_base=HYDRA, config_path=str(CONFIGS), config_name=config_name)(Task(job, writes))()
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Task:
         from hydra.core.hydra_config import HydraConfig
 
         directory = Path(HydraConfig.get().runtime.output_dir)
-        with _mistakes_in_a_line(directory, goes_on=sweeping() and self.writes):
+        one_of_many = _others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
+        with mistakes_in_a_line(directory), one_of_many:
             self.job(cfg, directory)
 
 
@@ -72,7 +74,7 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
     outer = GlobalHydra.instance().hydra  # of a Hydra program that calls this
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        with hydra.initialize_config_dir(str(CONFIGS), version_base=HYDRA):
             cfg = hydra.compose(config_name, _spelled_out(overrides), return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = outer
@@ -104,10 +106,12 @@ def typed(cfg: DictConfig, schema: type[T]) -> T:
 
 
 def prepare() -> None:
-    """Show Hydra our schemas, and how a run's directory is named."""
+    """Show Hydra our schemas and plugins, and how a run's directory is named."""
     from omegaconf import OmegaConf
 
     register()
+    if _PLUGINS not in sys.path:
+        sys.path.append(_PLUGINS)  # of the namespace in which Hydra looks for them
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
     logger = logging.getLogger("mnist_seq")
@@ -150,38 +154,55 @@ def _refuse_unwritable(arguments: list[str]) -> None:
     path = Path(given[-1] if given else "outputs").absolute()
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        _leave(f"hydra.run.dir={path} cannot be made: {there} is not a writable directory; choose another", 1)
+        raise ValueError(f"hydra.run.dir={path} cannot be made: {there} is not a writable directory; choose another")
 
 
 @contextlib.contextmanager
-def _mistakes_in_a_line(directory: Path, goes_on: bool) -> Iterator[None]:
+def mistakes_in_a_line(directory: Path | None = None) -> Iterator[None]:
     """A user's mistake ends in its message and exit code 1, a signal in 128 + its number; neither shows a traceback.
 
-    HYDRA_FULL_ERROR=1 shows the traceback. A sweep `goes_on` with its other jobs, and keeps the traceback of one that
-    failed in its directory; a signal ends all of it.
+    HYDRA_FULL_ERROR=1 shows the traceback.
+
+    Args:
+        directory: where Hydra wants the output of what is run within.
     """
-    failure = directory / FAILURE
-    if goes_on:
-        failure.unlink(missing_ok=True)
     try:
         yield
     except KeyboardInterrupt:
         _clear_away(directory)
-        _leave("interrupted", 128 + signal.SIGINT)
+        leave("interrupted", 128 + signal.SIGINT)
     except Exception as problem:
         signum = getattr(problem, "signum", None)
-        said = " ".join(str(problem).split()) or type(problem).__name__
-        if goes_on and not signum:
-            failure.write_text(f"{said}\n\n{traceback.format_exc()}")
-            print(f"mnist_seq: {directory} failed: {said}", file=sys.stderr)
-            return
         if os.environ.get("HYDRA_FULL_ERROR") or not (signum or _is_mistake(problem)):
             raise
         _clear_away(directory)
-        _leave(said, 128 + signum if signum else 1)
+        leave(_said(problem), 128 + signum if signum else 1)
+
+
+def leave(message: str, code: int) -> NoReturn:
+    """End the process with a line on stderr."""
+    print(f"mnist_seq: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _others_go_on(directory: Path) -> Iterator[None]:
+    """What a job of a sweep fails of is told in a line and kept in its directory; a signal ends all of the sweep."""
+    failure = directory / FAILURE
+    failure.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as problem:
+        if hasattr(problem, "signum"):
+            raise
+        failure.write_text(f"{_said(problem)}\n\n{traceback.format_exc()}")
+        print(f"mnist_seq: {directory} failed: {_said(problem)}", file=sys.stderr)
     finally:
-        if sweeping():
-            gc.collect()  # a trainer and its module hold each other
+        gc.collect()  # a trainer and its module hold each other
+
+
+def _said(problem: Exception) -> str:
+    return " ".join(str(problem).split()) or type(problem).__name__
 
 
 def _is_mistake(problem: Exception) -> bool:
@@ -189,14 +210,9 @@ def _is_mistake(problem: Exception) -> bool:
     return isinstance(problem, (ValueError, OSError)) or type(problem).__name__ in known
 
 
-def _clear_away(directory: Path) -> None:
+def _clear_away(directory: Path | None) -> None:
     """Remove what Hydra made under outputs/ for a run that never began, as far as it is empty."""
-    if directory.parts[-3:-2] == ("outputs",):
+    if directory and directory.parts[-3:-2] == ("outputs",):
         with contextlib.suppress(OSError):
             for folder in (directory, *directory.parents[:2]):
                 folder.rmdir()
-
-
-def _leave(message: str, code: int) -> Any:
-    print(f"mnist_seq: {message}", file=sys.stderr)
-    sys.exit(code)

@@ -37,3 +37,4 @@ def register() -> None:
     store.store(group="schema", name="evaluate", node=config.EvaluateConfig, package="_global_")
     store.store(group="schema", name="synthesise", node=config.SynthesiseConfig, package="_global_")
     store.store(group="schema", name="bench", node=config.BenchConfig, package="_global_")
+    store.store(group="hydra/launcher", name="devices", node=config.DevicesConfig, provider="mnist_seq")

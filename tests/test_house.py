@@ -11,16 +11,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mnist_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FLOORS = ("data", "nn", "learn", "use", "figures", "timing")
+FLOORS = ("data", "nn", "learn", "use", "figures", "timing", "sweeps")
 GROUND = ("tokens", "config", "plain", "presets", "run", "command", "__init__")
 COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
 FORBIDDEN = {
-    "data": {"nn", "learn", "use", "figures", "timing"},
-    "nn": {"data", "learn", "use", "figures", "timing"},
-    "use": {"learn", "figures", "timing"},
-    "figures": {"learn", "use", "timing"},
-    "learn": {"timing"},
-    "timing": {"use"},
+    "data": {"nn", "learn", "use", "figures", "timing", "sweeps"},
+    "nn": {"data", "learn", "use", "figures", "timing", "sweeps"},
+    "use": {"learn", "figures", "timing", "sweeps"},
+    "figures": {"learn", "use", "timing", "sweeps"},
+    "learn": {"timing", "sweeps"},
+    "timing": {"use", "sweeps"},
 }
 
 

@@ -27,6 +27,7 @@ from mnist_seq.config.model import (
     ModelConfig,
 )
 from mnist_seq.config.scatter import ScatterConfig
+from mnist_seq.config.sweeps import DevicesConfig
 
 __all__ = [
     "FAMILIES",
@@ -37,6 +38,7 @@ __all__ = [
     "ClutteredConfig",
     "CustomConfig",
     "DataConfig",
+    "DevicesConfig",
     "EncoderConfig",
     "EncoderDecoderConfig",
     "EvaluateConfig",

@@ -28,10 +28,15 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
 
 
-def start(cwd: Path, *arguments: str, **extra: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", *arguments]
+def start(cwd: Path, *arguments: str, group: bool = False, **extra: str) -> subprocess.Popen[str]:
+    """A command that runs by itself.
+
+    Args:
+        group: with its children it is a process group of its own.
+    """
+    command, pipe = [sys.executable, "-m", *arguments], subprocess.PIPE
     return subprocess.Popen(
-        command, cwd=cwd, env=environment(**extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=cwd, env=environment(**extra), text=True, stdout=pipe, stderr=pipe, start_new_session=group
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from mnist_seq.figures import tables
-from mnist_seq.learn import sweeps
+from mnist_seq.sweeps import table as sweeps
 
 
 def finished(directory: Path, exact: float, overrides: list[str], seed: int) -> None:

@@ -1,0 +1,103 @@
+"""`hydra/launcher=devices`: the jobs of a sweep side by side, each in a process of its own. Hydra looks for it here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.launcher import Launcher
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+    from mnist_seq.config import DevicesConfig
+    from mnist_seq.sweeps.slots import Job, Slot
+
+
+class DevicesLauncher(Launcher):
+    """Hands each job a slot of this machine; Hydra's own runs them one after the other, and comes to the same."""
+
+    def __init__(self, **wanted: Any) -> None:
+        self.wanted = wanted
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from hydra.core.utils import JobReturn, JobStatus
+
+        from mnist_seq.command import leave, mistakes_in_a_line
+        from mnist_seq.config import DevicesConfig
+        from mnist_seq.sweeps import slots
+        from mnist_seq.sweeps.watch import watched
+
+        with mistakes_in_a_line():
+            free = _slots(DevicesConfig(**self.wanted))
+        jobs = [self._job(list(overrides), number) for number, overrides in enumerate(job_overrides, initial_job_idx)]
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        try:
+            with watched(len(jobs)) as report:
+                slots.run_all(jobs, free, report)
+        except KeyboardInterrupt:
+            again = f"the same command goes on with hydra.sweep.dir={self.config.hydra.sweep.dir}"
+            leave(f"interrupted; {again}", 128 + signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        # What a job came to is in its directory; Hydra would end the sweep with the first that failed.
+        return [JobReturn(overrides=list(given), status=JobStatus.COMPLETED) for given in job_overrides]
+
+    def _job(self, overrides: list[str], number: int) -> Job:
+        from omegaconf import open_dict
+
+        from mnist_seq.sweeps.slots import Job
+
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        name = config.hydra.sweep.subdir
+        arguments = (self.hydra_context, self.task_function, config)
+        return Job(name, Path(config.hydra.sweep.dir) / name, _run, arguments)
+
+
+def _run(hydra_context: HydraContext, task: TaskFunction, config: DictConfig) -> None:
+    """A job, as Hydra's own launcher runs it."""
+    from hydra import version
+    from hydra.core.utils import JobRuntime, run_job, setup_globals
+
+    from mnist_seq import command
+
+    command.prepare()
+    setup_globals()
+    version.setbase(command.HYDRA)
+    JobRuntime.instance().set("name", config.hydra.job.name)
+    run_job(
+        hydra_context=hydra_context,
+        task_function=task,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def _slots(config: DevicesConfig) -> list[Slot]:
+    from mnist_seq.sweeps import slots
+
+    devices = [] if config.slots else _devices()
+    if devices:
+        return slots.of_devices(devices, config.per_device, config.threads)
+    return slots.of_cores(config.slots, config.threads)
+
+
+def _devices() -> list[str]:
+    """GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    many = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:many] if visible else [str(it) for it in range(many)]
