@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,9 @@ COMMANDS = {
     BOTH[0]: (*_TRAIN, _LEAVE),
     BOTH[1]: ("-c", "import lightning"),
 }
+_WEIGH = """import resource, subprocess, sys
+subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 _SHORT = ("trainer.max_steps=60", "trainer.val_check_interval=30")
 
 
@@ -37,21 +39,19 @@ def startup(config: BenchConfig) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         works = {name: partial(_whole, arguments, folder) for name, arguments in commands.items()}
         taken = in_turn(works, min(config.repeats, 5), warm_up=1)
-        peak = _whole((*_TRAIN, *here, *_SHORT), folder)
+        peak = _peak_memory((*_TRAIN, *here, *_SHORT), folder)
     beyond = [one - other for one, other in zip(*(taken[name] for name in BOTH), strict=True)]
     figures = [spread(name, "s", seconds) for name, seconds in taken.items()]
     figures.append(spread(f"{BOTH[0]}, less {BOTH[1]}", "s", beyond))
     return [*figures, spread("peak memory of a run", "MiB", [peak])]
 
 
-def _whole(arguments: tuple[str, ...], folder: str) -> float:
-    """A Python process from begin to end; its peak memory, MiB."""
+def _whole(arguments: tuple[str, ...], folder: str) -> str:
+    """A Python process from begin to end; what it said."""
     command = [sys.executable, *arguments]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr=said)
-    return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def _peak_memory(arguments: tuple[str, ...], folder: str) -> float:
+    """The most that a Python process held, MiB. A small one starts it: the system counts a parent's memory, too."""
+    return int(_whole(("-c", _WEIGH, *arguments), folder)) / (1 << 20 if sys.platform == "darwin" else 1 << 10)
