@@ -59,7 +59,7 @@ class Task:
         from hydra.core.hydra_config import HydraConfig
 
         directory = Path(HydraConfig.get().runtime.output_dir)
-        one_of_many = _others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
+        one_of_many = others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
         with mistakes_in_a_line(directory), one_of_many:
             self.job(cfg, directory)
 
@@ -186,7 +186,7 @@ def leave(message: str, code: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _others_go_on(directory: Path) -> Iterator[None]:
+def others_go_on(directory: Path) -> Iterator[None]:
     """What a job of a sweep fails of is told in a line and kept in its directory; a signal ends all of the sweep."""
     failure = directory / FAILURE
     failure.unlink(missing_ok=True)

@@ -37,4 +37,5 @@ def register() -> None:
     store.store(group="schema", name="evaluate", node=config.EvaluateConfig, package="_global_")
     store.store(group="schema", name="synthesise", node=config.SynthesiseConfig, package="_global_")
     store.store(group="schema", name="bench", node=config.BenchConfig, package="_global_")
+    store.store(group="schema", name="search", node=config.SearchConfig, package="_global_")
     store.store(group="hydra/launcher", name="devices", node=config.DevicesConfig, provider="mnist_seq")

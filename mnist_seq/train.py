@@ -182,10 +182,12 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
     """Judge the weights that count on val, write them, draw the plots."""
     from mnist_seq import run as runs
     from mnist_seq.learn.judge import judge
+    from mnist_seq.nn import cost
     from mnist_seq.use import weights
 
     model, revision = module.model, runs.revision()
     run.record(
+        flops=3 * cost.per_scene(model)[""].flops * run.metrics.get("scenes", 0),  # a step takes thrice a forward pass
         digits=data.source,
         notice=data.notice,
         parameters=sum(weight.numel() for weight in model.parameters()),

@@ -27,7 +27,7 @@ from mnist_seq.config.model import (
     ModelConfig,
 )
 from mnist_seq.config.scatter import ScatterConfig
-from mnist_seq.config.sweeps import DevicesConfig
+from mnist_seq.config.sweeps import DevicesConfig, SearchConfig
 
 __all__ = [
     "FAMILIES",
@@ -51,6 +51,7 @@ __all__ = [
     "OptimConfig",
     "OverlapConfig",
     "ScatterConfig",
+    "SearchConfig",
     "SingleConfig",
     "Spec",
     "SynthesiseConfig",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from mnist_seq.config.law import require
+from mnist_seq.config.law import require, require_known
 
 
 @dataclass
@@ -23,3 +24,66 @@ class DevicesConfig:
         for key in ("slots", "per_device", "threads"):
             value = getattr(self, key)
             require(value is None or value >= 1, f"hydra.launcher.{key}={value} must be at least 1")
+
+
+PRUNERS = ("none", "median", "hyperband")
+_RANGE = {"low", "high", "log", "step"}
+
+
+@dataclass
+class SearchConfig:
+    """Looking for what reads best: `python -m mnist_seq.search`. Workers that share a storage share a study."""
+
+    study: str = "search"
+    """Its name in the storage."""
+    to: str = "outputs/search"
+    """The folder for the trials' runs, the pictures, and study.db where no other storage is named."""
+    storage: str | None = None
+    """A database that all workers reach, as SQLAlchemy names it; null takes SQLite in `to`."""
+    trials: int = 40
+    """All workers' finished trials, together."""
+    overrides: list[str] = field(default_factory=list)
+    """Of every trial's training run."""
+    space: dict[str, Any] = field(default_factory=dict)
+    """Override -> choices, [pre, post], or a range, {low: 1e-4, high: 1e-2, log: true}; of whole numbers where its
+    ends are, with `step` if need be."""
+    seed: int | None = None
+    """Of the sampler; one worker with one slot then repeats itself."""
+    pruner: str = "median"
+    """Gives up on trials that validate worse than others: `median`, `hyperband` (Li et al. 2018) or `none`."""
+    spared: int = 5
+    """Finished trials before any is pruned."""
+    retries: int = 3
+    """Times that a trial whose process or worker died is tried again."""
+    grace: int = 120
+    """Seconds of silence after which a worker counts as dead."""
+    slots: int | None = None
+    """Trials at a time on the CPU; null takes the GPUs, or without any a trial for each core."""
+    per_device: int = 1
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        require_known("pruner", self.pruner, PRUNERS)
+        for key in ("trials", "grace"):
+            require(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
+        for key in ("spared", "retries"):
+            require(getattr(self, key) >= 0, f"{key}={getattr(self, key)} must not be negative")
+        require(bool(self.space), "space is empty: name what is to be searched, as configs/search/grid_small.yaml does")
+        for key, among in self.space.items():
+            if isinstance(among, dict):
+                given = set(among)
+                require(
+                    {"low", "high"} <= given <= _RANGE,
+                    f"space.{key}={among} must have low and high, and maybe log or step",
+                )
+                require(among["low"] < among["high"], f"space.{key}={among} must have low below high")
+            else:
+                require(
+                    isinstance(among, list) and bool(among), f"space.{key}={among} must be a list of choices or a range"
+                )
+        _ = self.devices
+
+    @property
+    def devices(self) -> DevicesConfig:
+        """Where the trials run."""
+        return DevicesConfig(slots=self.slots, per_device=self.per_device, threads=self.threads)

@@ -18,7 +18,8 @@ from mnist_seq.nn.decoding import Readout
 from mnist_seq.tokens import decode
 
 if TYPE_CHECKING:
-    from mnist_seq.timing.growth import Point
+    from mnist_seq.sweeps.scaling import Point, PowerLaw
+    from mnist_seq.timing.growth import Point as Step
 
 _RIGHT, _WRONG, _BLUE, _GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
 _TURNS = ("#4fc3f7", "#ffb74d", "#81c784", "#e57373", "#ba68c8", "#fff176", "#4db6ac", "#f06292")
@@ -119,7 +120,7 @@ def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
     return figure
 
 
-def growth(measured: dict[str, list[Point]]) -> Figure:
+def growth(measured: dict[str, list[Step]]) -> Figure:
     """Time of a training step against what grows, and what its arithmetic would take at the rate of the slowest.
 
     Args:
@@ -143,6 +144,25 @@ def growth(measured: dict[str, list[Point]]) -> Figure:
     return figure
 
 
+def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Figure:
+    """Errors against training FLOPs, sizes of models by colour, and the law of the best choices."""
+    figure = _figure(6, 4.2, "")
+    axes = figure.subplots()
+    sizes = sorted({point.parameters for point in points})
+    for size in sizes:
+        same = [point for point in points if point.parameters == size]
+        shade = str(0.75 - 0.6 * sizes.index(size) / max(1, len(sizes) - 1))
+        axes.plot([it.flops for it in same], [it.error for it in same], "o-", color=shade, label=_parameters(size))
+    if law:
+        reach = [best[0].flops, best[-1].flops]
+        name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
+        axes.plot(reach, [law(flops) for flops in reach], "--", color=_BLUE, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="val, share not read right")
+    axes.legend(frameon=False, fontsize=8)
+    _open(axes)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, in a folder that is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,6 +181,10 @@ def _figure(width: float, height: float, notice: str) -> Figure:
     if notice:
         figure.suptitle(notice, color=_WRONG, fontsize=10, fontweight="bold")
     return figure
+
+
+def _parameters(count: float) -> str:
+    return f"{count / 1e6:.1f} M parameters" if count >= 1e6 else f"{count / 1e3:.0f} k parameters"
 
 
 def _open(axes: Axes) -> None:

@@ -63,6 +63,22 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
     return table
 
 
+def trials(best: list[tuple[int, float, dict[str, Any]]], title: str) -> Table:
+    """The best of a search.
+
+    Args:
+        best: of each trial its number, exact match on val and what it chose.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("exact match, val", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for number, score, chosen in best:
+        values = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in chosen.values())
+        table.add_row(str(number), f"{score:.2%}", " ".join(map("=".join, zip(chosen, values, strict=True))))
+    return table
+
+
 def costs(parts: dict[str, Cost], title: str) -> Table:
     """What each part of a model costs a scene, down to the blocks.
 

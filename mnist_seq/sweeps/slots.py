@@ -8,13 +8,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+if TYPE_CHECKING:
+    from mnist_seq.config import DevicesConfig
+
+HEAVY = ["hydra.main", "torchvision", "mnist_seq.figures.plots"]
+HEAVY += [f"mnist_seq.learn.{name}" for name in ("modules", "trainer", "judge")]
+"""What every job of ours imports; none of it touches a device."""
 OUTPUT = "output.txt"
 """In a job's directory: what it said."""
 
@@ -67,6 +72,14 @@ class Report(Protocol):
         """A job's process has ended, well or not."""
 
 
+def of(config: DevicesConfig) -> list[Slot]:
+    """The slots that a config asks for on this machine."""
+    devices = [] if config.slots else _devices()
+    if devices:
+        return of_devices(devices, config.per_device, config.threads)
+    return of_cores(config.slots, config.threads)
+
+
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -113,14 +126,25 @@ def run_all(jobs: Sequence[Job], slots: Sequence[Slot], report: Report) -> None:
 def start(job: Job, slot: Slot) -> BaseProcess:
     """Begin a job's process. What it says goes to a file in its directory; it ends when this process does."""
     job.directory.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_become, args=(job.directory / OUTPUT, job.work, job.arguments))
-    with _environment(slot.environment):  # libraries read it as they are loaded
-        process.start()
+    arguments = (slot, job.directory / OUTPUT, job.work, job.arguments)
+    process: BaseProcess = _context(slot).Process(target=_become, args=arguments)
+    process.start()
     return process
 
 
-def _become(output: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _context(slot: Slot) -> Any:
+    """How a slot's process comes to be: from one that has imported what is heavy, or, on a device, from nothing."""
+    if sys.platform != "linux" or slot.device is not None:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
+    return context
+
+
+def _become(slot: Slot, output: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.environ.update(slot.environment)
+    if "torch" in sys.modules:  # it has read its environment already
+        sys.modules["torch"].set_num_threads(slot.threads)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -136,12 +160,10 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@contextmanager
-def _environment(extra: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(extra)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+def _devices() -> list[str]:
+    """GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    many = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:many] if visible else [str(it) for it in range(many)]

@@ -68,7 +68,10 @@ def members(directory: Path) -> list[Member]:
             {key: value for key, value in choices.items() if key != "seed" and not _common(key, value, told)},
             metrics["seed"],
             {name: metrics["val"][name] for name in FIGURES}
-            | {name: metrics.get(name, nan) for name in ("parameters", "scenes", "scenes_per_second", "seconds")},
+            | {
+                name: metrics.get(name, nan)
+                for name in ("parameters", "scenes", "flops", "scenes_per_second", "seconds")
+            },
         )
         for run, metrics, choices in told
     ]

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mnist_seq.sweeps import slots
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["hydra.main", "mnist_seq.learn.modules", "mnist_seq.learn.trainer", "torchvision"])
+_CONTEXT.set_forkserver_preload(slots.HEAVY)
 
 
 def run(cwd: Path, module: str, *arguments: str, code: int = 0, **extra: str) -> tuple[str, str]:

@@ -45,7 +45,7 @@ def test_side_by_side_is_one_after_the_other_to_the_bit_and_a_failure_stops_neit
 
 
 def test_killed_with_all_its_jobs_a_sweep_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
-    longer = (*TINY, "trainer.max_steps=120", "trainer.val_check_interval=20", "data.batch_size=100")
+    longer = (*TINY, "trainer.max_steps=60", "trainer.val_check_interval=10")
     sweep = ("mnist_seq.train", "-m", *longer, "seed=0,1,2", *SIDE_BY_SIDE)
     run(tmp_path, *sweep, "hydra.sweep.dir=whole")
     broken, saved = tmp_path / "broken", "*/checkpoints/last.ckpt"

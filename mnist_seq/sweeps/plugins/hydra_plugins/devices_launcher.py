@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from mnist_seq.config import DevicesConfig
-    from mnist_seq.sweeps.slots import Job, Slot
+    from mnist_seq.sweeps.slots import Job
 
 
 class DevicesLauncher(Launcher):
@@ -38,7 +36,7 @@ class DevicesLauncher(Launcher):
         from mnist_seq.sweeps.watch import watched
 
         with mistakes_in_a_line():
-            free = _slots(DevicesConfig(**self.wanted))
+            free = slots.of(DevicesConfig(**self.wanted))
         jobs = [self._job(list(overrides), number) for number, overrides in enumerate(job_overrides, initial_job_idx)]
         before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
@@ -83,21 +81,3 @@ def _run(hydra_context: HydraContext, task: TaskFunction, config: DictConfig) ->
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
-
-
-def _slots(config: DevicesConfig) -> list[Slot]:
-    from mnist_seq.sweeps import slots
-
-    devices = [] if config.slots else _devices()
-    if devices:
-        return slots.of_devices(devices, config.per_device, config.threads)
-    return slots.of_cores(config.slots, config.threads)
-
-
-def _devices() -> list[str]:
-    """GPUs, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
-
-    many = torch.cuda.device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",")[:many] if visible else [str(it) for it in range(many)]
