@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format bench peers clean lock
+.PHONY: help setup train test test-slow test-engines lint format bench peers clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,10 +26,14 @@ train: setup ## train the main job and judge it on the test split; ARGS="seed=1 
 	$(BIN)/python -m mnist_seq.evaluate split=test
 
 test: setup ## the laws, in minutes
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not engines"
 
 test-slow: setup ## kills, whole commands, fuzzing
 	$(BIN)/python -m pytest -m slow
+
+test-engines: setup ## searches and sweeps on a real PostgreSQL and a real Slurm (apt: postgresql slurmctld slurmd slurm-client)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group engines
+	$(BIN)/python -m pytest -m engines
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

@@ -138,7 +138,11 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class StopOnSignal(Callback):
-    """On Ctrl-C or SIGTERM, finish the step, save last.ckpt and raise Interrupted; a second Ctrl-C stops at once."""
+    """On Ctrl-C or SIGTERM, finish the step, save last.ckpt and raise Interrupted; a second Ctrl-C stops at once.
+
+    Where a cluster's launcher waits for SIGUSR2, as submitit does to requeue a job that is preempted or out of time, it
+    gets that signal once all is saved.
+    """
 
     def __init__(self, run: Run, checkpoints: Checkpoints) -> None:
         self.run, self.checkpoints = run, checkpoints
@@ -147,13 +151,17 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            waited_for = [signal.SIGUSR2] if callable(signal.getsignal(signal.SIGUSR2)) else []
+            for signum in (signal.SIGINT, signal.SIGTERM, *waited_for):
                 self._before[signum] = signal.signal(signum, self._receive)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.received is not None and batch_idx % trainer.accumulate_grad_batches == 0:
             self.checkpoints.save_between_steps(trainer)
-            raise Interrupted(self.received, trainer.global_step, self.run)
+            if self.received != signal.SIGUSR2:
+                raise Interrupted(self.received, trainer.global_step, self.run)
+            self.received = None
+            self._before[signal.SIGUSR2](signal.SIGUSR2, None)
 
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         for signum, handler in self._before.items():

@@ -32,6 +32,9 @@ def shortened(words: list[str]) -> list[str]:
     """The command with a tiny model and few steps, unless it says so itself."""
     if "mnist_seq.evaluate" in words:
         return [*words, "scenes=50"]
+    if "mnist_seq.search" in words:
+        tiny = ",".join(f"'{it}'" for it in (*SHORT, *sorted(SHORTER), "data=grid"))
+        return [*words[:-1], "trials=2", f"overrides=[{tiny}]"]
     if "mnist_seq.synthesise" in words:
         return [*words, "data.digits=uci"]
     if "mnist_seq.train" not in words or "--cfg" in words:
