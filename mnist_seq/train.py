@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
 from mnist_seq.config import TrainConfig
+from mnist_seq.config.law import require
 from mnist_seq.plain import plain
 
 if TYPE_CHECKING:
@@ -36,24 +38,41 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     if sweeping and begun.finished:
         print(f"{directory} is finished: left as it is")
         return
+    if sweeping:
+        _refuse_to_share(config)
     if sweeping and begun.last.is_file():
         config, changed = replace(config, resume=str(directory)), []
     run = train(config, directory, changed)
     show(run, briefly=sweeping)
 
 
+def _refuse_to_share(config: TrainConfig) -> None:
+    """Lightning starts a run's other processes by the command line, which for Hydra's launcher is the whole sweep's."""
+    from hydra.core.hydra_config import HydraConfig
+
+    plain_launcher = HydraConfig.get().launcher["_target_"].endswith(".BasicLauncher")
+    require(
+        config.trainer.processes == 1 or not plain_launcher,
+        f"trainer.devices={config.trainer.devices} in a sweep needs a process for each job: add hydra/launcher=devices",
+    )
+
+
 def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     """The module and the data of a run, seeded, with digits at hand."""
     import lightning as L
+    import torch
 
     from mnist_seq import nn
     from mnist_seq.data.module import SceneData
+    from mnist_seq.learn import machine
     from mnist_seq.learn.modules import ReaderModule
     from mnist_seq.use import weights
 
     L.seed_everything(config.seed, verbose=False)
     data = SceneData(config.data, config.seed)
     model = nn.build(config.model, data.spec)
+    if machine.rank():
+        torch.manual_seed(config.seed + machine.rank())  # dropout of its own
     data.setup()
     module = ReaderModule(model, config.optim, config.loss)
     if config.init_from:
@@ -73,8 +92,8 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     from mnist_seq.learn import machine
     from mnist_seq.run import Run
 
-    console = Console()
-    resuming = config.resume is not None
+    first = machine.rank() == 0  # of the processes that share a run; it alone writes, prints and judges
+    console, resuming = Console(quiet=not first), config.resume is not None
     if resuming:
         run, config = _reopen(config, changed or [])
     else:
@@ -82,14 +101,16 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     config.data.digits = data.source  # what `auto` found stays this run's source
-    run.write_config(config) if resuming else run.begin(config, changed)
-    with run.logging(), machine.threads(config.trainer.threads):
+    if first:
+        run.write_config(config) if resuming else run.begin(config, changed)
+    with run.logging() if first else nullcontext(), machine.threads(config.trainer.threads):
         _say_what(run, config, data, console)
-        if module.begins_with:
+        if module.begins_with and first:
             log.info("%s", module.begins_with)
             run.record(init_from=vars(module.begins_with))
         _fit(run, config, module, data, console)
-        _conclude(run, config, module, data)
+        if first:
+            _conclude(run, config, module, data)
     return run
 
 
@@ -98,8 +119,11 @@ def show(run: Run, briefly: bool = False) -> None:
     from rich.console import Console
 
     from mnist_seq.figures import tables
+    from mnist_seq.learn import machine
 
     metrics, console = run.metrics, Console(highlight=False, soft_wrap=True)
+    if machine.rank():
+        return
     if not briefly and "val" in metrics:
         console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))
     console.print(
@@ -138,8 +162,9 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
     from mnist_seq.use import weights
 
     resumed = weights.read_checkpoint(run.last)["global_step"] if run.last.exists() else None
-    table = loggers.MetricsTable(run.table, resume_at=resumed)
-    others = targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"])
+    first = machine.rank() == 0
+    others = targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"]) if first else []
+    told = [loggers.MetricsTable(run.table, resume_at=resumed), *others] if first else []
     speed = callbacks.Speed()
     validates = "val" in data.sets
     saving = checkpoints.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
@@ -153,7 +178,7 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
         saving,
     ]
     theirs = targets(config.callbacks, "callbacks")
-    trainer = build_trainer(config.trainer, run, [table, *others], [*theirs, *ours], validates)
+    trainer = build_trainer(config.trainer, run, told, [*theirs, *ours], validates)
     if config.trainer.compile:
         module.compile_forward(machine.kind(config.trainer))
     began = time.time()
@@ -163,9 +188,9 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
         module.forget_compiled()
         for line in loggers.finish(others, run.best):
             console.print(line, highlight=False)
-    if run.last.exists():  # what is saved counts: the averaged weights, where there are some
+    if first and run.last.exists():  # what is saved counts: the averaged weights, where there are some
         module.model.load_state_dict(weights.load(run.last)[0].state_dict())
-    if not speed.scenes:
+    if not (first and speed.scenes):
         return
     run.record(
         steps=trainer.global_step,

@@ -82,6 +82,10 @@ class TrainerConfig:
     """Optimiser steps."""
     accelerator: str | None = None
     devices: int | None = None
+    """Of this machine, or of each node."""
+    num_nodes: int | None = None
+    strategy: str | None = None
+    """How several devices share a run: `ddp`, each with data.batch_size scenes a step, or another of Lightning's."""
     precision: str | None = None
     """32-true, bf16-mixed, ... as Lightning names them."""
     matmul_precision: str | None = None
@@ -98,7 +102,7 @@ class TrainerConfig:
     """CPU threads that torch uses; null leaves it to torch."""
 
     def __post_init__(self) -> None:
-        for key in ("max_steps", "val_check_interval", "log_every_n_steps", "devices", "threads"):
+        for key in ("max_steps", "val_check_interval", "log_every_n_steps", "devices", "num_nodes", "threads"):
             value = getattr(self, key)
             require(value is None or value >= 1, f"trainer.{key}={value} must be at least 1")
         known = ("auto", "highest", "high", "medium")
@@ -106,6 +110,11 @@ class TrainerConfig:
             require_known("trainer.matmul_precision", self.matmul_precision, known)
         clip = self.gradient_clip_val
         require(clip is None or clip > 0, f"trainer.gradient_clip_val={clip} must be above 0, or null for none")
+
+    @property
+    def processes(self) -> int:
+        """That train together."""
+        return (self.devices or 1) * (self.num_nodes or 1)
 
     def arguments(self) -> dict[str, Any]:
         """What Lightning's Trainer is given: all that is set, except what is ours."""

@@ -17,13 +17,16 @@ class DevicesConfig:
     """Jobs at a time on the CPU, its cores shared evenly; null takes the GPUs, or without any a job for each core."""
     per_device: int = 1
     """Jobs at a time on each GPU."""
+    per_job: int = 1
+    """GPUs of each job."""
     threads: int | None = None
     """CPU threads of each job; null shares the cores evenly."""
 
     def __post_init__(self) -> None:
-        for key in ("slots", "per_device", "threads"):
+        for key in ("slots", "per_device", "per_job", "threads"):
             value = getattr(self, key)
             require(value is None or value >= 1, f"hydra.launcher.{key}={value} must be at least 1")
+        require(self.per_device == 1 or self.per_job == 1, "hydra.launcher.per_device and per_job exclude each other")
 
 
 PRUNERS = ("none", "median", "hyperband")

@@ -40,7 +40,10 @@ class StopOnDivergence(Callback):
         self._check(trainer)
 
     def _check(self, trainer: L.Trainer) -> None:
-        if self._finite is not None and not bool(self._finite):
+        diverged = self._finite is not None and not bool(self._finite)
+        if trainer.world_size > 1:
+            diverged = trainer.strategy.reduce_boolean_decision(diverged, all=False)  # all of them stop
+        if diverged:
             kept = f"the last good checkpoint is {self.run.last}" if self.run.last.exists() else "nothing was saved yet"
             raise DivergedError(
                 f"the loss is not finite any more by step {trainer.global_step}: {kept}; "

@@ -156,12 +156,19 @@ class StopOnSignal(Callback):
                 self._before[signum] = signal.signal(signum, self._receive)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._agree(trainer)
         if self.received is not None and batch_idx % trainer.accumulate_grad_batches == 0:
             self.checkpoints.save_between_steps(trainer)
             if self.received != signal.SIGUSR2:
                 raise Interrupted(self.received, trainer.global_step, self.run)
             self.received = None
             self._before[signal.SIGUSR2](signal.SIGUSR2, None)
+
+    def _agree(self, trainer: L.Trainer) -> None:
+        """Ranks stop at the same step, whichever of them was told to."""
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            self.received = self.received or signal.SIGTERM
 
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         for signum, handler in self._before.items():

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mnist_seq.config import TrainerConfig
@@ -52,6 +53,11 @@ def device(name: str) -> str:
         return next(kind for kind, found in there.items() if found)
     require(there[name], f"device={name} is not to be had on this machine: choose device=cpu, or device=auto")
     return name
+
+
+def rank() -> int:
+    """Of this process among those that train together; 0 writes, prints and judges."""
+    return int(getattr(rank_zero_only, "rank", 0))
 
 
 def multiplies_bf16() -> bool:

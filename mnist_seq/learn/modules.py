@@ -59,12 +59,14 @@ class ReaderModule(L.LightningModule):
 
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
         went = taught(self.model, scenes, self.loss_config)
+        share = self._share(went.total)
+        loss = went.loss * share if self.loss_config.reduction == "mean" else went.loss
         if self._logs_now():
-            self._log("train/loss", went.loss)
-            self._log("train/accuracy", went.right / went.total)
+            self._log("train/loss", loss)
+            self._log("train/accuracy", went.right / went.total * share)
             self._log("train/lr", torch.tensor(self.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
             self._log("step", torch.tensor(self.global_step + 1.0))
-        return went.loss
+        return loss
 
     def validation_step(self, scenes: Scenes, batch_idx: int) -> None:
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
@@ -118,13 +120,20 @@ class ReaderModule(L.LightningModule):
             about |= {"data": plain(data.config), "digits": data.source}
         checkpoint["reader"] = about
 
+    def _share(self, targets: Tensor) -> Tensor | float:
+        """What a rank's mean over its targets counts in the mean over ranks, which then is that over all targets."""
+        if self._trainer is None or self._trainer.world_size == 1:
+            return 1.0
+        mean: Tensor = self._trainer.strategy.reduce(targets.float(), reduce_op="mean")
+        return targets / mean
+
     def _logs_now(self) -> bool:
         """Whether Lightning will hand this step's figures to the loggers."""
         trainer = self._trainer
         return trainer is not None and logs_at(trainer, self.global_step + 1)
 
     def _log(self, name: str, value: Tensor) -> None:
-        self.log(name, value, batch_size=1)
+        self.log(name, value, batch_size=1, sync_dist=True)
 
 
 def _factor(config: OptimConfig, steps: int, step: int) -> float:

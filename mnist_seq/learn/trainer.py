@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 
 from mnist_seq.config import TrainerConfig
 from mnist_seq.learn.checkpoints import WholeCheckpoints
@@ -50,6 +51,10 @@ def build_trainer(
             handler.setLevel(logging.WARNING)  # its hints and advertisements go to run.log alone
     for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
         warnings.filterwarnings("ignore", message=noise)
+    if (
+        arguments.get("strategy") == "ddp"
+    ):  # ranks validate different numbers of batches: nothing may wait for the others there
+        arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
     return L.Trainer(**ours | arguments)
 
 

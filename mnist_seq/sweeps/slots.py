@@ -14,6 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from mnist_seq.config.law import require
+
 if TYPE_CHECKING:
     from mnist_seq.config import DevicesConfig
 
@@ -76,7 +78,12 @@ def of(config: DevicesConfig) -> list[Slot]:
     """The slots that a config asks for on this machine."""
     devices = [] if config.slots else _devices()
     if devices:
-        return of_devices(devices, config.per_device, config.threads)
+        require(
+            len(devices) >= config.per_job,
+            f"hydra.launcher.per_job={config.per_job} needs as many GPUs: there are {len(devices)}",
+        )
+        together = [",".join(devices[at : at + config.per_job]) for at in range(0, len(devices), config.per_job)]
+        return of_devices(together[: len(devices) // config.per_job], config.per_device, config.threads)
     return of_cores(config.slots, config.threads)
 
 
@@ -86,7 +93,11 @@ def cores() -> int:
 
 
 def of_devices(devices: Sequence[str], per_device: int = 1, threads: int | None = None) -> list[Slot]:
-    """So many slots on each device, one device after the other; cores are shared evenly unless `threads` says more."""
+    """So many slots on each device, one device after the other; cores are shared evenly unless `threads` says more.
+
+    Args:
+        devices: as CUDA_VISIBLE_DEVICES names them, several joined by commas where they work together.
+    """
     many = len(devices) * per_device
     return [Slot(threads or max(1, cores() // many), device) for _ in range(per_device) for device in devices]
 

@@ -74,6 +74,9 @@ def _run(hydra_context: HydraContext, task: TaskFunction, config: DictConfig) ->
     setup_globals()
     version.setbase(command.HYDRA)
     JobRuntime.instance().set("name", config.hydra.job.name)
+    # A run on several devices starts its other processes by the command line: that of this job alone.
+    config.hydra.run.dir = str(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
+    sys.argv[1:] = list(config.hydra.overrides.task)
     run_job(
         hydra_context=hydra_context,
         task_function=task,
