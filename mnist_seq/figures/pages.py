@@ -19,6 +19,7 @@ def search(study: Any, folder: Path) -> list[Path]:
     if len({trial.value for trial in study.trials if trial.state.name == "COMPLETE"}) > 1:
         drawings["importance"] = visualization.plot_param_importances
     pages = []
+    folder.mkdir(parents=True, exist_ok=True)
     for name, draw in drawings.items():
         pages.append(folder / f"{name}.html")
         draw(study).write_html(pages[-1], include_plotlyjs="directory")

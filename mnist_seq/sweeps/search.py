@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import mnist_seq
 from mnist_seq.command import mistakes_in_a_line, others_go_on
 from mnist_seq.config import SearchConfig
+from mnist_seq.config.law import require
 from mnist_seq.learn.loggers import read_table
 from mnist_seq.run import FAILURE, Run
 from mnist_seq.sweeps import slots
@@ -88,7 +89,7 @@ class Search:
         try:
             while self._due():
                 try:
-                    self.study.optimize(objective, n_trials=1, catch=_Undone, callbacks=[self.tell])
+                    self.study.optimize(objective, n_trials=1, catch=_Undone, callbacks=[self._ended])
                 except _Broken:
                     again(self.study, self.study.trials[number])
                 except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
@@ -97,6 +98,10 @@ class Search:
         except Exception as problem:
             self._problems.append(problem)
             self._stop.set()
+
+    def _ended(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if _SURPLUS not in trial.user_attrs:
+            self.tell(study, trial)
 
     def _due(self) -> bool:
         """Wait until there is a trial to take; False when there never will be."""
@@ -164,7 +169,8 @@ def open_study(config: SearchConfig) -> optuna.Study:
 
 def open_storage(config: SearchConfig) -> RDBStorage:
     """The storage of a config, in which workers give signs of life."""
-    Path(config.to).mkdir(parents=True, exist_ok=True)
+    if config.storage is None:
+        Path(config.to).mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{Path(config.to) / 'study.db'}"
     problem: Exception | None = None
     for _ in range(_ATTEMPTS):  # workers that begin together make the tables together, and one of them fails
@@ -207,11 +213,12 @@ def suggested(trial: Trial, space: dict[str, Any]) -> list[str]:
 
 def train(overrides: list[str], directory: Path) -> None:
     """A trial's run, or the rest of one that broke off; a mistake in it is left in its directory."""
-    run = Run(directory)
-    begin = [f"resume={directory}"] if run.last.is_file() else [*overrides, f"hydra.run.dir={directory}"]
+    run, begin = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
     with mistakes_in_a_line(), others_go_on(directory):
+        held = run.metrics.get("overrides", begin)
+        require(held == begin, f"{directory} holds a trial of another search: choose another to=")
         if not run.finished:
-            mnist_seq.fit(*begin)
+            mnist_seq.fit(*([f"resume={directory}"] if run.last.is_file() else begin))
 
 
 def _suggest(trial: Trial, key: str, among: Any) -> Any:

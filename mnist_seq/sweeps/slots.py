@@ -35,7 +35,8 @@ class Slot(NamedTuple):
     """For CUDA_VISIBLE_DEVICES; None leaves that as it is."""
 
     def __str__(self) -> str:
-        return f"{self.threads} threads" if self.device is None else f"GPU {self.device}"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return threads if self.device is None else f"GPU {self.device}"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -45,7 +45,7 @@ class Watch:
         self.console.print(f"{self.done + self.failed}/{self.jobs} {job.name}: {said}", highlight=False, soft_wrap=True)
 
     def _table(self, running: Sequence[Running]) -> Table:
-        table = Table("runs", "on", "for", "last said", box=None, pad_edge=False)
+        table = Table("job", "on", "for", "last said", box=None, pad_edge=False)
         for each in running:
             passed = int(time.monotonic() - each.since)
             row = (each.job.name, str(each.slot), f"{passed // 60}:{passed % 60:02d}", _last_line(each.job.directory))

@@ -57,7 +57,7 @@ MISTAKES = {
     "nowhere to write": ("train hydra.run.dir=text.png/run", "text.png is not a writable directory"),
     "no such search": ("search search=gone", "Could not find 'search/gone'"),
     "a search of nothing": ("search trials=0", "trials=0 must be at least 1"),
-    "a search for what is not there": ("search overrides=[model.width=3]", "Key 'width' not in"),
+    "a search for what is not there": ("search overrides=['model.width=3']", "Key 'width' not in"),
     "a search without its database": ("search storage=nowhere://", "storage=nowhere:// cannot be opened"),
     "no slots": ("train -m seed=0,1 hydra/launcher=devices hydra.launcher.slots=0", "hydra.launcher.slots=0 must be"),
     "no run": ("evaluate run=gone", "gone does not exist"),

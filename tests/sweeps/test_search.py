@@ -133,6 +133,17 @@ def test_a_search_ends_with_what_reads_best(tmp_path: Path) -> None:
     assert (tmp_path / "found" / "history.html").stat().st_size > 1000
 
 
+def test_a_trial_takes_no_other_searchs_run_for_its_own(tmp_path: Path) -> None:
+    overrides = [*TINY, "data=grid", "trainer.max_steps=2"]
+    search.train(overrides, tmp_path / "trial")
+    score = Run(tmp_path / "trial").metrics["val"]["exact_match"]
+    search.train(overrides, tmp_path / "trial")
+    assert not (tmp_path / "trial" / "failed.txt").exists(), "its own is left as it is"
+    search.train([*overrides, "model.norm=post"], tmp_path / "trial")
+    assert "holds a trial of another search" in (tmp_path / "trial" / "failed.txt").read_text()
+    assert Run(tmp_path / "trial").metrics["val"]["exact_match"] == score
+
+
 def workers_die(tmp_path: Path, storage: str | None) -> None:
     """Three workers, one killed twice: exactly the trials asked for, each with its run, and nothing left hanging."""
     asked = write_search(tmp_path, grace=6, pruner="none", storage=storage)

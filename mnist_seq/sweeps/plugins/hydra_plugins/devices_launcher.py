@@ -25,19 +25,27 @@ class DevicesLauncher(Launcher):
         self.wanted = wanted
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from mnist_seq.command import mistakes_in_a_line
+        from mnist_seq.config import DevicesConfig
+
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        with mistakes_in_a_line():
+            self.devices = DevicesConfig(**self.wanted)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from hydra.core.utils import JobReturn, JobStatus
 
         from mnist_seq.command import leave, mistakes_in_a_line
-        from mnist_seq.config import DevicesConfig
         from mnist_seq.sweeps import slots
         from mnist_seq.sweeps.watch import watched
 
         with mistakes_in_a_line():
-            free = slots.of(DevicesConfig(**self.wanted))
-        jobs = [self._job(list(overrides), number) for number, overrides in enumerate(job_overrides, initial_job_idx)]
+            free = slots.of(self.devices)
+        common = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
+        jobs = [
+            self._job(list(overrides), number, " ".join(it for it in overrides if it not in common))
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
         before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             with watched(len(jobs)) as report:
@@ -50,7 +58,7 @@ class DevicesLauncher(Launcher):
         # What a job came to is in its directory; Hydra would end the sweep with the first that failed.
         return [JobReturn(overrides=list(given), status=JobStatus.COMPLETED) for given in job_overrides]
 
-    def _job(self, overrides: list[str], number: int) -> Job:
+    def _job(self, overrides: list[str], number: int, name: str) -> Job:
         from omegaconf import open_dict
 
         from mnist_seq.sweeps.slots import Job
@@ -58,9 +66,8 @@ class DevicesLauncher(Launcher):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
-        name = config.hydra.sweep.subdir
         arguments = (self.hydra_context, self.task_function, config)
-        return Job(name, Path(config.hydra.sweep.dir) / name, _run, arguments)
+        return Job(name, Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir, _run, arguments)
 
 
 def _run(hydra_context: HydraContext, task: TaskFunction, config: DictConfig) -> None:
