@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# Tests run side by side, so each of them gets one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-slow test-engines lint format bench peers clean lock
@@ -26,10 +28,10 @@ train: setup ## train the main job and judge it on the test split; ARGS="seed=1 
 	$(BIN)/python -m mnist_seq.evaluate split=test
 
 test: setup ## the laws, in minutes
-	$(BIN)/python -m pytest -m "not slow and not engines"
+	$(PYTEST) -m "not slow and not engines"
 
 test-slow: setup ## kills, whole commands, fuzzing
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-engines: setup ## searches and sweeps on a real PostgreSQL and a real Slurm (apt: postgresql slurmctld slurmd slurm-client)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group engines

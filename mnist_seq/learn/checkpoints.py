@@ -156,19 +156,23 @@ class StopOnSignal(Callback):
                 self._before[signum] = signal.signal(signum, self._receive)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx % trainer.accumulate_grad_batches == 0:
-            self._agree(trainer)
-        if self.received is not None and batch_idx % trainer.accumulate_grad_batches == 0:
-            self.checkpoints.save_between_steps(trainer)
-            if self.received != signal.SIGUSR2:
-                raise Interrupted(self.received, trainer.global_step, self.run)
-            self.received = None
-            self._before[signal.SIGUSR2](signal.SIGUSR2, None)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        signum = self._agreed(trainer)
+        if signum is None:
+            return
+        self.checkpoints.save_between_steps(trainer)
+        if signum != signal.SIGUSR2:
+            raise Interrupted(signum, trainer.global_step, self.run)
+        self.received = None
+        self._before[signal.SIGUSR2](signal.SIGUSR2, None)
 
-    def _agree(self, trainer: L.Trainer) -> None:
-        """Ranks stop at the same step, whichever of them was told to."""
-        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
-            self.received = self.received or signal.SIGTERM
+    def _agreed(self, trainer: L.Trainer) -> int | None:
+        """What to stop for: ranks stop at the same step, whichever of them was told to."""
+        signum = self.received  # read once: a signal may come while ranks agree, and is for the next step
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(signum is not None, all=False):
+            return signum or signal.SIGTERM
+        return signum
 
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         for signum, handler in self._before.items():

@@ -29,7 +29,8 @@ COMMANDS = {
 _WEIGH = """import resource, subprocess, sys
 subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL, check=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
-_SHORT = ("trainer.max_steps=60", "trainer.val_check_interval=30")
+SHORT = ("trainer.max_steps=60", "trainer.val_check_interval=30")
+"""A run for its memory."""
 
 
 def startup(config: BenchConfig) -> list[Figure]:
@@ -39,7 +40,7 @@ def startup(config: BenchConfig) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         works = {name: partial(_whole, arguments, folder) for name, arguments in commands.items()}
         taken = in_turn(works, min(config.repeats, 5), warm_up=1)
-        peak = _peak_memory((*_TRAIN, *here, *_SHORT), folder)
+        peak = _peak_memory((*_TRAIN, *here, *SHORT), folder)
     beyond = [one - other for one, other in zip(*(taken[name] for name in BOTH), strict=True)]
     figures = [spread(name, "s", seconds) for name, seconds in taken.items()]
     figures.append(spread(f"{BOTH[0]}, less {BOTH[1]}", "s", beyond))

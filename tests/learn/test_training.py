@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -68,6 +69,24 @@ def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int]
             mnist_seq.fit(*begin)
         begin = (f"resume={tmp_path / 'parts'}",)
     same(mnist_seq.fit(*begin), whole)
+
+
+def test_a_signal_that_comes_while_ranks_agree_is_for_the_next_step(tmp_path: Path) -> None:
+    """It was told to one rank alone: if that one left now, the other would wait for it."""
+    saved: list[int] = []
+    stop = checkpoints.StopOnSignal(Run(tmp_path), SimpleNamespace(save_between_steps=lambda it: saved.append(1)))  # type: ignore[arg-type]
+
+    def agree(decision: bool, all: bool) -> bool:
+        stop._receive(15, None)
+        return decision
+
+    ranks: Any = SimpleNamespace(reduce_boolean_decision=agree)
+    trainer: Any = SimpleNamespace(accumulate_grad_batches=1, world_size=2, global_step=3, strategy=ranks)
+    stop.on_train_batch_start(trainer, None, None, 0)  # type: ignore[arg-type]
+    assert not saved
+    with pytest.raises(checkpoints.Interrupted, match="SIGTERM after step 3"):
+        stop.on_train_batch_start(trainer, None, None, 1)  # type: ignore[arg-type]
+    assert saved
 
 
 def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchConfig:
     monkeypatch.setattr(scenery, "PRESETS", ("grid", "scatter"))
     monkeypatch.setattr(growth, "AXES", {"batch": (2, 4), "patches": (1, 4), "encoder blocks": (1, 2)})
     monkeypatch.setattr(startup, "COMMANDS", {name: startup.COMMANDS[name] for name in ("python alone", *startup.BOTH)})
+    monkeypatch.setattr(startup, "SHORT", (*startup.SHORT, "model.encoder_depth=1", "data.val_scenes=100"))
     monkeypatch.setattr(models, "STEPS", 2)
     return BenchConfig(repeats=1, batch_size=4, device="cpu", to=str(tmp_path))
 
