@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.forked import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("readme")]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BASH = [
