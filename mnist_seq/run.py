@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
@@ -46,6 +47,7 @@ class Run:
         self.last, self.best = self.checkpoints / "last.ckpt", self.checkpoints / "best.ckpt"
         self.weights = self.path / "weights.safetensors"
         self.plots = self.path / "plots"
+        self.report = self.path / "report.html"
         self._config, self._metrics = self.path / "config.yaml", self.path / "metrics.json"
 
     def __repr__(self) -> str:
@@ -105,6 +107,11 @@ class Run:
         except (yaml.YAMLError, TypeError, AttributeError) as problem:
             raise ValueError(f"{self._config} is not a run's config: {problem}") from problem
 
+    @property
+    def text(self) -> str:
+        """The same as it is written."""
+        return self._config.read_text()
+
     def write_config(self, config: TrainConfig) -> None:
         import yaml
 
@@ -115,6 +122,11 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """Figures and provenance so far."""
         return dict(json.loads(self._metrics.read_text())) if self._metrics.is_file() else {}
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """What was logged on the way."""
+        return read_table(self.table) if self.table.exists() else []
 
     def record(self, **facts: Any) -> None:
         """Add facts to metrics.json, in place of older ones of the same name."""
@@ -135,6 +147,20 @@ class Run:
             for logger in loggers:
                 logger.removeHandler(handler)
             handler.close()
+
+
+def read_table(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, each with what was logged then; a line cut off by a kill is left out."""
+    rows = []
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                values = {name: float(value) for name, value in row.items() if value}
+            except (TypeError, ValueError):
+                continue
+            if None not in row.values() and "step" in values:
+                rows.append(values | {"step": int(values["step"])})
+    return rows
 
 
 def latest(outputs: Path = Path("outputs")) -> Path:

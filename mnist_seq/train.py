@@ -35,6 +35,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     config, changed, begun = command.typed(cfg, TrainConfig), _overrides(), Run(directory)
     sweeping = command.sweeping()
+    config.report = not sweeping if config.report == "auto" else config.report
     if sweeping and begun.finished:
         print(f"{directory} is finished: left as it is")
         return
@@ -133,6 +134,8 @@ def show(run: Run, briefly: bool = False) -> None:
     if briefly:
         return
     console.print(f"weights, plots, checkpoints and metrics: {run.path}")
+    if run.report.is_file():
+        console.print(f"to look at: {run.report}")
     console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test")
 
 
@@ -206,6 +209,9 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
 def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData) -> None:
     """Judge the weights that count on val, write them, draw the plots."""
     from mnist_seq import run as runs
+    from mnist_seq.data.sets import Sets
+    from mnist_seq.figures import report
+    from mnist_seq.figures.report import Subject
     from mnist_seq.learn.judge import judge
     from mnist_seq.nn import cost
     from mnist_seq.use import weights
@@ -220,20 +226,24 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
         revision=revision,
         versions=runs.versions(),
     )
+    judgement = None
     if "val" in data.sets:
-        run.record(val=judge(model, data.sets["val"], len(data.sets["val"]), loss=config.loss).as_dict())
+        judgement = judge(model, data.sets["val"], len(data.sets["val"]), loss=config.loss)
+        run.record(val=judgement.summary())
     about = {"data": plain(data.config), "digits": data.source, "loss": plain(config.loss), "revision": revision}
     weights.save(model, run.weights, **about)
     draw(run, module, data)
+    if judgement and config.report:
+        shown = Sets(data.source, data.notice, data.sets)
+        report.write(Subject(str(run.path), model, about, shown, run), judgement, run.report)
 
 
 def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
     """The run's plots."""
     from mnist_seq.figures import plots
-    from mnist_seq.learn.loggers import read_table
 
     notice = data.notice
-    plots.save(plots.curves(read_table(run.table), notice), run.plots / "curves.png")
+    plots.save(plots.curves(run.rows, notice), run.plots / "curves.png")
     split = "val" if "val" in data.sets else "train"
     shown = data.sets[split]
     scenes = shown[:32]

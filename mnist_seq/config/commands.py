@@ -27,6 +27,8 @@ class TrainConfig:
     """Callbacks of Lightning, by name: a dict of `_target_`s."""
     seed: int = 0
     """Seed of weights, training scenes and dropout."""
+    report: Any = "auto"
+    """Write report.html at the end: true, false, or auto, which leaves it out for jobs of a sweep."""
     init_from: str | None = None
     """A run, weights or a checkpoint whose parts, as far as name and shape match, the model begins with."""
     resume: str | None = None
@@ -34,6 +36,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+        require(self.report in (True, False, "auto"), f"report={self.report} must be true, false or auto")
         if isinstance(self.model, dict):
             self.model = CustomConfig.of(self.model)
 
@@ -59,6 +62,10 @@ class EvaluateConfig:
     """A module of your own that the model needs, to be imported: its code runs."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
+    to: str | None = None
+    """The folder for judgement.json, scenes.csv and report.html; null takes one in the run's directory."""
+    report: bool = True
+    """Write report.html."""
 
     def __post_init__(self) -> None:
         require_known("device", self.device, DEVICES)

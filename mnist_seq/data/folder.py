@@ -69,6 +69,9 @@ class FolderSet:
             raise IndexError(f"scene {int(at.max())} of {len(self)} in {self.labels[0].place.rpartition(':')[0]}")
         return Scenes(*(part[at] for part in self._all)).to(ids.device)
 
+    def margins(self, ids: Tensor) -> None:
+        """Nobody says by how much the order of these scenes is decided."""
+
     @cached_property
     def _all(self) -> Scenes:
         many, slots = len(self.labels), self.spec.max_digits

@@ -49,21 +49,29 @@ def rows(tops: Tensor, present: Tensor, side: int) -> Tensor:
     return row
 
 
-def clear(order: str, margin: int, corners: Tensor, present: Tensor, side: int) -> Tensor:
-    """Whether neither rows nor order would change if any digit moved by less than the margin; ..., bool."""
+def margin(order: str, corners: Tensor, present: Tensor, side: int) -> Tensor:
+    """How far a digit must at least move for rows or order to change; ..., pixels, very many where none can."""
     x, y = corners.unbind(-1)
-    decided = torch.ones_like(present[..., 0])
-    if margin == 0 or order == "set":
-        return decided
+    least = torch.full_like(x[..., 0], _FAR)
+    if order == "set":
+        return least
     if order == "rows":
         for topmost, later in _begun(y, present, side):
-            decided &= (((2 * (y - topmost) - side).abs() >= 2 * margin) | ~later).all(-1)
+            away = (2 * (y - topmost) - side).abs() // 2
+            least = least.minimum(away.masked_fill(~later, _FAR).amin(-1))
         line = x + rows(y, present, side) * _FAR  # digits of other rows are far apart
     else:
         line = x if order == "left_to_right" else y
-    apart = line.masked_fill(~present, _FAR * _FAR).sort(-1).values.diff(dim=-1)
-    both = present.sum(-1, keepdim=True) > torch.arange(1, present.shape[-1], device=present.device)
-    return decided & ((apart >= margin) | ~both).all(-1)
+    apart = line.masked_fill(~present, _FAR * _FAR).sort(-1).values.diff(dim=-1, append=line[..., :1] * 0 + _FAR * _FAR)
+    both = present.sum(-1, keepdim=True) > torch.arange(1, present.shape[-1] + 1, device=present.device)
+    return least.minimum(apart.masked_fill(~both, _FAR).amin(-1))
+
+
+def clear(order: str, pixels: int, corners: Tensor, present: Tensor, side: int) -> Tensor:
+    """Whether neither rows nor order would change if any digit moved by less than so many pixels; ..., bool."""
+    if pixels == 0 or order == "set":
+        return torch.ones_like(present[..., 0])
+    return margin(order, corners, present, side) >= pixels
 
 
 def _begun(tops: Tensor, present: Tensor, side: int) -> list[tuple[Tensor, Tensor]]:

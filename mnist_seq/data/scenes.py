@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mnist_seq import tokens
 from mnist_seq.config import DataConfig, Spec
-from mnist_seq.data import augment, rng
+from mnist_seq.data import augment, order, rng
 from mnist_seq.data.digits import Pool, ink_boxes
 from mnist_seq.data.layouts import LAYOUTS, Layout
 from mnist_seq.data.paste import paste
@@ -73,6 +73,15 @@ def render(ids: Tensor, config: DataConfig, pool: Pool, seed: int, distorted: bo
         boxes=F.pad(boxes, (0, 0, *missing)),
         sources=F.pad(pool.indices[layout.chosen], missing).masked_fill(~present, -1),
     )
+
+
+def margins(ids: Tensor, config: DataConfig, pool: Pool, seed: int) -> Tensor | None:
+    """By how many pixels each scene's reading order is decided; B, or None where it never hangs on pixels."""
+    ways = getattr(config, "order", "set")
+    if ways == "set":
+        return None
+    layout = LAYOUTS[config.family](ids, config, pool, seed)
+    return order.margin(ways, layout.corners, layout.present, pool.side)
 
 
 def _glyphs(

@@ -14,7 +14,7 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, FolderConfig, Spec
 from mnist_seq.data import digits, folder
 from mnist_seq.data.digits import Pool
-from mnist_seq.data.scenes import Scenes, render
+from mnist_seq.data.scenes import Scenes, margins, render
 
 TEST_SCENES = 10_000
 """Scenes of a test set, unless another number is asked for."""
@@ -50,6 +50,10 @@ class SceneSet(Protocol):
         """
         ...
 
+    def margins(self, ids: Tensor) -> Tensor | None:
+        """By how many pixels the reading order of the scenes with these ids is decided; B, None where none can say."""
+        ...
+
 
 class Synthesised:
     """Scenes of a family: `[i]` and `[a:b]` render just those, on the CPU; `render` any ids on any device.
@@ -74,6 +78,9 @@ class Synthesised:
     def render(self, ids: Tensor | list[int], device: torch.device | str | None = None) -> Scenes:
         ids = torch.as_tensor(ids, dtype=torch.int64, device=device)
         return render(ids, self.config, self._pool(ids.device), self.seed, self.split == "train")
+
+    def margins(self, ids: Tensor) -> Tensor | None:
+        return margins(ids, self.config, self.pool, self.seed)
 
     def _pool(self, device: torch.device) -> Pool:
         if device not in self._pools:

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from mnist_seq.data.scenes import Scenes
+from mnist_seq.judging.calibration import Calibration
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.tokens import decode
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mnist_seq.sweeps.scaling import Point, PowerLaw
     from mnist_seq.timing.growth import Point as Step
 
-_RIGHT, _WRONG, _BLUE, _GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
+_RIGHT, _WRONG, BLUE, _GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
 _TURNS = ("#4fc3f7", "#ffb74d", "#81c784", "#e57373", "#ba68c8", "#fff176", "#4db6ac", "#f06292")
 """Of the first digit, the second, ..."""
 
@@ -34,11 +35,11 @@ def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
     """
     figure = _figure(9, 3.6, notice)
     left, right = figure.subplots(1, 2)
-    for key, label, colour in (("train/loss", "train, smoothed targets", _GREY), ("val/loss", "val", _BLUE)):
+    for key, label, colour in (("train/loss", "train, smoothed targets", _GREY), ("val/loss", "val", BLUE)):
         left.plot(*_series(rows, key), label=label, color=colour)
     left.set(xlabel="step", ylabel="cross-entropy, nats a token", ylim=(0, None))
     left.legend(frameon=False)
-    for key, label, colour in (("val/digit_accuracy", "digits", _GREY), ("val/exact_match", "exact match", _BLUE)):
+    for key, label, colour in (("val/digit_accuracy", "digits", _GREY), ("val/exact_match", "exact match", BLUE)):
         right.plot(*_series(rows, key), marker="o", markersize=3, label=label, color=colour)
     right.set(xlabel="step", ylabel="val", ylim=(None, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -120,6 +121,32 @@ def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
     return figure
 
 
+def reliability(calibration: Calibration) -> Figure:
+    """Share right against confidence, and against the share of scenes that is read, the surest first."""
+    figure = _figure(9, 3.4, "")
+    left, right = figure.subplots(1, 2)
+    most = max(each.scenes for each in calibration.bins)
+    sizes = [20 + 220 * each.scenes / most for each in calibration.bins]
+    left.plot([0, 1], [0, 1], "--", color=_GREY, label="as sure as right")
+    left.scatter(
+        [each.confidence for each in calibration.bins],
+        [each.right for each in calibration.bins],
+        sizes,
+        BLUE,
+        alpha=0.8,
+    )
+    left.set(xlabel="confidence of a reading (area: scenes)", ylabel="share right", xlim=(0, 1.04), ylim=(0, 1.04))
+    left.legend(frameon=False)
+    right.plot(*zip(*calibration.selective, strict=True), "o-", markersize=3, color=BLUE)
+    right.set(xlabel="share of scenes read, the surest first", ylabel="share right")
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    for axes in (left, right):
+        _open(axes)
+    return figure
+
+
 def growth(measured: dict[str, list[Step]]) -> Figure:
     """Time of a training step against what grows, and what its arithmetic would take at the rate of the slowest.
 
@@ -135,7 +162,7 @@ def growth(measured: dict[str, list[Step]]) -> Figure:
         arithmetic = [1000 * point.flops / rate for point in points]
         axes.plot(sizes, arithmetic, color=_GREY, label=f"arithmetic at {rate / 1e9:,.0f} GFLOP/s")
         reach = [[1000 * abs(end(point.seconds) - median(point.seconds)) for point in points] for end in (min, max)]
-        axes.errorbar(sizes, times, reach, color=_BLUE, marker="o", markersize=3, label="a training step")
+        axes.errorbar(sizes, times, reach, color=BLUE, marker="o", markersize=3, label="a training step")
         axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms")
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
@@ -156,7 +183,7 @@ def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Fig
     if law:
         reach = [best[0].flops, best[-1].flops]
         name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
-        axes.plot(reach, [law(flops) for flops in reach], "--", color=_BLUE, label=name)
+        axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
     axes.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="val, share not read right")
     axes.legend(frameon=False, fontsize=8)
     _open(axes)

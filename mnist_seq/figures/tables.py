@@ -10,26 +10,27 @@ if TYPE_CHECKING:
     from mnist_seq.nn.cost import Cost
     from mnist_seq.timing.clock import Figure
 
-_FIGURES = {
+FIGURES = {
     "exact_match": "exact match",
     "digit_accuracy": "digits right",
     "count_accuracy": "right number of digits",
     "multiset_match": "right in any order",
     "end_errors": "never ended",
 }
+"""What each measure is called."""
 
 
 def results(judged: dict[str, dict[str, Any]], title: str) -> Table:
     """Figures of each split, each with its 95 % interval.
 
     Args:
-        judged: split -> what `Judgement.as_dict` gave.
+        judged: split -> what `Judgement.summary` gave.
     """
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for split, figures in judged.items():
         table.add_column(f"{split}, {figures['scenes']:,} scenes", justify="right")
-    for name, label in _FIGURES.items():
+    for name, label in FIGURES.items():
         table.add_row(label, *(_with_interval(figures, name) for figures in judged.values()))
     table.add_row("loss, nats a token", *(f"{figures['loss']:.4f}" for figures in judged.values()))
     return table

@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import lightning as L
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from mnist_seq.run import whole
+from mnist_seq.run import read_table, whole
 
 
 def logs_at(trainer: L.Trainer, step: int) -> bool:
@@ -79,20 +79,6 @@ class MetricsTable(Logger):
         lines = io.StringIO()
         csv.DictWriter(lines, ["step", *self.columns], restval="", lineterminator="\n").writerows(rows)
         return lines.getvalue()
-
-
-def read_table(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv, each with what was logged then; a line cut off by a kill is left out."""
-    rows = []
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                values = {name: float(value) for name, value in row.items() if value}
-            except (TypeError, ValueError):
-                continue
-            if None not in row.values() and "step" in values:
-                rows.append(values | {"step": int(values["step"])})
-    return rows
 
 
 def wandb_logger(

@@ -1,6 +1,6 @@
 """Where attention looks.
 
-Shapes   B batch   H heads   L queries   S keys
+Shapes   B batch   H heads   L queries   S keys   T digits read   R C raster of patches
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_seq.nn.attention import Attention
+from mnist_seq.nn.embed import Patches
 from mnist_seq.nn.model import Model
 from mnist_seq.tokens import encode
 
@@ -54,3 +55,26 @@ def attention_maps(model: Model, images: Tensor) -> dict[str, Tensor]:
             hook.remove()
         model.train(training)
     return maps
+
+
+def over_image(model: Model, images: Tensor) -> dict[str, Tensor]:
+    """Where on the image each head looks for each digit that it reads, and for the end.
+
+    Args:
+        images: B 1 H W.
+
+    Returns:
+        Name of each attention that reads off the image -> B H T R C: of a writer the decoder's over patches, of a
+        reader by cells that of its class tokens. Nothing of a model without such attention.
+    """
+    raster = next((part.raster for part in model.modules() if isinstance(part, Patches)), None)
+    if raster is None:
+        return {}
+    patches, found = raster[0] * raster[1], {}
+    for name, weights in attention_maps(model, images).items():
+        others = weights.shape[-1] - patches
+        if model.reads == "cells" and others > 0:
+            found[name] = weights[:, :, :others, others:].unflatten(-1, raster)
+        elif model.reads == "sequence" and name.endswith("cross_attention") and not others:
+            found[name] = weights.unflatten(-1, raster)
+    return found

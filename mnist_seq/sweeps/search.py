@@ -22,7 +22,6 @@ import mnist_seq
 from mnist_seq.command import mistakes_in_a_line, others_go_on
 from mnist_seq.config import SearchConfig
 from mnist_seq.config.law import require
-from mnist_seq.learn.loggers import read_table
 from mnist_seq.run import FAILURE, Run
 from mnist_seq.sweeps import slots
 from mnist_seq.sweeps.slots import Job, Slot
@@ -234,7 +233,7 @@ def _report(trial: Trial, run: Run, reported: set[float]) -> None:
     Raises:
         TrialPruned: they did.
     """
-    for row in read_table(run.table) if run.table.exists() else []:
+    for row in run.rows:
         if _SCORE in row and row["step"] not in reported:
             reported.add(row["step"])
             trial.report(row[_SCORE], int(row["step"]))

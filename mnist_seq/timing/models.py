@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_seq.config import BenchConfig, TrainerConfig
-from mnist_seq.learn import loggers, machine
+from mnist_seq.learn import machine
 from mnist_seq.learn.losses import taught
 from mnist_seq.timing import limits, peers
 from mnist_seq.timing.clock import Figure, Work, in_turn, rate, ratio, spread
@@ -166,7 +166,7 @@ def _scenes_per_second(config: BenchConfig) -> float:
         overrides += [f"trainer={machine.PRESETS[config.device]}", f"trainer.log_every_n_steps={STEPS}"]
         overrides += [f"trainer.max_steps={6 * STEPS}", f"trainer.val_check_interval={6 * STEPS}"]
         run = mnist_seq.fit(*overrides, f"hydra.run.dir={folder}/run")
-        rows = loggers.read_table(run.table)
+        rows = run.rows
     speeds = [row["train/scenes_per_second"] for row in rows if "train/scenes_per_second" in row]
     return median(speeds[1:])  # the first holds what is done once
 

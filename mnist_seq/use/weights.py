@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, d
     try:
         model.load_state_dict(weights)
     except RuntimeError as problem:
-        detail = str(problem).split("\n")[1].strip()
+        detail = textwrap.shorten(str(problem).split("\n")[1].strip(), 200, placeholder=" ...")
         raise ValueError(f"{path} holds weights of another shape than its card says: {detail}") from problem
     return model.eval().to(device), about
 

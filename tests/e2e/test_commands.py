@@ -79,6 +79,10 @@ MISTAKES = {
     "no picture to look at": ("synthesise look=text.txt", "look=text.txt is neither true nor a path"),
     "no room for a data set": ("synthesise to=text.png data.digits=uci", "text.png already holds something else"),
     "nowhere for a data set": ("synthesise to=text.png/set data.digits=uci", "text.png"),
+    "a report of nothing": ("report run=gone", "gone does not exist"),
+    "a report nowhere": ("report run=RUN to=text.png/page.html", "text.png"),
+    "a judgement nowhere": ("evaluate run=RUN scenes=9 to=text.png", "text.png"),
+    "an odd wish for a report": ("train report=perhaps", "report=perhaps must be true, false or auto"),
     "an unknown suite": ("bench suite=disk", "suite=disk is unknown"),
 }
 
@@ -200,9 +204,15 @@ def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_
 def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run) -> None:
     few, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200", "beams=2")
     assert "test, 200 scenes" in few
+    folder = tiny_run.path / "judged" / "test_beams-2_200-scenes"
+    assert {path.name for path in folder.iterdir()} == {"judgement.json", "scenes.csv", "report.html"}
     assert "test" not in tiny_run.metrics, "what was judged in part, or in another way, is not the run's figure"
     run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test")
     assert tiny_run.metrics["test"]["scenes"] == 10_000
+    assert (tiny_run.path / "judged" / "test" / "report.html").is_file()
+    out, _ = run(tmp_path, "mnist_seq.report", f"run={tiny_run.path}", "to=elsewhere/page.html")
+    assert "to look at: elsewhere/page.html" in out
+    assert "NOT MNIST" in (tmp_path / "elsewhere" / "page.html").read_text()
     Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "line.png")
     out, _ = run(tmp_path, "mnist_seq.read", "line.png", "line.png", "--run", str(tiny_run.path))
     assert len(out.splitlines()) == 2

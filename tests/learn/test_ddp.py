@@ -50,9 +50,7 @@ def test_two_processes_learn_what_one_learns_from_as_many_scenes(tmp_path: Path)
 
 
 def _column(of: Run, name: str) -> list[float]:
-    from mnist_seq.learn.loggers import read_table
-
-    return [row[name] for row in read_table(of.table) if name in row]
+    return [row[name] for row in of.rows if name in row]
 
 
 def test_processes_that_share_a_run_stop_together_and_go_on(tmp_path: Path) -> None:

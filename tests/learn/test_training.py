@@ -142,16 +142,17 @@ def test_a_run_directory_holds_all_there_is_to_know(tiny_run: Run) -> None:
 
 def test_what_training_reported_on_val_is_what_evaluate_finds(tiny_run: Run) -> None:
     from mnist_seq.config import EvaluateConfig
-    from mnist_seq.evaluate import evaluate
+    from mnist_seq.learn.exam import exam
 
     last = [row for row in rows(tiny_run) if row["val/loss"]][-1]
     for path in (tiny_run.path, tiny_run.last, tiny_run.weights):
-        judgement, source, _ = evaluate(EvaluateConfig(run=str(path), batch_size=33))
-        assert source == "uci"
+        asked = exam(EvaluateConfig(run=str(path), batch_size=33))
+        assert asked.sets.source == "uci"
+        judgement = asked.judge()
         for name in ("exact_match", "digit_accuracy", "count_accuracy"):
-            assert judgement.values[name] == pytest.approx(float(last[f"val/{name}"]), abs=1e-7)
-            assert judgement.values[name] == tiny_run.metrics["val"][name]
-        assert judgement.loss == pytest.approx(float(last["val/loss"]), rel=1e-5)
+            assert judgement.figures[name].value == pytest.approx(float(last[f"val/{name}"]), abs=1e-7)
+            assert judgement.figures[name].value == tiny_run.metrics["val"][name]
+        assert judgement.readings.loss == pytest.approx(float(last["val/loss"]), rel=1e-5)
 
 
 def test_a_checkpoint_is_plain_and_holds_the_random_states(tiny_run: Run) -> None:

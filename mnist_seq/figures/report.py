@@ -1,0 +1,298 @@
+"""A report in one HTML file: no network, no server, no script.
+
+Shapes   B scenes   H W canvas   T digits read   R C raster of patches
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mnist_seq.data.sets import SceneSet, Sets
+from mnist_seq.figures import inline, plots
+from mnist_seq.figures.tables import FIGURES
+from mnist_seq.judging.judgement import Judgement
+from mnist_seq.judging.verdicts import confusion
+from mnist_seq.nn.maps import over_image
+from mnist_seq.nn.model import Model
+from mnist_seq.run import Run, whole
+from mnist_seq.tokens import DIGITS, decode
+
+_WORST, _PAIRS, _SCENES_A_PAIR, _LOOKED_AT, _SAMPLES = 24, 4, 8, 3, 16
+_SEARCHED = 500
+"""Wrong readings in which examples of confused digits are looked for."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom a report is about."""
+
+    name: str
+    model: Model
+    card: dict[str, Any]
+    """What is said of the weights."""
+    sets: Sets
+    """Of the scenes."""
+    run: Run | None = None
+    """Where it was trained, where that is at hand."""
+
+
+def write_judgement(judgement: Judgement, folder: Path) -> None:
+    """judgement.json and scenes.csv, in a folder that is made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(folder / "judgement.json") as beside:
+        beside.write_text(json.dumps(judgement.everything(), indent=2) + "\n")
+    with whole(folder / "scenes.csv") as beside, beside.open("w", newline="") as file:
+        rows = judgement.rows()
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+def write(subject: Subject, judgement: Judgement, path: Path) -> None:
+    """The report as a file."""
+    with whole(path) as beside:
+        beside.write_text(page(subject, judgement))
+
+
+@torch.no_grad()
+def page(subject: Subject, judgement: Judgement) -> str:
+    """The report of a reader as HTML."""
+    sections = {
+        "figures": "figures",
+        "strata": "where it reads well",
+        "digits": "confused digits",
+        "worst": "worst errors",
+        "calibration": "calibration",
+        "attention": "attention",
+        "curves": "curves",
+        "data": "data",
+        "about": "about",
+    }
+    parts = (
+        _figures(subject, judgement)
+        | _strata(judgement)
+        | _digits(subject, judgement)
+        | _worst(subject, judgement)
+        | _calibration(judgement)
+        | _attention(subject, judgement)
+        | _training(subject)
+        | _about(subject)
+    )
+    missing = {"strata": "strata", "attention": "looks", "curves": "curves", "data": "samples"}
+    shown = [(id_, title) for id_, title in sections.items() if id_ not in missing or parts[missing[id_]]]
+    return inline.render("report.html", sections=shown, **parts)
+
+
+def _figures(subject: Subject, judgement: Judgement) -> dict[str, Any]:
+    summary, readings = judgement.summary(), judgement.readings
+    metrics = subject.run.metrics if subject.run else {}
+    parameters = sum(weight.numel() for weight in subject.model.parameters())
+    facts = [f"{subject.model.config.name}", f"{parameters:,} parameters", f"digits: {subject.sets.source}"]
+    if "scenes" in metrics:
+        facts.append(f"{metrics['scenes']:,} training scenes")
+        facts.append(f"{metrics['seconds'] / 60:.1f} minutes on {metrics['device']}")
+        facts.append(f"seed {metrics['seed']}")
+    height = _shown(subject, judgement).spec.height
+    return {
+        "name": subject.name,
+        "headline": f"{judgement.figures['exact_match'].value:.2%}",
+        "notice": subject.sets.notice,
+        "family": getattr(getattr(_shown(subject, judgement), "config", None), "family", "folder"),
+        "split": readings.split,
+        "scenes": len(readings),
+        "figures": judgement.figures,
+        "facts": facts,
+        "table": [(FIGURES[name], it) for name, it in judgement.figures.items()],
+        "loss": readings.loss,
+        "edits": summary["edits_a_digit"],
+        "wrong": len(judgement.wrong),
+        "kinds": summary["errors"],
+        "shown_height": height * max(1, round(96 / height)),
+    }
+
+
+def _strata(judgement: Judgement) -> dict[str, Any]:
+    lows = [it.share.low for each in judgement.strata.values() for it in each]
+    return {"strata": judgement.strata, "floor": int(10 * min(lows, default=0)) / 10 if min(lows, default=0) < 1 else 0}
+
+
+def _digits(subject: Subject, judgement: Judgement) -> dict[str, Any]:
+    counts = judgement.confusion
+    rows = counts.sum(1, keepdim=True).clamp(min=1)
+    wrong = counts.clone()
+    wrong[:, :DIGITS].fill_diagonal_(0)
+    shares, errors = counts / rows, wrong / rows
+    shades = torch.where(wrong > 0, (errors / errors.max().clamp(min=1e-9)).sqrt() * 0.7, shares * 0.6).tolist()
+    found = sorted(wrong.nonzero().tolist(), key=lambda pair: -int(wrong[tuple(pair)]))[:_PAIRS]
+    examples = _examples(judgement, found)
+    return {
+        "columns": [*map(str, range(DIGITS)), "none"],
+        "confusion": [
+            [
+                {"count": count, "shade": round(shades[row][column], 3) if count else 0, "right": row == column}
+                for column, count in enumerate(each)
+            ]
+            for row, each in enumerate(counts.tolist())
+        ],
+        "confused": _said_of_pairs(wrong),
+        "pairs": [
+            {
+                "title": f"{truth} read as {read}: {count:,}" if read < DIGITS else f"{truth} not read: {count:,}",
+                "scenes": _pictures(subject, judgement, examples[(truth, read)]),
+            }
+            for truth, read in found
+            for count in [int(wrong[truth, read])]
+        ],
+    }
+
+
+def _said_of_pairs(wrong: Tensor) -> str:
+    """The pairs that are most often taken for each other, and the old question."""
+    total = int(wrong.sum())
+    if not total:
+        return "Every digit was read right."
+    both = wrong[:, :DIGITS] + wrong[:, :DIGITS].T
+    pairs = sorted(((int(both[a, b]), a, b) for a in range(DIGITS) for b in range(a)), reverse=True)
+    top = ", ".join(f"{b} and {a} ({count / total:.0%})" for count, a, b in pairs[:3] if count)
+    ones = int(both[1, 9])
+    old = f"1 and 9 are {ones / total:.0%} of them." if (9, 1) not in [(a, b) for _, a, b in pairs[:3]] else ""
+    none = int(wrong[:, DIGITS].sum())
+    missed = f" {none / total:.0%} were not read at all." if none else ""
+    taken = f" Most often taken for each other: {top}." if top else ""
+    return f"{total:,} digits were not read right.{taken}{missed} {old}"
+
+
+def _examples(judgement: Judgement, pairs: list[list[int]]) -> dict[tuple[int, int], list[int]]:
+    """Scenes in which one digit was read as another, the surest first; ids."""
+    readings, found = judgement.readings, {(truth, read): [] for truth, read in pairs}  # type: ignore[var-annotated]
+    for id_ in judgement.wrong[:_SEARCHED].tolist():
+        alone = type(readings.readout)(*(part[id_ : id_ + 1] for part in readings.readout[:4]))
+        counts = confusion(alone, readings.digits[id_ : id_ + 1], readings.ordered)
+        for (truth, read), ids in found.items():
+            if counts[truth, read] and len(ids) < _SCENES_A_PAIR:
+                ids.append(id_)
+    return found
+
+
+def _worst(subject: Subject, judgement: Judgement) -> dict[str, Any]:
+    return {"worst": _pictures(subject, judgement, judgement.wrong[:_WORST].tolist())}
+
+
+def _calibration(judgement: Judgement) -> dict[str, Any]:
+    coverage, right = next(it for it in judgement.calibration.selective if it[0] == 0.9)
+    return {
+        "calibration_error": judgement.calibration.error,
+        "halfway": {"coverage": coverage, "right": right},
+        "reliability": inline.svg(plots.reliability(judgement.calibration), "reliability"),
+    }
+
+
+def _attention(subject: Subject, judgement: Judgement) -> dict[str, Any]:
+    right = (judgement.verdict.exact > 0).nonzero()[:, 0]
+    full = right[judgement.verdict.digits[right].argsort(descending=True, stable=True)][:2].tolist()
+    ids = (full + judgement.wrong.tolist())[:_LOOKED_AT]
+    scenes = _shown(subject, judgement).render(ids)
+    device = next(subject.model.parameters()).device
+    looks = []
+    layers = over_image(subject.model, scenes.images.to(device))
+    for place, it in enumerate(_pictures(subject, judgement, ids, notes=False)):
+        read = decode(judgement.readings.readout.digits[ids[place]][None])[0]
+        named = []
+        for name, maps in layers.items():
+            turns = maps[place].cpu()  # H T R C
+            writes = subject.model.reads == "sequence"
+            many = min(turns.shape[1], len(read) + 1) if writes else turns.shape[1]
+            titles = [*map(str, read), "end"] if writes else [f"cell {at + 1}" for at in range(many)]
+            heads = [
+                [inline.png(_over(scenes.images[place, 0], turns[head, step])) for step in range(many)]
+                for head in range(turns.shape[0])
+            ]
+            named.append({"name": name.replace(".", " ").replace("_", " "), "steps": titles[:many], "heads": heads})
+        if named:
+            looks.append(it | {"layers": named})
+    return {"looks": looks}
+
+
+def _over(image: Tensor, weights: Tensor) -> Tensor:
+    """A scene, H W, under the light of attention, R C; H W 3, uint8."""
+    height, width = image.shape
+    rows, cols = weights.shape
+    light = F.interpolate((weights / weights.max().clamp(min=1e-9))[None, None], scale_factor=1.0, mode="nearest")
+    light = light[0, 0].repeat_interleave(-(-height // rows), 0).repeat_interleave(-(-width // cols), 1)
+    light = light[:height, :width, None]
+    grey = image[..., None].float() / 255
+    colour = torch.tensor([1.0, 0.62, 0.1])
+    return ((0.85 * grey + light * colour * (0.75 - 0.35 * grey)).clamp(0, 1) * 255).to(torch.uint8)
+
+
+def _training(subject: Subject) -> dict[str, Any]:
+    rows = subject.run.rows if subject.run else []
+    train = subject.sets.splits.get("train")
+    samples = []
+    if train is not None:
+        scenes = train[: min(_SAMPLES, len(train))]
+        images, truths = inline.pngs(scenes.images[:, 0]), decode(scenes.digits)
+        samples = [{"image": image, "truth": _spoken(truth)} for image, truth in zip(images, truths, strict=True)]
+    return {"curves": inline.svg(plots.curves(rows), "curves") if rows else "", "samples": samples}
+
+
+def _about(subject: Subject) -> dict[str, Any]:
+    metrics = subject.run.metrics if subject.run else {}
+    environment = {key: metrics[key] for key in ("id", "revision", "device", "precision") if metrics.get(key)}
+    environment["overrides"] = " ".join(metrics.get("overrides", []))
+    environment |= metrics.get("versions", {})
+    environment["report made on"] = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    if subject.run:
+        config = subject.run.text
+    else:
+        config = json.dumps({key: it for key, it in subject.card.items() if key in ("model", "data", "loss")}, indent=2)
+    return {"environment": {key: it for key, it in environment.items() if it}, "config": config}
+
+
+def _pictures(subject: Subject, judgement: Judgement, ids: list[int], notes: bool = True) -> list[dict[str, Any]]:
+    """Scenes with their readings, for the page."""
+    if not ids:
+        return []
+    readings = judgement.readings
+    images = inline.pngs(_shown(subject, judgement).render(ids).images[:, 0])
+    read, truth = (decode(each[ids]) for each in (readings.readout.digits, readings.digits))
+    sure, right = readings.readout.confidence[ids].tolist(), (judgement.verdict.exact[ids] > 0).tolist()
+    return [
+        {
+            "image": images[at],
+            "digits": _marked(read[at], truth[at], readings.ordered),
+            "truth": _spoken(truth[at]),
+            "right": right[at],
+            "note": f"sure {sure[at]:.0%}" if notes else "",
+        }
+        for at in range(len(ids))
+    ]
+
+
+def _marked(read: list[int], truth: list[int], ordered: bool) -> list[tuple[str, bool]]:
+    """What was read, digit by digit, and whether that is right: at its place, or, of a set, at any."""
+    left = list(truth)
+    marked = []
+    for place, digit in enumerate(read):
+        right = truth[place : place + 1] == [digit] if ordered else digit in left
+        if right:
+            left.remove(digit)
+        marked.append((str(digit), right))
+    return marked or [("none", not truth)]
+
+
+def _spoken(digits: list[int]) -> str:
+    return " ".join(map(str, digits)) or "none"
+
+
+def _shown(subject: Subject, judgement: Judgement) -> SceneSet:
+    return subject.sets.splits[judgement.readings.split]

@@ -1,0 +1,116 @@
+"""How sure a figure is, where scenes share source digits: a digit that is misread is wrong in each scene that shows it.
+
+The variance of a mean of errors is the sum of their products over all pairs of scenes that share a digit, by their
+number squared (PROTOCOLS; a cluster-robust variance by overlapping groups, Cameron, Gelbach & Miller 2011). It says how
+many independent scenes these are worth, and intervals that behave near 0 and 1 are taken with that number.
+
+Shapes   B scenes   N slots for digits
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+_Z = 1.959964
+"""Of a normal distribution, 95 % lies nearer to its middle, in standard deviations."""
+Values = NDArray[np.float64]
+
+
+class Kin:
+    """Which scenes share a source digit.
+
+    Args:
+        sources: B N, indices of each scene's source digits, negative where there is none.
+    """
+
+    def __init__(self, sources: Tensor) -> None:
+        from scipy.sparse import csr_array, eye_array
+
+        held = sources.cpu().numpy()
+        scene, slot = np.nonzero(held >= 0)
+        digit = held[scene, slot]
+        shows = csr_array((np.ones(len(scene)), (scene, digit)), shape=(len(held), int(digit.max(initial=0)) + 1))
+        shared: Any = shows @ shows.T + eye_array(len(held))  # also a scene without a digit goes with itself
+        shared.data[:] = 1  # a pair counts once, however many digits it shares
+        self._pairs = shared
+
+    def products(self, errors: Values) -> float:
+        """Sum of e_i e_j over all pairs of scenes that share a digit, i = j included."""
+        return float(errors @ (self._pairs @ errors))
+
+
+class Share(NamedTuple):
+    """So many of so many."""
+
+    value: float
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    total: float
+
+
+class Difference(NamedTuple):
+    """How much more often the second of two readers is right."""
+
+    value: float
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    p: float
+    """Chance of as large a difference, either way, between readers that are equally good."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is one."""
+        return self.low > 0 or self.high < 0
+
+
+def share(right: Tensor, total: Tensor, kin: Kin) -> Share:
+    """sum(right) / sum(total) with a Wilson interval (Wilson 1927); of nothing, all is right.
+
+    Args:
+        right: B, what is counted in each scene.
+        total: B, out of how many.
+    """
+    tops, bottoms = right.double().cpu().numpy(), total.double().cpu().numpy()
+    whole = float(bottoms.sum())
+    if not whole:
+        return Share(1.0, 0.0, 1.0, 0.0)
+    value = float(tops.sum()) / whole
+    variance = kin.products((tops - value * bottoms) / whole)
+    worth = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else whole
+    return Share(value, *wilson(value, worth), whole)
+
+
+def difference(one: Tensor, other: Tensor, kin: Kin) -> Difference:
+    """Of two readers of the same scenes, by those that only one of them reads right.
+
+    The interval is Wald's with half a scene more in each of the four cells (Agresti & Min 2005). The test is McNemar's
+    with the variance of scenes that share digits (Durkalski et al. 2003); where they share none, McNemar's own.
+
+    Args:
+        one: B, 1 where the first reader is right.
+        other: B, the same of the second.
+    """
+    errors = other.double().cpu().numpy() - one.double().cpu().numpy()
+    number, value = len(errors), float(errors.mean())
+    gained, lost = float((errors > 0).sum()), float((errors < 0).sum())
+    under_null, around = kin.products(errors), kin.products(errors - value)
+    p = math.erfc(abs(gained - lost) / math.sqrt(2 * under_null)) if under_null > 0 else 1.0
+    worth = float(((errors - value) ** 2).sum()) / around if around > 0 else 1.0  # of a scene, in independent ones
+    scenes, gained, lost = worth * number + 2, worth * gained + 0.5, worth * lost + 0.5
+    middle = (gained - lost) / scenes
+    reach = _Z * math.sqrt((gained + lost) / scenes - middle**2) / math.sqrt(scenes)
+    return Difference(value, max(-1.0, middle - reach), min(1.0, middle + reach), p)
+
+
+def wilson(value: float, trials: float) -> tuple[float, float]:
+    """95 % interval of a share seen in so many independent trials (Wilson 1927)."""
+    centre = (value + _Z * _Z / (2 * trials)) / (1 + _Z * _Z / trials)
+    reach = _Z / (1 + _Z * _Z / trials) * math.sqrt(value * (1 - value) / trials + (_Z / (2 * trials)) ** 2)
+    return max(0.0, centre - reach), min(1.0, centre + reach)

@@ -1,0 +1,116 @@
+"""A reader before the scenes that it is to read: what `evaluate`, `report` and `compare` are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mnist_seq.config import DataConfig, EvaluateConfig, LossConfig
+from mnist_seq.config.law import require
+from mnist_seq.data import sets
+from mnist_seq.data.sets import SceneSet, Sets
+from mnist_seq.judging.judgement import Judgement
+from mnist_seq.learn import machine
+from mnist_seq.learn.judge import judge
+from mnist_seq.nn import decoding
+from mnist_seq.nn.decoding import Readout
+from mnist_seq.nn.model import Model
+from mnist_seq.plain import restore, restore_data
+from mnist_seq.use import weights
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A reader, scenes, and how they are to be read."""
+
+    config: EvaluateConfig
+    model: Model
+    card: dict[str, Any]
+    """What is said of the weights."""
+    data: DataConfig
+    sets: Sets
+    number: int
+    """Of scenes."""
+
+    @property
+    def scenes(self) -> SceneSet:
+        return self.sets.splits[self.config.split]
+
+    def judge(self) -> Judgement:
+        """Read and judge."""
+        loss = restore(LossConfig, self.card["loss"]) if "loss" in self.card else None
+        return judge(self.model, self.scenes, self.number, self.config.batch_size, loss, self.read)
+
+    @property
+    def read(self) -> Callable[[Tensor], Readout]:
+        """The model's own way of reading, or the one that is asked for."""
+        config, writer = self.config, self.model
+        if config.beams == 1 and config.constrain:
+            return writer.read
+        assert isinstance(writer, decoding.Writer)
+        if config.beams == 1:
+            return lambda images: decoding.greedy(writer, images, config.constrain)
+        return lambda images: decoding.beam(writer, images, config.beams, constrain=config.constrain).best
+
+    @property
+    def usual(self) -> bool:
+        """Whether runs are judged so: on their own data, all of it, in their own way."""
+        config = self.config
+        return config.data is None and config.beams == 1 and config.constrain and config.scenes is None
+
+
+def exam(config: EvaluateConfig) -> Exam:
+    """Open what is to be judged: the weights that count.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing to load, or scenes that the model cannot read.
+    """
+    run = str(config.run)
+    if config.trust:
+        weights.trust(config.trust)
+    model, card = weights.load(run, machine.device(config.device))
+    require(
+        (config.beams == 1 and config.constrain) or isinstance(model, decoding.Writer),
+        f"beams={config.beams} constrain={config.constrain}: {run} writes no tokens, leave both",
+    )
+    require(bool(config.data) or "data" in card, f"{run} does not say what it was trained on: give data=")
+    data: DataConfig = config.data or restore_data(card["data"])
+    require(
+        config.split != "val" or card.get("data", {}).get("pool") != "full",
+        f"{run} was trained on the val digits too (data.pool=full): choose split=test",
+    )
+    _refuse_another_problem(run, model, data)
+    loaded = sets.load(data)
+    require(
+        config.split in loaded.splits,
+        f"split={config.split} is not in {data.family}: choose from {', '.join(loaded.splits)}",
+    )
+    there = len(loaded.splits[config.split])
+    number = config.scenes or there
+    require(
+        data.family != "folder" or number <= there,
+        f"scenes={number} of a folder with {there}: choose at most those, or null",
+    )
+    return Exam(config, model, card, data, loaded, number)
+
+
+def _refuse_another_problem(run: str, model: Model, data: DataConfig) -> None:
+    """Raises ValueError for scenes of a size, or with sequences of a length, that the model was not built for."""
+    shown, known = sets.spec(data), model.spec
+    require(
+        (shown.height, shown.width) == (known.height, known.width),
+        f"data={data.family} shows {shown.height}x{shown.width} scenes, but {run} "
+        f"reads {known.height}x{known.width}: choose a data preset of that size",
+    )
+    require(
+        shown.max_digits <= known.max_digits,
+        f"data={data.family} shows up to {shown.max_digits} digits, but {run} writes at most {known.max_digits}: "
+        "train with data.longest or data.max_digits as high",
+    )
+    require(
+        model.reads != "cells" or shown.cells == known.cells,
+        f"data={data.family} has cells of {shown.cells}, but {run} reads cells of {known.cells}",
+    )

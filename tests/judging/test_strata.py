@@ -1,0 +1,126 @@
+"""Parts add up to the whole, and each scene is where it belongs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_seq import command
+from mnist_seq.config import ScatterConfig, TrainConfig
+from mnist_seq.data.digits import Digits
+from mnist_seq.data.sets import Synthesised
+from mnist_seq.judging import verdicts
+from mnist_seq.judging.judgement import Judgement
+from mnist_seq.judging.strata import overlaps
+from mnist_seq.learn.judge import judge
+from mnist_seq.nn import build
+from mnist_seq.nn.decoding import Readout
+from mnist_seq.tokens import DIGITS, PAD, decode
+from tests.conftest import tiny_models
+
+
+def told(scenes: Synthesised, number: int, wrong: dict[int, list[int]]) -> Judgement:
+    """Of a reader that reads all right but these."""
+    digits = scenes[:number].digits.clone()
+    for id_, read in wrong.items():
+        digits[id_] = torch.tensor(read + [PAD] * (digits.shape[1] - len(read)))
+    certain = torch.zeros(digits.shape)
+    found = Readout(digits, certain, -torch.arange(number) / number, torch.ones(number) > 0)
+    model = build(tiny_models()["enc_dec"], scenes.spec)
+    return judge(model, scenes, number, read=lambda images: found, batch_size=number)
+
+
+@pytest.fixture
+def scattered(uci: Digits) -> Synthesised:
+    return Synthesised(ScatterConfig(overlap=0.3, order_margin=1, min_digits=1), uci.pools["val"])
+
+
+def test_strata_add_up_to_the_whole(scattered: Synthesised) -> None:
+    generator = torch.Generator().manual_seed(0)
+    wrong = {id_: torch.randint(0, 10, (2,), generator=generator).tolist() for id_ in range(0, 300, 3)}
+    judgement = told(scattered, 300, wrong)
+    assert len(judgement.strata) == 5
+    exact, digits = judgement.figures["exact_match"], judgement.figures["digit_accuracy"]
+    for what, each in judgement.strata.items():
+        whole = exact if what.startswith("exact match") else digits
+        assert sum(it.share.total for it in each) == whole.total
+        assert sum(it.share.value * it.share.total for it in each) == pytest.approx(whole.value * whole.total)
+        assert all(it.share.low <= it.share.value <= it.share.high for it in each)
+
+
+def test_a_scene_is_where_it_belongs(scattered: Synthesised) -> None:
+    """One reading alone is wrong, in its last digit: that scene's strata lose it, and no others."""
+    scenes = scattered[:200]
+    id_ = int((scenes.counts == 3).nonzero()[0])
+    truth = decode(scenes.digits)[id_]
+    read = [*truth[:-1], (truth[-1] + 1) % 10]
+    strata = told(scattered, 200, {id_: read}).strata
+    lost = {what: [it.name for it in each if it.share.value < 1] for what, each in strata.items()}
+    assert lost["exact match, by digits in the scene"] == ["3"]
+    assert lost["digits right, by place in the reading"] == ["3"]
+    assert lost["digits right, by digit"] == [str(truth[-1])]
+    assert len(lost["exact match, by the pixels that decide the order"]) == 1
+    assert len(lost["exact match, by overlap of the digits' boxes"]) == 1
+
+
+def test_overlap_is_intersection_over_union() -> None:
+    boxes = torch.tensor([[[0, 0, 4, 4], [2, 0, 6, 4], [9, 9, 10, 10]], [[0, 0, 4, 4], [4, 0, 8, 4], [0, 0, 0, 0]]])
+    assert overlaps(boxes).tolist() == pytest.approx([8 / 24, 0])
+
+
+def test_every_wrong_reading_has_one_kind(scattered: Synthesised) -> None:
+    scenes = scattered[:50]
+    ids = (scenes.counts >= 2).nonzero()[:4, 0].tolist()
+    truths = decode(scenes.digits)
+    different = next(id_ for id_ in ids if truths[id_][0] != truths[id_][1])
+    judgement = told(
+        scattered,
+        50,
+        {
+            ids[0]: truths[ids[0]][:-1],
+            different: [truths[different][1], truths[different][0], *truths[different][2:]],
+            ids[3]: [(digit + 1) % 10 for digit in truths[ids[3]]],
+        },
+    )
+    kinds = {name: these.nonzero()[:, 0].tolist() for name, these in judgement.kinds.items()}
+    assert sum(map(len, kinds.values())) == len(judgement.wrong)
+    assert different in kinds["the right digits in another order"]
+    if different != ids[0]:
+        assert kinds["wrong number of digits"] == [ids[0]]
+    assert judgement.edits[ids[3]] > 0
+    assert (judgement.edits > 0).sum() == len(judgement.wrong)
+
+
+def test_a_reading_that_does_not_end_is_that_kind_of_error() -> None:
+    readout = Readout(torch.tensor([[1, 2]]), torch.zeros(1, 2), torch.zeros(1), torch.tensor([False]))
+    found = verdicts.kinds(verdicts.judge(readout, torch.tensor([[1, 2]])))
+    assert [name for name, these in found.items() if these.any()] == ["it did not end"]
+
+
+@pytest.mark.parametrize(
+    ("read", "truth", "many"),
+    [([], [], 0), ([1, 2], [1, 2], 0), ([1], [1, 2], 1), ([2, 1], [1, 2], 2), ([9, 1, 2], [1, 2], 1), ([], [4, 4], 2)],
+)
+def test_edits_are_levenshteins(read: list[int], truth: list[int], many: int) -> None:
+    assert verdicts.edits(read, truth) == verdicts.edits(truth, read) == many
+
+
+def test_right_digits_of_a_set_are_as_many_as_go_together() -> None:
+    truth = torch.tensor([[1, 2, 2, PAD], [3, 3, 3, 5]])
+    readout = Readout(torch.tensor([[2, 2, 2], [5, 3, PAD]]), torch.zeros(2, 3), torch.zeros(2), torch.ones(2) > 0)
+    right = verdicts.right_digits(readout, truth, ordered=False)
+    assert right.tolist() == [[False, True, True, False], [True, False, False, True]]
+    in_order = verdicts.right_digits(readout, truth)
+    assert in_order.tolist() == [[False, True, True, False], [False, True, False, False]]
+    assert not (in_order & (truth >= DIGITS)).any()
+
+
+@pytest.mark.parametrize("preset", ["grid", "single", "scatter", "line", "overlap", "cluttered", "mixed"])
+def test_margins_are_told_where_the_order_hangs_on_pixels(preset: str, uci: Digits, tmp_path: Path) -> None:
+    composed, _ = command.compose("train", [f"data={preset}", "data.digits=uci"])
+    data = command.typed(composed, TrainConfig).data
+    margins = Synthesised(data, uci.pools["val"]).margins(torch.arange(40))
+    assert (margins is not None) == (preset == "scatter")
+    assert margins is None or (margins >= data.order_margin).all()
