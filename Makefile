@@ -7,7 +7,7 @@ ARGS   ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-engines lint format bench peers clean lock
+.PHONY: help setup train test test-slow test-engines test-browser lint format bench peers clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,7 +28,7 @@ train: setup ## train the main job and judge it on the test split; ARGS="seed=1 
 	$(BIN)/python -m mnist_seq.evaluate split=test
 
 test: setup ## the laws, in minutes
-	$(PYTEST) -m "not slow and not engines"
+	$(PYTEST) -m "not slow and not engines and not browser"
 
 test-slow: setup ## kills, whole commands, fuzzing
 	$(PYTEST) -m slow
@@ -36,6 +36,10 @@ test-slow: setup ## kills, whole commands, fuzzing
 test-engines: setup ## searches and sweeps on a real PostgreSQL and a real Slurm (apt: postgresql slurmctld slurmd slurm-client)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group engines
 	$(BIN)/python -m pytest -m engines
+
+test-browser: setup ## pages in a real browser (apt: chromium)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group browser
+	$(BIN)/python -m pytest -m browser
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from mnist_seq.config.law import require
 from mnist_seq.plain import plain
 
 if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
     from omegaconf import DictConfig
     from rich.console import Console
 
@@ -90,7 +91,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     """
     from rich.console import Console
 
-    from mnist_seq.learn import machine
+    from mnist_seq.learn import loggers, machine
     from mnist_seq.run import Run
 
     first = machine.rank() == 0  # of the processes that share a run; it alone writes, prints and judges
@@ -109,9 +110,15 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         if module.begins_with and first:
             log.info("%s", module.begins_with)
             run.record(init_from=vars(module.begins_with))
-        _fit(run, config, module, data, console)
-        if first:
-            _conclude(run, config, module, data)
+        others = loggers.begin(config, run) if first else []
+        try:
+            _fit(run, config, module, data, others, console)
+            if first:
+                _conclude(run, config, module, data)
+                loggers.conclude(others, run)
+        finally:
+            for line in loggers.finish(others, run.best):
+                console.print(line, highlight=False)
     return run
 
 
@@ -158,7 +165,9 @@ def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
     return run, saved
 
 
-def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, console: Console) -> None:
+def _fit(
+    run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, others: list[Logger], console: Console
+) -> None:
     from mnist_seq.learn import callbacks, checkpoints, loggers, machine
     from mnist_seq.learn.progress import ProgressReport
     from mnist_seq.learn.trainer import build_trainer, targets
@@ -166,7 +175,6 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
 
     resumed = weights.read_checkpoint(run.last)["global_step"] if run.last.exists() else None
     first = machine.rank() == 0
-    others = targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"]) if first else []
     told = [loggers.MetricsTable(run.table, resume_at=resumed), *others] if first else []
     speed = callbacks.Speed()
     validates = "val" in data.sets
@@ -189,8 +197,6 @@ def _fit(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, c
         trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
     finally:
         module.forget_compiled()
-        for line in loggers.finish(others, run.best):
-            console.print(line, highlight=False)
     if first and run.last.exists():  # what is saved counts: the averaged weights, where there are some
         module.model.load_state_dict(weights.load(run.last)[0].state_dict())
     if not (first and speed.scenes):

@@ -5,7 +5,7 @@ Plain dataclasses, light to import. The YAML presets in `configs/` inherit from 
 
 from __future__ import annotations
 
-from mnist_seq.config.commands import BenchConfig, EvaluateConfig, SynthesiseConfig, TrainConfig
+from mnist_seq.config.commands import BenchConfig, CompareConfig, EvaluateConfig, SynthesiseConfig, TrainConfig
 from mnist_seq.config.data import AugmentConfig, DataConfig, Spec
 from mnist_seq.config.families import (
     FAMILIES,
@@ -36,6 +36,7 @@ __all__ = [
     "BenchConfig",
     "ClassifierConfig",
     "ClutteredConfig",
+    "CompareConfig",
     "CustomConfig",
     "DataConfig",
     "DevicesConfig",

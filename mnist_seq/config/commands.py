@@ -76,6 +76,43 @@ class EvaluateConfig:
 
 
 @dataclass
+class CompareConfig:
+    """Readers side by side: `python -m mnist_seq.compare`."""
+
+    runs: list[str] = field(default_factory=list)
+    """Runs or weights; or several seeds of a recipe each, as a folder of runs or a pattern with *; or one sweep."""
+    data: Any = None
+    """A data preset that all can read; null takes the first one's own."""
+    split: str = "val"
+    """val or test."""
+    scenes: int | None = None
+    """How many; null takes data.val_scenes for val and 10,000 for test."""
+    batch_size: int = 512
+    trust: str | None = None
+    """A module of your own that a model needs, to be imported: its code runs."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps."""
+    to: str | None = None
+    """The folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or a sweep's folder, runs=[DIR]")
+        self.examined("")
+
+    def examined(self, run: str) -> EvaluateConfig:
+        """How one of them is judged."""
+        return EvaluateConfig(
+            run=run,
+            data=self.data,
+            split=self.split,
+            scenes=self.scenes,
+            batch_size=self.batch_size,
+            trust=self.trust,
+            device=self.device,
+        )
+
+
+@dataclass
 class SynthesiseConfig:
     """Scenes to look at or to keep: `python -m mnist_seq.synthesise`."""
 

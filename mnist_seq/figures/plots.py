@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -190,6 +190,31 @@ def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Fig
     return figure
 
 
+def swept(key: str, choices: list[tuple[str, float]]) -> Figure:
+    """Exact match of runs against a value that they differ in, their means joined.
+
+    Args:
+        choices: of each run the value and the share read right.
+    """
+    figure = _figure(4.2, 3.2, "")
+    axes = figure.subplots()
+    values = sorted({value for value, _ in choices}, key=_as_number)
+    numbers = [_as_number(value)[1] for value in values]
+    numeric = all(not _as_number(value)[0] for value in values)
+    places = dict(zip(values, numbers if numeric else range(len(values)), strict=True))
+    axes.scatter([places[value] for value, _ in choices], [right for _, right in choices], 14, _GREY, alpha=0.7)
+    means = [fmean(right for value, right in choices if value == each) for each in values]
+    axes.plot([places[value] for value in values], means, "o-", markersize=4, color=BLUE)
+    if numeric and numbers[0] > 0 and numbers[-1] >= 8 * numbers[0]:
+        axes.set_xscale("log")
+    axes.set_xticks([places[value] for value in values], values)
+    axes.minorticks_off()
+    axes.set(xlabel=key, ylabel="exact match, val")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _open(axes)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, in a folder that is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,6 +233,14 @@ def _figure(width: float, height: float, notice: str) -> Figure:
     if notice:
         figure.suptitle(notice, color=_WRONG, fontsize=10, fontweight="bold")
     return figure
+
+
+def _as_number(value: str) -> tuple[bool, float, str]:
+    """Sorts numbers before words."""
+    try:
+        return False, float(value), ""
+    except ValueError:
+        return True, 0.0, value
 
 
 def _parameters(count: float) -> str:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_seq.data.sets import SceneSet, Sets
-from mnist_seq.figures import inline, plots
+from mnist_seq.figures import gallery, inline, plots
 from mnist_seq.figures.tables import FIGURES
 from mnist_seq.judging.judgement import Judgement
 from mnist_seq.judging.verdicts import confusion
@@ -101,7 +101,6 @@ def _figures(subject: Subject, judgement: Judgement) -> dict[str, Any]:
         facts.append(f"{metrics['scenes']:,} training scenes")
         facts.append(f"{metrics['seconds'] / 60:.1f} minutes on {metrics['device']}")
         facts.append(f"seed {metrics['seed']}")
-    height = _shown(subject, judgement).spec.height
     return {
         "name": subject.name,
         "headline": f"{judgement.figures['exact_match'].value:.2%}",
@@ -116,7 +115,7 @@ def _figures(subject: Subject, judgement: Judgement) -> dict[str, Any]:
         "edits": summary["edits_a_digit"],
         "wrong": len(judgement.wrong),
         "kinds": summary["errors"],
-        "shown_height": height * max(1, round(96 / height)),
+        "shown_height": gallery.height(_shown(subject, judgement)),
     }
 
 
@@ -147,7 +146,7 @@ def _digits(subject: Subject, judgement: Judgement) -> dict[str, Any]:
         "pairs": [
             {
                 "title": f"{truth} read as {read}: {count:,}" if read < DIGITS else f"{truth} not read: {count:,}",
-                "scenes": _pictures(subject, judgement, examples[(truth, read)]),
+                "scenes": gallery.read(_shown(subject, judgement), judgement, examples[(truth, read)]),
             }
             for truth, read in found
             for count in [int(wrong[truth, read])]
@@ -184,7 +183,7 @@ def _examples(judgement: Judgement, pairs: list[list[int]]) -> dict[tuple[int, i
 
 
 def _worst(subject: Subject, judgement: Judgement) -> dict[str, Any]:
-    return {"worst": _pictures(subject, judgement, judgement.wrong[:_WORST].tolist())}
+    return {"worst": gallery.read(_shown(subject, judgement), judgement, judgement.wrong[:_WORST].tolist())}
 
 
 def _calibration(judgement: Judgement) -> dict[str, Any]:
@@ -204,7 +203,7 @@ def _attention(subject: Subject, judgement: Judgement) -> dict[str, Any]:
     device = next(subject.model.parameters()).device
     looks = []
     layers = over_image(subject.model, scenes.images.to(device))
-    for place, it in enumerate(_pictures(subject, judgement, ids, notes=False)):
+    for place, it in enumerate(gallery.read(_shown(subject, judgement), judgement, ids)):
         read = decode(judgement.readings.readout.digits[ids[place]][None])[0]
         named = []
         for name, maps in layers.items():
@@ -237,11 +236,7 @@ def _over(image: Tensor, weights: Tensor) -> Tensor:
 def _training(subject: Subject) -> dict[str, Any]:
     rows = subject.run.rows if subject.run else []
     train = subject.sets.splits.get("train")
-    samples = []
-    if train is not None:
-        scenes = train[: min(_SAMPLES, len(train))]
-        images, truths = inline.pngs(scenes.images[:, 0]), decode(scenes.digits)
-        samples = [{"image": image, "truth": _spoken(truth)} for image, truth in zip(images, truths, strict=True)]
+    samples = gallery.shown(train, list(range(min(_SAMPLES, len(train))))) if train is not None else []
     return {"curves": inline.svg(plots.curves(rows), "curves") if rows else "", "samples": samples}
 
 
@@ -256,42 +251,6 @@ def _about(subject: Subject) -> dict[str, Any]:
     else:
         config = json.dumps({key: it for key, it in subject.card.items() if key in ("model", "data", "loss")}, indent=2)
     return {"environment": {key: it for key, it in environment.items() if it}, "config": config}
-
-
-def _pictures(subject: Subject, judgement: Judgement, ids: list[int], notes: bool = True) -> list[dict[str, Any]]:
-    """Scenes with their readings, for the page."""
-    if not ids:
-        return []
-    readings = judgement.readings
-    images = inline.pngs(_shown(subject, judgement).render(ids).images[:, 0])
-    read, truth = (decode(each[ids]) for each in (readings.readout.digits, readings.digits))
-    sure, right = readings.readout.confidence[ids].tolist(), (judgement.verdict.exact[ids] > 0).tolist()
-    return [
-        {
-            "image": images[at],
-            "digits": _marked(read[at], truth[at], readings.ordered),
-            "truth": _spoken(truth[at]),
-            "right": right[at],
-            "note": f"sure {sure[at]:.0%}" if notes else "",
-        }
-        for at in range(len(ids))
-    ]
-
-
-def _marked(read: list[int], truth: list[int], ordered: bool) -> list[tuple[str, bool]]:
-    """What was read, digit by digit, and whether that is right: at its place, or, of a set, at any."""
-    left = list(truth)
-    marked = []
-    for place, digit in enumerate(read):
-        right = truth[place : place + 1] == [digit] if ordered else digit in left
-        if right:
-            left.remove(digit)
-        marked.append((str(digit), right))
-    return marked or [("none", not truth)]
-
-
-def _spoken(digits: list[int]) -> str:
-    return " ".join(map(str, digits)) or "none"
 
 
 def _shown(subject: Subject, judgement: Judgement) -> SceneSet:

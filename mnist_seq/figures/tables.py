@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from mnist_seq.judging.comparing import Contender, Versus, letters, likely
+
 if TYPE_CHECKING:
     from mnist_seq.nn.cost import Cost
     from mnist_seq.timing.clock import Figure
@@ -61,6 +63,24 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
             *(f"{figures[name][0]:,.0f}" for name in differ),
             f"{figures['seconds'][0] / 60:.1f}",
         )
+    return table
+
+
+def comparison(contenders: list[Contender], against: list[Versus]) -> Table:
+    """Contenders by their letters, each but the first against the first."""
+    table = Table("", title_justify="left")
+    for column in ("exact match", "points more", "p", "gained, lost"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.columns[0].no_wrap = True
+    for letter, it, found in zip(letters(contenders), contenders, [None, *against], strict=True):
+        score = f"{it.score:.2%}" + (f" ± {it.spread:.2%}" if it.spread is not None else "")
+        if found is None:
+            table.add_row(letter, score)
+            continue
+        (value, low, high, p), gained, lost = found
+        points = f"{100 * value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+        flips = f"{len(gained)}, {len(lost)}" if it.spread is None else ""
+        table.add_row(letter, score, points, likely(p), flips)
     return table
 
 

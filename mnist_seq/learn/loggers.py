@@ -16,7 +16,9 @@ from urllib.parse import urlparse
 import lightning as L
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from mnist_seq.run import read_table, whole
+from mnist_seq.config import TrainConfig
+from mnist_seq.learn.trainer import targets
+from mnist_seq.run import Run, read_table, whole
 
 
 def logs_at(trainer: L.Trainer, step: int) -> bool:
@@ -99,6 +101,26 @@ def wandb_logger(
     folder.mkdir(parents=True, exist_ok=True)
     project = os.environ.get("WANDB_PROJECT", project)
     return WandbLogger(save_dir=folder, id=id, project=project, mode=mode, resume="allow", **settings)
+
+
+def begin(config: TrainConfig, run: Run) -> list[Logger]:
+    """Those that a config asks for beside the table."""
+    return targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"])
+
+
+def conclude(loggers: list[Logger], run: Run) -> None:
+    """Tell them what the judge found, as far as that is numbers, and W&B the report too."""
+    found = {
+        name: value for name, value in run.metrics.get("val", {}).items() if isinstance(value, float) and name != "loss"
+    }
+    told = {f"judged/{name}": value for name, value in found.items()}
+    told |= {f"judged/{kind}": float(many) for kind, many in run.metrics.get("val", {}).get("errors", {}).items()}
+    for logger in loggers:
+        logger.log_metrics(told, run.metrics.get("steps", 0))
+        if isinstance(logger, WandbLogger) and run.report.is_file():
+            import wandb
+
+            logger.experiment.log({"report": wandb.Html(run.report.read_text(), inject=False)})
 
 
 def finish(loggers: list[Logger], best: Path) -> list[str]:

@@ -189,12 +189,20 @@ def test_the_average_of_the_weights_is_what_counts(tmp_path: Path) -> None:
 
 
 def test_several_callbacks_and_loggers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     monkeypatch.setenv("WANDB_MODE", "offline")
     overrides = (*TINY, "callbacks=[ema,early_stopping,gradient_histograms]", "logger=[wandb,tensorboard]")
     overrides += ("callbacks.gradient_histograms.every_n_steps=5",)
     run = mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
     assert list((run.path / "tensorboard").glob("events*"))
     assert list((run.path / "wandb").glob("offline-run-*"))
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    (told,) = events.Scalars("judged/exact_match")
+    assert told.value == pytest.approx(run.metrics["val"]["exact_match"])
+    (recorded,) = (run.path / "wandb").glob("offline-run-*/files/media/html/report*.html")
+    assert recorded.read_text() == run.report.read_text()
     import wandb
 
     assert wandb.run is None, "finished, so that the next run of this process gets its own"

@@ -1,0 +1,135 @@
+"""Readers side by side, on the same scenes: `python -m mnist_seq.compare runs=[outputs/a,outputs/b]`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from glob import has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_seq import command
+from mnist_seq.config import CompareConfig
+from mnist_seq.config.law import require
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+    from mnist_seq.judging.comparing import Contender
+    from mnist_seq.learn.exam import Exam
+
+
+def main() -> None:
+    command.run("compare", _job)
+
+
+def _job(cfg: DictConfig, directory: Path) -> None:
+    from rich.console import Console
+
+    config, console = command.typed(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
+    groups = {name: members(name) for name in config.runs}
+    if len(groups) == 1:
+        sweep(Path(config.runs[0]), config, console)
+    else:
+        readers(groups, config, console)
+
+
+def members(name: str) -> list[str]:
+    """The runs that a name means: itself, or those in a folder, or those that match a pattern.
+
+    Raises:
+        FileNotFoundError: none.
+    """
+    from mnist_seq.run import Run
+
+    path = Path(name)
+    if has_magic(name):
+        root, pattern = (Path("/"), name[1:]) if path.is_absolute() else (Path(), name)
+        runs = [str(it) for it in sorted(root.glob(pattern)) if Run(it).finished]
+    elif path.is_dir() and not Run(path).exists:
+        runs = [str(it.parent) for it in sorted(path.rglob("weights.safetensors"))]
+    else:
+        return [name]
+    if not runs:
+        raise FileNotFoundError(f"{name} holds no finished run: give run directories, or a folder of them")
+    return runs
+
+
+def sweep(directory: Path, config: CompareConfig, console: Console) -> None:
+    """All runs of a folder, by what they say of themselves."""
+    from mnist_seq.figures import comparison, tables
+    from mnist_seq.sweeps import table
+
+    found = table.members(directory)
+    require(len(found) > 1, f"runs=[{directory}] holds {len(found)} judged runs: name two runs or more, or a sweep")
+    console.print(tables.sweep(table.over_seeds(found), f"{directory}, {len(found)} runs"))
+    page = Path(config.to or directory) / "comparison.html"
+    _write(page, comparison.sweep(found, directory))
+    console.print(f"to look at: {page}")
+
+
+def readers(groups: dict[str, list[str]], config: CompareConfig, console: Console) -> None:
+    """Each against the first, on the scenes of the first."""
+    from mnist_seq.figures import comparison, tables
+    from mnist_seq.judging.comparing import letters, verdict, versus
+
+    contenders, exam = _judged(groups, config)
+    against = [versus(contenders[0], other) for other in contenders[1:]]
+    notice = exam.sets.notice
+    if notice:
+        console.print(f"[bold red]{notice}")
+    said = (
+        f"{exam.number:,} {config.split} scenes of {exam.data.family}, digits: {exam.sets.source}; "
+        + (
+            "on other seeds, 95 %"
+            if len(contenders[0].judgements) > 1
+            else "on other scenes, 95 %, shared digits respected"
+        )
+        + ("; each alone against the first, not corrected for their number" if len(against) > 1 else "")
+    )
+    for letter, it in zip(letters(contenders), contenders, strict=True):
+        console.print(f"[bold]{letter}[/]  {it.name}")
+    console.print(tables.comparison(contenders, against))
+    for letter, found in zip(letters(contenders)[1:], against, strict=True):
+        console.print(f"[bold]{letter}[/] against [bold]A[/]: {verdict(found.difference)}")
+    console.print(said)
+    folder = Path(config.to or f"outputs/compared/{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    told = {
+        "scenes": exam.number,
+        "split": config.split,
+        "contenders": [{"name": it.name, "runs": groups[it.name], "exact_match": it.scores} for it in contenders],
+        "against_the_first": [
+            it.difference._asdict() | {"gained": it.gained.tolist(), "lost": it.lost.tolist()} for it in against
+        ],
+    }
+    _write(folder / "comparison.json", json.dumps(told, indent=2) + "\n")
+    _write(folder / "comparison.html", comparison.readers(contenders, against, exam.scenes, said, notice))
+    console.print(f"to look at: {folder / 'comparison.html'}")
+
+
+def _judged(groups: dict[str, list[str]], config: CompareConfig) -> tuple[list[Contender], Exam]:
+    """Everybody, judged on the same scenes, and how the first was."""
+    from mnist_seq.judging.comparing import Contender
+    from mnist_seq.learn.exam import exam
+
+    first = exam(config.examined(groups[config.runs[0]][0]))
+    config.data = first.data
+    contenders = [
+        Contender(name, [replace(exam(config.examined(run)), sets=first.sets).judge() for run in runs])
+        for name, runs in groups.items()
+    ]
+    return contenders, first
+
+
+def _write(path: Path, text: str) -> None:
+    from mnist_seq.run import whole
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as beside:
+        beside.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
