@@ -20,6 +20,7 @@ from mnist_seq.config import SearchConfig, TrainConfig
 from mnist_seq.presets import CONFIGS
 from mnist_seq.run import Run
 from mnist_seq.sweeps import search
+from mnist_seq.sweeps.slots import Slot
 from tests.conftest import TINY
 from tests.e2e.forked import run
 from tests.e2e.test_commands import start
@@ -170,3 +171,16 @@ def workers_die(tmp_path: Path, storage: str | None) -> None:
 @pytest.mark.slow
 def test_no_trial_is_lost_when_workers_die(tmp_path: Path) -> None:
     workers_die(tmp_path, None)
+
+
+def test_a_trial_beyond_the_number_asked_for_is_given_back(tmp_path: Path) -> None:
+    """Two workers saw the same last place, and both took it."""
+    config = SearchConfig(space=SPACE, trials=2, to=str(tmp_path / "found"), study="mine")
+    worker = search.Search(config, tell=lambda study, trial: None)
+    worker.study.add_trial(create_trial(value=0.5))
+    last, beyond = worker.study.ask(), worker.study.ask()
+    with pytest.raises(search._Undone):
+        worker._try(beyond, Slot(1))
+    assert beyond.user_attrs == {"surplus": True}
+    assert list(search.asked(worker.study.trials)) == [0, last.number]
+    assert not list((tmp_path / "found").glob("trial-*"))
