@@ -58,7 +58,8 @@ def margin(order: str, corners: Tensor, present: Tensor, side: int) -> Tensor:
     if order == "rows":
         for topmost, later in _begun(y, present, side):
             away = (2 * (y - topmost) - side).abs() // 2
-            least = least.minimum(away.masked_fill(~later, _FAR).amin(-1))
+            itself = y.masked_fill(~later, _FAR).argmin(-1, keepdim=True)
+            least = least.minimum(away.masked_fill(~later.scatter(-1, itself, False), _FAR).amin(-1))
         line = x + rows(y, present, side) * _FAR  # digits of other rows are far apart
     else:
         line = x if order == "left_to_right" else y

@@ -26,7 +26,7 @@ from mnist_seq.nn.model import Model
 from mnist_seq.run import Run, whole
 from mnist_seq.tokens import DIGITS, decode
 
-_WORST, _PAIRS, _SCENES_A_PAIR, _LOOKED_AT, _SAMPLES = 24, 4, 8, 3, 16
+_WORST, _PAIRS, _SCENES_A_PAIR, _LOOKED_AT, _SAMPLES = 28, 4, 7, 3, 14
 _SEARCHED = 500
 """Wrong readings in which examples of confused digits are looked for."""
 

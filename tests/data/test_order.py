@@ -47,7 +47,7 @@ def test_orders_follow_the_protocol(name: str, corners: list[Corner]) -> None:
     assert keys.argsort(dim=1, stable=True)[0, : len(corners)].tolist() == expected
 
 
-@given(names, scenes, st.integers(0, 4))
+@given(names, scenes, st.integers(0, 20))
 @settings(deadline=None, max_examples=300)
 def test_clear_means_that_no_smaller_move_changes_rows_or_order(name: str, corners: list[Corner], margin: int) -> None:
     steps = [step for step in (margin / 2, margin - 0.01) if step > 0]
@@ -83,3 +83,12 @@ def test_examples_that_a_person_would_read_so() -> None:
 def test_a_scene_without_digits_is_clear(slots: int) -> None:
     for name in ("left_to_right", "raster", "rows", "set"):
         assert order.clear(name, 2, *batch([], slots), SIDE).all()
+
+
+@given(names, scenes)
+@settings(deadline=None, max_examples=100)
+def test_the_margin_is_the_most_that_is_clear(name: str, corners: list[Corner]) -> None:
+    margin = int(order.margin(name, *batch(corners), SIDE))
+    assert bool(order.clear(name, margin, *batch(corners), SIDE))
+    assert not bool(order.clear(name, margin + 1, *batch(corners), SIDE))
+    assert (margin > 100) == (len(corners) < 2), "one digit alone has no order that could change"
