@@ -29,11 +29,10 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     config, console = command.typed(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
-    groups = {name: members(name) for name in config.runs}
-    if len(groups) == 1:
+    if len(set(config.runs)) == 1:
         sweep(Path(config.runs[0]), config, console)
     else:
-        readers(groups, config, console)
+        readers({name: members(name) for name in config.runs}, config, console)
 
 
 def members(name: str) -> list[str]:
@@ -57,6 +56,27 @@ def members(name: str) -> list[str]:
     return runs
 
 
+def require_comparable(groups: dict[str, list[str]]) -> None:
+    """Refuse what would compare several seeds with one, or mix recipes.
+
+    Raises:
+        ValueError: a group holds another number of runs than one where others hold one, or runs of several recipes.
+    """
+    from mnist_seq.run import Run
+
+    sizes = {name: len(runs) for name, runs in groups.items()}
+    if min(sizes.values()) == 1 < max(sizes.values()):
+        told = ", ".join(f"{name} holds {many}" for name, many in sizes.items())
+        raise ValueError(f"runs compare with runs, and several seeds with several: {told}")
+    for name, runs in groups.items():
+        recipes = [replace(Run(run).config, seed=0, logger=None, report="auto") for run in runs if len(runs) > 1]
+        require(
+            all(recipe == recipes[0] for recipe in recipes),
+            f"{name} holds runs that differ in more than their seed: give each recipe its own pattern, "
+            f"or runs=[{name}] alone for a table of all",
+        )
+
+
 def sweep(directory: Path, config: CompareConfig, console: Console) -> None:
     """All runs of a folder, by what they say of themselves."""
     from mnist_seq.figures import comparison, tables
@@ -75,6 +95,7 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
     from mnist_seq.figures import comparison, tables
     from mnist_seq.judging.comparing import letters, verdict, versus
 
+    require_comparable(groups)
     contenders, exam = _judged(groups, config)
     against = [versus(contenders[0], other) for other in contenders[1:]]
     notice = exam.sets.notice

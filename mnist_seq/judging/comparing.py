@@ -48,19 +48,10 @@ def versus(first: Contender, other: Contender) -> Versus:
 
     Of two readers the interval says how they would do on other scenes. Of two recipes it says how others of their seeds
     would do on these scenes (Welch 1947).
-
-    Raises:
-        ValueError: one is a reader, and the other a recipe of several seeds.
     """
     one, two = first.judgements[0], other.judgements[0]
     rights = one.verdict.exact > 0, two.verdict.exact > 0
-    several = {len(first.judgements) > 1, len(other.judgements) > 1}
-    if len(several) > 1:
-        raise ValueError(
-            f"{first.name} holds {len(first.judgements)} runs and {other.name} {len(other.judgements)}: "
-            "compare runs with runs, or several seeds with several"
-        )
-    if several == {True}:
+    if len(first.judgements) > 1:
         nothing = rights[0].new_zeros(0).long()
         return Versus(_welch(first.scores, other.scores), nothing, nothing)
     found = difference(one.verdict.exact, two.verdict.exact, Kin(one.readings.sources))

@@ -14,7 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 import mnist_seq
-from mnist_seq.compare import members, readers, sweep
+from mnist_seq.compare import members, readers, require_comparable, sweep
 from mnist_seq.config import CompareConfig, GridConfig
 from mnist_seq.data.digits import Digits
 from mnist_seq.data.sets import Synthesised
@@ -64,12 +64,6 @@ def test_seeds_are_compared_by_welch(scenes: Synthesised) -> None:
     same = versus(Contender("a", one.judgements[:1] * 2), Contender("b", one.judgements[:1] * 2)).difference
     assert verdict(same) == "no difference shown"
     assert same.p == 1
-
-
-def test_one_run_and_several_seeds_do_not_compare(scenes: Synthesised) -> None:
-    judged = missing(scenes, range(4))
-    with pytest.raises(ValueError, match="one holds 1 runs and many 2: compare runs with runs"):
-        versus(Contender("one", [judged]), Contender("many", [judged, judged]))
 
 
 def test_a_chance_in_few_digits() -> None:
@@ -131,6 +125,22 @@ def test_a_folder_of_runs_is_a_table_that_can_be_sorted(trained: Path, tmp_path:
     page = (tmp_path / "comparison.html").read_text()
     assert page.count("<tr>") == 1 + 6
     assert page.count("<svg") == 1, "a drawing of the one key that differs"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["short/0", "long"], "long holds 3"),
+        (["short", "long/0"], "runs compare with runs, and several seeds with several"),
+        (["*/*", "long"], "differ in more than their seed"),
+    ],
+)
+def test_what_would_mix_seeds_and_recipes_is_refused_before_any_reading(
+    names: list[str], said: str, trained: Path
+) -> None:
+    groups = {f"{trained}/{name}": members(f"{trained}/{name}") for name in names}
+    with pytest.raises(ValueError, match=said):
+        require_comparable(groups)
 
 
 @pytest.mark.parametrize(("runs", "said"), [([], "runs=.. is empty"), (["gone/*"], "gone/. holds no finished run")])
