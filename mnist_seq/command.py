@@ -148,6 +148,18 @@ def _job_name(overrides: list[str]) -> str:
     return f"{words[-160:].lstrip('_-')}_{digest[:8]}"
 
 
+def require_folder(key: str, folder: Path) -> None:
+    """Make a folder before any work is done for it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OSError(f"{key}={folder} cannot be made a folder ({problem.strerror}): choose another") from problem
+
+
 def _refuse_unwritable(arguments: list[str]) -> None:
     """Hydra makes a run's directory before we are asked, and shows a traceback where it cannot."""
     given = [it.partition("=")[2] for it in arguments if it.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]

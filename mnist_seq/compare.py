@@ -29,10 +29,11 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     config, console = command.typed(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
-    if len(set(config.runs)) == 1:
-        sweep(Path(config.runs[0]), config, console)
+    groups = {name: members(name) for name in config.runs}
+    if len(groups) == 1:
+        sweep(config.runs[0], groups[config.runs[0]], config, console)
     else:
-        readers({name: members(name) for name in config.runs}, config, console)
+        readers(groups, config, console)
 
 
 def members(name: str) -> list[str]:
@@ -44,13 +45,15 @@ def members(name: str) -> list[str]:
     from mnist_seq.run import Run
 
     path = Path(name)
-    if has_magic(name):
+    if has_magic(name) and not path.exists():
         root, pattern = (Path("/"), name[1:]) if path.is_absolute() else (Path(), name)
         runs = [str(it) for it in sorted(root.glob(pattern)) if Run(it).finished]
     elif path.is_dir() and not Run(path).exists:
         runs = [str(it.parent) for it in sorted(path.rglob("weights.safetensors"))]
-    else:
+    elif path.exists():
         return [name]
+    else:
+        raise FileNotFoundError(f"{name} does not exist: give run directories, or a folder of them")
     if not runs:
         raise FileNotFoundError(f"{name} holds no finished run: give run directories, or a folder of them")
     return runs
@@ -69,7 +72,7 @@ def require_comparable(groups: dict[str, list[str]]) -> None:
         told = ", ".join(f"{name} holds {many}" for name, many in sizes.items())
         raise ValueError(f"runs compare with runs, and several seeds with several: {told}")
     for name, runs in groups.items():
-        recipes = [replace(Run(run).config, seed=0, logger=None, report="auto") for run in runs if len(runs) > 1]
+        recipes = [replace(Run.open(run).config, seed=0, logger=None, report="auto") for run in runs if len(runs) > 1]
         require(
             all(recipe == recipes[0] for recipe in recipes),
             f"{name} holds runs that differ in more than their seed: give each recipe its own pattern, "
@@ -77,26 +80,34 @@ def require_comparable(groups: dict[str, list[str]]) -> None:
         )
 
 
-def sweep(directory: Path, config: CompareConfig, console: Console) -> None:
-    """All runs of a folder, by what they say of themselves."""
+def sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -> None:
+    """All runs of a folder or pattern, by what they say of themselves."""
+    from rich.markup import escape
+
     from mnist_seq.figures import comparison, tables
     from mnist_seq.sweeps import table
 
-    found = table.members(directory)
-    require(len(found) > 1, f"runs=[{directory}] holds {len(found)} judged runs: name two runs or more, or a sweep")
-    console.print(tables.sweep(table.over_seeds(found), f"{directory}, {len(found)} runs"))
-    page = Path(config.to or directory) / "comparison.html"
-    _write(page, comparison.sweep(found, directory))
-    console.print(f"to look at: {page}")
+    asked = config.data is not None or config.scenes is not None or config.split != "val"
+    require(not asked, f"runs=[{name}] is shown by what its runs found on val: leave out data, split and scenes")
+    found = table.members([Path(run) for run in runs])
+    require(len(found) > 1, f"runs=[{name}] holds {len(found)} judged runs: name two runs or more, or a sweep")
+    folder = Path(config.to or (name if Path(name).is_dir() else _new()))
+    command.require_folder("to", folder)
+    console.print(tables.sweep(table.over_seeds(found), escape(f"{name}, {len(found)} runs")))
+    _write(folder / "comparison.html", comparison.sweep(found, name))
+    console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
 
 
 def readers(groups: dict[str, list[str]], config: CompareConfig, console: Console) -> None:
     """Each against the first, on the scenes of the first."""
+    from rich.markup import escape
+
     from mnist_seq.figures import comparison, tables
-    from mnist_seq.judging.comparing import letters, verdict, versus
+    from mnist_seq.judging.comparing import in_words, letters, versus
 
     require_comparable(groups)
-    contenders, exam = _judged(groups, config)
+    folder = Path(config.to or _new())
+    contenders, exam = _judged(groups, config, folder)
     against = [versus(contenders[0], other) for other in contenders[1:]]
     notice = exam.sets.notice
     if notice:
@@ -111,12 +122,11 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
         + ("; each alone against the first, not corrected for their number" if len(against) > 1 else "")
     )
     for letter, it in zip(letters(contenders), contenders, strict=True):
-        console.print(f"[bold]{letter}[/]  {it.name}")
+        console.print(f"[bold]{letter}[/]  {escape(it.name)}")
     console.print(tables.comparison(contenders, against))
     for letter, found in zip(letters(contenders)[1:], against, strict=True):
-        console.print(f"[bold]{letter}[/] against [bold]A[/]: {verdict(found.difference)}")
+        console.print(f"[bold]{letter}[/] against [bold]A[/]: {in_words(found.difference)}")
     console.print(said)
-    folder = Path(config.to or f"outputs/compared/{datetime.now():%Y-%m-%d_%H-%M-%S}")
     told = {
         "scenes": exam.number,
         "split": config.split,
@@ -127,27 +137,28 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
     }
     _write(folder / "comparison.json", json.dumps(told, indent=2) + "\n")
     _write(folder / "comparison.html", comparison.readers(contenders, against, exam.scenes, said, notice))
-    console.print(f"to look at: {folder / 'comparison.html'}")
+    console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
 
 
-def _judged(groups: dict[str, list[str]], config: CompareConfig) -> tuple[list[Contender], Exam]:
-    """Everybody, judged on the same scenes, and how the first was."""
+def _judged(groups: dict[str, list[str]], config: CompareConfig, folder: Path) -> tuple[list[Contender], Exam]:
+    """Everybody, judged on the same scenes once all were found able to, and how the first was."""
     from mnist_seq.judging.comparing import Contender
     from mnist_seq.learn.exam import exam
 
     first = exam(config.examined(groups[config.runs[0]][0]))
     config.data = first.data
-    contenders = [
-        Contender(name, [replace(exam(config.examined(run)), sets=first.sets).judge() for run in runs])
-        for name, runs in groups.items()
-    ]
-    return contenders, first
+    exams = {name: [exam(config.examined(run), first.sets) for run in runs] for name, runs in groups.items()}
+    command.require_folder("to", folder)
+    return [Contender(name, [it.judge() for it in each]) for name, each in exams.items()], first
+
+
+def _new() -> str:
+    return f"outputs/compared/{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
 def _write(path: Path, text: str) -> None:
     from mnist_seq.run import whole
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as beside:
         beside.write_text(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,53 +18,60 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
-    from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
     from mnist_seq.figures import report, tables
-    from mnist_seq.figures.report import Subject
     from mnist_seq.learn.exam import exam
     from mnist_seq.run import Run, latest
 
     console = Console(highlight=False, soft_wrap=True)
     config = command.typed(cfg, EvaluateConfig)
     config.run = config.run or str(latest())
-    preset = HydraConfig.get().runtime.choices.get("data")
-    asked = exam(config)
+    asked, folder = exam(config), destination(config, _asked_data())
+    command.require_folder("to", folder)
     judgement = asked.judge()
     if asked.sets.notice:
         console.print(f"[bold red]{asked.sets.notice}")
     console.print(tables.results({config.split: judgement.summary()}, f"{config.run}, digits: {asked.sets.source}"))
     run = Run(config.run)
-    if asked.usual and run.exists:
+    if asked.usual and run.finished:
         run.record(**{config.split: judgement.summary()})
-        console.print(f"added to {run.path / 'metrics.json'}")
-    folder = destination(config, preset)
+        console.print(f"added to {run.path / 'metrics.json'}", markup=False)
     report.write_judgement(judgement, folder)
-    console.print(f"all figures and every scene: {folder / 'judgement.json'}, {folder / 'scenes.csv'}")
+    console.print(f"all figures and every scene: {folder / 'judgement.json'}, {folder / 'scenes.csv'}", markup=False)
     if config.report:
-        subject = Subject(str(config.run), asked.model, asked.card, asked.sets, run if run.exists else None)
-        report.write(subject, judgement, folder / "report.html")
-        console.print(f"to look at: {folder / 'report.html'}")
+        report.write(asked.subject, judgement, folder / "report.html")
+        console.print(f"to look at: {folder / 'report.html'}", markup=False)
 
 
-def destination(config: EvaluateConfig, preset: str | None = None) -> Path:
+def destination(config: EvaluateConfig, data: str = "") -> Path:
     """The folder of an evaluation: `to`, or one in the run's directory, or, of weights alone, one under outputs/.
 
     Args:
-        preset: the name of the data, where they are not the run's own.
+        data: what the scenes are called, where they are not the run's own.
     """
+    if config.to:
+        return Path(config.to)
     run = Path(str(config.run))
     told = {
-        preset or "": config.data is not None,
+        data: config.data is not None,
         f"beams-{config.beams}": config.beams > 1,
         "unconstrained": not config.constrain,
         f"{config.scenes}-scenes": config.scenes is not None,
     }
     name = "_".join([config.split, *(it for it, differs in told.items() if differs)])
-    if config.to:
-        return Path(config.to)
-    return run / "judged" / name if run.is_dir() else Path("outputs", "judged", f"{run.stem}_{name}")
+    whose = Path(run.absolute().parent.name) / run.stem
+    return run / "judged" / name if run.is_dir() else Path("outputs", "judged") / whose / name
+
+
+def _asked_data() -> str:
+    """The data preset that was asked for, and a hash of what was changed of it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    config = HydraConfig.get()
+    changes = sorted(it for it in config.overrides.task if it.lstrip("+~").startswith(("data.", "data/")))
+    digest = hashlib.sha256("\n".join(changes).encode()).hexdigest()[:8]
+    return f"{config.runtime.choices.get('data')}" + (f"-{digest}" if changes else "")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
-from mnist_seq.config import EvaluateConfig
+from mnist_seq.config import EvaluateConfig, ReportConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,19 +17,17 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
-    """Judge as `evaluate` does, and write the page alone."""
+    """Judge on val as training did, and write the page."""
     from mnist_seq.figures import report
-    from mnist_seq.figures.report import Subject
     from mnist_seq.learn.exam import exam
     from mnist_seq.run import Run, latest
 
-    config = command.typed(cfg, EvaluateConfig)
-    config.run = config.run or str(latest())
-    run, asked = Run(config.run), exam(config)
-    page = Path(config.to or (run.report if run.exists else f"outputs/{run.path.stem}.html"))
-    page.parent.mkdir(parents=True, exist_ok=True)
-    subject = Subject(str(config.run), asked.model, asked.card, asked.sets, run if run.exists else None)
-    report.write(subject, asked.judge(), page)
+    config = command.typed(cfg, ReportConfig)
+    run = Run(config.run or latest())
+    asked = exam(EvaluateConfig(run=str(run.path), device=config.device, trust=config.trust))
+    page = Path(config.to or (run.report if run.exists else run.path.with_suffix(".html")))
+    command.require_folder("to", page.parent)
+    report.write(asked.subject, asked.judge(), page)
     print(f"to look at: {page}")
 
 

@@ -71,7 +71,7 @@ class Run:
             raise OSError(
                 f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir"
             ) from problem
-        self.record(id=secrets.token_hex(4), overrides=overrides or [])
+        self.record(id=secrets.token_hex(4), overrides=overrides or [], seed=config.seed)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:

@@ -215,7 +215,6 @@ def _fit(
 def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData) -> None:
     """Judge the weights that count on val, write them, draw the plots."""
     from mnist_seq import run as runs
-    from mnist_seq.data.sets import Sets
     from mnist_seq.figures import report
     from mnist_seq.figures.report import Subject
     from mnist_seq.learn.judge import judge
@@ -228,7 +227,6 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
         digits=data.source,
         notice=data.notice,
         parameters=sum(weight.numel() for weight in model.parameters()),
-        seed=config.seed,
         revision=revision,
         versions=runs.versions(),
     )
@@ -240,8 +238,9 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
     weights.save(model, run.weights, **about)
     draw(run, module, data)
     if judgement and config.report:
-        shown = Sets(data.source, data.notice, data.sets)
-        report.write(Subject(str(run.path), model, about, shown, run), judgement, run.report)
+        val, taught = data.sets["val"], data.sets["train"]
+        subject = Subject(str(run.path), model, about, val, data.source, data.notice, taught, run)
+        report.write(subject, judgement, run.report)
 
 
 def draw(run: Run, module: ReaderModule, data: SceneData) -> None:

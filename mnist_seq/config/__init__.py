@@ -5,7 +5,14 @@ Plain dataclasses, light to import. The YAML presets in `configs/` inherit from 
 
 from __future__ import annotations
 
-from mnist_seq.config.commands import BenchConfig, CompareConfig, EvaluateConfig, SynthesiseConfig, TrainConfig
+from mnist_seq.config.commands import (
+    BenchConfig,
+    CompareConfig,
+    EvaluateConfig,
+    ReportConfig,
+    SynthesiseConfig,
+    TrainConfig,
+)
 from mnist_seq.config.data import AugmentConfig, DataConfig, Spec
 from mnist_seq.config.families import (
     FAMILIES,
@@ -51,6 +58,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "OverlapConfig",
+    "ReportConfig",
     "ScatterConfig",
     "SearchConfig",
     "SingleConfig",

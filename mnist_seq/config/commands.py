@@ -76,6 +76,24 @@ class EvaluateConfig:
 
 
 @dataclass
+class ReportConfig:
+    """The page of a run: `python -m mnist_seq.report`."""
+
+    run: str | None = None
+    """A run directory, a checkpoint or weights; null takes the newest run under outputs/."""
+    to: str | None = None
+    """The page, a path that ends in .html; null takes report.html in the run's directory."""
+    trust: str | None = None
+    """A module of your own that the model needs, to be imported: its code runs."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps."""
+
+    def __post_init__(self) -> None:
+        require_known("device", self.device, DEVICES)
+        require(self.to is None or self.to.endswith(".html"), f"to={self.to} must end in .html")
+
+
+@dataclass
 class CompareConfig:
     """Readers side by side: `python -m mnist_seq.compare`."""
 
@@ -96,6 +114,8 @@ class CompareConfig:
     """The folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
 
     def __post_init__(self) -> None:
+        self.runs = [run.rstrip("/") or "/" for run in self.runs]
+        require(len(set(self.runs)) == len(self.runs), f"runs=[{','.join(self.runs)}] names one of them twice")
         require(bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or a sweep's folder, runs=[DIR]")
         self.examined("")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq.data.sets import SceneSet
 from mnist_seq.figures import gallery, inline, plots
-from mnist_seq.judging.comparing import Contender, Versus, letters, likely, verdict
+from mnist_seq.judging.comparing import Contender, Versus, in_words, letters, likely
 
 if TYPE_CHECKING:
     from mnist_seq.sweeps.table import Member
@@ -27,7 +26,7 @@ def readers(contenders: list[Contender], against: list[Versus], scenes: SceneSet
     flipped = []
     for letter, other, versus in zip(others, contenders[1:], against, strict=True):
         found = versus.difference
-        mark = {"better": "is-right", "worse": "is-wrong"}.get(verdict(found), "")
+        mark = {"better": "is-right", "worse": "is-wrong"}.get(in_words(found), "")
         points = f"{100 * found.value:+.2f} ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
         numbers = f"{len(versus.gained)} gained, {len(versus.lost)} lost" if len(first.judgements) == 1 else ""
         rows.append(
@@ -38,7 +37,7 @@ def readers(contenders: list[Contender], against: list[Versus], scenes: SceneSet
                 _cell(points, found.value),
                 _cell(likely(found.p), found.p),
                 _cell(numbers),
-                _cell(verdict(found), mark=mark),
+                _cell(in_words(found), mark=mark),
             ]
         )
         for ids, ahead, behind in ((versus.gained, letter, here), (versus.lost, here, letter)):
@@ -73,7 +72,7 @@ def readers(contenders: list[Contender], against: list[Versus], scenes: SceneSet
     )
 
 
-def sweep(members: list[Member], directory: Path) -> str:
+def sweep(members: list[Member], name: str) -> str:
     """The runs of a sweep in a table that can be sorted, and a drawing of each key that was swept."""
     keys = sorted({key for member in members for key in member.choices})
     figures = ["exact_match", "digit_accuracy", "parameters", "scenes", "seconds"]
@@ -95,7 +94,7 @@ def sweep(members: list[Member], directory: Path) -> str:
     ]
     return inline.render(
         "comparison.html",
-        title=str(directory),
+        title=name,
         heading=f"{len(members)} runs",
         notice="",
         said="Figures are of val. Click a column's head to sort by it.",

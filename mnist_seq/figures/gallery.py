@@ -18,9 +18,15 @@ def read(scenes: SceneSet, judgement: Judgement, ids: list[int]) -> list[dict[st
     """
     readings = judgement.readings
     both = (decode(each[ids]) for each in (readings.readout.digits, readings.digits))
+    ended = readings.readout.ended[ids].tolist()
     sure, right = readings.readout.confidence[ids].tolist(), (judgement.verdict.exact[ids] > 0).tolist()
     return [
-        it | {"digits": marked(read_, truth, readings.ordered), "right": right[at], "sure": f"{sure[at]:.0%}"}
+        it
+        | {
+            "digits": marked(read_, truth, readings.ordered) + [("...", False)] * (not ended[at]),
+            "right": right[at],
+            "sure": f"{sure[at]:.0%}",
+        }
         for at, (it, read_, truth) in enumerate(zip(shown(scenes, ids), *both, strict=True))
     ]
 

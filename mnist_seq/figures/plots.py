@@ -60,10 +60,11 @@ def samples(scenes: Scenes, readout: Readout, notice: str = "", ordered: bool = 
     for axes in grid.flat:
         axes.set_axis_off()
     read, truth = decode(readout.digits), decode(scenes.digits)
-    for axes, image, is_, was in zip(grid.flat, scenes.images[:, 0].cpu().numpy(), read, truth, strict=False):
+    images, ended = scenes.images[:, 0].cpu().numpy(), readout.ended.tolist()
+    for axes, image, is_, was, whole in zip(grid.flat, images, read, truth, ended, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        title = " ".join(map(str, is_)) or "none"
-        right = is_ == was if ordered else sorted(is_) == sorted(was)
+        title = " ".join(map(str, is_)) + "..." * (not whole) or "none"
+        right = whole and (is_ == was if ordered else sorted(is_) == sorted(was))
         if not right:
             title += f"\n(is {' '.join(map(str, was)) or 'none'})"
         axes.set_title(title, fontsize=9, color=_RIGHT if right else _WRONG, pad=3)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_seq.data.sets import SceneSet, Sets
+from mnist_seq.data.sets import SceneSet
 from mnist_seq.figures import gallery, inline, plots
 from mnist_seq.figures.tables import FIGURES
 from mnist_seq.judging.judgement import Judgement
@@ -27,6 +27,8 @@ from mnist_seq.run import Run, whole
 from mnist_seq.tokens import DIGITS, decode
 
 _WORST, _PAIRS, _SCENES_A_PAIR, _LOOKED_AT, _SAMPLES = 28, 4, 7, 3, 14
+_STEPS = 12
+"""Digits of a reading whose attention is drawn."""
 _SEARCHED = 500
 """Wrong readings in which examples of confused digits are looked for."""
 
@@ -39,8 +41,14 @@ class Subject:
     model: Model
     card: dict[str, Any]
     """What is said of the weights."""
-    sets: Sets
-    """Of the scenes."""
+    scenes: SceneSet
+    """That it read."""
+    source: str
+    """Of their digits."""
+    notice: str = ""
+    """What whoever sees the report must be told."""
+    taught: SceneSet | None = None
+    """The scenes that it learnt from, where they are at hand."""
     run: Run | None = None
     """Where it was trained, where that is at hand."""
 
@@ -96,16 +104,17 @@ def _figures(subject: Subject, judgement: Judgement) -> dict[str, Any]:
     summary, readings = judgement.summary(), judgement.readings
     metrics = subject.run.metrics if subject.run else {}
     parameters = sum(weight.numel() for weight in subject.model.parameters())
-    facts = [f"{subject.model.config.name}", f"{parameters:,} parameters", f"digits: {subject.sets.source}"]
+    facts = [f"{subject.model.config.name}", f"{parameters:,} parameters", f"digits: {subject.source}"]
     if "scenes" in metrics:
         facts.append(f"{metrics['scenes']:,} training scenes")
         facts.append(f"{metrics['seconds'] / 60:.1f} minutes on {metrics['device']}")
+    if "seed" in metrics:
         facts.append(f"seed {metrics['seed']}")
     return {
         "name": subject.name,
         "headline": f"{judgement.figures['exact_match'].value:.2%}",
-        "notice": subject.sets.notice,
-        "family": getattr(getattr(_shown(subject, judgement), "config", None), "family", "folder"),
+        "notice": subject.notice,
+        "family": getattr(getattr(subject.scenes, "config", None), "family", "folder"),
         "split": readings.split,
         "scenes": len(readings),
         "figures": judgement.figures,
@@ -115,7 +124,7 @@ def _figures(subject: Subject, judgement: Judgement) -> dict[str, Any]:
         "edits": summary["edits_a_digit"],
         "wrong": len(judgement.wrong),
         "kinds": summary["errors"],
-        "shown_height": gallery.height(_shown(subject, judgement)),
+        "shown_height": gallery.height(subject.scenes),
     }
 
 
@@ -146,7 +155,7 @@ def _digits(subject: Subject, judgement: Judgement) -> dict[str, Any]:
         "pairs": [
             {
                 "title": f"{truth} read as {read}: {count:,}" if read < DIGITS else f"{truth} not read: {count:,}",
-                "scenes": gallery.read(_shown(subject, judgement), judgement, examples[(truth, read)]),
+                "scenes": gallery.read(subject.scenes, judgement, examples[(truth, read)]),
             }
             for truth, read in found
             for count in [int(wrong[truth, read])]
@@ -183,7 +192,7 @@ def _examples(judgement: Judgement, pairs: list[list[int]]) -> dict[tuple[int, i
 
 
 def _worst(subject: Subject, judgement: Judgement) -> dict[str, Any]:
-    return {"worst": gallery.read(_shown(subject, judgement), judgement, judgement.wrong[:_WORST].tolist())}
+    return {"worst": gallery.read(subject.scenes, judgement, judgement.wrong[:_WORST].tolist())}
 
 
 def _calibration(judgement: Judgement) -> dict[str, Any]:
@@ -199,18 +208,20 @@ def _attention(subject: Subject, judgement: Judgement) -> dict[str, Any]:
     right = (judgement.verdict.exact > 0).nonzero()[:, 0]
     full = right[judgement.verdict.digits[right].argsort(descending=True, stable=True)][:2].tolist()
     ids = (full + judgement.wrong.tolist())[:_LOOKED_AT]
-    scenes = _shown(subject, judgement).render(ids)
+    scenes = subject.scenes.render(ids)
     device = next(subject.model.parameters()).device
     looks = []
-    layers = over_image(subject.model, scenes.images.to(device))
-    for place, it in enumerate(gallery.read(_shown(subject, judgement), judgement, ids)):
+    digits = judgement.readings.readout.digits[ids].to(device)
+    layers = over_image(subject.model, scenes.images.to(device), digits)
+    for place, it in enumerate(gallery.read(subject.scenes, judgement, ids)):
         read = decode(judgement.readings.readout.digits[ids[place]][None])[0]
         named = []
         for name, maps in layers.items():
             turns = maps[place].cpu()  # H T R C
             writes = subject.model.reads == "sequence"
-            many = min(turns.shape[1], len(read) + 1) if writes else turns.shape[1]
-            titles = [*map(str, read), "end"] if writes else [f"cell {at + 1}" for at in range(many)]
+            cells = ["all cells"] if turns.shape[1] == 1 else [f"cell {at + 1}" for at in range(turns.shape[1])]
+            titles = [*map(str, read), "end"] if writes else cells
+            many = min(turns.shape[1], len(titles), _STEPS)
             heads = [
                 [inline.png(_over(scenes.images[place, 0], turns[head, step])) for step in range(many)]
                 for head in range(turns.shape[0])
@@ -235,8 +246,8 @@ def _over(image: Tensor, weights: Tensor) -> Tensor:
 
 def _training(subject: Subject) -> dict[str, Any]:
     rows = subject.run.rows if subject.run else []
-    train = subject.sets.splits.get("train")
-    samples = gallery.shown(train, list(range(min(_SAMPLES, len(train))))) if train is not None else []
+    taught = subject.taught
+    samples = gallery.shown(taught, list(range(min(_SAMPLES, len(taught))))) if taught is not None else []
     return {"curves": inline.svg(plots.curves(rows), "curves") if rows else "", "samples": samples}
 
 
@@ -251,7 +262,3 @@ def _about(subject: Subject) -> dict[str, Any]:
     else:
         config = json.dumps({key: it for key, it in subject.card.items() if key in ("model", "data", "loss")}, indent=2)
     return {"environment": {key: it for key, it in environment.items() if it}, "config": config}
-
-
-def _shown(subject: Subject, judgement: Judgement) -> SceneSet:
-    return subject.sets.splits[judgement.readings.split]

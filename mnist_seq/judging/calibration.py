@@ -43,7 +43,7 @@ def calibration(confidence: Tensor, right: Tensor) -> Calibration:
         confidence: B, in [0, 1].
         right: B, 1 where the reading is right, else 0.
     """
-    confidence, right = confidence.double().clamp(0, 1), right.double()
+    confidence, right = confidence.double().nan_to_num(0).clamp(0, 1), right.double()  # a model of one's own may fail
     place = (confidence * BINS).long().clamp(max=BINS - 1)
     scenes = torch.bincount(place, minlength=BINS)
     sure, hits = (torch.bincount(place, each, minlength=BINS) for each in (confidence, right))

@@ -69,7 +69,7 @@ def likely(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
-def verdict(found: Difference) -> str:
+def in_words(found: Difference) -> str:
     """What a difference comes to, in words."""
     if not found.shown:
         return "no difference shown"
@@ -80,8 +80,8 @@ def _welch(one: list[float], other: list[float]) -> Difference:
     from scipy.stats import ttest_ind
 
     value = mean(other) - mean(one)
-    if stdev(one) == stdev(other) == 0:  # nothing varies: what differs, differs
-        return Difference(value, value, value, float(value == 0))
+    if stdev(one) == stdev(other) == 0:  # seeds that tie say nothing of how others would spread
+        return Difference(value, -1.0, 1.0, 1.0)
     found = ttest_ind(other, one, equal_var=False)
     interval = found.confidence_interval(0.95)
     return Difference(value, float(interval.low), float(interval.high), float(found.pvalue))

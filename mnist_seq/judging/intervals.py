@@ -1,8 +1,9 @@
 """How sure a figure is, where scenes share source digits: a digit that is misread is wrong in each scene that shows it.
 
 The variance of a mean of errors is the sum of their products over all pairs of scenes that share a digit, by their
-number squared (PROTOCOLS; a cluster-robust variance by overlapping groups, Cameron, Gelbach & Miller 2011). It says how
-many independent scenes these are worth, and intervals that behave near 0 and 1 are taken with that number.
+number squared (PROTOCOLS; a cluster-robust variance by overlapping groups, Cameron, Gelbach & Miller 2011), but for a
+correction that is nothing unless most scenes share digits. It says how many independent scenes these are worth, and
+intervals that behave near 0 and 1 are taken with that number.
 
 Shapes   B scenes   N slots for digits
 """
@@ -22,7 +23,7 @@ Values = NDArray[np.float64]
 
 
 class Kin:
-    """Which scenes share a source digit.
+    """Which scenes share a source digit; one without any goes with itself alone.
 
     Args:
         sources: B N, indices of each scene's source digits, negative where there is none.
@@ -32,16 +33,35 @@ class Kin:
         from scipy.sparse import csr_array, eye_array
 
         held = sources.cpu().numpy()
+        scenes = len(held)
         scene, slot = np.nonzero(held >= 0)
-        digit = held[scene, slot]
-        shows = csr_array((np.ones(len(scene)), (scene, digit)), shape=(len(held), int(digit.max(initial=0)) + 1))
-        shared: Any = shows @ shows.T + eye_array(len(held))  # also a scene without a digit goes with itself
+        known, digit = np.unique(held[scene, slot], return_inverse=True)
+        alone = np.setdiff1d(np.arange(scenes), scene)
+        scene, digit = np.append(scene, alone), np.append(digit, len(known) + np.arange(len(alone)))
+        shows = csr_array((np.ones(len(scene)), (scene, digit)), shape=(scenes, len(known) + len(alone)))
+        shared: Any = shows @ shows.T + eye_array(scenes)
         shared.data[:] = 1  # a pair counts once, however many digits it shares
-        self._pairs = shared
+        self._shows, self._pairs = shows, shared
+        self.density = (shared.nnz - scenes) / scenes**2
+        """Share of all pairs of scenes that share a digit."""
 
-    def products(self, errors: Values) -> float:
-        """Sum of e_i e_j over all pairs of scenes that share a digit, i = j included."""
-        return float(errors @ (self._pairs @ errors))
+    def variance(self, errors: Values) -> float:
+        """Of the sum of errors that add up to 0: their products over all pairs of scenes that share a digit.
+
+        That they add up to 0 takes away as much as the density says, which is given back. It is never less than the
+        variance of independent scenes.
+        """
+        shared = float(errors @ (self._pairs @ errors)) / max(1 - self.density, 0.05)
+        return max(shared, float(errors @ errors))
+
+    def distinct(self, counted: Values) -> float:
+        """How many of what is counted show source digits of their own.
+
+        Args:
+            counted: how many in each scene.
+        """
+        shown = self._shows[counted > 0]
+        return float(len(np.unique(shown.indices)) * counted.sum() / shown.nnz)
 
 
 class Share(NamedTuple):
@@ -82,9 +102,10 @@ def share(right: Tensor, total: Tensor, kin: Kin) -> Share:
     if not whole:
         return Share(1.0, 0.0, 1.0, 0.0)
     value = float(tops.sum()) / whole
-    variance = kin.products((tops - value * bottoms) / whole)
-    worth = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else whole
-    return Share(value, *wilson(value, worth), whole)
+    worth = kin.distinct(bottoms)  # where nothing varies, nothing else is known
+    if 0 < value < 1:
+        worth = value * (1 - value) / kin.variance((tops - value * bottoms) / whole)
+    return Share(value, *wilson(value, min(worth, whole)), whole)
 
 
 def difference(one: Tensor, other: Tensor, kin: Kin) -> Difference:
@@ -100,9 +121,9 @@ def difference(one: Tensor, other: Tensor, kin: Kin) -> Difference:
     errors = other.double().cpu().numpy() - one.double().cpu().numpy()
     number, value = len(errors), float(errors.mean())
     gained, lost = float((errors > 0).sum()), float((errors < 0).sum())
-    under_null, around = kin.products(errors), kin.products(errors - value)
-    p = math.erfc(abs(gained - lost) / math.sqrt(2 * under_null)) if under_null > 0 else 1.0
-    worth = float(((errors - value) ** 2).sum()) / around if around > 0 else 1.0  # of a scene, in independent ones
+    around = errors - value
+    worth = float(around @ around) / kin.variance(around) if gained + lost else 1.0  # of a scene, in independent ones
+    p = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost) / worth)) if gained + lost and worth else 1.0
     scenes, gained, lost = worth * number + 2, worth * gained + 0.5, worth * lost + 0.5
     middle = (gained - lost) / scenes
     reach = _Z * math.sqrt((gained + lost) / scenes - middle**2) / math.sqrt(scenes)

@@ -42,6 +42,11 @@ class Readings:
     def __len__(self) -> int:
         return len(self.digits)
 
+    @property
+    def several(self) -> Tensor:
+        """Which scenes show two known boxes or more; B, bool."""
+        return ((self.boxes[..., 2:] > self.boxes[..., :2]).all(-1)).sum(1) > 1
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -96,7 +101,16 @@ class Judgement:
         for name, these in self.kinds.items():
             for id_ in these.nonzero()[:, 0].tolist():
                 kind[id_] = name
-        margins = [None] * len(readings) if readings.margins is None else readings.margins.tolist()
+        several = readings.several.tolist()
+        margins = several if readings.margins is None else readings.margins.tolist()
+        decided = [
+            margin if many and readings.margins is not None else ""
+            for many, margin in zip(several, margins, strict=True)
+        ]
+        shared = [
+            round(each, 4) if many else ""
+            for many, each in zip(several, overlaps(readings.boxes).tolist(), strict=True)
+        ]
         columns = {
             "id": range(len(readings)),
             "digits": [" ".join(map(str, each)) for each in decode(readings.digits)],
@@ -105,8 +119,8 @@ class Judgement:
             "confidence": [round(each, 6) for each in readout.confidence.tolist()],
             "error": kind,
             "edits": self.edits.tolist(),
-            "overlap": [round(each, 4) for each in overlaps(readings.boxes).tolist()],
-            "margin": margins,
+            "overlap": shared,
+            "margin": decided,
             "sources": [" ".join(str(it) for it in each if it >= 0) for each in readings.sources.tolist()],
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -24,6 +24,10 @@ OVERLAPS = (0.0, 0.05, 0.1, 0.2)
 """Upper ends of strata of the largest intersection over union."""
 
 
+_AT_ONCE = 512
+"""Scenes whose boxes are held against each other at once."""
+
+
 class Stratum(NamedTuple):
     """What some scenes, or digits, have in common, and how well they were read."""
 
@@ -39,8 +43,8 @@ def strata(readings: Readings, exact: Tensor, kin: Kin) -> dict[str, list[Stratu
     """
     found = {
         "exact match, by digits in the scene": _by_count(readings, exact),
-        "exact match, by overlap of the digits' boxes": _by_overlap(readings, exact),
-        "exact match, by the pixels that decide the order": _by_margin(readings, exact),
+        "exact match, by overlap of the digits' boxes, where there are several": _by_overlap(readings, exact),
+        "exact match, by the pixels that decide the order of several": _by_margin(readings, exact),
         "digits right, by place in the reading": _by_place(readings),
         "digits right, by digit": _by_digit(readings),
     }
@@ -77,9 +81,9 @@ def _by_digit(readings: Readings) -> _Parts:
 
 
 def _by_overlap(readings: Readings, exact: Tensor) -> _Parts:
-    most = overlaps(readings.boxes)
+    several, most = readings.several, overlaps(readings.boxes)
     for least, upto in zip((-1.0, *OVERLAPS), (*OVERLAPS, 1.0), strict=True):
-        these = (most > least) & (most <= upto)
+        these = several & (most > least) & (most <= upto)
         name = "none" if upto == 0 else f"over {least:g}" if upto == 1 else f"up to {upto:g}"
         yield name, exact * these, these.float()
 
@@ -88,7 +92,7 @@ def _by_margin(readings: Readings, exact: Tensor) -> _Parts:
     if readings.margins is None:
         return
     for least, next_ in zip((0, *MARGINS), (*MARGINS, 2**62), strict=True):
-        these = (readings.margins >= least) & (readings.margins < next_)
+        these = readings.several & (readings.margins >= least) & (readings.margins < next_)
         if next_ > MARGINS[-1]:
             name = f"{least} or more"
         else:
@@ -102,7 +106,10 @@ def overlaps(boxes: Tensor) -> Tensor:
     Args:
         boxes: B N 4, x0 y0 x1 y1, half open; of no extent where there is none.
     """
-    boxes = boxes.double()
+    return torch.cat([_overlaps(some.double()) for some in boxes.split(_AT_ONCE)])
+
+
+def _overlaps(boxes: Tensor) -> Tensor:
     upper = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
     lower = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
     shared = (lower - upper).clamp(min=0).prod(-1)

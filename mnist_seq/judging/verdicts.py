@@ -5,6 +5,7 @@ Shapes   B scenes   N longest sequence
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_seq.nn.decoding import Readout
-from mnist_seq.tokens import DIGITS, PAD
+from mnist_seq.tokens import DIGITS, PAD, decode
 
 
 class Verdict(NamedTuple):
@@ -99,19 +100,45 @@ def edits(read: list[int], truth: list[int]) -> int:
 def confusion(readout: Readout, digits: Tensor, ordered: bool = True) -> Tensor:
     """How often each digit was read as which; 10 11, int64, the last column for no digit read.
 
-    Place by place. Where no order counts, digits of both go together as far as they can, and what is left in ascending
-    order.
+    Place by place where as many digits were read as there are. Readings that are too short or too long are first
+    aligned by the fewest edits, so that one missing digit is no row of confusions. Where no order counts, and where
+    only the order is wrong, digits of both go together as far as they can, and what is left in ascending order.
     """
     read, digits = _side_by_side(readout, digits)
-    together = torch.zeros(DIGITS, dtype=torch.int64, device=digits.device)
-    if not ordered:
-        tally, true_tally = _tally(read), _tally(digits)
-        together = tally.minimum(true_tally).sum(0)
-        read, digits = _left_over(read, true_tally), _left_over(digits, tally)
+    tally, true_tally = _tally(read), _tally(digits)
+    as_set = (tally == true_tally).all(1) if ordered else torch.ones_like(digits[:, 0], dtype=torch.bool)
+    together = tally.minimum(true_tally)[as_set].sum(0)
+    uneven = ~as_set & ((read < DIGITS).sum(1) != (digits < DIGITS).sum(1))
+    aligned = [pair for both in zip(*map(decode, (read[uneven], digits[uneven])), strict=True) for pair in align(*both)]
+    read = torch.where(as_set[:, None], _left_over(read, true_tally), read)[~uneven]
+    digits = torch.where(as_set[:, None], _left_over(digits, tally), digits)[~uneven]
     there = digits < DIGITS
     pairs = digits[there] * (DIGITS + 1) + read[there].clamp(max=DIGITS)
+    found = [truth * (DIGITS + 1) + other for other, truth in aligned if truth < DIGITS]
+    pairs = torch.cat([pairs, pairs.new_tensor(found)])
     counts = torch.bincount(pairs, minlength=DIGITS * (DIGITS + 1)).view(DIGITS, DIGITS + 1)
     return counts + F.pad(together.diag(), (0, 1))
+
+
+def align(read: list[int], truth: list[int]) -> list[tuple[int, int]]:
+    """Pairs of what was read and what is there, along the fewest edits; PAD where one has no partner."""
+    costs = [[max(row, column) for column in range(len(truth) + 1)] for row in range(len(read) + 1)]
+    for row, column in product(range(1, len(read) + 1), range(1, len(truth) + 1)):
+        changed = costs[row - 1][column - 1] + (read[row - 1] != truth[column - 1])
+        costs[row][column] = min(changed, costs[row - 1][column] + 1, costs[row][column - 1] + 1)
+    pairs, row, column = [], len(read), len(truth)
+    while row or column:
+        here = costs[row][column]
+        if row and column and here == costs[row - 1][column - 1] + (read[row - 1] != truth[column - 1]):
+            row, column = row - 1, column - 1
+            pairs.append((read[row], truth[column]))
+        elif row and here == costs[row - 1][column] + 1:
+            row -= 1
+            pairs.append((read[row], PAD))
+        else:
+            column -= 1
+            pairs.append((PAD, truth[column]))
+    return pairs[::-1]
 
 
 def share(right: Tensor, total: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -19,7 +19,11 @@ from mnist_seq.nn import decoding
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.model import Model
 from mnist_seq.plain import restore, restore_data
+from mnist_seq.run import Run
 from mnist_seq.use import weights
+
+if TYPE_CHECKING:
+    from mnist_seq.figures.report import Subject
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,39 @@ class Exam:
         return lambda images: decoding.beam(writer, images, config.beams, constrain=config.constrain).best
 
     @property
+    def taught(self) -> SceneSet | None:
+        """What the model learnt from, where its own data are at hand."""
+        return self.sets.splits.get("train") if self.config.data is None else None
+
+    @property
+    def subject(self) -> Subject:
+        """Whom its report is about."""
+        from mnist_seq.figures.report import Subject
+
+        run = Run(str(self.config.run))
+        return Subject(
+            name=str(run.path),
+            model=self.model,
+            card=self.card,
+            scenes=self.scenes,
+            source=self.sets.source,
+            notice=self.sets.notice,
+            taught=self.taught,
+            run=run if run.exists else None,
+        )
+
+    @property
     def usual(self) -> bool:
         """Whether runs are judged so: on their own data, all of it, in their own way."""
         config = self.config
         return config.data is None and config.beams == 1 and config.constrain and config.scenes is None
 
 
-def exam(config: EvaluateConfig) -> Exam:
+def exam(config: EvaluateConfig, loaded: Sets | None = None) -> Exam:
     """Open what is to be judged: the weights that count.
+
+    Args:
+        loaded: the scenes, where they are at hand.
 
     Raises:
         FileNotFoundError, ValueError: nothing to load, or scenes that the model cannot read.
@@ -83,16 +112,16 @@ def exam(config: EvaluateConfig) -> Exam:
         f"{run} was trained on the val digits too (data.pool=full): choose split=test",
     )
     _refuse_another_problem(run, model, data)
-    loaded = sets.load(data)
+    loaded = loaded or sets.load(data, Run(run).metrics.get("seed", 0))
+    there = [split for split in loaded.splits if split != "train"]
     require(
-        config.split in loaded.splits,
-        f"split={config.split} is not in {data.family}: choose from {', '.join(loaded.splits)}",
+        config.split in there, f"split={config.split} is not in these data: choose from {', '.join(there) or 'others'}"
     )
-    there = len(loaded.splits[config.split])
-    number = config.scenes or there
+    most = len(loaded.splits[config.split])
+    number = config.scenes or most
     require(
-        data.family != "folder" or number <= there,
-        f"scenes={number} of a folder with {there}: choose at most those, or null",
+        data.family != "folder" or number <= most,
+        f"scenes={number} of a folder with {most}: choose at most those, or null",
     )
     return Exam(config, model, card, data, loaded, number)
 
@@ -112,5 +141,7 @@ def _refuse_another_problem(run: str, model: Model, data: DataConfig) -> None:
     )
     require(
         model.reads != "cells" or shown.cells == known.cells,
-        f"data={data.family} has cells of {shown.cells}, but {run} reads cells of {known.cells}",
+        f"{run} reads a digit a cell, {known.cells[0]}x{known.cells[1]} of them, and data={data.family} "
+        + (f"has {shown.cells[0]}x{shown.cells[1]}" if any(shown.cells) else "tells of no cells")
+        + ": choose other data, or a model that writes (model=enc_dec)",
     )

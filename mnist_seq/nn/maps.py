@@ -18,13 +18,14 @@ from mnist_seq.tokens import encode
 
 
 @torch.no_grad()
-def attention_maps(model: Model, images: Tensor) -> dict[str, Tensor]:
+def attention_maps(model: Model, images: Tensor, digits: Tensor | None = None) -> dict[str, Tensor]:
     """Every layer's and head's attention while a model reads.
 
     The weights are computed anew beside the ordinary path, which never holds them and is left as it was.
 
     Args:
         images: B 1 H W.
+        digits: B N, what is read in them, PAD after the last; by default what the model reads greedily.
 
     Returns:
         Name of each attention -> B H L S, each row a distribution: `encoder.blocks.0.attention` of patches (class
@@ -42,7 +43,9 @@ def attention_maps(model: Model, images: Tensor) -> dict[str, Tensor]:
 
     training = model.training
     model.eval()
-    tokens = encode(model.read(images).digits)[:, :-1] if model.reads == "sequence" else None
+    tokens = None
+    if model.reads == "sequence":
+        tokens = encode(model.read(images).digits if digits is None else digits)[:, :-1]
     hooks = [
         part.register_forward_hook(looking(name), with_kwargs=True)
         for name, part in model.named_modules()
@@ -57,11 +60,12 @@ def attention_maps(model: Model, images: Tensor) -> dict[str, Tensor]:
     return maps
 
 
-def over_image(model: Model, images: Tensor) -> dict[str, Tensor]:
+def over_image(model: Model, images: Tensor, digits: Tensor | None = None) -> dict[str, Tensor]:
     """Where on the image each head looks for each digit that it reads, and for the end.
 
     Args:
         images: B 1 H W.
+        digits: B N, what is read in them; by default what the model reads greedily.
 
     Returns:
         Name of each attention that reads off the image -> B H T R C: of a writer the decoder's over patches, of a
@@ -71,7 +75,7 @@ def over_image(model: Model, images: Tensor) -> dict[str, Tensor]:
     if raster is None:
         return {}
     patches, found = raster[0] * raster[1], {}
-    for name, weights in attention_maps(model, images).items():
+    for name, weights in attention_maps(model, images, digits).items():
         others = weights.shape[-1] - patches
         if model.reads == "cells" and others > 0:
             found[name] = weights[:, :, :others, others:].unflatten(-1, raster)

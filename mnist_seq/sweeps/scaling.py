@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hydra.experimental.callback import Callback
 
-from mnist_seq.sweeps.table import members, over_seeds
+from mnist_seq.sweeps.table import members, over_seeds, under
 
 
 class PowerLaw(NamedTuple):
@@ -54,7 +54,7 @@ class ScalingLaw(Callback):
 
 def points_of(directory: Path) -> list[Point]:
     """Of the runs under a directory, cheapest first; those that read all right have no place on a logarithmic axis."""
-    groups = over_seeds(members(directory)).items()
+    groups = over_seeds(members(under(directory))).items()
     points = [
         Point(name, figures["parameters"][0], figures["flops"][0], 1 - figures["exact_match"][0])
         for name, figures in groups

@@ -31,7 +31,7 @@ class SweepTable(Callback):
     """Sums up a multirun: in sweep.csv after every job, as a table when it has ended; exit code 1 where jobs failed."""
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
-        if config.hydra.mode == RunMode.MULTIRUN and (found := members(Path(config.hydra.sweep.dir))):
+        if config.hydra.mode == RunMode.MULTIRUN and (found := members(under(Path(config.hydra.sweep.dir)))):
             write(found, Path(config.hydra.sweep.dir) / "sweep.csv")
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
@@ -41,7 +41,7 @@ class SweepTable(Callback):
         from mnist_seq.figures import tables
 
         directory, console = Path(config.hydra.sweep.dir), Console()
-        found, failed = members(directory), failures(directory)
+        found, failed = members(under(directory)), failures(directory)
         if found:
             write(found, directory / "sweep.csv")
             console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
@@ -53,14 +53,18 @@ class SweepTable(Callback):
             raise SystemExit(1)
 
 
-def members(directory: Path) -> list[Member]:
-    """The runs under a directory that were judged on val, by what sets them apart."""
-    runs = [Run(path.parent) for path in sorted(directory.rglob("metrics.json"))]
-    judged = [(run, run.metrics) for run in runs]
+def under(directory: Path) -> list[Path]:
+    """The runs under a directory."""
+    return [path.parent for path in sorted(directory.rglob("metrics.json"))]
+
+
+def members(runs: list[Path]) -> list[Member]:
+    """Those of the runs that were judged on val, by what sets them apart."""
+    judged = [(Run(path), Run(path).metrics) for path in runs]
     told = [
         (run, metrics, dict(_pair(override) for override in metrics.get("overrides", [])))
         for run, metrics in judged
-        if "val" in metrics
+        if "val" in metrics and "seed" in metrics
     ]
     return [
         Member(

@@ -10,7 +10,7 @@ import pytest
 import mnist_seq
 from mnist_seq.figures import comparison
 from mnist_seq.run import Run
-from mnist_seq.sweeps.table import members
+from mnist_seq.sweeps.table import members, under
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser
@@ -31,6 +31,13 @@ class Seen:
 
     def ask(self, script: str) -> Any:
         return self.page.evaluate(script)
+
+
+def test_wide_scenes_fit_a_phone(chromium: Any, tmp_path: Path) -> None:
+    tiny = [it for it in TINY if not it.startswith("trainer.max_steps")]
+    run = mnist_seq.fit("data=line", *tiny, "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
+    seen = Seen(chromium, run.report, 390)
+    assert seen.ask("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -58,7 +65,7 @@ def test_a_table_of_runs_is_sorted_by_a_click_and_by_a_key(chromium: Any, tmp_pa
             f"hydra.run.dir={tmp_path}/{depth}-{seed}",
         )  # fmt: skip
         run.record(overrides=[f"model.encoder_depth={depth}", f"seed={seed}"])
-    (tmp_path / "comparison.html").write_text(comparison.sweep(members(tmp_path), tmp_path))
+    (tmp_path / "comparison.html").write_text(comparison.sweep(members(under(tmp_path)), "runs"))
     seen = Seen(chromium, tmp_path / "comparison.html")
     column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[{}].innerText)"
     seen.page.click("th:has-text('encoder_depth')")

@@ -18,7 +18,7 @@ from mnist_seq.compare import members, readers, require_comparable, sweep
 from mnist_seq.config import CompareConfig, GridConfig
 from mnist_seq.data.digits import Digits
 from mnist_seq.data.sets import Synthesised
-from mnist_seq.judging.comparing import Contender, likely, verdict, versus
+from mnist_seq.judging.comparing import Contender, in_words, likely, versus
 from mnist_seq.judging.judgement import Judgement
 from mnist_seq.run import Run
 from tests.conftest import TINY
@@ -41,16 +41,16 @@ def test_of_two_readers_the_scenes_that_one_alone_reads_decide(scenes: Synthesis
     assert found.gained.tolist() == list(range(40))
     assert found.lost.tolist() == list(range(60, 70))
     assert found.difference.value == pytest.approx(30 / 300)
-    assert verdict(found.difference) == "better"
+    assert in_words(found.difference) == "better"
     back = versus(Contender("other", [other]), Contender("one", [one]))
-    assert verdict(back.difference) == "worse"
+    assert in_words(back.difference) == "worse"
     assert torch.equal(back.gained, found.lost)
 
 
 def test_who_errs_as_often_elsewhere_is_not_shown_to_differ(scenes: Synthesised) -> None:
     one, other = missing(scenes, range(10)), missing(scenes, range(5, 16))
     found = versus(Contender("one", [one]), Contender("other", [other]))
-    assert verdict(found.difference) == "no difference shown"
+    assert in_words(found.difference) == "no difference shown"
 
 
 def test_seeds_are_compared_by_welch(scenes: Synthesised) -> None:
@@ -62,7 +62,7 @@ def test_seeds_are_compared_by_welch(scenes: Synthesised) -> None:
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
     assert one.spread == pytest.approx(torch.tensor(one.scores, dtype=torch.float64).std().item())
     same = versus(Contender("a", one.judgements[:1] * 2), Contender("b", one.judgements[:1] * 2)).difference
-    assert verdict(same) == "no difference shown"
+    assert in_words(same) == "no difference shown"
     assert same.p == 1
 
 
@@ -120,7 +120,7 @@ def test_budgets_differ_and_a_reader_does_not_differ_from_itself(
 def test_a_folder_of_runs_is_a_table_that_can_be_sorted(trained: Path, tmp_path: Path) -> None:
     for path in trained.glob("*/*"):  # as a sweep records them
         Run(path).record(overrides=[f"trainer.max_steps={Run(path).config.trainer.max_steps}", f"seed={path.name}"])
-    said = told_of(sweep, trained, CompareConfig(runs=["it"], to=str(tmp_path)))
+    said = told_of(sweep, str(trained), members(str(trained)), CompareConfig(runs=["it"], to=str(tmp_path)))
     assert "trainer.max_steps=60" in said
     page = (tmp_path / "comparison.html").read_text()
     assert page.count("<tr>") == 1 + 6
@@ -143,7 +143,15 @@ def test_what_would_mix_seeds_and_recipes_is_refused_before_any_reading(
         require_comparable(groups)
 
 
-@pytest.mark.parametrize(("runs", "said"), [([], "runs=.. is empty"), (["gone/*"], "gone/. holds no finished run")])
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([], "runs=.. is empty"),
+        (["gone/*"], "gone/. holds no finished run"),
+        (["gone"], "gone does not exist"),
+        (["a", "a/"], "names one of them twice"),
+    ],
+)
 def test_nothing_to_compare(runs: list[str], said: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         members(CompareConfig(runs=runs).runs[0])

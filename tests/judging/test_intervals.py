@@ -20,15 +20,16 @@ def test_the_interval_is_wilsons_where_no_digit_is_shared() -> None:
 
 
 def test_the_interval_follows_the_protocols_formula() -> None:
-    """Variance: the products of errors over all pairs that share a digit, over n squared."""
+    """Variance: the products of errors over all pairs that share a digit, over n squared; here many pairs share one."""
     generator = torch.Generator().manual_seed(0)
     right = (torch.rand(60, generator=generator) > 0.3).float()
     sources = torch.randint(0, 40, (60, 3), generator=generator)
     sources[::5, 2] = -1
     shown = [set(row.tolist()) - {-1} for row in sources]
     errors = right - right.mean()
-    pairs = ((i, j) for i in range(60) for j in range(60) if i == j or shown[i] & shown[j])
-    variance = float(sum(errors[i] * errors[j] for i, j in pairs)) / 60**2
+    pairs = [(i, j) for i in range(60) for j in range(60) if i == j or shown[i] & shown[j]]
+    sharing = (len(pairs) - 60) / 60**2
+    variance = float(sum(errors[i] * errors[j] for i, j in pairs)) / 60**2 / (1 - sharing)
     value = float(right.mean())
     expected = wilson(value, value * (1 - value) / variance)
     assert share(right, torch.ones(60), Kin(sources))[1:3] == pytest.approx(expected, rel=1e-5)
@@ -131,3 +132,51 @@ def test_an_interval_of_nothing_wrong_still_has_width() -> None:
     _, low, high, _ = share(torch.ones(100), torch.ones(100), Kin(torch.arange(100)[:, None]))
     assert 0.95 < low < 0.97
     assert high == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("slots", "scenes"), [(9, 1000), (16, 500)])
+def test_where_nearly_all_scenes_share_digits_nothing_is_too_sure(slots: int, scenes: int) -> None:
+    """Large grids of few digits: half of all pairs of scenes share one."""
+    shown, significant, held, times = 0, 0, 0, 150
+    truth = (0.98 * 0.998) ** slots
+    for seed in range(times):
+        world = OnDigits(seed, scenes, slots=slots)
+        one, other = world.right(0.02, 0.002), world.right(0.02, 0.002)
+        found = difference(one, other, world.kin)
+        shown += found.shown
+        significant += found.p < 0.05
+        _, low, high, _ = share(one, torch.ones(scenes), world.kin)
+        held += low <= truth <= high
+    assert shown / times <= 0.10
+    assert significant / times <= 0.10
+    assert held / times >= 0.88
+
+
+def test_scenes_of_one_and_the_same_digit_are_one_scene() -> None:
+    kin = Kin(torch.zeros(7, 1))
+    one, other = torch.zeros(7), (torch.arange(7) < 3).float()
+    found = difference(one, other, kin)
+    assert found.high - found.low > 0.3
+    assert not found.shown
+    _, low, high, _ = share(other, torch.ones(7), kin)
+    assert high - low > 0.4
+    _, low, _, _ = share(torch.ones(7), torch.ones(7), kin)
+    assert low == pytest.approx(wilson(1, 1)[0])
+
+
+def test_where_nothing_is_wrong_repeated_digits_count_once() -> None:
+    """60 scenes of 4 digits, which are 30 in all."""
+    sources = torch.arange(240).view(60, 4) % 30
+    kin, ones = Kin(sources), torch.ones(60)
+    assert share(4 * ones, 4 * ones, kin)[1] == pytest.approx(wilson(1, 30)[0])
+    assert share(ones, ones, kin)[1] == pytest.approx(wilson(1, 30 / 4)[0])
+    assert share(ones, ones, Kin(torch.full((60, 4), -1)))[1] == pytest.approx(wilson(1, 60)[0])
+
+
+def test_a_difference_that_is_shown_is_one_that_is_tested() -> None:
+    agree = 0
+    for seed in range(300):
+        world = OnDigits(seed)
+        found = difference(world.right(0.08), world.right(0.04), world.kin)
+        agree += found.shown == (found.p < 0.05)
+    assert agree >= 290

@@ -43,7 +43,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def test_runs_are_grouped_by_what_sets_them_apart(sweep: Path) -> None:
-    found = sweeps.members(sweep)
+    found = sweeps.members(sweeps.under(sweep))
     assert [(member.choices, member.seed) for member in found][:2] == [
         ({"model.norm": "pre"}, 0),
         ({"model.norm": "post"}, 0),
@@ -55,7 +55,7 @@ def test_runs_are_grouped_by_what_sets_them_apart(sweep: Path) -> None:
 
 def test_the_table_shows_the_best_first_with_its_spread(sweep: Path) -> None:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(tables.sweep(sweeps.over_seeds(sweeps.members(sweep)), "norms"))
+    console.print(tables.sweep(sweeps.over_seeds(sweeps.members(sweeps.under(sweep))), "norms"))
     text = console.export_text()
     assert text.index("pre") < text.index("post")
     assert "90.00% ± 10.00%" in text
@@ -64,7 +64,7 @@ def test_the_table_shows_the_best_first_with_its_spread(sweep: Path) -> None:
 def test_what_all_runs_have_in_common_is_told_once(sweep: Path) -> None:
     def told() -> str:
         console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-        console.print(tables.sweep(sweeps.over_seeds(sweeps.members(sweep)), "norms"))
+        console.print(tables.sweep(sweeps.over_seeds(sweeps.members(sweeps.under(sweep))), "norms"))
         return console.export_text()
 
     assert "9 parameters, 6 scenes each" in told()
@@ -79,7 +79,7 @@ def test_a_run_that_lacks_a_figure_still_counts(sweep: Path) -> None:
     metrics = json.loads((sweep / "0" / "metrics.json").read_text())
     del metrics["scenes"]
     (sweep / "0" / "metrics.json").write_text(json.dumps(metrics))
-    found = sweeps.members(sweep)
+    found = sweeps.members(sweeps.under(sweep))
     assert len(found) == 5
     assert math.isnan(found[0].figures["scenes"])
     assert sweeps.over_seeds(found)["model.norm=pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
@@ -87,7 +87,7 @@ def test_a_run_that_lacks_a_figure_still_counts(sweep: Path) -> None:
 
 
 def test_every_run_has_its_line(sweep: Path) -> None:
-    sweeps.write(sweeps.members(sweep), sweep / "sweep.csv")
+    sweeps.write(sweeps.members(sweeps.under(sweep)), sweep / "sweep.csv")
     with (sweep / "sweep.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["model.norm"] for line in lines] == ["pre", "post", "pre", "post", "pre"]
