@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from mnist_seq.data.sets import Synthesised
@@ -35,7 +36,7 @@ def test_every_plot_carries_the_notice_and_can_be_saved(grids: Synthesised, tmp_
 def test_wrong_readings_show_the_truth_and_right_ones_do_not(grids: Synthesised) -> None:
     scenes = grids[:8]
     readout = build(tiny_models()["enc_dec"], grids.spec).eval().read(scenes.images)
-    wrong = readout._replace(digits=scenes.digits.clone())
+    wrong = readout._replace(digits=scenes.digits.clone(), ended=torch.ones(8) > 0)
     wrong.digits[0, 0] = (wrong.digits[0, 0] + 1) % 10
     said = words(plots.samples(scenes, wrong))
     assert said.count("(is ") == 1
