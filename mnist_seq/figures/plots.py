@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.judging.calibration import Calibration
@@ -186,6 +186,12 @@ def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Fig
         name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
         axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
     axes.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="val, share not read right")
+    least, most = min(it.error for it in points), max(it.error for it in points)
+    ticks = [digit * 10.0**power for power in range(-5, 0) for digit in (1, 2, 5)]
+    axes.set_yticks([tick for tick in ticks if 0.4 * least <= tick <= 2.5 * most])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(0.6 * least, 1.3 * most)
     axes.legend(frameon=False, fontsize=8)
     _open(axes)
     return figure

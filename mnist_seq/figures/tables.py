@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from mnist_seq.judging.comparing import Contender, Versus, letters, likely
@@ -44,22 +46,21 @@ def sweep(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) ->
     Args:
         groups: what `over_seeds` gave.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("", overflow="fold")
     sizes = ("parameters", "scenes")
     common = [name for name in sizes if len({figures[name][0] for figures in groups.values()}) == 1]
     differ = [name for name in sizes if name not in common]
     first = next(iter(groups.values()))
     table.caption = ", ".join(f"{first[name][0]:,.0f} {name}" for name in common) + (" each" if common else "")
-    for column in ("seeds", "exact match, val", "digits", *differ, "minutes"):
+    for column in ("seeds", "exact match, val", *differ, "minutes"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, figures in sorted(groups.items(), key=lambda group: -group[1]["exact_match"][0]):
         exact, spread, seeds = figures["exact_match"]
         table.add_row(
-            name,
+            escape(name),
             str(seeds),
             f"{exact:.2%}" + (f" ± {spread:.2%}" if seeds > 1 else ""),
-            f"{figures['digit_accuracy'][0]:.2%}",
             *(f"{figures[name][0]:,.0f}" for name in differ),
             f"{figures['seconds'][0] / 60:.1f}",
         )

@@ -87,10 +87,13 @@ def failures(directory: Path) -> dict[Path, str]:
 
 
 def over_seeds(found: list[Member]) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Choices -> figure -> mean, standard deviation and number of seeds."""
+    """Choices, by the last parts of their keys where these tell them apart -> figure -> mean, deviation, seeds."""
     groups: dict[str, list[Member]] = {}
+    keys = {key for member in found for key in member.choices}
+    short = {key: key.rpartition(".")[2] for key in keys}
+    told = {key: short[key] if list(short.values()).count(short[key]) == 1 else key for key in keys}
     for member in found:
-        name = " ".join(map("=".join, member.choices.items())) or "default"
+        name = " ".join(f"{told[key]}={value}" for key, value in member.choices.items()) or "default"
         groups.setdefault(name, []).append(member)
     return {
         name: {figure: _spread([it.figures[figure] for it in group]) for figure in group[0].figures}

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from mnist_seq.figures import tables
+from mnist_seq.run import Run
 from mnist_seq.sweeps import table as sweeps
 
 
@@ -49,8 +50,8 @@ def test_runs_are_grouped_by_what_sets_them_apart(sweep: Path) -> None:
         ({"model.norm": "post"}, 0),
     ]
     groups = sweeps.over_seeds(found)
-    assert groups["model.norm=pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
-    assert groups["model.norm=post"]["exact_match"] == pytest.approx((0.65, 0.0707107, 2))
+    assert groups["norm=pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
+    assert groups["norm=post"]["exact_match"] == pytest.approx((0.65, 0.0707107, 2))
 
 
 def test_the_table_shows_the_best_first_with_its_spread(sweep: Path) -> None:
@@ -82,8 +83,8 @@ def test_a_run_that_lacks_a_figure_still_counts(sweep: Path) -> None:
     found = sweeps.members(sweeps.under(sweep))
     assert len(found) == 5
     assert math.isnan(found[0].figures["scenes"])
-    assert sweeps.over_seeds(found)["model.norm=pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
-    assert sweeps.over_seeds(found)["model.norm=pre"]["scenes"] == (6, 0, 3)
+    assert sweeps.over_seeds(found)["norm=pre"]["exact_match"] == pytest.approx((0.9, 0.1, 3))
+    assert sweeps.over_seeds(found)["norm=pre"]["scenes"] == (6, 0, 3)
 
 
 def test_every_run_has_its_line(sweep: Path) -> None:
@@ -93,3 +94,11 @@ def test_every_run_has_its_line(sweep: Path) -> None:
     assert [line["model.norm"] for line in lines] == ["pre", "post", "pre", "post", "pre"]
     assert [float(line["exact_match"]) for line in lines] == [0.8, 0.6, 0.9, 0.7, 1.0]
     assert lines[4]["run"] == str(sweep / "4")
+
+
+def test_keys_are_told_in_full_where_their_last_parts_are_the_same(sweep: Path) -> None:
+    for path in sweep.glob("*"):
+        if "overrides" in Run(path).metrics:
+            Run(path).record(overrides=[*Run(path).metrics["overrides"], f"callbacks.ema.norm={path.name}"])
+    names = sweeps.over_seeds(sweeps.members(sweeps.under(sweep)))
+    assert all("model.norm=" in name and "callbacks.ema.norm=" in name for name in names)
