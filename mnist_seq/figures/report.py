@@ -1,6 +1,6 @@
 """A report in one HTML file: no network, no server, no script.
 
-Shapes   B scenes   H W canvas   T digits read   R C raster of patches
+Shapes   B scenes   H W canvas   T digits read
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_seq.data.sets import SceneSet
@@ -217,7 +216,7 @@ def _attention(subject: Subject, judgement: Judgement) -> dict[str, Any]:
         read = decode(judgement.readings.readout.digits[ids[place]][None])[0]
         named = []
         for name, maps in layers.items():
-            turns = maps[place].cpu()  # H T R C
+            turns = maps[place].cpu()  # heads, T H W
             writes = subject.model.reads == "sequence"
             cells = ["all cells"] if turns.shape[1] == 1 else [f"cell {at + 1}" for at in range(turns.shape[1])]
             titles = [*map(str, read), "end"] if writes else cells
@@ -233,12 +232,8 @@ def _attention(subject: Subject, judgement: Judgement) -> dict[str, Any]:
 
 
 def _over(image: Tensor, weights: Tensor) -> Tensor:
-    """A scene, H W, under the light of attention, R C; H W 3, uint8."""
-    height, width = image.shape
-    rows, cols = weights.shape
-    light = F.interpolate((weights / weights.max().clamp(min=1e-9))[None, None], scale_factor=1.0, mode="nearest")
-    light = light[0, 0].repeat_interleave(-(-height // rows), 0).repeat_interleave(-(-width // cols), 1)
-    light = light[:height, :width, None]
+    """A scene under the light of attention, both H W; H W 3, uint8."""
+    light = (weights / weights.max().clamp(min=1e-9))[..., None]
     grey = image[..., None].float() / 255
     colour = torch.tensor([1.0, 0.62, 0.1])
     return ((0.85 * grey + light * colour * (0.75 - 0.35 * grey)).clamp(0, 1) * 255).to(torch.uint8)

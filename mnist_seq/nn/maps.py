@@ -1,6 +1,6 @@
 """Where attention looks.
 
-Shapes   B batch   H heads   L queries   S keys   T digits read   R C raster of patches
+Shapes   B batch   H heads   L queries   S keys   T digits read   Y X canvas
 """
 
 from __future__ import annotations
@@ -68,17 +68,21 @@ def over_image(model: Model, images: Tensor, digits: Tensor | None = None) -> di
         digits: B N, what is read in them; by default what the model reads greedily.
 
     Returns:
-        Name of each attention that reads off the image -> B H T R C: of a writer the decoder's over patches, of a
-        reader by cells that of its class tokens. Nothing of a model without such attention.
+        Name of each attention that reads off the image -> B H T Y X, for each pixel the weight of its patch: of a
+        writer the decoder's over patches, of a reader by cells that of its class tokens. Nothing of a model without
+        such attention.
     """
-    raster = next((part.raster for part in model.modules() if isinstance(part, Patches)), None)
-    if raster is None:
+    patches = next((part for part in model.modules() if isinstance(part, Patches)), None)
+    if patches is None:
         return {}
-    patches, found = raster[0] * raster[1], {}
+    (rows, cols), (height, width), found = patches.raster, patches.size, {}
+    side = (height + patches.margin[-1]) // rows
     for name, weights in attention_maps(model, images, digits).items():
-        others = weights.shape[-1] - patches
+        others = weights.shape[-1] - rows * cols
         if model.reads == "cells" and others > 0:
-            found[name] = weights[:, :, :others, others:].unflatten(-1, raster)
-        elif model.reads == "sequence" and name.endswith("cross_attention") and not others:
-            found[name] = weights.unflatten(-1, raster)
+            weights = weights[:, :, :others, others:]
+        elif model.reads != "sequence" or not name.endswith("cross_attention") or others:
+            continue
+        pixels = weights.unflatten(-1, (rows, cols)).repeat_interleave(side, -2).repeat_interleave(side, -1)
+        found[name] = pixels[..., :height, :width]
     return found

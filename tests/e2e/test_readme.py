@@ -30,7 +30,7 @@ SHORTER = {"model.encoder_depth=1", "trainer.max_steps=4", "trainer.val_check_in
 
 def shortened(words: list[str]) -> list[str]:
     """The command with a tiny model and few steps, unless it says so itself."""
-    if {"mnist_seq.evaluate", "mnist_seq.report", "mnist_seq.compare"} & set(words):
+    if {"mnist_seq.evaluate", "mnist_seq.compare"} & set(words):
         return [*words, "scenes=50", *["data.digits=uci"] * any(word.startswith("data=") for word in words)]
     if "mnist_seq.search" in words:
         tiny = ",".join(f"'{it}'" for it in (*SHORT, *sorted(SHORTER), "data=grid"))

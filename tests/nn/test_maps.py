@@ -8,7 +8,8 @@ import torch
 from mnist_seq import nn
 from mnist_seq.config import Spec
 from mnist_seq.nn.attention import Attention
-from mnist_seq.tokens import BOS, decode
+from mnist_seq.nn.maps import over_image
+from mnist_seq.tokens import BOS, PAD, decode
 from tests.conftest import stirred, tiny_models
 
 SPEC = Spec(56, 56, 4, (2, 2))
@@ -54,3 +55,30 @@ def test_attention_without_preference_is_even() -> None:
     attention.to_query.bias.data.zero_()
     maps = nn.attention_maps(model, torch.rand(2, 1, 56, 56))
     torch.testing.assert_close(maps["decoder.0.cross_attention"], torch.full((2, 2, 5, 16), 1 / 16))
+
+
+@pytest.mark.parametrize("name", ["enc_dec", "classifier", "cls", "mean"])
+@pytest.mark.parametrize("side", [56, 64])
+def test_each_pixel_has_the_weight_of_its_patch(name: str, side: int) -> None:
+    """Also where patches of 14 reach beyond a canvas of 64."""
+    model = stirred(nn.build(MODELS[name], Spec(side, side, 4, (2, 2))), 0.3)
+    images = torch.rand(2, 1, side, side)
+    found, maps = over_image(model, images), nn.attention_maps(model, images)
+    reads_off = [it for it in maps if "cross" in it or (name in ("classifier", "cls") and it.startswith("encoder"))]
+    assert list(found) == reads_off
+    cols = -(-side // 14)
+    for place, pixels in found.items():
+        weights = maps[place] if "cross" in place else maps[place][:, :, : -(cols**2), -(cols**2) :]
+        assert pixels.shape == (*weights.shape[:3], side, side)
+        for y, x in ((0, 0), (13, 14), (side - 1, side - 1), (28, 41)):
+            assert torch.equal(pixels[..., y, x], weights[..., (y // 14) * cols + x // 14])
+
+
+def test_maps_of_another_reading_are_of_that_reading() -> None:
+    model, images = stirred(nn.build(MODELS["enc_dec"], SPEC), 0.3), torch.rand(1, 1, 56, 56)
+    told = torch.tensor([[3, 1, PAD, PAD]])
+    other = nn.attention_maps(model, images, told)["decoder.0.cross_attention"]
+    assert not torch.equal(
+        other[:, :, 1], nn.attention_maps(model, images, told + 1)["decoder.0.cross_attention"][:, :, 1]
+    )
+    assert torch.equal(other[:, :, 0], nn.attention_maps(model, images)["decoder.0.cross_attention"][:, :, 0])
