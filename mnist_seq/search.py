@@ -43,7 +43,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 def _line(study: Study, trial: FrozenTrial) -> str:
     """How a trial ended."""
     score = f"{trial.value:.2%}" if trial.state.name == "COMPLETE" else trial.state.name.lower()
-    return f"trial {trial.number}: {score}  " + " ".join(f"{key}={value}" for key, value in trial.params.items())
+    values = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in trial.params.items()}
+    return f"trial {trial.number}: {score}  " + " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _show(study: Study, config: SearchConfig, console: Console) -> None:

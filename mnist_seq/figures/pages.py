@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+_SCORE = "exact match, val"
+
 
 def search(study: Any, folder: Path) -> list[Path]:
     """Pictures of a search: its history, what mattered, which values went together.
@@ -22,5 +24,5 @@ def search(study: Any, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in drawings.items():
         pages.append(folder / f"{name}.html")
-        draw(study).write_html(pages[-1], include_plotlyjs="directory")
+        draw(study, target_name=_SCORE).write_html(pages[-1], include_plotlyjs="directory")
     return pages
