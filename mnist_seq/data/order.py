@@ -44,8 +44,8 @@ def rows(tops: Tensor, present: Tensor, side: int) -> Tensor:
         present: ... N, bool.
     """
     row = torch.zeros_like(tops)
-    for topmost, later in _begun(tops, present, side):
-        row += (2 * (tops - topmost) >= side) & later
+    for (top, _), later in _begun(tops, present, side):
+        row += (2 * (tops - top) >= side) & later
     return row
 
 
@@ -56,30 +56,31 @@ def margin(order: str, corners: Tensor, present: Tensor, side: int) -> Tensor:
     if order == "set":
         return least
     if order == "rows":
-        for topmost, later in _begun(y, present, side):
-            away = (2 * (y - topmost) - side).abs() // 2
-            itself = y.masked_fill(~later, _FAR).argmin(-1, keepdim=True)
-            least = least.minimum(away.masked_fill(~later.scatter(-1, itself, False), _FAR).amin(-1))
+        for (top, topmost), later in _begun(y, present, side):
+            others = later.scatter(-1, topmost, False)  # it takes its row along
+            away = torch.where(others, (2 * (y - top) - side).abs(), 2 * _FAR)
+            least = least.minimum(away.amin(-1) // 2)
         line = x + rows(y, present, side) * _FAR  # digits of other rows are far apart
     else:
         line = x if order == "left_to_right" else y
-    apart = line.masked_fill(~present, _FAR * _FAR).sort(-1).values.diff(dim=-1, append=line[..., :1] * 0 + _FAR * _FAR)
+    end = torch.full_like(line[..., :1], _FAR * _FAR)
+    apart = torch.where(present, line, _FAR * _FAR).sort(-1).values.diff(dim=-1, append=end)
     both = present.sum(-1, keepdim=True) > torch.arange(1, present.shape[-1] + 1, device=present.device)
-    return least.minimum(apart.masked_fill(~both, _FAR).amin(-1))
+    return least.minimum(torch.where(both, apart, _FAR).amin(-1))
 
 
 def clear(order: str, pixels: int, corners: Tensor, present: Tensor, side: int) -> Tensor:
     """Whether neither rows nor order would change if any digit moved by less than so many pixels; ..., bool."""
-    if pixels == 0 or order == "set":
+    if pixels == 0:
         return torch.ones_like(present[..., 0])
     return margin(order, corners, present, side) >= pixels
 
 
-def _begun(tops: Tensor, present: Tensor, side: int) -> list[tuple[Tensor, Tensor]]:
-    """Of each row the top of its topmost digit, ... 1, and which digits lie in it or below, ... N."""
+def _begun(tops: Tensor, present: Tensor, side: int) -> list[tuple[tuple[Tensor, Tensor], Tensor]]:
+    """Of each row its topmost digit, its top and its slot, ... 1 each, and which digits lie in it or below, ... N."""
     begun, later = [], present
     for _ in range(tops.shape[-1]):
-        topmost = tops.masked_fill(~later, _FAR).amin(-1, keepdim=True)
-        begun.append((topmost, later))
-        later = later & (2 * (tops - topmost) >= side)
+        top, topmost = torch.where(later, tops, _FAR).min(-1, keepdim=True)
+        begun.append(((top, topmost), later))
+        later = later & (2 * (tops - top) >= side)
     return begun
