@@ -144,8 +144,12 @@ def _job_name(overrides: list[str]) -> str:
     """
     asked = [override.lstrip("+~").partition("=") for override in overrides]
     words = "_".join(re.sub(r"[^\w.+-]+", "-", f"{key.split('.')[-1]}-{value}") for key, _, value in asked)
-    digest = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()
-    return f"{words[-160:].lstrip('_-')}_{digest[:8]}"
+    return f"{words[-160:].lstrip('_-')}_{digest(overrides)}"
+
+
+def digest(overrides: list[str]) -> str:
+    """Tells sets of overrides apart, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
 
 
 def require_folder(key: str, folder: Path) -> None:

@@ -85,6 +85,7 @@ def sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -
     from rich.markup import escape
 
     from mnist_seq.figures import comparison, tables
+    from mnist_seq.run import write_whole
     from mnist_seq.sweeps import table
 
     asked = config.data is not None or config.scenes is not None or config.split != "val"
@@ -94,7 +95,7 @@ def sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -
     folder = Path(config.to or (name if Path(name).is_dir() else _new()))
     command.require_folder("to", folder)
     console.print(tables.sweep(table.over_seeds(found), escape(f"{name}, {len(found)} runs")))
-    _write(folder / "comparison.html", comparison.sweep(found, name))
+    write_whole(folder / "comparison.html", comparison.sweep(found, name))
     console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
 
 
@@ -104,6 +105,7 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
 
     from mnist_seq.figures import comparison, tables
     from mnist_seq.judging.comparing import in_words, letters, versus
+    from mnist_seq.run import write_whole
 
     require_comparable(groups)
     folder = Path(config.to or _new())
@@ -135,8 +137,8 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
             it.difference._asdict() | {"gained": it.gained.tolist(), "lost": it.lost.tolist()} for it in against
         ],
     }
-    _write(folder / "comparison.json", json.dumps(told, indent=2) + "\n")
-    _write(folder / "comparison.html", comparison.readers(contenders, against, exam.scenes, said, notice))
+    write_whole(folder / "comparison.json", json.dumps(told, indent=2) + "\n")
+    write_whole(folder / "comparison.html", comparison.readers(contenders, against, exam.scenes, said, notice))
     console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
 
 
@@ -154,13 +156,6 @@ def _judged(groups: dict[str, list[str]], config: CompareConfig, folder: Path) -
 
 def _new() -> str:
     return f"outputs/compared/{datetime.now():%Y-%m-%d_%H-%M-%S}"
-
-
-def _write(path: Path, text: str) -> None:
-    from mnist_seq.run import whole
-
-    with whole(path) as beside:
-        beside.write_text(text)
 
 
 if __name__ == "__main__":

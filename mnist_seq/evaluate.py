@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,12 +29,13 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     asked, folder = exam(config), destination(config, _asked_data())
     command.require_folder("to", folder)
     judgement = asked.judge()
+    summary = judgement.summary()
     if asked.sets.notice:
         console.print(f"[bold red]{asked.sets.notice}")
-    console.print(tables.results({config.split: judgement.summary()}, f"{config.run}, digits: {asked.sets.source}"))
+    console.print(tables.results({config.split: summary}, f"{config.run}, digits: {asked.sets.source}"))
     run = Run(config.run)
     if asked.usual and run.finished:
-        run.record(**{config.split: judgement.summary()})
+        run.record(**{config.split: summary})
         console.print(f"added to {run.path / 'metrics.json'}", markup=False)
     report.write_judgement(judgement, folder)
     console.print(f"all figures and every scene: {folder / 'judgement.json'}, {folder / 'scenes.csv'}", markup=False)
@@ -69,9 +69,8 @@ def _asked_data() -> str:
     from hydra.core.hydra_config import HydraConfig
 
     config = HydraConfig.get()
-    changes = sorted(it for it in config.overrides.task if it.lstrip("+~").startswith(("data.", "data/")))
-    digest = hashlib.sha256("\n".join(changes).encode()).hexdigest()[:8]
-    return f"{config.runtime.choices.get('data')}" + (f"-{digest}" if changes else "")
+    changes = [it for it in config.overrides.task if it.lstrip("+~").startswith(("data.", "data/"))]
+    return f"{config.runtime.choices.get('data')}" + (f"-{command.digest(changes)}" if changes else "")
 
 
 if __name__ == "__main__":

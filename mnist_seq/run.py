@@ -36,6 +36,12 @@ def whole(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """A text as a file that is there whole or not at all."""
+    with whole(path) as beside:
+        beside.write_text(text)
+
+
 class Run:
     """A training run on disk."""
 
@@ -115,8 +121,7 @@ class Run:
     def write_config(self, config: TrainConfig) -> None:
         import yaml
 
-        with whole(self._config) as path:
-            path.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+        write_whole(self._config, yaml.safe_dump(plain(config), sort_keys=False))
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -130,8 +135,7 @@ class Run:
 
     def record(self, **facts: Any) -> None:
         """Add facts to metrics.json, in place of older ones of the same name."""
-        with whole(self._metrics) as path:
-            path.write_text(json.dumps(self.metrics | facts, indent=2) + "\n")
+        write_whole(self._metrics, json.dumps(self.metrics | facts, indent=2) + "\n")
 
     @contextmanager
     def logging(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq.data.sets import SceneSet
 from mnist_seq.figures import gallery, inline, plots
-from mnist_seq.judging.comparing import Contender, Versus, in_words, letters, likely
+from mnist_seq.judging.comparing import Contender, Versus, in_words, letters, likely, points
 
 if TYPE_CHECKING:
     from mnist_seq.sweeps.table import Member
@@ -27,14 +27,13 @@ def readers(contenders: list[Contender], against: list[Versus], scenes: SceneSet
     for letter, other, versus in zip(others, contenders[1:], against, strict=True):
         found = versus.difference
         mark = {"better": "is-right", "worse": "is-wrong"}.get(in_words(found), "")
-        points = f"{100 * found.value:+.2f} ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
         numbers = f"{len(versus.gained)} gained, {len(versus.lost)} lost" if len(first.judgements) == 1 else ""
         rows.append(
             [
                 _cell(f"{letter}: {other.name}"),
                 _percent(other.score),
                 *_spread(other),
-                _cell(points, found.value),
+                _cell(points(found), found.value),
                 _cell(likely(found.p), found.p),
                 _cell(numbers),
                 _cell(in_words(found), mark=mark),
@@ -55,15 +54,7 @@ def readers(contenders: list[Contender], against: list[Versus], scenes: SceneSet
         heading="Exact match",
         notice=notice,
         said=said,
-        columns=[
-            "",
-            "exact match",
-            "95 %" if first.spread is None else "over seeds",
-            "points more",
-            "p",
-            "scenes",
-            "",
-        ],
+        columns=["", "exact match", "95 %" if first.spread is None else "over seeds", "points more", "p", "scenes", ""],
         rows=rows,
         flipped=flipped,
         drawings=[],

@@ -20,9 +20,10 @@ from mnist_seq.figures import gallery, inline, plots
 from mnist_seq.figures.tables import FIGURES
 from mnist_seq.judging.judgement import Judgement
 from mnist_seq.judging.verdicts import confusion
+from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.maps import over_image
 from mnist_seq.nn.model import Model
-from mnist_seq.run import Run, whole
+from mnist_seq.run import Run, whole, write_whole
 from mnist_seq.tokens import DIGITS, decode
 
 _WORST, _PAIRS, _SCENES_A_PAIR, _LOOKED_AT, _SAMPLES = 28, 4, 7, 3, 14
@@ -53,10 +54,8 @@ class Subject:
 
 
 def write_judgement(judgement: Judgement, folder: Path) -> None:
-    """judgement.json and scenes.csv, in a folder that is made where there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with whole(folder / "judgement.json") as beside:
-        beside.write_text(json.dumps(judgement.everything(), indent=2) + "\n")
+    """judgement.json and scenes.csv, in a folder that is there."""
+    write_whole(folder / "judgement.json", json.dumps(judgement.everything(), indent=2) + "\n")
     with whole(folder / "scenes.csv") as beside, beside.open("w", newline="") as file:
         rows = judgement.rows()
         table = csv.DictWriter(file, rows[0])
@@ -66,8 +65,7 @@ def write_judgement(judgement: Judgement, folder: Path) -> None:
 
 def write(subject: Subject, judgement: Judgement, path: Path) -> None:
     """The report as a file."""
-    with whole(path) as beside:
-        beside.write_text(page(subject, judgement))
+    write_whole(path, page(subject, judgement))
 
 
 @torch.no_grad()
@@ -128,8 +126,8 @@ def _figures(subject: Subject, judgement: Judgement) -> dict[str, Any]:
 
 
 def _strata(judgement: Judgement) -> dict[str, Any]:
-    lows = [it.share.low for each in judgement.strata.values() for it in each]
-    return {"strata": judgement.strata, "floor": int(10 * min(lows, default=0)) / 10 if min(lows, default=0) < 1 else 0}
+    least = min((it.share.low for each in judgement.strata.values() for it in each), default=0.0)
+    return {"strata": judgement.strata, "floor": int(10 * least) / 10}
 
 
 def _digits(subject: Subject, judgement: Judgement) -> dict[str, Any]:
@@ -153,11 +151,10 @@ def _digits(subject: Subject, judgement: Judgement) -> dict[str, Any]:
         "confused": _said_of_pairs(wrong),
         "pairs": [
             {
-                "title": f"{truth} read as {read}: {count:,}" if read < DIGITS else f"{truth} not read: {count:,}",
+                "title": f"{truth} {f'read as {read}' if read < DIGITS else 'not read'}: {int(wrong[truth, read]):,}",
                 "scenes": gallery.read(subject.scenes, judgement, examples[(truth, read)]),
             }
             for truth, read in found
-            for count in [int(wrong[truth, read])]
         ],
     }
 
@@ -180,9 +177,10 @@ def _said_of_pairs(wrong: Tensor) -> str:
 
 def _examples(judgement: Judgement, pairs: list[list[int]]) -> dict[tuple[int, int], list[int]]:
     """Scenes in which one digit was read as another, the surest first; ids."""
-    readings, found = judgement.readings, {(truth, read): [] for truth, read in pairs}  # type: ignore[var-annotated]
+    readings = judgement.readings
+    found: dict[tuple[int, int], list[int]] = {(truth, read): [] for truth, read in pairs}
     for id_ in judgement.wrong[:_SEARCHED].tolist():
-        alone = type(readings.readout)(*(part[id_ : id_ + 1] for part in readings.readout[:4]))
+        alone = Readout(*(part[id_ : id_ + 1] for part in readings.readout[:4]))
         counts = confusion(alone, readings.digits[id_ : id_ + 1], readings.ordered)
         for (truth, read), ids in found.items():
             if counts[truth, read] and len(ids) < _SCENES_A_PAIR:
@@ -207,17 +205,14 @@ def _attention(subject: Subject, judgement: Judgement) -> dict[str, Any]:
     right = (judgement.verdict.exact > 0).nonzero()[:, 0]
     full = right[judgement.verdict.digits[right].argsort(descending=True, stable=True)][:2].tolist()
     ids = (full + judgement.wrong.tolist())[:_LOOKED_AT]
-    scenes = subject.scenes.render(ids)
-    device = next(subject.model.parameters()).device
-    looks = []
-    digits = judgement.readings.readout.digits[ids].to(device)
-    layers = over_image(subject.model, scenes.images.to(device), digits)
-    for place, it in enumerate(gallery.read(subject.scenes, judgement, ids)):
-        read = decode(judgement.readings.readout.digits[ids[place]][None])[0]
+    scenes, digits = subject.scenes.render(ids), judgement.readings.readout.digits[ids]
+    device, writes = next(subject.model.parameters()).device, subject.model.reads == "sequence"
+    layers, looks = over_image(subject.model, scenes.images.to(device), digits.to(device)), []
+    pictures = gallery.read(subject.scenes, judgement, ids)
+    for place, (it, read) in enumerate(zip(pictures, decode(digits), strict=True)):
         named = []
         for name, maps in layers.items():
             turns = maps[place].cpu()  # heads, T H W
-            writes = subject.model.reads == "sequence"
             cells = ["all cells"] if turns.shape[1] == 1 else [f"cell {at + 1}" for at in range(turns.shape[1])]
             titles = [*map(str, read), "end"] if writes else cells
             many = min(turns.shape[1], len(titles), _STEPS)

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mnist_seq.judging.comparing import Contender, Versus, letters, likely
+from mnist_seq.judging.comparing import Contender, Versus, letters, likely, points
 
 if TYPE_CHECKING:
     from mnist_seq.nn.cost import Cost
@@ -78,10 +78,9 @@ def comparison(contenders: list[Contender], against: list[Versus]) -> Table:
         if found is None:
             table.add_row(letter, score)
             continue
-        (value, low, high, p), gained, lost = found
-        points = f"{100 * value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+        difference, gained, lost = found
         flips = f"{len(gained)}, {len(lost)}" if it.spread is None else ""
-        table.add_row(letter, score, points, likely(p), flips)
+        table.add_row(letter, score, points(difference), likely(difference.p), flips)
     return table
 
 

@@ -64,6 +64,12 @@ def letters(contenders: Sequence[Contender]) -> list[str]:
     return [chr(ord("A") + place) if place < 26 else str(place + 1) for place in range(len(contenders))]
 
 
+def points(found: Difference) -> str:
+    """A difference and its interval, in points of a hundred."""
+    value, low, high = (f"{100 * share:+.2f}" for share in found[:3])
+    return f"{value} ({low} to {high})"
+
+
 def likely(p: float) -> str:
     """A chance, in few digits."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"

@@ -6,6 +6,7 @@ Shapes   B scenes   N slots for digits
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -46,6 +47,11 @@ class Readings:
     def several(self) -> Tensor:
         """Which scenes show two known boxes or more; B, bool."""
         return ((self.boxes[..., 2:] > self.boxes[..., :2]).all(-1)).sum(1) > 1
+
+    @cached_property
+    def overlaps(self) -> Tensor:
+        """The largest intersection over union of any two boxes of each scene; B."""
+        return overlaps(self.boxes)
 
 
 @dataclass(frozen=True)
@@ -102,15 +108,8 @@ class Judgement:
             for id_ in these.nonzero()[:, 0].tolist():
                 kind[id_] = name
         several = readings.several.tolist()
-        margins = several if readings.margins is None else readings.margins.tolist()
-        decided = [
-            margin if many and readings.margins is not None else ""
-            for many, margin in zip(several, margins, strict=True)
-        ]
-        shared = [
-            round(each, 4) if many else ""
-            for many, each in zip(several, overlaps(readings.boxes).tolist(), strict=True)
-        ]
+        overlap = [round(each, 4) for each in readings.overlaps.tolist()]
+        margin = [""] * len(readings) if readings.margins is None else readings.margins.tolist()
         columns = {
             "id": range(len(readings)),
             "digits": [" ".join(map(str, each)) for each in decode(readings.digits)],
@@ -119,8 +118,8 @@ class Judgement:
             "confidence": [round(each, 6) for each in readout.confidence.tolist()],
             "error": kind,
             "edits": self.edits.tolist(),
-            "overlap": shared,
-            "margin": decided,
+            "overlap": [each if many else "" for many, each in zip(several, overlap, strict=True)],
+            "margin": [each if many else "" for many, each in zip(several, margin, strict=True)],
             "sources": [" ".join(str(it) for it in each if it >= 0) for each in readings.sources.tolist()],
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

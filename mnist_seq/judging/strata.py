@@ -22,8 +22,6 @@ MARGINS = (1, 2, 4, 8, 16)
 """Lower ends of strata of the order's margin, pixels."""
 OVERLAPS = (0.0, 0.05, 0.1, 0.2)
 """Upper ends of strata of the largest intersection over union."""
-
-
 _AT_ONCE = 512
 """Scenes whose boxes are held against each other at once."""
 
@@ -81,7 +79,7 @@ def _by_digit(readings: Readings) -> _Parts:
 
 
 def _by_overlap(readings: Readings, exact: Tensor) -> _Parts:
-    several, most = readings.several, overlaps(readings.boxes)
+    several, most = readings.several, readings.overlaps
     for least, upto in zip((-1.0, *OVERLAPS), (*OVERLAPS, 1.0), strict=True):
         these = several & (most > least) & (most <= upto)
         name = "none" if upto == 0 else f"over {least:g}" if upto == 1 else f"up to {upto:g}"

@@ -16,6 +16,7 @@ from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.model import Model
 
 
+@torch.no_grad()
 def judge(
     model: Model,
     scenes: SceneSet,
@@ -31,19 +32,6 @@ def judge(
         loss: what the model was taught by; cross-entropy if not given.
         read: how to read; greedily if not given.
     """
-    return judgement.judge(readings(model, scenes, number, batch_size, loss, read))
-
-
-@torch.no_grad()
-def readings(
-    model: Model,
-    scenes: SceneSet,
-    number: int,
-    batch_size: int = 500,
-    loss: LossConfig | None = None,
-    read: Callable[[Tensor], Readout] | None = None,
-) -> Readings:
-    """The same without the judgement."""
     loss, read = plainly(loss or LossConfig()), read or model.read
     device = next(model.parameters()).device
     training = model.training
@@ -61,7 +49,7 @@ def readings(
     model.train(training)
     digits, boxes, sources = map(torch.cat, zip(*truths, strict=True))
     decided = [it for it in margins if it is not None]
-    return Readings(
+    found = Readings(
         split=scenes.split,
         readout=Readout(*map(torch.cat, zip(*readouts, strict=True))),
         digits=digits,
@@ -71,3 +59,4 @@ def readings(
         margins=torch.cat(decided) if decided else None,
         loss=float(nats[0] / nats[1]),
     )
+    return judgement.judge(found)

@@ -110,11 +110,9 @@ def begin(config: TrainConfig, run: Run) -> list[Logger]:
 
 def conclude(loggers: list[Logger], run: Run) -> None:
     """Tell them what the judge found, as far as that is numbers, and W&B the report too."""
-    found = {
-        name: value for name, value in run.metrics.get("val", {}).items() if isinstance(value, float) and name != "loss"
-    }
-    told = {f"judged/{name}": value for name, value in found.items()}
-    told |= {f"judged/{kind}": float(many) for kind, many in run.metrics.get("val", {}).get("errors", {}).items()}
+    val = run.metrics.get("val", {})
+    told = {f"judged/{name}": it for name, it in val.items() if isinstance(it, float) and name != "loss"}
+    told |= {f"judged/{kind}": float(many) for kind, many in val.get("errors", {}).items()}
     for logger in loggers:
         logger.log_metrics(told, run.metrics.get("steps", 0))
         if isinstance(logger, WandbLogger) and run.report.is_file():

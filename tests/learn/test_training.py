@@ -188,39 +188,6 @@ def test_the_average_of_the_weights_is_what_counts(tmp_path: Path) -> None:
     assert any(not torch.equal(weight, checkpoint["state_dict"][name]) for name, weight in current.items())
 
 
-def test_several_callbacks_and_loggers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    overrides = (*TINY, "callbacks=[ema,early_stopping,gradient_histograms]", "logger=[wandb,tensorboard]")
-    overrides += ("callbacks.gradient_histograms.every_n_steps=5",)
-    run = mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
-    assert list((run.path / "tensorboard").glob("events*"))
-    assert list((run.path / "wandb").glob("offline-run-*"))
-    events = EventAccumulator(str(run.path / "tensorboard"))
-    events.Reload()
-    (told,) = events.Scalars("judged/exact_match")
-    assert told.value == pytest.approx(run.metrics["val"]["exact_match"])
-    (recorded,) = (run.path / "wandb").glob("offline-run-*/files/media/html/report*.html")
-    assert recorded.read_text() == run.report.read_text()
-    import wandb
-
-    assert wandb.run is None, "finished, so that the next run of this process gets its own"
-    assert len(rows(run)) == 9
-
-
-def test_wandb_without_account_or_service_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from mnist_seq.learn import loggers
-
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert not loggers._logged_in("https://api.wandb.ai")
-    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    assert loggers._logged_in("https://api.wandb.ai")
-    assert not loggers._answers("http://127.0.0.1:9", patience=1)
-
-
 def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:
     overrides = (*TINY, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optim.lr=1e-9")
     run = mnist_seq.fit(*overrides, "trainer.max_steps=60", f"hydra.run.dir={tmp_path / 'run'}")
