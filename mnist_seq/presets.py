@@ -35,6 +35,7 @@ def register() -> None:
     store.store(group="trainer/schema", name="trainer", node=config.TrainerConfig, package="trainer")
     store.store(group="schema", name="train", node=config.TrainConfig, package="_global_")
     store.store(group="schema", name="evaluate", node=config.EvaluateConfig, package="_global_")
+    store.store(group="schema", name="export", node=config.ExportConfig, package="_global_")
     store.store(group="schema", name="report", node=config.ReportConfig, package="_global_")
     store.store(group="schema", name="compare", node=config.CompareConfig, package="_global_")
     store.store(group="schema", name="synthesise", node=config.SynthesiseConfig, package="_global_")

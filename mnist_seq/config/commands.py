@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,6 +131,30 @@ class CompareConfig:
             trust=self.trust,
             device=self.device,
         )
+
+
+FORMS = ("weights", "onnx")
+
+
+@dataclass
+class ExportConfig:
+    """A reader to give away: `python -m mnist_seq.export`."""
+
+    run: str | None = None
+    """A run directory, a checkpoint or weights; null takes the newest run under outputs/."""
+    to: str = "weights"
+    """`weights`: safetensors of 16-bit floats and a model card; `onnx`: one graph, for ONNX Runtime and others."""
+    name: str | None = None
+    """What it is called; null takes the family of its scenes."""
+    folder: str | None = None
+    """Where its own folder, called as it is, is made; null takes outputs/exported."""
+    trust: str | None = None
+    """A module of your own that the model needs, to be imported: its code runs."""
+
+    def __post_init__(self) -> None:
+        require_known("to", self.to, FORMS)
+        named = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
+        require(bool(named), f"name={self.name} must be letters, digits, _, - and dots, to name a folder")
 
 
 @dataclass

@@ -85,7 +85,7 @@ def greedy(model: Writer, images: Tensor, constrain: bool = True) -> Readout:
         constrain: never write PAD or BOS.
     """
     cache, forbidden = model.start(images), _forbidden(constrain, images.device)
-    token = torch.full((len(images), 1), BOS, device=images.device)
+    token = torch.full((images.shape[0], 1), BOS, device=images.device)  # len() would fix the batch of an ONNX graph
     written, found = [], []
     for _ in range(model.spec.max_digits + 1):
         logits, cache = model.step(token, cache)

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         patches = self.patches(images).to(next(self.parameters()).dtype)  # autocast or not, residuals are summed in it
         x, turn = self.position(patches), self.position.turn()
         if self.class_tokens is not None:
-            x = torch.cat([self.class_tokens.expand(len(x), -1, -1), x], 1)
+            x = torch.cat([self.class_tokens.expand(x.shape[0], -1, -1), x], 1)
             turn = turn and turn.after(len(self.class_tokens))
         x = self.dropout(x)
         for block in self.blocks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import textwrap
@@ -16,20 +17,28 @@ from torch import Tensor
 
 from mnist_seq.nn import card, from_card
 from mnist_seq.nn.model import Model
-from mnist_seq.run import whole
+from mnist_seq.run import whole, write_whole
+from mnist_seq.use import pretrained
 
 _CARD = "model.json"
 _PREFIX = "model."
 """Of the reader's weights among those of its LightningModule."""
 
 
-def save(model: Model, path: Path, **about: Any) -> None:
-    """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary and what is said about it."""
+def save(model: Model, path: Path, dtype: torch.dtype | None = None, **about: Any) -> None:
+    """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary, checksum and what is said.
+
+    Args:
+        dtype: of the weights on disk; the model's own if not given.
+    """
     with whole(path) as beside:
         state = model.state_dict().items()
-        save_file({name: weight.detach().cpu().contiguous().clone() for name, weight in state}, beside)
-    with whole(path.with_name(_CARD)) as beside:
-        beside.write_text(json.dumps(card(model) | about, indent=2) + "\n")
+        save_file(
+            {name: weight.detach().cpu().to(dtype or weight.dtype).contiguous().clone() for name, weight in state},
+            beside,
+        )
+        checksum = _checksum(beside)
+    write_whole(path.with_name(_CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
 
 
 def trust(place: str) -> None:
@@ -45,13 +54,13 @@ def trust(place: str) -> None:
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
-    """A reader and its card, from a run directory, a .safetensors file or a checkpoint.
+    """A reader and its card, from a run directory, a .safetensors file, a checkpoint, or by name.
 
     Raises:
         FileNotFoundError: nothing there to load.
-        ValueError: a damaged file, or weights of another shape or vocabulary.
+        ValueError: a damaged file, or weights of another shape, vocabulary or checksum than the card says.
     """
-    weights, about = _read(Path(path))
+    weights, about = _read(path)
     try:
         model = from_card(about)
     except (KeyError, TypeError, AttributeError) as problem:
@@ -93,7 +102,7 @@ def transfer(model: Model, path: str | Path) -> Transfer:
         FileNotFoundError: nothing there to load.
         ValueError: a damaged file, or nothing in it that matches.
     """
-    (there, about), own = _read(Path(path)), model.state_dict()
+    (there, about), own = _read(path), model.state_dict()
     left = dict.fromkeys(own.keys() - there.keys(), "not there")
     for name in own.keys() & there.keys():
         if own[name].shape != there[name].shape:
@@ -112,10 +121,14 @@ def _by(weight: Tensor) -> str:
     return "x".join(map(str, weight.shape))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and card of a run directory, a .safetensors file or a checkpoint."""
+def _read(place: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and card of a run directory, a .safetensors file, a checkpoint or a reader that ships with us."""
+    path = pretrained.find(place)
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: give a run directory, weights (.safetensors) or a checkpoint")
+        raise FileNotFoundError(
+            f"{path} does not exist: give a run directory, weights (.safetensors), a checkpoint, "
+            f"or one of {', '.join(pretrained.names())}"
+        )
     if path.is_dir():
         path = _within(path)
     return _read_checkpoint(path) if path.suffix == ".ckpt" else _read_weights(path)
@@ -140,7 +153,16 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileNotFoundError(f"{beside} is missing: weights need the model card beside them") from problem
     except (ValueError, OSError) as problem:
         raise ValueError(f"{beside} is not a model card: {problem}") from problem
+    if not isinstance(about, dict):
+        raise ValueError(f"{beside} is not a model card: it holds a {type(about).__name__}")
+    if about.get("sha256", _checksum(path)) != _checksum(path):
+        raise ValueError(f"{path} is not the file that {beside} tells of: its SHA-256 is another; copy both anew")
     return weights, about
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

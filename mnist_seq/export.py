@@ -1,0 +1,88 @@
+"""Give a reader away: `python -m mnist_seq.export run=outputs/<date>/<time> to=weights name=grid`, or `to=onnx`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_seq import command
+from mnist_seq.config import ExportConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from torch import Tensor
+
+    from mnist_seq.nn.model import Model
+
+SCENES = 1000
+"""On which what is written must read as what was trained does."""
+
+
+def main() -> None:
+    command.run("export", _job)
+
+
+def _job(cfg: DictConfig, directory: Path) -> None:
+    from rich.console import Console
+
+    from mnist_seq.run import latest
+    from mnist_seq.use import weights
+
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    config = command.typed(cfg, ExportConfig)
+    run = config.run or str(latest())
+    if config.trust:
+        weights.trust(config.trust)
+    model, card = weights.load(run)
+    name = config.name or card.get("name") or card.get("data", {}).get("family", "reader")
+    folder = Path(config.folder or Path("outputs", "exported")) / name
+    command.require_folder("folder", folder)
+    written, differ = WRITERS[config.to](run, model, card, name, folder)
+    console.print(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
+    console.print(
+        f"of {SCENES:,} scenes it reads {differ or 'none'} otherwise than {run}"
+        if differ is not None
+        else f"not held against {run}: its scenes are not at hand"
+    )
+
+
+def _weights(run: str, model: Model, card: dict[str, object], name: str, folder: Path) -> tuple[Path, int | None]:
+    from mnist_seq.learn import gate
+    from mnist_seq.run import Run
+    from mnist_seq.use.release import Release
+
+    trained = Run(run)
+    release = Release(name, model, card, trained if trained.exists else None, gate.record(model, card))
+    rounding = release.write(folder, _scenes(card))
+    return folder / "weights.safetensors", rounding and rounding["differ"]
+
+
+def _onnx(run: str, model: Model, card: dict[str, object], name: str, folder: Path) -> tuple[Path, int | None]:
+    from mnist_seq.use import onnx
+
+    path = folder / f"{name}.onnx"
+    onnx.write(model, path, card)
+    images = _scenes(card)
+    return path, None if images is None else onnx.differing(model, path, images)
+
+
+WRITERS = {"weights": _weights, "onnx": _onnx}
+"""What can be written."""
+
+
+def _scenes(card: dict[str, object]) -> Tensor | None:
+    """Val scenes of the reader's own, or test scenes where it was trained on val; None where none are at hand."""
+    from mnist_seq.data import sets
+    from mnist_seq.plain import restore_data
+
+    if not isinstance(card.get("data"), dict):
+        return None
+    try:
+        splits = sets.load(restore_data(card["data"])).splits  # type: ignore[arg-type]
+    except (OSError, ValueError):
+        return None
+    return splits["val"][:SCENES].images if "val" in splits else splits["test"][:SCENES].images
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The gate before a service: a reader must still read as well as it did when it was released.
+
+It reads built-in scenes: of its own family, of the digits that scikit-learn ships, so that no network is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from mnist_seq.config import FolderConfig
+from mnist_seq.data import sets
+from mnist_seq.learn.judge import judge
+from mnist_seq.nn.model import Model
+from mnist_seq.plain import restore_data
+
+SCENES = 300
+MARGIN = 0.01
+"""How much lower the share of scenes read right may be than it was at release."""
+LOSS_MARGIN = 0.05
+"""How much higher the loss may be, nats."""
+SINGLE_ACCURACY, SINGLE_LOSS = 0.9, 0.5
+"""What a reader of single digits must exceed, and stay below."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How well a reader did on the built-in scenes."""
+
+    exact_match: float
+    """Share of scenes read right."""
+    loss: float
+    """Cross-entropy of a target, nats."""
+
+    def __str__(self) -> str:
+        return f"{self.exact_match:.2%} of {SCENES} built-in scenes read right, loss {self.loss:.3f}"
+
+
+def marks(model: Model, card: dict[str, Any]) -> Marks | None:
+    """Read the built-in scenes; None of a reader whose family of scenes cannot be made of built-in digits."""
+    if "data" not in card:
+        return None
+    data = restore_data(card["data"])
+    if isinstance(data, FolderConfig):
+        return None
+    built_in = sets.load(replace(data, digits="uci", pool="split")).splits["test"]
+    figures = judge(model, built_in, SCENES, batch_size=100).summary()
+    return Marks(figures["exact_match"], figures["loss"])
+
+
+def record(model: Model, card: dict[str, Any]) -> dict[str, float] | None:
+    """What a card says of a release, for `check` to hold it to."""
+    found = marks(model, card)
+    return asdict(found) if found else None
+
+
+def check(model: Model, card: dict[str, Any]) -> str:
+    """Let a reader through, with a word on what it was held to.
+
+    Raises:
+        ValueError: it reads worse than when it was released, or worse than any reader of single digits may.
+    """
+    found, released = marks(model, card), card.get("gate")
+    if found is None:
+        return "not examined: its scenes cannot be made of built-in digits"
+    if card["data"]["family"] == "single" and not (found.exact_match > SINGLE_ACCURACY and found.loss < SINGLE_LOSS):
+        raise ValueError(
+            f"{found}: a reader of single digits needs above {SINGLE_ACCURACY:.0%} and below {SINGLE_LOSS}"
+        )
+    if not released:
+        return f"{found}; it was never exported, so there is nothing to hold it to"
+    then = Marks(**released)
+    if found.exact_match < then.exact_match - MARGIN or found.loss > then.loss + LOSS_MARGIN:
+        raise ValueError(f"{found}, but when it was released: {then}; these weights are damaged, or another version's")
+    return f"{found}, as when it was released"

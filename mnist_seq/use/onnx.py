@@ -1,0 +1,105 @@
+"""A reader as one ONNX graph: images in, digits and probabilities out, for runtimes that know nothing of torch.
+
+Decoding is a fixed number of steps, so the graph holds them one after the other and needs no loop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_seq.nn.model import Model
+from mnist_seq.run import whole
+from mnist_seq.tokens import PAD
+
+OUTPUTS = ("digits", "probability", "confidence")
+PREPROCESSING = {
+    "images": "uint8 (batch, 1, {height}, {width}): grey levels, ink light on a background of 0; fit other pictures to it",
+    "digits": f"int64 (batch, {{longest}}): digits in reading order, then {PAD}",
+    "probability": "float32 (batch, {longest}): of each digit given those before it, 1 after the last",
+    "confidence": "float32 (batch,): probability of the whole reading, its end included",
+}
+"""What the graph takes and gives; kept in its metadata."""
+
+
+class _Unrolled(nn.Module):
+    """Reads; what `torch.onnx` is shown."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        readout = self.model.read(images)
+        return readout.digits, readout.probability, readout.confidence
+
+
+def write(model: Model, path: Path, card: dict[str, Any]) -> None:
+    """Write a model as a graph for any number of images at once, what it takes and its card in the metadata.
+
+    Raises:
+        ValueError: the packages for it are missing, or a part of the model has no counterpart in ONNX.
+    """
+    _require()
+    spec = model.spec
+    images = torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                _Unrolled(model).eval(),
+                (images,),
+                dynamo=True,
+                verbose=False,
+                input_names=["images"],
+                output_names=OUTPUTS,
+                dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            )
+    except torch.onnx.errors.OnnxExporterError as problem:
+        raise ValueError(f"to=onnx: {type(model).__name__} cannot be written: {str(problem).splitlines()[0]}") from problem
+    assert program is not None
+    sizes = {"height": spec.height, "width": spec.width, "longest": spec.max_digits}
+    program.model.metadata_props.update({key: text.format(**sizes) for key, text in PREPROCESSING.items()})
+    program.model.metadata_props["card"] = json.dumps(card)
+    with whole(path) as beside:
+        program.save(beside)
+
+
+def differing(model: Model, path: Path, images: Tensor) -> int:
+    """How many images, B 1 H W, the graph reads otherwise than the model."""
+    runtime = session(path)
+    count = 0
+    with torch.inference_mode():
+        for part in images.split(250):
+            digits = torch.from_numpy(runtime.run(["digits"], {"images": part.numpy()})[0])
+            count += int((digits != model.read(part).digits).any(1).sum())
+    return count
+
+
+def session(path: Path, threads: int = 0) -> Any:
+    """ONNX Runtime's session of a graph, which tells nobody of it.
+
+    Args:
+        threads: 0 leaves it to ONNX Runtime.
+    """
+    _require()
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _require() -> None:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as problem:
+        raise ValueError(f"to=onnx needs {problem.name}: pip install 'mnist_seq[onnx]'") from problem

@@ -1,0 +1,118 @@
+"""Weights to give away: safetensors of 16-bit floats, model.json, and a model card for people.
+
+Shapes   B images   H W canvas
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from torch import Tensor
+
+from mnist_seq.nn.model import Model
+from mnist_seq.run import Run, write_whole
+from mnist_seq.use import pretrained, weights
+
+_SCORES = ("scenes", "exact_match", "exact_match_interval", "digit_accuracy", "digit_accuracy_interval", "loss")
+"""Of what a run says of a split, what a release says of it."""
+_ORDERS = {
+    "left_to_right": "from left to right",
+    "raster": "in raster order",
+    "rows": "row by row",
+    "set": "in any order",
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A reader to give away."""
+
+    name: str
+    model: Model
+    card: dict[str, Any]
+    """What is known of the weights."""
+    run: Run | None = None
+    """Where they were trained, where that is at hand."""
+    gate: dict[str, Any] | None = None
+    """How well it reads built-in scenes, which a service holds it to."""
+
+    def write(self, folder: Path, check: Tensor | None = None) -> dict[str, int] | None:
+        """Weights, model.json and README.md, in a folder that is there.
+
+        Args:
+            check: scenes, B 1 H W, that the weights as written must read as those that were trained.
+
+        Returns:
+            How many scenes were checked, and how many are read otherwise; None if none were given.
+        """
+        path = folder / "weights.safetensors"
+        weights.save(self.model, path, torch.float16, **self._said)
+        rounding = None
+        if check is not None:
+            rounding = {"scenes": len(check), "differ": differing(self.model, weights.load(folder)[0], check)}
+        about = self._said | {"rounding": rounding}
+        weights.save(self.model, path, torch.float16, **about)
+        write_whole(folder / "README.md", self._text(about, folder))
+        return rounding
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        metrics = self.run.metrics if self.run else {}
+        said = {key: value for key, value in self.card.items() if key not in ("model", "spec", "vocabulary", "sha256")}
+        return said | {
+            "name": self.name,
+            "licence": "MIT",
+            "parameters": sum(weight.numel() for weight in self.model.parameters()),
+            "trained": {
+                key: metrics[key]
+                for key in ("steps", "scenes", "seconds", "device", "precision", "matmul_precision", "seed", "versions")
+                if key in metrics
+            },
+            "scores": {
+                split: {key: metrics[split][key] for key in _SCORES} for split in ("val", "test") if split in metrics
+            },
+            "gate": self.gate,
+        }
+
+    def _text(self, about: dict[str, Any], folder: Path) -> str:
+        trained, spec = about["trained"], self.model.spec
+        order = about.get("data", {}).get("order") or ("raster" if spec.ordered else "set")
+        many = "one digit" if spec.max_digits == 1 else f"up to {spec.max_digits} digits"
+        facts = {
+            "architecture": ", ".join(f"{key} {value}" for key, value in vars(self.model.config).items()),
+            "parameters": f"{about['parameters']:,}",
+            "canvas": f"{spec.height}x{spec.width} pixels, grey",
+            "scenes": about.get("data", {}).get("family", "of its own"),
+        }
+        if trained.get("seconds"):
+            facts["trained on"] = (
+                f"{trained['scenes']:,} scenes, {trained['seconds'] / 60:.0f} minutes, {trained['device']}"
+            )
+        facts |= {"commit": about.get("revision") or "unknown", "licence": about["licence"]}
+        environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+        environment.filters["percent"] = lambda share: f"{share:.2%}"
+        return (
+            environment.from_string(Path(__file__).with_name("card.md").read_text()).render(
+                about,
+                reads=f"{many} on {spec.height}x{spec.width} pixels"
+                + ("" if spec.max_digits == 1 else f", {_ORDERS[order]}"),
+                place=self.name if folder.parent == pretrained.FOLDER else f"./{folder.name}",
+                facts=facts,
+            )
+            + "\n"
+        )
+
+
+@torch.inference_mode()
+def differing(one: Model, other: Model, images: Tensor) -> int:
+    """How many images two models read differently.
+
+    Args:
+        images: B 1 H W, as the models take them.
+    """
+    pairs = ((one.read(part), other.read(part)) for part in images.split(250))
+    return sum(int((mine.digits != theirs.digits).any(1).sum()) for mine, theirs in pairs)
