@@ -21,6 +21,8 @@ class Spec:
     """Rows and columns of the cells that a classifier reads; 0 0 where two digits can share a cell of any grid."""
     ordered: bool = True
     """Whether digits must be read in their order; otherwise they are a set, and any order is right."""
+    digit_size: int = 28
+    """Side of a digit's frame, pixels; 28 unless scaled."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(self.cells))
@@ -120,4 +122,4 @@ class CountedConfig(DataConfig):
             require(side >= self.digit_size, f"data.{key}={side} is less than data.digit_size={self.digit_size}")
 
     def _shape(self, cells: tuple[int, int], ordered: bool = True) -> Spec:
-        return Spec(self.height, self.width, self.longest or self.max_digits, cells, ordered)
+        return Spec(self.height, self.width, self.longest or self.max_digits, cells, ordered, self.digit_size)

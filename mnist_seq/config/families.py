@@ -19,7 +19,7 @@ class SingleConfig(DataConfig):
 
     @property
     def spec(self) -> Spec:
-        return Spec(self.digit_size, self.digit_size, 1, (1, 1))
+        return Spec(self.digit_size, self.digit_size, 1, (1, 1), digit_size=self.digit_size)
 
 
 @dataclass
@@ -40,8 +40,8 @@ class GridConfig(DataConfig):
 
     @property
     def spec(self) -> Spec:
-        rows, cols = self.rows, self.cols
-        return Spec(rows * self.digit_size, cols * self.digit_size, rows * cols, (rows, cols))
+        rows, cols, side = self.rows, self.cols, self.digit_size
+        return Spec(rows * side, cols * side, rows * cols, (rows, cols), digit_size=side)
 
 
 @dataclass
@@ -161,7 +161,8 @@ class MixedConfig(DataConfig):
                 max(-(-height * it.cells[0] // it.height) for it in specs),
                 max(-(-width * it.cells[1] // it.width) for it in specs),
             )
-        return Spec(height, width, max(it.max_digits for it in specs), cells, any(it.ordered for it in specs))
+        longest, ordered = max(it.max_digits for it in specs), any(it.ordered for it in specs)
+        return Spec(height, width, longest, cells, ordered, self.digit_size)
 
 
 @dataclass

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mnist_seq import tokens
@@ -118,7 +117,7 @@ def load(path: str, whole: bool = False) -> dict[str, FolderSet]:
         FileNotFoundError, ValueError: no such folder, or labels that cannot be read, by file and line.
     """
     labels = _labels(Path(path), whole)
-    shape = _spec(labels, card(path).get("ordered", True))
+    shape = _spec(labels, card(path))
     return {split: FolderSet(split, rows, shape) for split, rows in labels.items()}
 
 
@@ -128,7 +127,7 @@ def spec(path: str) -> Spec:
     Raises:
         FileNotFoundError, ValueError: as for `load`.
     """
-    return _spec(_labels(Path(path), whole=True), card(path).get("ordered", True))
+    return _spec(_labels(Path(path), whole=True), card(path))
 
 
 def card(path: str) -> dict[str, Any]:
@@ -215,11 +214,11 @@ def _label(place: str, folder: Path, row: Any) -> Label:
     return Label(place, image, digits, known["boxes"], known["sources"])
 
 
-def _spec(labels: dict[str, list[Label]], ordered: bool) -> Spec:
+def _spec(labels: dict[str, list[Label]], about: dict[str, Any]) -> Spec:
     rows = [label for split in labels.values() for label in split]
+    ordered, digit_size = about.get("ordered", True), about.get("data", {}).get("digit_size", 28)
     try:
-        with Image.open(rows[0].image) as image:
-            width, height = image.size
-    except OSError as problem:
-        raise ValueError(f"{rows[0].place}: {rows[0].image} is not a readable image") from problem
-    return Spec(height, width, max(1, *(len(label.digits) for label in rows)), (0, 0), ordered)
+        height, width = ink(rows[0].image).shape
+    except (ValueError, OSError) as problem:
+        raise ValueError(f"{rows[0].place}: {problem}") from problem
+    return Spec(height, width, max(1, *(len(label.digits) for label in rows)), (0, 0), ordered, digit_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
@@ -32,7 +32,7 @@ def _grey(picture: Picture) -> Tensor:
     if isinstance(picture, (str, os.PathLike)):
         picture = _open(Path(picture))
     if isinstance(picture, Image.Image):
-        picture = np.asarray(_flat(picture))
+        picture = np.asarray(_flat(_upright(picture)))
     values = torch.as_tensor(np.array(picture) if isinstance(picture, np.ndarray) else picture).detach().cpu()
     if values.ndim not in (2, 3) or values.numel() == 0:
         raise ValueError(f"an image of shape {tuple(values.shape)}: give H W, H W C or C H W")
@@ -52,7 +52,7 @@ def _unit(values: Tensor) -> Tensor:
     if values.dtype == torch.bool:
         return values.float()
     if not values.is_floating_point():
-        if values.min() < 0 or values.max() > 255:
+        if values.dtype != torch.uint8 and (values.min() < 0 or values.max() > 255):
             raise ValueError(f"grey levels from {values.min()} to {values.max()}: give 0..255, or floats in [0, 1]")
         return values.float() / 255
     if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
@@ -71,9 +71,17 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """As it was seen: cameras store how they were held, and not the picture turned."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the parser of EXIF raises whatever the bytes lead it to; the picture may be whole
+        return image
+
+
 def _flat(image: Image.Image) -> Image.Image:
     """Grey, with transparent parts as paper."""
-    if image.mode in ("L", "1"):
+    if image.mode in ("L", "1") or (image.mode == "RGB" and "transparency" not in image.info):
         return image.convert("L")
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits a pixel
         values = np.asarray(image, dtype=np.float64)

@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_seq.data.pictures import Picture, ink
@@ -21,11 +19,7 @@ from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.model import Model
 from mnist_seq.tokens import DIGITS
 from mnist_seq.use import weights
-
-_MARGIN = 4 / 28
-"""Background around the ink of a fitted image, as a share of the canvas: MNIST's own."""
-_INK = 0.3
-"""Grey level above which a pixel counts as ink when an image is fitted, between background 0 and ink 1."""
+from mnist_seq.use.fitting import FAINTEST, fit
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,8 @@ class Reading:
     """What each cell of the canvas holds, in raster order, where the model reads by cells."""
     alternatives: list[Reading] = field(default_factory=list)
     """What else it might be, likeliest first, where beams were asked for."""
+    blank: bool = False
+    """No ink was found: there are no digits, with confidence 1, and the model was not asked."""
 
     def __str__(self) -> str:
         return " ".join(map(str, self.digits)) or "no digits"
@@ -62,18 +58,50 @@ class Reader:
         Args:
             pictures: a path, PIL image, array or tensor: H W, H W C or C H W with 1, 3 or 4 channels; uint8, or floats
                 in [0, 1]; light on dark or dark on light; one of the canvas' size is read as it is, any other is
-                cropped to its ink and fitted.
+                fitted to it, as `canvas` shows.
             beams: readings followed at once by beam search; 1 reads greedily.
 
         Returns:
-            A Reading, or a list of them.
+            A Reading, or a list of them; one of a picture without ink has no digits, whatever the model.
 
         Raises:
             FileNotFoundError, ValueError: no such file, or not an image; beams of a model that writes no tokens.
         """
         if isinstance(pictures, (list, tuple)):
-            return self._read(pictures, beams) if pictures else []
-        return self._read([cast(Picture, pictures)], beams)[0]
+            return self.read_canvases(self._canvases(pictures), beams) if pictures else []
+        return self.read_canvases(self._canvases([cast(Picture, pictures)]), beams)[0]
+
+    def canvas(self, picture: Picture) -> Tensor:
+        """A picture as the model sees it; H W, floats in [0, 1], ink on 0.
+
+        One of the canvas' size stays as it is, if need be turned round to light on dark. Of any other the ink is found,
+        whatever the light and the paper, and drawn with digits as tall and strokes as strong as the model knows.
+
+        Raises:
+            FileNotFoundError, ValueError: as for `read`.
+        """
+        spec = self.model.spec
+        return fit(ink(picture), (spec.height, spec.width), spec.digit_size)
+
+    @torch.inference_mode()
+    def read_canvases(self, canvases: Tensor, beams: int = 1) -> list[Reading]:
+        """Read what `canvas` gave, in one batch.
+
+        Args:
+            canvases: B H W or B 1 H W, floats in [0, 1], ink on 0.
+
+        Raises:
+            ValueError: canvases of another size, or beams of a model that writes no tokens.
+        """
+        spec = self.model.spec
+        images = canvases if canvases.ndim == 4 else canvases[:, None]
+        if images.shape[1:] != (1, spec.height, spec.width):
+            raise ValueError(f"canvases of shape {tuple(canvases.shape)}: give B {spec.height} {spec.width}")
+        if beams != 1 and not isinstance(self.model, decoding.Writer):
+            raise ValueError(f"beams={beams}: this model reads by cells and writes no tokens, leave it at 1")
+        inked = images.amax((1, 2, 3)) - images.amin((1, 2, 3)) >= FAINTEST
+        found = iter(self._read(images[inked].to(self.device), beams) if inked.any() else [])
+        return [next(found) if any_ink else self._blank() for any_ink in inked.tolist()]
 
     @torch.no_grad()
     def embed(self, pictures: Picture | Sequence[Picture]) -> Tensor:
@@ -86,21 +114,20 @@ class Reader:
         """Where each head of each layer looks while it reads; H L S each, as `nn.attention_maps` says."""
         return {name: weights[0] for name, weights in attention_maps(self.model, self._canvases([picture])).items()}
 
-    @torch.inference_mode()
-    def _read(self, pictures: Sequence[Picture], beams: int) -> list[Reading]:
-        canvases = self._canvases(pictures)
+    def _read(self, images: Tensor, beams: int) -> list[Reading]:
         if beams == 1:
-            return _readings(self.model.read(canvases))
-        if not isinstance(self.model, decoding.Writer):
-            raise ValueError(f"beams={beams}: this model reads by cells and writes no tokens, leave it at 1")
-        found = decoding.beam(self.model, canvases, beams, best=beams)
-        ranked = [_readings(Readout(*(part[image] for part in found[:4]))) for image in range(len(pictures))]
+            return _readings(self.model.read(images))
+        found = decoding.beam(cast(decoding.Writer, self.model), images, beams, best=beams)
+        ranked = [_readings(Readout(*(part[image] for part in found[:4]))) for image in range(len(images))]
         return [replace(best, alternatives=[it for it in others if it.confidence > 0]) for best, *others in ranked]
 
     def _canvases(self, pictures: Sequence[Picture]) -> Tensor:
-        """The pictures as the model sees them; B 1 H W, floats in [0, 1], ink on 0."""
-        size = (self.model.spec.height, self.model.spec.width)
-        return torch.stack([fit(ink(picture), size) for picture in pictures]).to(self.device)[:, None]
+        """B 1 H W."""
+        return torch.stack([self.canvas(picture) for picture in pictures]).to(self.device)[:, None]
+
+    def _blank(self) -> Reading:
+        rows, cols = self.model.spec.cells
+        return Reading([], 1.0, [], [None] * (rows * cols) if self.model.reads == "cells" else None, blank=True)
 
 
 def _readings(readout: Readout) -> list[Reading]:
@@ -121,23 +148,4 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Re
     Raises:
         FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
     """
-    return Reader(*weights.load(Path(path), device))
-
-
-def fit(grey: Tensor, size: tuple[int, int]) -> Tensor:
-    """Ink of any size on a canvas of this size: as it is where it fits exactly, else cropped, scaled and centred."""
-    if grey.shape == size:
-        return grey
-    inked = grey > _INK
-    canvas = torch.zeros(size)
-    if not inked.any():
-        return canvas
-    rows, cols = inked.any(1).nonzero()[:, 0], inked.any(0).nonzero()[:, 0]
-    cropped = grey[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    room = [side - 2 * round(_MARGIN * min(size)) for side in size]
-    scale = min(room[0] / cropped.shape[0], room[1] / cropped.shape[1])
-    height, width = (max(1, round(side * scale)) for side in cropped.shape)
-    scaled = F.interpolate(cropped[None, None], size=(height, width), mode="bilinear", antialias=True)[0, 0]
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    canvas[top : top + height, left : left + width] = scaled
-    return canvas
+    return Reader(*weights.load(path, device))

@@ -16,7 +16,8 @@ import mnist_seq
 from mnist_seq.nn import build
 from mnist_seq.run import Run
 from mnist_seq.use import weights
-from mnist_seq.use.reader import Reader, fit, ink
+from mnist_seq.use.fitting import fit
+from mnist_seq.use.reader import Reader, ink
 from tests.conftest import stirred, tiny_models
 
 
@@ -64,8 +65,8 @@ def test_a_picture_of_another_size_is_cropped_to_its_ink_and_fitted(grey: np.nda
     sheet[40:208, 200:368] = large
     fitted = fit(ink(sheet), (56, 56))
     inked = (fitted > 0.3).nonzero()
-    assert inked.min() >= 7
-    assert inked.max() <= 48
+    assert 3 <= inked.min() <= 5, "a digit's margin, as in training"
+    assert 50 <= inked.max() <= 52
     centred = fit(torch.nn.functional.pad(torch.from_numpy(grey) / 255, (9, 0, 0, 30)), (56, 56))
     assert np.corrcoef(fitted.flatten(), centred.flatten())[0, 1] > 0.97
 
@@ -101,8 +102,38 @@ def test_a_reader_shows_where_it_looks(reader: Reader, grey: np.ndarray) -> None
     assert maps["decoder.0.cross_attention"].shape == (2, 5, 16)
 
 
-def test_a_blank_picture_is_read_without_complaint(reader: Reader) -> None:
-    assert isinstance(reader.read(np.zeros((10, 20), np.uint8)).digits, list)
+def test_a_picture_without_ink_has_no_digits_whatever_the_model(reader: Reader, grey: np.ndarray) -> None:
+    own, other, paper = np.zeros((56, 56), np.uint8), np.zeros((10, 20), np.uint8), np.full((300, 200), 0.8)
+    noise = np.random.default_rng(0).normal(0.7, 0.03, (200, 300)).clip(0, 1)
+    by_cells = Reader(stirred(build(tiny_models()["classifier"], reader.model.spec)), {})
+    for picture in (own, 255 - own, other, paper, noise):
+        for reading in (reader.read(picture), reader.read([grey, picture, grey], beams=2)[1], by_cells.read(picture)):
+            assert (str(reading), reading.digits, reading.per_digit, reading.confidence) == ("no digits", [], [], 1)
+            assert reading.blank
+            assert reading.alternatives == []
+        assert by_cells.read(picture).cells == [None] * 4
+    assert reader.read([own, grey, other])[1].digits == reader.read(grey).digits
+    assert not reader.read(grey).blank
+
+
+def test_canvases_are_read_as_their_pictures_are(reader: Reader, grey: np.ndarray) -> None:
+    photo = np.asarray(Image.fromarray(255 - grey).resize((300, 300)))
+    pictures = [grey, photo, 255 - grey]
+    canvases = torch.stack([reader.canvas(picture) for picture in pictures])
+    assert torch.equal(canvases[0], torch.from_numpy(grey) / 255)
+    torch.testing.assert_close(canvases[2], canvases[0])
+    assert reader.read_canvases(canvases) == reader.read_canvases(canvases[:, None]) == reader.read(pictures)
+    assert reader.read_canvases(canvases[:0]) == []
+    with pytest.raises(ValueError, match=r"canvases of shape \(3, 28, 56\): give B 56 56"):
+        reader.read_canvases(canvases[:, :28])
+
+
+def test_a_photo_is_read_as_the_camera_was_held(grey: np.ndarray, tmp_path: Path) -> None:
+    turned = Image.fromarray(grey).transpose(Image.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    torch.testing.assert_close(ink(tmp_path / "turned.png"), torch.from_numpy(grey) / 255)
 
 
 @pytest.mark.parametrize(
