@@ -54,7 +54,7 @@ def _weights(run: str, model: Model, card: dict[str, object], name: str, folder:
     trained = Run(run)
     release = Release(name, model, card, trained if trained.exists else None, gate.record(model, card))
     rounding = release.write(folder, _scenes(card))
-    return folder / "weights.safetensors", rounding and rounding["differ"]
+    return folder / "weights.safetensors", rounding["differ"] if rounding else None
 
 
 def _onnx(run: str, model: Model, card: dict[str, object], name: str, folder: Path) -> tuple[Path, int | None]:

@@ -38,6 +38,7 @@ def register() -> None:
     store.store(group="schema", name="export", node=config.ExportConfig, package="_global_")
     store.store(group="schema", name="report", node=config.ReportConfig, package="_global_")
     store.store(group="schema", name="compare", node=config.CompareConfig, package="_global_")
+    store.store(group="schema", name="serve", node=config.ServeConfig, package="_global_")
     store.store(group="schema", name="synthesise", node=config.SynthesiseConfig, package="_global_")
     store.store(group="schema", name="bench", node=config.BenchConfig, package="_global_")
     store.store(group="schema", name="search", node=config.SearchConfig, package="_global_")

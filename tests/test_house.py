@@ -11,17 +11,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mnist_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FLOORS = ("data", "nn", "judging", "learn", "use", "figures", "timing", "sweeps")
+FLOORS = ("data", "nn", "judging", "learn", "use", "figures", "timing", "sweeps", "serving")
 GROUND = ("tokens", "config", "plain", "presets", "run", "command", "__init__")
 COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
 FORBIDDEN = {
-    "data": {"nn", "judging", "learn", "use", "figures", "timing", "sweeps"},
-    "nn": {"data", "judging", "learn", "use", "figures", "timing", "sweeps"},
-    "judging": {"data", "learn", "use", "figures", "timing", "sweeps"},
-    "use": {"judging", "learn", "figures", "timing", "sweeps"},
-    "figures": {"learn", "use", "timing", "sweeps"},
-    "learn": {"timing", "sweeps"},
-    "timing": {"use", "sweeps"},
+    "data": {"nn", "judging", "learn", "use", "figures", "timing", "sweeps", "serving"},
+    "nn": {"data", "judging", "learn", "use", "figures", "timing", "sweeps", "serving"},
+    "judging": {"data", "learn", "use", "figures", "timing", "sweeps", "serving"},
+    "use": {"judging", "learn", "figures", "timing", "sweeps", "serving"},
+    "figures": {"learn", "use", "timing", "sweeps", "serving"},
+    "learn": {"timing", "sweeps", "serving"},
+    "timing": {"sweeps", "serving"},
+    "sweeps": {"serving"},
+    "serving": {"learn", "timing", "sweeps"},
 }
 
 
@@ -66,7 +68,8 @@ def test_imports_run_one_way(path: Path) -> None:
 def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
     outside = {name.split(".")[0] for name in imported(path)}
     name = str(path.relative_to(PACKAGE))
-    if floor(path) in ("nn", "judging", "use", "figures") or (floor(path) == "data" and name != "data/module.py"):
+    without = ("nn", "judging", "use", "figures", "serving")
+    if floor(path) in without or (floor(path) == "data" and name != "data/module.py"):
         assert not outside & {"lightning", "hydra", "omegaconf"}
     if floor(path) != "figures":
         assert "matplotlib" not in outside

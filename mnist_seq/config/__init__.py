@@ -35,6 +35,7 @@ from mnist_seq.config.model import (
     ModelConfig,
 )
 from mnist_seq.config.scatter import ScatterConfig
+from mnist_seq.config.serving import Limits, ServeConfig
 from mnist_seq.config.sweeps import DevicesConfig, SearchConfig
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "ExportConfig",
     "FolderConfig",
     "GridConfig",
+    "Limits",
     "LineConfig",
     "LossConfig",
     "MixedConfig",
@@ -63,6 +65,7 @@ __all__ = [
     "ReportConfig",
     "ScatterConfig",
     "SearchConfig",
+    "ServeConfig",
     "SingleConfig",
     "Spec",
     "SynthesiseConfig",

@@ -51,7 +51,7 @@ def marks(model: Model, card: dict[str, Any]) -> Marks | None:
 def record(model: Model, card: dict[str, Any]) -> dict[str, float] | None:
     """What a card says of a release, for `check` to hold it to."""
     found = marks(model, card)
-    return asdict(found) if found else None
+    return {"scenes": SCENES, **asdict(found)} if found else None
 
 
 def check(model: Model, card: dict[str, Any]) -> str:
@@ -69,7 +69,7 @@ def check(model: Model, card: dict[str, Any]) -> str:
         )
     if not released:
         return f"{found}; it was never exported, so there is nothing to hold it to"
-    then = Marks(**released)
+    then = Marks(released["exact_match"], released["loss"])
     if found.exact_match < then.exact_match - MARGIN or found.loss > then.loss + LOSS_MARGIN:
         raise ValueError(f"{found}, but when it was released: {then}; these weights are damaged, or another version's")
     return f"{found}, as when it was released"

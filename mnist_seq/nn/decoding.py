@@ -155,7 +155,8 @@ def by_cells(logits: Tensor) -> Readout:
     """
     certain, cells = logits.float().log_softmax(-1).max(-1)
     empty = cells == EMPTY
-    order = empty.long().argsort(dim=1, stable=True)
+    places = torch.arange(cells.shape[1], device=cells.device)
+    order = (empty * len(places) + places).argsort(1)  # ONNX knows no stable sort
     beyond = empty.gather(1, order)
     return Readout(
         digits=cells.gather(1, order).masked_fill(beyond, PAD),

@@ -5,6 +5,7 @@ Decoding is a fixed number of steps, so the graph holds them one after the other
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import warnings
@@ -20,7 +21,7 @@ from mnist_seq.tokens import PAD
 
 OUTPUTS = ("digits", "probability", "confidence")
 PREPROCESSING = {
-    "images": "uint8 (batch, 1, {height}, {width}): grey levels, ink light on a background of 0; fit other pictures to it",
+    "images": "uint8 (batch, 1, {height}, {width}): grey levels, light ink on a background of 0",
     "digits": f"int64 (batch, {{longest}}): digits in reading order, then {PAD}",
     "probability": "float32 (batch, {longest}): of each digit given those before it, 1 after the last",
     "confidence": "float32 (batch,): probability of the whole reading, its end included",
@@ -62,7 +63,9 @@ def write(model: Model, path: Path, card: dict[str, Any]) -> None:
                 dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             )
     except torch.onnx.errors.OnnxExporterError as problem:
-        raise ValueError(f"to=onnx: {type(model).__name__} cannot be written: {str(problem).splitlines()[0]}") from problem
+        raise ValueError(
+            f"to=onnx: {type(model).__name__} cannot be written: {str(problem).splitlines()[0]}"
+        ) from problem
     assert program is not None
     sizes = {"height": spec.height, "width": spec.width, "longest": spec.max_digits}
     program.model.metadata_props.update({key: text.format(**sizes) for key, text in PREPROCESSING.items()})
@@ -98,8 +101,6 @@ def session(path: Path, threads: int = 0) -> Any:
 
 
 def _require() -> None:
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as problem:
-        raise ValueError(f"to=onnx needs {problem.name}: pip install 'mnist_seq[onnx]'") from problem
+    for package in ("onnxruntime", "onnxscript"):
+        if not importlib.util.find_spec(package):
+            raise ValueError(f"to=onnx needs {package}: pip install 'mnist_seq[onnx]'")

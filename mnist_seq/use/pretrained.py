@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
@@ -12,9 +13,9 @@ def names() -> list[str]:
     return sorted(card.parent.name for card in FOLDER.glob("*/model.json"))
 
 
-def find(place: str | Path) -> Path:
-    """Where weights lie: a name stands for a reader that ships with the package, anything else is a path.
+def find(place: str | os.PathLike[str]) -> Path:
+    """Where weights lie: a string that names a reader that ships with the package stands for it, others are paths.
 
-    A folder here that has such a name is meant by `./<name>`.
+    A folder here that has such a name is meant by `./<name>`, or by a Path.
     """
-    return FOLDER / str(place) if str(place) in names() else Path(place)
+    return FOLDER / place if isinstance(place, str) and place in names() else Path(place)

@@ -13,6 +13,7 @@ import jinja2
 import torch
 from torch import Tensor
 
+from mnist_seq.config import Spec
 from mnist_seq.nn.model import Model
 from mnist_seq.run import Run, write_whole
 from mnist_seq.use import pretrained, weights
@@ -80,13 +81,13 @@ class Release:
 
     def _text(self, about: dict[str, Any], folder: Path) -> str:
         trained, spec = about["trained"], self.model.spec
-        order = about.get("data", {}).get("order") or ("raster" if spec.ordered else "set")
-        many = "one digit" if spec.max_digits == 1 else f"up to {spec.max_digits} digits"
         facts = {
-            "architecture": ", ".join(f"{key} {value}" for key, value in vars(self.model.config).items()),
+            "architecture": ", ".join(
+                f"{key} {value}" for key, value in vars(self.model.config).items() if value is not None
+            ),
             "parameters": f"{about['parameters']:,}",
             "canvas": f"{spec.height}x{spec.width} pixels, grey",
-            "scenes": about.get("data", {}).get("family", "of its own"),
+            "scenes": about.get("data", {}).get("family", "its own"),
         }
         if trained.get("seconds"):
             facts["trained on"] = (
@@ -98,13 +99,26 @@ class Release:
         return (
             environment.from_string(Path(__file__).with_name("card.md").read_text()).render(
                 about,
-                reads=f"{many} on {spec.height}x{spec.width} pixels"
-                + ("" if spec.max_digits == 1 else f", {_ORDERS[order]}"),
-                place=self.name if folder.parent == pretrained.FOLDER else f"./{folder.name}",
+                reads=reads(spec, about.get("data", {})),
+                place=self.name if folder.resolve().parent == pretrained.FOLDER else f"./{folder.name}",
                 facts=facts,
             )
             + "\n"
         )
+
+
+def reads(spec: Spec, data: dict[str, Any]) -> str:
+    """What a reader reads, in words.
+
+    Args:
+        data: its scenes, as its card has them.
+    """
+    canvas, family = f"on {spec.height}x{spec.width} pixels", data.get("family")
+    if spec.max_digits == 1:
+        return f"one digit {canvas}"
+    usual = "left_to_right" if family in ("line", "cluttered") else "raster" if spec.ordered else "set"
+    sure = family == "grid" and not data.get("empty")
+    return f"{'' if sure else 'up to '}{spec.max_digits} digits {canvas}, {_ORDERS[data.get('order') or usual]}"
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def trust(place: str) -> None:
         raise ValueError(f"trust={place} cannot be imported: {problem}") from problem
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
     """A reader and its card, from a run directory, a .safetensors file, a checkpoint, or by name.
 
     Raises:
@@ -95,7 +96,7 @@ class Transfer:
         return f"{self.share:.0%} of the weights are from {self.source}; left as they were: {left}; differs: {differs}"
 
 
-def transfer(model: Model, path: str | Path) -> Transfer:
+def transfer(model: Model, path: str | os.PathLike[str]) -> Transfer:
     """Take over the weights of another model whose names and shapes match.
 
     Raises:
@@ -121,7 +122,7 @@ def _by(weight: Tensor) -> str:
     return "x".join(map(str, weight.shape))
 
 
-def _read(place: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(place: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and card of a run directory, a .safetensors file, a checkpoint or a reader that ships with us."""
     path = pretrained.find(place)
     if not path.exists():
