@@ -1,0 +1,94 @@
+"""A reader over HTTP: `python -m mnist_seq.serve model=grid`, then http://127.0.0.1:8000/docs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_seq import command
+from mnist_seq.config import ServeConfig
+
+if TYPE_CHECKING:
+    import socket
+
+    from omegaconf import DictConfig
+
+
+def main() -> None:
+    # to Hydra, model= is the group of architectures
+    sys.argv[1:] = [it.replace("model=", "run=", 1) if it.startswith("model=") else it for it in sys.argv[1:]]
+    command.run("serve", _job)
+
+
+def _job(cfg: DictConfig, directory: Path) -> None:
+    config = command.typed(cfg, ServeConfig)
+    try:
+        import uvicorn
+
+        from mnist_seq.serving import service
+    except ImportError as problem:
+        raise ValueError(f"serving needs {problem.name}: pip install 'mnist_seq[serve]'") from problem
+    from mnist_seq.learn import gate, machine
+    from mnist_seq.serving.guard import JSONLines
+    from mnist_seq.serving.protocol import Hasty
+    from mnist_seq.use import reader, weights
+
+    logger = logging.getLogger("mnist_seq")
+    logger.handlers[0].setFormatter(JSONLines())
+    logging.getLogger("uvicorn").handlers = logger.handlers
+    taken = _listen(config)
+    if config.trust:
+        weights.trust(config.trust)
+    loaded = reader.load(config.run, machine.device(config.device))
+    examined = gate.check(loaded.model, loaded.card) if config.gate else "not examined: gate=false"
+    host, port = taken.getsockname()[:2]
+    logger.info(f"{config.run}: {examined}")
+    if not config.token and host not in ("127.0.0.1", "::1"):
+        logger.warning(f"whoever reaches {host} can ask: set MNIST_SEQ_TOKEN to ask for a token")
+    logger.info(f"listening on http://{host}:{port}, docs on http://{host}:{port}/docs")
+    server = uvicorn.Server(
+        uvicorn.Config(
+            service.build(loaded, config, examined),
+            http=Hasty.within(config.limits.seconds),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            lifespan="on",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(3 * config.limits.seconds) + 1,
+        )
+    )
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: None)  # the server has its own handlers, and raises what it caught at the end
+    server.run(sockets=[taken])
+    logger.info("what was asked is answered: stopped")
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    """Take the port before anything is loaded.
+
+    Raises:
+        OSError: another program has it, or there is no such address.
+    """
+    import socket
+
+    try:
+        return socket.create_server((config.host, config.port), family=_family(config.host), backlog=2048)
+    except OSError as problem:
+        reason = f"host={config.host} port={config.port} cannot be listened on ({os.strerror(problem.errno or 0)})"
+        raise OSError(f"{reason}: choose another port, or port=0 for a free one") from problem
+
+
+def _family(host: str) -> socket.AddressFamily:
+    import socket
+
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+if __name__ == "__main__":
+    main()

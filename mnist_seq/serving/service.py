@@ -1,0 +1,211 @@
+"""A reader over HTTP: POST /read, GET /healthz, GET /metrics, and /docs for people."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import io
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
+from PIL import Image, ImageDraw
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+import mnist_seq
+from mnist_seq.config import ServeConfig
+from mnist_seq.serving import uploads
+from mnist_seq.serving.batcher import Batcher, QueueFull
+from mnist_seq.serving.guard import Guard
+from mnist_seq.serving.telling import Counts
+from mnist_seq.use.reader import Reader
+
+_DECODERS = 2
+"""Threads that decode pictures and fit them to the canvas."""
+
+
+class Read(BaseModel):
+    """What was read in a picture."""
+
+    digits: list[int] = Field(description="in reading order; none where no ink is seen", examples=[[3, 7, 1, 8]])
+    confidence: float = Field(description="probability of the whole reading, its end included", examples=[0.97])
+    per_digit: list[float] = Field(description="probability of each digit", examples=[[0.99, 0.99, 1.0, 0.99]])
+    blank: bool = Field(False, description="no ink was found, and the model was not asked")
+    cells: list[int | None] | None = Field(
+        None, description="what each cell holds, of a model that reads by cells", examples=[None]
+    )
+
+
+class Answer(BaseModel):
+    """What was read in the pictures of a request, in their order."""
+
+    model: str = Field(examples=["grid"])
+    readings: list[Read]
+
+
+class Health(BaseModel):
+    """Whether requests are answered, and by what."""
+
+    ready: bool
+    model: str = Field(examples=["grid"])
+    commit: str | None = Field(description="of the code that trained it")
+    version: str = Field(examples=["0.1.0"])
+    gate: str = Field(description="how well it reads built-in scenes")
+    canvas: list[int] = Field(description="height and width of what it sees, pixels", examples=[[56, 56]])
+    max_digits: int = Field(examples=[4])
+
+
+class Refusal(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+BEARER = HTTPBearer(auto_error=False, description="the token that the service was started with")
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Refusal, "description": "No token, or another one, where one is asked for"},
+    408: {"model": Refusal, "description": "The body took too long to arrive"},
+    413: {"model": Refusal, "description": "Too many bytes or pixels"},
+    415: {"model": Refusal, "description": "Neither a form nor JSON, or not a PNG, JPEG or WebP file"},
+    422: {"model": Refusal, "description": "No pictures, too many, or damaged ones"},
+    429: {"model": Refusal, "description": "Too busy: come back after Retry-After seconds"},
+}
+
+
+def _seven() -> str:
+    """A picture to try the service with, in base64."""
+    picture, file = Image.new("L", (28, 28)), io.BytesIO()
+    ImageDraw.Draw(picture).line([(7, 6), (20, 6), (12, 23)], fill=255, width=3, joint="curve")
+    picture.save(file, "png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "files": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+                },
+                "required": ["files"],
+            },
+            "encoding": {"files": {"contentType": "image/png, image/jpeg, image/webp"}},
+        },
+        "application/json": {
+            "schema": uploads.Images.model_json_schema(),
+            "examples": {"a seven": {"value": {"images": [_seven()]}}},
+        },
+    },
+}
+
+
+def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        gate: what was said of the reader when it was examined.
+    """
+    name = str(reader.card.get("name", Path(config.run).name))
+    limits, counts = config.limits, Counts()
+    batcher = Batcher(lambda canvases: reader.read_canvases(canvases), config.batch, limits.queue, config.threads)
+    batcher.batches = counts.batch
+    counts.watch(lambda: batcher.waiting)
+    decoders = ThreadPoolExecutor(_DECODERS, "decodes", torch.set_num_threads, (1,))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with batcher:
+            await batcher.read(torch.zeros(1, reader.model.spec.height, reader.model.spec.width))  # warms up
+            yield
+        decoders.shutdown()
+
+    app = FastAPIOffline(
+        title=f"mnist_seq: {name}",
+        summary="Reads sequences of handwritten digits in pictures.",
+        version=mnist_seq.__version__,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, limits=limits, counts=counts)
+
+    def admitted(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+        shown = given.credentials if given else ""
+        if not hmac.compare_digest(shown.encode(), str(config.token).encode()):
+            reason = "give the service's token: Authorization: Bearer ..."
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, reason, {"WWW-Authenticate": "Bearer"})
+
+    bearing = [Depends(admitted)] if config.token else []
+
+    def canvas(data: bytes, place: int) -> Tensor:
+        return reader.canvas(uploads.decoded(data, place, limits))
+
+    @app.post(
+        "/read",
+        dependencies=bearing,
+        responses=REFUSALS,
+        openapi_extra={"requestBody": _BODY},
+        summary="Read pictures",
+    )
+    async def read(request: Request) -> Answer:
+        """One or several PNG, JPEG or WebP files of any size: as files of a form, or in base64 as JSON.
+
+        A picture of the model's own canvas size is read as it is; of any other the ink is found, and fitted.
+        """
+        loop = asyncio.get_running_loop()
+        found = await uploads.files(request, limits)
+        request.state.pictures = len(found)
+        try:
+            async with asyncio.timeout(limits.seconds):
+                jobs = [loop.run_in_executor(decoders, canvas, data, place) for place, data in enumerate(found)]
+                readings = await batcher.read(torch.stack(await asyncio.gather(*jobs)))
+        except QueueFull as problem:
+            raise _busy(f"{batcher.waiting} pictures wait to be read") from problem
+        except TimeoutError as problem:
+            raise _busy(f"not read within {limits.seconds:g} s") from problem
+        kept = Read.model_fields.keys()
+        return Answer(
+            model=name,
+            readings=[Read(**{key: value for key, value in vars(each).items() if key in kept}) for each in readings],
+        )
+
+    @app.get("/healthz", responses={503: {"model": Health, "description": "Not ready"}}, summary="Ready or not")
+    async def healthz() -> Any:
+        spec, ready = reader.model.spec, batcher.alive
+        health = Health(
+            ready=ready,
+            model=name,
+            commit=reader.card.get("revision"),
+            version=mnist_seq.__version__,
+            gate=gate,
+            canvas=[spec.height, spec.width],
+            max_digits=spec.max_digits,
+        )
+        return health if ready else JSONResponse(health.model_dump(), HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @app.get(
+        "/metrics",
+        dependencies=bearing,
+        responses={200: {"content": {"text/plain": {}}}, 401: REFUSALS[401]},
+        response_class=Response,
+        summary="Counts for Prometheus",
+    )
+    async def metrics() -> Response:
+        return Response(counts.text(), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+def _busy(reason: str) -> HTTPException:
+    return HTTPException(HTTPStatus.TOO_MANY_REQUESTS, f"{reason}: come back", {"Retry-After": "1"})
