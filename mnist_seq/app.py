@@ -1,0 +1,79 @@
+"""A page to play with: `python -m mnist_seq.app`, then draw, upload, photograph, or look at unseen scenes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+
+PACKAGES = ("streamlit", "streamlit_drawable_canvas")
+UPLOAD = 10
+"""Largest file that the page takes, megabytes."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mnist_seq.app", description="A page on which readers read.")
+    parser.add_argument("--port", type=int, default=8501, help="where the page is served (default: 8501)")
+    parser.add_argument("--host", default="127.0.0.1", help="whom it is served to (default: 127.0.0.1, this machine)")
+    parser.add_argument("--run", metavar="PATH", help="run directory, weights or checkpoint to play with")
+    asked = parser.parse_args(arguments)
+    try:
+        _require_packages()
+        _require_free(asked.host, asked.port)
+    except (ValueError, OSError) as problem:
+        print(f"mnist_seq: {problem}", file=sys.stderr)
+        return 1
+    return _serve(asked.host, asked.port, asked.run)
+
+
+def _require_packages() -> None:
+    missing = next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
+    if missing:
+        raise ValueError(f"the page needs {missing}: pip install 'mnist_seq[app]'")
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse an address that cannot be served at, before anything heavy is imported."""
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port {port} must lie in 1..65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as door:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port just left is free
+            door.bind(address)
+    except OSError as problem:
+        if problem.errno == errno.EADDRINUSE:
+            raise OSError(f"port {port} of {host} is taken: choose another with --port") from problem
+        raise OSError(f"nothing can be served at {host}:{port}: {problem.strerror}") from problem
+
+
+def _serve(host: str, port: int, run: str | None) -> int:
+    """Until Ctrl-C."""
+    from streamlit.web import cli
+
+    options = {
+        "server.address": host,
+        "server.port": port,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": UPLOAD,
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+        "runner.magicEnabled": "false",
+        "theme.light.primaryColor": "#2f7de1",
+        "theme.dark.primaryColor": "#2f7de1",
+    }
+    page = str(Path(__file__).parent / "serving" / "page.py")
+    flags = [f"--{key}={value}" for key, value in options.items()]
+    with contextlib.suppress(KeyboardInterrupt):
+        cli.main(["run", page, *flags, "--", *(["--run", run] if run else [])], standalone_mode=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

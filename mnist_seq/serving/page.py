@@ -1,0 +1,94 @@
+"""The page to play with, as Streamlit runs it: `python -m mnist_seq.app`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from mnist_seq.serving import drawing, showing
+from mnist_seq.serving.looking import look
+from mnist_seq.serving.ways import WAYS, Brought, Way
+from mnist_seq.use import pretrained
+from mnist_seq.use.reader import Reader, load
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run")
+    run = parser.parse_args(arguments).run
+    st.set_page_config(page_title="mnist_seq", page_icon=drawing.icon(), layout="wide")
+    st.html(Path(__file__).with_name("page.css"))
+    st.title("A reader of digits", anchor=False)
+    chosen = _choose(run)
+    if chosen is None:
+        return
+    name, reader = chosen
+    st.html(showing.introduction(name, reader.model.spec, reader.card))
+    way = st.segmented_control(
+        "Bring a picture",
+        list(WAYS),
+        default="Draw",
+        required=True,
+        label_visibility="collapsed",
+        key="way",
+    )
+    bring, hint = WAYS[way]
+    lengthy = drawing.lengthy(reader.model.spec)  # a line of digits takes the width of the page
+    left, right = (st.container(), st.container()) if lengthy else st.columns([5, 6], gap="medium")
+    with left:
+        brought = _bring(bring, reader, name)
+    with right:
+        _read(reader, brought, hint)
+
+
+def _choose(run: str | None) -> tuple[str, Reader] | None:
+    """A reader that ships with the package, or the one that the page was started with."""
+    places = ({Path(run).name or run: run} if run else {}) | {name: name for name in pretrained.names()}
+    if not places:
+        st.info("No reader is at hand: train one, and start the page with --run outputs/<date>/<time>.")
+        return None
+    name = next(iter(places))
+    if len(places) > 1:
+        name = st.segmented_control("Reader", list(places), default=name, required=True, key="reader")
+    try:
+        return name, _loaded(places[name])
+    except (ValueError, OSError, RuntimeError) as problem:
+        st.error(_line(problem))
+        return None
+
+
+def _bring(bring: Way, reader: Reader, name: str) -> list[Brought]:
+    try:
+        return bring(reader, name)
+    except (ValueError, OSError) as problem:
+        st.error(_line(problem))
+        return []
+
+
+def _read(reader: Reader, brought: list[Brought], hint: str) -> None:
+    if not brought:
+        st.caption(hint)
+        return
+    try:
+        looks = look(reader, [it.picture for it in brought])
+    except (ValueError, OSError, RuntimeError) as problem:
+        st.error(_line(problem))
+        return
+    for it, seen in zip(brought, looks, strict=True):
+        st.html(showing.reading(seen, it.scene, it.name if len(brought) > 1 else ""))
+
+
+@st.cache_resource(show_spinner="Loading the reader …", max_entries=4)
+def _loaded(place: str) -> Reader:
+    return load(place)
+
+
+def _line(problem: Exception) -> str:
+    return " ".join(str(problem).split())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,98 @@
+"""Test scenes, which no reader was taught: of which families, on a reader's canvas, and whose digits they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mnist_seq.config import DataConfig, FolderConfig, MixedConfig, Spec
+from mnist_seq.data import digits, sets
+from mnist_seq.plain import restore_data
+from mnist_seq.presets import CONFIGS
+from mnist_seq.serving.drawing import held
+from mnist_seq.tokens import DIGITS
+
+OWN = "its own"
+"""What a reader's own scenes are called, where no preset describes them."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One, on a reader's canvas."""
+
+    image: np.ndarray
+    """H W, uint8, ink on 0."""
+    digits: list[int]
+    ordered: bool
+    """Whether they are read in their order; otherwise any order is right."""
+
+    def right(self, read: list[int]) -> bool:
+        return read == self.digits if self.ordered else sorted(read) == sorted(self.digits)
+
+
+def families(spec: Spec, own: dict[str, Any] | None) -> dict[str, DataConfig]:
+    """Presets whose scenes a canvas can hold and a reader can write, by name; the reader's own first.
+
+    Args:
+        own: the scenes it was trained on, as its card has them.
+    """
+    found = {}
+    for path in sorted((CONFIGS / "data").glob("*.yaml")):
+        config = _preset(path.read_text())
+        if config and _fits(config.spec, spec):
+            found[path.stem] = config
+    trained = restore_data(own) if own else None
+    if trained is None:
+        return found
+    named = next((name for name, config in found.items() if _same(config, trained)), OWN)
+    return {named: trained} | found | {named: trained}
+
+
+def at_hand(source: str) -> str:
+    """The source itself if its files are here, else `uci`, which scikit-learn ships; nothing is downloaded."""
+    source = "mnist" if source == "auto" else source
+    if source in digits.TORCHVISION:
+        raw = digits.folder() / digits.TORCHVISION[source][0] / "raw"
+        return source if raw.is_dir() and any(raw.iterdir()) else "uci"
+    return source
+
+
+def load(config: DataConfig) -> sets.Sets:
+    """Of digits that are at hand.
+
+    Raises:
+        FileNotFoundError, ValueError: a folder or digits that cannot be read.
+    """
+    return sets.load(replace(config, digits=at_hand(config.digits)))
+
+
+def scene(of: sets.Sets, index: int, spec: Spec) -> Scene:
+    """A test scene in the middle of a canvas."""
+    drawn = of.splits["test"][index]
+    read = [digit for digit in drawn.digits[0].tolist() if digit < DIGITS]
+    return Scene(held(drawn.images[0, 0].numpy(), spec), read, of.splits["test"].spec.ordered)
+
+
+def _preset(text: str) -> DataConfig | None:
+    """A preset that states its values itself; None of one put together from others, or that needs a path."""
+    values = yaml.safe_load(text)
+    parts = values.pop("defaults")
+    schema = next((str(part) for part in parts if str(part).startswith("schema/")), "")
+    family = schema.removeprefix("schema/").partition("@")[0]
+    if family in ("", MixedConfig.family, FolderConfig.family):
+        return None
+    return restore_data({"family": family} | values)
+
+
+def _fits(scenes: Spec, canvas: Spec) -> bool:
+    return scenes.height <= canvas.height and scenes.width <= canvas.width and scenes.max_digits <= canvas.max_digits
+
+
+def _same(one: DataConfig, other: DataConfig) -> bool:
+    """Whether two configs show the same test scenes, distortion and digits apart."""
+    apart = {"augment", "digits", "pool", "batch_size", "val_scenes", "fixed"}
+    mine, theirs = ({key: value for key, value in vars(it).items() if key not in apart} for it in (one, other))
+    return mine == theirs
