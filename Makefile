@@ -7,7 +7,7 @@ ARGS   ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-engines test-browser lint format bench peers clean lock
+.PHONY: help setup train serve app test test-slow test-engines test-browser lint format bench peers clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,12 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 train: setup ## train the main job and judge it on the test split; ARGS="seed=1 ..." goes to train
 	$(BIN)/python -m mnist_seq.train model=enc_dec data=grid $(ARGS)
 	$(BIN)/python -m mnist_seq.evaluate split=test
+
+serve: setup ## a reader over HTTP, at http://127.0.0.1:8000/docs; ARGS="model=single port=8080"
+	$(BIN)/python -m mnist_seq.serve $(ARGS)
+
+app: setup ## a page to draw on and play with, at http://127.0.0.1:8501
+	$(BIN)/python -m mnist_seq.app $(ARGS)
 
 test: setup ## the laws, in minutes
 	$(PYTEST) -m "not slow and not engines and not browser"
@@ -61,4 +67,4 @@ clean: ## remove caches and builds; outputs/ and .venv stay
 	find mnist_seq tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## pin all packages anew, with hashes, for every platform
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --group dev --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --group dev --extra serve --extra app --extra onnx --python-version 3.11 pyproject.toml -o requirements.lock

@@ -184,7 +184,7 @@ class SynthesiseConfig:
         )
 
 
-SUITES = ("scenes", "loaders", "train", "loop", "read", "growth", "startup")
+SUITES = ("scenes", "loaders", "train", "loop", "read", "growth", "startup", "service")
 
 
 @dataclass

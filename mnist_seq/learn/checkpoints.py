@@ -20,7 +20,7 @@ from mnist_seq.data.module import IdStream
 from mnist_seq.run import Run, whole
 
 
-class Interrupted(Exception):  # noqa: N818 (no error)
+class Interrupted(Exception):
     """Training was asked to stop by a signal, and saved itself first."""
 
     def __init__(self, signum: int, step: int, run: Run) -> None:

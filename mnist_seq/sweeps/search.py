@@ -40,11 +40,11 @@ PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
 }
 
 
-class _Undone(Exception):  # noqa: N818 (no error)
+class _Undone(Exception):
     """A trial has no score, and is not tried again: its config is wrong, it diverged, or none is asked for any more."""
 
 
-class _Broken(Exception):  # noqa: N818 (no error)
+class _Broken(Exception):
     """A trial's process died or was stopped, and is to be tried again."""
 
 

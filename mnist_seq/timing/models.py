@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,6 +116,7 @@ def reading(config: BenchConfig) -> list[Figure]:
         readers: dict[str, Callable[[Tensor], Any]] = {"ours": torch.inference_mode()(module.model.eval().read)}
         if name == "enc_dec":
             readers |= {who: peer.reader() for who, peer in _peers(module, config).items()}
+            readers |= _graph(module) if config.device == "cpu" else {}
         for some in (images[:1], images[:_MANY]):
             taken = in_turn({who: partial(read, some) for who, read in readers.items()}, config.repeats)
             what = f"{name}, {len(some)} at once"
@@ -179,6 +181,19 @@ def _peers(module: ReaderModule, config: BenchConfig) -> dict[str, peers.Peer]:
     for peer in built.values():
         peer.model.to(config.device)
     return built
+
+
+def _graph(module: ReaderModule) -> dict[str, Callable[[Tensor], Any]]:
+    """Ours as an ONNX graph, where ONNX Runtime is installed."""
+    from mnist_seq.use import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            onnx.write(module.model, Path(folder, "reader.onnx"), {})
+            session = onnx.session(Path(folder, "reader.onnx"), torch.get_num_threads())
+        except ValueError:
+            return {}
+    return {"ours in ONNX Runtime": lambda images: session.run(None, {"images": images.numpy()})}
 
 
 def _beside(what: str, taken: dict[str, list[float]]) -> list[Figure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mnist_seq.config import BenchConfig
-from mnist_seq.timing import growth, models, scenery, startup
+from mnist_seq.timing import growth, models, scenery, service, startup
 from mnist_seq.timing.clock import Figure
 
 Suite = Callable[[BenchConfig], list[Figure]]
@@ -18,4 +18,5 @@ SUITES: dict[str, Suite] = {
     "read": models.reading,
     "growth": growth.growth,
     "startup": startup.startup,
+    "service": service.service,
 }

@@ -72,7 +72,7 @@ def test_one_that_dies_stops_no_other(tmp_path: Path) -> None:
 
 
 def test_who_is_stopped_stops_its_processes(tmp_path: Path) -> None:
-    class Enough(Exception):  # noqa: N818 (no error)
+    class Enough(Exception):
         pass
 
     started: list[Running] = []
