@@ -31,7 +31,7 @@ def patches(image: Tensor, side: int) -> Figure:
         for edge in range(0, image.shape[1], side):
             axes.add_patch(Rectangle((edge - 0.5, top - 0.5), side, side, fill=False, color=_EDGE, linewidth=0.8))
     cut = image[: rows * side, : cols * side].unflatten(0, (rows, side)).unflatten(2, (cols, side))
-    panels = right.subplots(-(-rows * cols // 8), min(8, rows * cols), squeeze=False)
+    panels = right.subplots(-(-rows * cols // 8), min(8, rows * cols), squeeze=False, gridspec_kw={"wspace": 0.12})
     for place, panel in enumerate(panels.flat):
         panel.set_axis_off()
         if place < rows * cols:

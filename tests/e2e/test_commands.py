@@ -65,6 +65,15 @@ MISTAKES = {
     "no checkpoint in it": ("evaluate run=folder", "holds neither"),
     "no checkpoint": ("evaluate run=text.ckpt", "text.ckpt is not a checkpoint"),
     "no weights": ("evaluate run=text.png", "text.png is not a safetensors file"),
+    "no run to export": ("export run=gone", "gone does not exist"),
+    "no form of export": ("export run=RUN to=pickle", "to=pickle is unknown: choose from weights, onnx"),
+    "no name for a folder": ("export run=RUN name=../up", "name=../up must be letters"),
+    "nowhere to export to": ("export run=RUN folder=text.png", "folder=text.png/grid cannot be made a folder"),
+    "no reader to serve": ("serve model=gone", "gone does not exist: give a run directory"),
+    "a queue too short": ("serve limits.queue=2", "limits.files=64 never fit into limits.queue=2"),
+    "no such port": ("serve port=99999", "port=99999 must lie in 0..65535"),
+    "no address to serve at": ("serve host=192.0.2.1", "host=192.0.2.1 port=8000 cannot be listened on"),
+    "a page on no port": ("app --port 0", "--port 0 must lie in 1..65535"),
     "no picture": ("read gone.png --run RUN", "gone.png does not exist"),
     "not a picture": ("read text.png --run RUN", "text.png is not a readable image"),
     "scenes of another size": ("evaluate run=RUN data=single", "28x28 scenes, but"),
@@ -101,6 +110,17 @@ def test_a_mistake_ends_in_a_line_and_loses_nothing(mistake: str, tmp_path: Path
     if "Could not" not in err and "full_key" not in err:  # Hydra's own words take more lines
         assert len(err.strip().splitlines()) == 1, err
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_what_is_exported_is_read_and_judged_like_the_run(tmp_path: Path, tiny_run: Run) -> None:
+    out, _ = run(tmp_path, "mnist_seq.export", f"run={tiny_run.path}", "name=tiny", "folder=given")
+    assert "of 1,000 scenes it reads none otherwise" in out
+    assert {it.name for it in (tmp_path / "given/tiny").iterdir()} == {"weights.safetensors", "model.json", "README.md"}
+    out, _ = run(tmp_path, "mnist_seq.evaluate", "run=given/tiny", "scenes=50")
+    assert "exact match" in out
+    out, _ = run(tmp_path, "mnist_seq.export", "run=given/tiny", "to=onnx")
+    assert "of 1,000 scenes it reads none otherwise" in out
+    assert (tmp_path / "outputs/exported/tiny/tiny.onnx").stat().st_size > 1000
 
 
 def rows(path: Path) -> list[dict[str, str]]:
