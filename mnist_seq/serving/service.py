@@ -157,6 +157,7 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
         responses=REFUSALS,
         openapi_extra={"requestBody": _BODY},
         summary="Read pictures",
+        tags=["reader"],
     )
     async def read(request: Request) -> Answer:
         """One or several PNG, JPEG or WebP files of any size: as files of a form, or in base64 as JSON.
@@ -180,7 +181,12 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
             readings=[Read(**{key: value for key, value in vars(each).items() if key in kept}) for each in readings],
         )
 
-    @app.get("/healthz", responses={503: {"model": Health, "description": "Not ready"}}, summary="Ready or not")
+    @app.get(
+        "/healthz",
+        responses={503: {"model": Health, "description": "Not ready"}},
+        summary="Ready or not",
+        tags=["operation"],
+    )
     async def healthz() -> Any:
         spec, ready = reader.model.spec, batcher.alive
         health = Health(
@@ -200,6 +206,7 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
         responses={200: {"content": {"text/plain": {}}}, 401: REFUSALS[401]},
         response_class=Response,
         summary="Counts for Prometheus",
+        tags=["operation"],
     )
     async def metrics() -> Response:
         return Response(counts.text(), media_type="text/plain; version=0.0.4")

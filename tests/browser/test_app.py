@@ -192,7 +192,7 @@ def test_what_is_no_picture_is_said_in_a_line(chromium: Any, address: str) -> No
     visit.choose("Upload")
     broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"hello"}
     visit.page.set_input_files("input[type=file]", [broken, *files([np.zeros((90, 90), np.uint8)])])
-    visit.page.get_by_text("broken.png is not a PNG, JPEG or WebP picture.").wait_for()
+    visit.page.get_by_text("broken.png is not a readable PNG, JPEG or WebP file.").wait_for()
     visit.page.get_by_text("I see no ink.").wait_for()
     assert not visit.page.get_by_text("Traceback").count()
 
