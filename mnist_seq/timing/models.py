@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _MANY = 64
 """Images that are read at once."""
+_ROW = 10
+"""Single images that one reader reads before the next one's turn, which finds the caches full of others' weights."""
 STEPS = 20
 """Between two figures of a run's speed."""
 _CLIP = 1.0
@@ -117,8 +119,9 @@ def reading(config: BenchConfig) -> list[Figure]:
         if name == "enc_dec":
             readers |= {who: peer.reader() for who, peer in _peers(module, config).items()}
             readers |= _graph(module) if config.device == "cpu" else {}
-        for some in (images[:1], images[:_MANY]):
-            taken = in_turn({who: partial(read, some) for who, read in readers.items()}, config.repeats)
+        for some, row in ((images[:1], _ROW), (images[:_MANY], 1)):
+            works = {who: partial(_in_a_row, read, some, row) for who, read in readers.items()}
+            taken = {who: [it / row for it in each] for who, each in in_turn(works, config.repeats).items()}
             what = f"{name}, {len(some)} at once"
             figures += [spread(f"{what}, {who}", "ms", (1000 * it for it in taken[who])) for who in readers]
             figures += _beside(what, taken)
@@ -183,17 +186,22 @@ def _peers(module: ReaderModule, config: BenchConfig) -> dict[str, peers.Peer]:
     return built
 
 
+def _in_a_row(read: Callable[[Tensor], Any], images: Tensor, times: int) -> None:
+    for _ in range(times):
+        read(images)
+
+
 def _graph(module: ReaderModule) -> dict[str, Callable[[Tensor], Any]]:
-    """Ours as an ONNX graph, where ONNX Runtime is installed."""
+    """Ours as an ONNX graph, where ONNX Runtime is installed; of one image, a second thread costs more than it does."""
     from mnist_seq.use import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         try:
             onnx.write(module.model, Path(folder, "reader.onnx"), {})
-            session = onnx.session(Path(folder, "reader.onnx"), torch.get_num_threads())
+            session = onnx.session(Path(folder, "reader.onnx"), threads=1)
         except ValueError:
             return {}
-    return {"ours in ONNX Runtime": lambda images: session.run(None, {"images": images.numpy()})}
+    return {"ours in ONNX Runtime, 1 thread": lambda images: session.run(None, {"images": images.numpy()})}
 
 
 def _beside(what: str, taken: dict[str, list[float]]) -> list[Figure]:

@@ -97,6 +97,7 @@ def session(path: Path, threads: int = 0) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or idle threads slow all else down
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
