@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
 from mnist_seq.config import ExportConfig
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mnist_seq.nn.model import Model
 
+Card = dict[str, Any]
 SCENES = 1000
 """On which what is written must read as what was trained does."""
 
@@ -37,40 +38,39 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     name = config.name or card.get("name") or card.get("data", {}).get("family", "reader")
     folder = Path(config.folder or Path("outputs", "exported")) / name
     command.require_folder("folder", folder)
-    written, differ = WRITERS[config.to](run, model, card, name, folder)
+    images = _scenes(card)
+    written, differ = WRITERS[config.to](run, model, card, name, folder, images)
     console.print(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
-    console.print(
-        f"of {SCENES:,} scenes it reads {differ or 'none'} otherwise than {run}"
-        if differ is not None
-        else f"not held against {run}: its scenes are not at hand"
-    )
+    if images is None:
+        console.print(f"not held against {run}: its scenes are not at hand")
+    else:
+        console.print(f"of {len(images):,} scenes it reads {differ or 'none'} otherwise than {run}")
 
 
-def _weights(run: str, model: Model, card: dict[str, object], name: str, folder: Path) -> tuple[Path, int | None]:
+def _weights(run: str, model: Model, card: Card, name: str, folder: Path, images: Tensor | None) -> tuple[Path, int]:
     from mnist_seq.learn import gate
     from mnist_seq.run import Run
-    from mnist_seq.use.release import Release
+    from mnist_seq.use import weights
+    from mnist_seq.use.release import Release, differing
 
     trained = Run(run)
-    release = Release(name, model, card, trained if trained.exists else None, gate.record(model, card))
-    rounding = release.write(folder, _scenes(card))
-    return folder / "weights.safetensors", rounding["differ"] if rounding else None
+    Release(name, model, card, trained if trained.exists else None, gate.record(model, card)).write(folder, images)
+    return folder / "weights.safetensors", 0 if images is None else differing(model, weights.load(folder)[0], images)
 
 
-def _onnx(run: str, model: Model, card: dict[str, object], name: str, folder: Path) -> tuple[Path, int | None]:
+def _onnx(run: str, model: Model, card: Card, name: str, folder: Path, images: Tensor | None) -> tuple[Path, int]:
     from mnist_seq.use import onnx
 
     path = folder / f"{name}.onnx"
     onnx.write(model, path, card)
-    images = _scenes(card)
-    return path, None if images is None else onnx.differing(model, path, images)
+    return path, 0 if images is None else onnx.differing(model, path, images)
 
 
 WRITERS = {"weights": _weights, "onnx": _onnx}
 """What can be written."""
 
 
-def _scenes(card: dict[str, object]) -> Tensor | None:
+def _scenes(card: Card) -> Tensor | None:
     """Val scenes of the reader's own, or test scenes where it was trained on val; None where none are at hand."""
     from mnist_seq.data import sets
     from mnist_seq.plain import restore_data
@@ -78,7 +78,7 @@ def _scenes(card: dict[str, object]) -> Tensor | None:
     if not isinstance(card.get("data"), dict):
         return None
     try:
-        splits = sets.load(restore_data(card["data"])).splits  # type: ignore[arg-type]
+        splits = sets.load(restore_data(card["data"])).splits
     except (OSError, ValueError):
         return None
     return splits["val"][:SCENES].images if "val" in splits else splits["test"][:SCENES].images

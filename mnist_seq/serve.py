@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -49,7 +48,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     logger.info(f"{config.run}: {examined}")
     if not config.token and host not in ("127.0.0.1", "::1"):
         logger.warning(f"whoever reaches {host} can ask: set MNIST_SEQ_TOKEN to ask for a token")
-    logger.info(f"listening on http://{host}:{port}, docs on http://{host}:{port}/docs")
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    logger.info(f"listening on {address}, docs on {address}/docs")
     server = uvicorn.Server(
         uvicorn.Config(
             service.build(loaded, config, examined),
@@ -66,7 +66,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: None)  # the server has its own handlers, and raises what it caught at the end
     server.run(sockets=[taken])
-    logger.info("what was asked is answered: stopped")
+    logger.info("stopped")
 
 
 def _listen(config: ServeConfig) -> socket.socket:
@@ -80,8 +80,9 @@ def _listen(config: ServeConfig) -> socket.socket:
     try:
         return socket.create_server((config.host, config.port), family=_family(config.host), backlog=2048)
     except OSError as problem:
-        reason = f"host={config.host} port={config.port} cannot be listened on ({os.strerror(problem.errno or 0)})"
-        raise OSError(f"{reason}: choose another port, or port=0 for a free one") from problem
+        why = str(problem.strerror).partition(" (while")[0]
+        reason = f"host={config.host} port={config.port} cannot be listened on ({why})"
+        raise OSError(f"{reason}: choose another host, another port, or port=0 for a free one") from problem
 
 
 def _family(host: str) -> socket.AddressFamily:

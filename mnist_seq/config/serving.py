@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from mnist_seq.config.commands import DEVICES
@@ -17,11 +18,11 @@ class Limits:
     files: int = 64
     """Pictures in a request."""
     pixels: int = 25_000_000
-    """Of a picture; looked up before it is decoded."""
-    requests: int = 512
-    """At once; one more is told to come back (429)."""
+    """Of a picture; looked up before it is decoded, which takes up to 16 bytes a pixel."""
+    requests: int = 128
+    """At once, each with a body of its own; one more is told to come back (429)."""
     queue: int = 256
-    """Pictures that wait to be read; beyond that a request is told to come back (429)."""
+    """Pictures in hand, decoded, waiting or being read; beyond that a request is told to come back (429)."""
     seconds: float = 10.0
     """For a request's headers to arrive, for its body, and for its pictures to be read, each."""
 
@@ -62,4 +63,5 @@ class ServeConfig:
         require(0 <= self.port <= 65535, f"port={self.port} must lie in 0..65535; 0 takes a free one")
         require(self.batch >= 1, f"batch={self.batch} must be at least 1")
         require(self.threads is None or self.threads >= 1, f"threads={self.threads} must be at least 1, or null")
-        require(self.token is None or len(self.token) >= 16, "token must be 16 characters or longer, or null for none")
+        fit = self.token is None or re.fullmatch(r"[!-~]{16,}", self.token)
+        require(bool(fit), "token must be 16 or more printable ASCII characters without spaces, or null for none")

@@ -84,7 +84,7 @@ def _flat(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "1") or (image.mode == "RGB" and "transparency" not in image.info):
         return image.convert("L")
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits a pixel
-        values = np.asarray(image, dtype=np.float64)
+        values = np.asarray(image, dtype=np.float32)
         top = 65535 if values.max(initial=0) > 255 else 255
         return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
     paper = Image.new("RGBA", image.size, "white")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
+
+from mnist_seq.figures.light import lit
 
 _EDGE, _HERE = "#4fc3f7", "#ffb74d"
 
@@ -56,7 +57,7 @@ def looks(image: Tensor, weights: Tensor, names: Sequence[str], here: Sequence[i
     ink = image.float().cpu().numpy() / max(float(image.max()), 1e-9)
     for place, (axes, look, name) in enumerate(zip(others, weights.cpu().numpy(), names, strict=True)):
         axes.set_axis_off()
-        axes.imshow(_lit(ink, look), interpolation="nearest")
+        axes.imshow(lit(ink, look), interpolation="nearest")
         axes.set_title(name, fontsize=9, pad=3)
         if here:
             top, left = divmod(here[place], image.shape[1] // side)
@@ -88,10 +89,3 @@ def chances(steps: Sequence[Sequence[float]], names: Sequence[str], labels: Sequ
 def _show(axes: Axes, image: Tensor, most: float | None = None) -> None:
     axes.set_axis_off()
     axes.imshow(image.cpu().numpy(), cmap="gray", vmin=0, vmax=most, interpolation="nearest")
-
-
-def _lit(ink: np.ndarray, look: np.ndarray) -> np.ndarray:
-    """Ink where it is looked at, and a glow where there is none; H W 3, in [0, 1]."""
-    strength = (look / max(float(look.max()), 1e-12))[..., None]
-    glow = np.asarray([1.0, 0.5, 0.13]) * strength * 0.8
-    return np.clip(ink[..., None] * (0.3 + 0.7 * strength) + (1 - ink[..., None]) * glow, 0, 1)

@@ -19,7 +19,6 @@ _FRAME, _MARGIN, _STROKE = 28, 4, 2.5
 _WIDEST, _LINE = 340, 672
 """Of a canvas on the page, pixels: what a phone has room for, and what a line of digits needs."""
 _DARK, _EDGE, _HINT = (17, 20, 26), (58, 66, 80), (48, 56, 70)
-_GLOW = (255, 128, 32)
 
 
 def zoom(spec: Spec) -> int:
@@ -85,19 +84,6 @@ def held(image: np.ndarray, spec: Spec) -> np.ndarray:
     """A scene in the middle of a canvas that is as large or larger; H W."""
     rows, cols = spec.height - image.shape[0], spec.width - image.shape[1]
     return np.pad(image, ((rows // 2, rows - rows // 2), (cols // 2, cols - cols // 2)))
-
-
-def lit(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Attention over an image: what is looked at glows, other ink is dimmed; H W 3, uint8.
-
-    Args:
-        image: H W, floats in [0, 1].
-        weights: H W, not negative; the largest glows most.
-    """
-    strength = (weights / max(weights.max(), 1e-12))[..., None]
-    ink = image[..., None] * (0.35 + 0.65 * strength)
-    glow = (1 - image[..., None]) * strength * np.asarray(_GLOW) / 255 * 0.8
-    return ((ink + glow).clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def address(image: np.ndarray) -> str:

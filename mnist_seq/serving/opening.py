@@ -12,6 +12,9 @@ _DRAFT = (1024, 1024)
 """Large JPEGs are decoded no larger than is needed for this."""
 
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit refuses them
+
+
 class Unfit(ValueError):
     """A picture that is not read."""
 
@@ -37,26 +40,24 @@ def opened(data: bytes, pixels: int) -> Image.Image:
     Raises:
         Unfit: one of its kinds, with a reason that goes on after what the picture is called.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of bombs, which our own limit refuses
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError as problem:
-            raise NotPicture("is not a readable PNG, JPEG or WebP file") from problem
-        except Image.DecompressionBombError as problem:
-            raise TooLarge(f"has far more than {pixels:,} pixels, the most that are read") from problem
-        except Exception as problem:  # a hostile header leads a decoder anywhere
-            raise Damaged(f"is damaged: {_line(problem)}") from problem
-        if image.width * image.height > pixels:
-            size = f"{image.width}x{image.height}"
-            raise TooLarge(f"has {size} pixels: at most {pixels:,} are read, make it smaller")
-        try:
-            frames = getattr(image, "n_frames", 1)
-            image.draft("L", _DRAFT)
-            if frames == 1:
-                image.load()
-        except Exception as problem:
-            raise Damaged(f"is damaged: {_line(problem)}") from problem
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as problem:
+        raise NotPicture("is not a readable PNG, JPEG or WebP file") from problem
+    except Image.DecompressionBombError as problem:
+        raise TooLarge(f"has far more than {pixels:,} pixels, the most that are read") from problem
+    except Exception as problem:  # a hostile header leads a decoder anywhere
+        raise Damaged(f"is damaged: {_line(problem)}") from problem
+    if image.width * image.height > pixels:
+        size = f"{image.width}x{image.height}"
+        raise TooLarge(f"has {size} pixels: at most {pixels:,} are read, make it smaller")
+    try:
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a JPEG with a preview of itself
+        image.draft("L", _DRAFT)
+        if frames == 1:
+            image.load()
+    except Exception as problem:
+        raise Damaged(f"is damaged: {_line(problem)}") from problem
     if frames > 1:
         raise Damaged(f"has {frames} frames: give one")
     return image

@@ -46,7 +46,10 @@ def main(arguments: list[str]) -> None:
 
 def _choose(run: str | None) -> tuple[str, Reader] | None:
     """A reader that ships with the package, or the one that the page was started with."""
-    places = ({Path(run).name or run: run} if run else {}) | {name: name for name in pretrained.names()}
+    places = {name: name for name in pretrained.names()}
+    if run:
+        called = Path(run).name or run
+        places = {run if called in places else called: run} | places
     if not places:
         st.info("No reader is at hand: train one, and start the page with --run outputs/<date>/<time>.")
         return None

@@ -1,4 +1,4 @@
-"""HTTP/1.1 that waits for no one: uvicorn limits how long an idle connection is kept, not how long headers take."""
+"""HTTP/1.1 with time limits: uvicorn has one for idle connections alone."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 import socket
 from typing import ClassVar
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Hasty(H11Protocol):
-    """Closes a connection whose request's headers are not through in time."""
+    """Closes a connection whose client is too slow: to send a request's headers, or what nobody reads any more, or to
+    take an answer."""
 
     seconds: ClassVar[float]
     _timer: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     @classmethod
     def within(cls, seconds: float) -> type[Hasty]:
@@ -29,10 +30,19 @@ class Hasty(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
-            self._expect()
-        else:
+        if self.cycle and not self.cycle.response_complete:
             self._rest()
+        else:
+            self._expect()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._stuck:
+            self._stuck.cancel()
+        super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()

@@ -6,32 +6,30 @@ import asyncio
 import base64
 import hmac
 import io
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-import torch
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from PIL import Image, ImageDraw
 from pydantic import BaseModel, Field
-from torch import Tensor
+from starlette.requests import ClientDisconnect
 
 import mnist_seq
 from mnist_seq.config import ServeConfig
 from mnist_seq.serving import uploads
-from mnist_seq.serving.batcher import Batcher, QueueFull
+from mnist_seq.serving.desk import Desk, Full
 from mnist_seq.serving.guard import Guard
 from mnist_seq.serving.telling import Counts
 from mnist_seq.use.reader import Reader
 
-_DECODERS = 2
-"""Threads that decode pictures and fit them to the canvas."""
+T = TypeVar("T")
 
 
 class Read(BaseModel):
@@ -119,17 +117,14 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
     """
     name = str(reader.card.get("name", Path(config.run).name))
     limits, counts = config.limits, Counts()
-    batcher = Batcher(lambda canvases: reader.read_canvases(canvases), config.batch, limits.queue, config.threads)
-    batcher.batches = counts.batch
-    counts.watch(lambda: batcher.waiting)
-    decoders = ThreadPoolExecutor(_DECODERS, "decodes", torch.set_num_threads, (1,))
+    decode = partial(uploads.decoded, limits=limits)
+    desk = Desk(reader, decode, counts, batch=config.batch, room=limits.queue, threads=config.threads)
+    counts.watch(lambda: desk.in_hand)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with batcher:
-            await batcher.read(torch.zeros(1, reader.model.spec.height, reader.model.spec.width))  # warms up
+        async with desk:
             yield
-        decoders.shutdown()
 
     app = FastAPIOffline(
         title=f"mnist_seq: {name}",
@@ -148,9 +143,6 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
 
     bearing = [Depends(admitted)] if config.token else []
 
-    def canvas(data: bytes, place: int) -> Tensor:
-        return reader.canvas(uploads.decoded(data, place, limits))
-
     @app.post(
         "/read",
         dependencies=bearing,
@@ -164,15 +156,13 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
 
         A picture of the model's own canvas size is read as it is; of any other the ink is found, and fitted.
         """
-        loop = asyncio.get_running_loop()
         found = await uploads.files(request, limits)
         request.state.pictures = len(found)
         try:
             async with asyncio.timeout(limits.seconds):
-                jobs = [loop.run_in_executor(decoders, canvas, data, place) for place, data in enumerate(found)]
-                readings = await batcher.read(torch.stack(await asyncio.gather(*jobs)))
-        except QueueFull as problem:
-            raise _busy(f"{batcher.waiting} pictures wait to be read") from problem
+                readings = await _unless_gone(request, desk.read(found))
+        except Full as problem:
+            raise _busy(f"{desk.in_hand} pictures are in hand") from problem
         except TimeoutError as problem:
             raise _busy(f"not read within {limits.seconds:g} s") from problem
         kept = Read.model_fields.keys()
@@ -188,7 +178,7 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
         tags=["operation"],
     )
     async def healthz() -> Any:
-        spec, ready = reader.model.spec, batcher.alive
+        spec, ready = reader.model.spec, desk.open
         health = Health(
             ready=ready,
             model=name,
@@ -212,6 +202,28 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
         return Response(counts.text(), media_type="text/plain; version=0.0.4")
 
     return app
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What comes of work, which is given up when the client leaves.
+
+    Raises:
+        ClientDisconnect: it left.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise ClientDisconnect
+        return doing.result()
+    finally:
+        doing.cancel()
+        leaving.cancel()
 
 
 def _busy(reason: str) -> HTTPException:

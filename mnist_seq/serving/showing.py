@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mnist_seq.config import Spec
-from mnist_seq.serving.drawing import address, lit
+from mnist_seq.figures.light import lit
+from mnist_seq.serving.drawing import address
 from mnist_seq.serving.looking import Look
 from mnist_seq.serving.unseen import Scene
 from mnist_seq.use.reader import Reading

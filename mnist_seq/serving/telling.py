@@ -22,12 +22,12 @@ class Counts:
             "request_seconds", "From a request's headers to its answer.", ["path"], buckets=_SECONDS, **made
         )
         self._batches = Histogram("batch_pictures", "Pictures read at once.", buckets=_SIZES, **made)
-        self._waiting = Gauge("waiting_pictures", "Pictures that wait to be read.", **made)
+        self._in_hand = Gauge("pictures_in_hand", "Pictures that are decoded, wait or are read.", **made)
         self.pictures = Counter("pictures", "Pictures read.", **made)
 
-    def watch(self, waiting: Callable[[], int]) -> None:
-        """Where the number of waiting pictures is looked up."""
-        self._waiting.set_function(waiting)
+    def watch(self, in_hand: Callable[[], int]) -> None:
+        """Where the number of pictures in hand is looked up."""
+        self._in_hand.set_function(in_hand)
 
     def request(self, path: str, status: int, seconds: float) -> None:
         self._requests.labels(path, str(status)).inc()

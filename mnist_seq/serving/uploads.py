@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from http import HTTPStatus
+from typing import Annotated
 
 from fastapi import HTTPException, Request
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as Raised
 
 from mnist_seq.config import Limits
 from mnist_seq.serving.opening import Damaged, NotPicture, TooLarge, Unfit, opened
 
+_FIELD = 1024
+"""Bytes of a form's field that is no file; none is used."""
 STATUS: dict[type[Unfit], HTTPStatus] = {
     NotPicture: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -27,7 +32,7 @@ class Images(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[str] = Field(
+    images: Annotated[list[str], FailFast()] = Field(
         min_length=1,
         description="PNG, JPEG or WebP files in base64",
         json_schema_extra={"items": {"type": "string", "format": "byte", "contentMediaType": "image/png"}},
@@ -44,16 +49,13 @@ async def files(request: Request, limits: Limits) -> list[bytes]:
     if kind == "multipart/form-data":
         found = await _of_form(request, limits)
     elif kind == "application/json":
-        found = _of_json(await request.body())
+        found = await asyncio.to_thread(_of_json, await request.body(), limits)
     else:
         raise refusal(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             f"content type {kind[:60] or 'missing'}: send multipart/form-data with files, or application/json",
         )
-    if not 1 <= len(found) <= limits.files:
-        raise refusal(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"{len(found)} pictures: send 1 to {limits.files} files in a request"
-        )
+    _require_number(len(found), limits)
     return found
 
 
@@ -77,26 +79,34 @@ def refusal(status: HTTPStatus, reason: str) -> HTTPException:
     return HTTPException(status, reason)
 
 
+def _require_number(pictures: int, limits: Limits) -> None:
+    if not 1 <= pictures <= limits.files:
+        reason = f"{pictures} pictures: send 1 to {limits.files} files in a request"
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
+
+
 async def _of_form(request: Request, limits: Limits) -> list[bytes]:
+    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").lower()
+    if charset not in (b"utf-8", b"us-ascii"):  # Starlette decodes by it, and some codecs take minutes
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "not a form that can be read: its charset is not utf-8")
     try:
-        async with request.form(max_files=limits.files + 1, max_fields=limits.files) as form:
+        async with request.form(max_files=limits.files + 1, max_fields=limits.files, max_part_size=_FIELD) as form:
             return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
     except Raised as problem:
         if problem.status_code != HTTPStatus.BAD_REQUEST:
             raise
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"not a form that can be read: {problem.detail}") from problem
-    except (ValueError, LookupError) as problem:  # a charset of its headers that there is not
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "not a form that can be read") from problem
 
 
-def _of_json(body: bytes) -> list[bytes]:
+def _of_json(body: bytes, limits: Limits) -> list[bytes]:
     try:
         encoded = Images.model_validate_json(body).images
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
+        where = " ".join(".".join(map(str, first["loc"])).split())[:60] or "body"
         reason = f'{where}: {first["msg"]}; send {{"images": ["<base64>", ...]}}'
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from problem
+    _require_number(len(encoded), limits)
     found = []
     for place, text in enumerate(encoded):
         try:

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -116,12 +117,10 @@ def _started(batch: int) -> Iterator[int]:
             if not line:
                 raise ValueError(f"the service did not start: {said.strip()}")
             said += line
-        with subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL):  # or it would wait to be heard
-            yield int(found[1])
-            process.terminate()
-            process.wait()
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # or it would wait to be heard
+        yield int(found[1])
     finally:
-        process.kill()
+        process.terminate()
         process.wait()
 
 
@@ -137,9 +136,11 @@ async def _load(port: int, requests: list[bytes], right: list[list[int]], client
                 line = line or await asyncio.open_connection("127.0.0.1", port)
                 since = time.perf_counter()
                 status, body = await _ask(*line, requests[place])
-                load.waits.append(time.perf_counter() - since)
-                load.errors += status != 200
-                load.wrong += status == 200 and json.loads(body)["readings"][0]["digits"] != right[place]
+                if status == 200:
+                    load.waits.append(time.perf_counter() - since)
+                    load.wrong += json.loads(body)["readings"][0]["digits"] != right[place]
+                else:
+                    load.errors += 1
             except (OSError, asyncio.IncompleteReadError):
                 load.errors, line = load.errors + 1, None
         if line:

@@ -5,6 +5,7 @@ Shapes   B images   H W canvas
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,32 +51,36 @@ class Release:
         Returns:
             How many scenes were checked, and how many are read otherwise; None if none were given.
         """
-        path = folder / "weights.safetensors"
-        weights.save(self.model, path, torch.float16, **self._said)
-        rounding = None
-        if check is not None:
-            rounding = {"scenes": len(check), "differ": differing(self.model, weights.load(folder)[0], check)}
+        rounded = copy.deepcopy(self.model)
+        for weight in rounded.state_dict().values():
+            weight.copy_(weight.half())
+        rounding = self.card.get("rounding")  # of weights that were released before
+        if check is not None and not rounding:
+            rounding = {"scenes": len(check), "differ": differing(self.model, rounded, check)}
         about = self._said | {"rounding": rounding}
-        weights.save(self.model, path, torch.float16, **about)
-        write_whole(folder / "README.md", self._text(about, folder))
+        text = self._text(about, folder)
+        weights.save(rounded, folder / "weights.safetensors", torch.float16, **about)
+        write_whole(folder / "README.md", text)
         return rounding
 
     @property
     def _said(self) -> dict[str, Any]:
         metrics = self.run.metrics if self.run else {}
+        before = {} if self.run else self.card
         said = {key: value for key, value in self.card.items() if key not in ("model", "spec", "vocabulary", "sha256")}
         return said | {
             "name": self.name,
             "licence": "MIT",
+            "digits": self.card.get("digits", "unknown"),
             "parameters": sum(weight.numel() for weight in self.model.parameters()),
-            "trained": {
+            "trained": before.get("trained")
+            or {
                 key: metrics[key]
                 for key in ("steps", "scenes", "seconds", "device", "precision", "matmul_precision", "seed", "versions")
                 if key in metrics
             },
-            "scores": {
-                split: {key: metrics[split][key] for key in _SCORES} for split in ("val", "test") if split in metrics
-            },
+            "scores": before.get("scores")
+            or {split: {key: metrics[split][key] for key in _SCORES} for split in ("val", "test") if split in metrics},
             "gate": self.gate,
         }
 

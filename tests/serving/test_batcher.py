@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.data.sets import Synthesised
-from mnist_seq.serving.batcher import Batcher, QueueFull
+from mnist_seq.serving.batcher import Batcher
 from mnist_seq.use.reader import Reader, Reading
 
 
@@ -37,7 +37,7 @@ class Gate:
 
 def test_each_gets_its_own_and_what_waits_is_read_together() -> None:
     async def ask() -> list[list[Reading]]:
-        async with Batcher(gate, batch=4, queue=100) as batcher:
+        async with Batcher(gate, batch=4) as batcher:
             asked = [asyncio.create_task(batcher.read(torch.cat([number(it), number(-it)]))) for it in range(9)]
             await asyncio.sleep(0.05)
             gate.open.set()
@@ -53,7 +53,7 @@ def test_each_gets_its_own_and_what_waits_is_read_together() -> None:
 
 def test_one_that_comes_alone_does_not_wait_for_others() -> None:
     async def ask() -> None:
-        async with Batcher(gate, batch=64, queue=64) as batcher:
+        async with Batcher(gate, batch=64) as batcher:
             for it in range(3):
                 await batcher.read(number(it))
 
@@ -65,7 +65,7 @@ def test_one_that_comes_alone_does_not_wait_for_others() -> None:
 
 def test_a_batch_reads_what_each_alone_reads(reader: Reader, grids: Synthesised) -> None:
     async def ask(batch: int) -> list[list[Reading]]:
-        async with Batcher(reader.read_canvases, batch, queue=100) as batcher:
+        async with Batcher(reader.read_canvases, batch) as batcher:
             return await asyncio.gather(*(batcher.read(canvas) for canvas in canvases))
 
     canvases = (grids[:40].images / 255)[:, 0].split(1)
@@ -74,29 +74,9 @@ def test_a_batch_reads_what_each_alone_reads(reader: Reader, grids: Synthesised)
         assert alone[0].per_digit == pytest.approx(together[0].per_digit, rel=1e-4)
 
 
-def test_a_full_queue_takes_all_or_nothing() -> None:
-    async def ask() -> None:
-        async with Batcher(gate, batch=1, queue=3) as batcher:
-            reading = asyncio.create_task(batcher.read(number(0)))
-            await asyncio.sleep(0.05)  # it is being read, and waits no more
-            waiting = asyncio.create_task(batcher.read(torch.cat([number(1), number(2)])))
-            await asyncio.sleep(0.05)
-            with pytest.raises(QueueFull):
-                await batcher.read(torch.cat([number(3), number(4)]))
-            assert batcher.waiting == 2
-            last = asyncio.create_task(batcher.read(number(5)))
-            await asyncio.sleep(0)
-            gate.open.set()
-            await asyncio.gather(reading, waiting, last)
-
-    gate = Gate()
-    asyncio.run(ask())
-    assert gate.sizes == [1, 1, 1, 1]
-
-
 def test_who_gives_up_is_not_read() -> None:
     async def ask() -> None:
-        async with Batcher(gate, batch=1, queue=9) as batcher:
+        async with Batcher(gate, batch=1) as batcher:
             reading = asyncio.create_task(batcher.read(number(0)))
             await asyncio.sleep(0.05)
             leaves, stays = (asyncio.create_task(batcher.read(number(it))) for it in (1, 2))
@@ -111,27 +91,40 @@ def test_who_gives_up_is_not_read() -> None:
     assert gate.sizes == [1, 1]
 
 
-def test_a_batch_that_fails_fails_alone() -> None:
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_picture_that_cannot_be_read_fails_alone(batch: int) -> None:
     def read(canvases: Tensor) -> list[Reading]:
-        if int(canvases[0, 0, 0]) == 7:
+        if 7 in canvases:
             raise RuntimeError("seven")
         return numbered(canvases)
 
     async def ask() -> None:
-        async with Batcher(read, batch=1, queue=9) as batcher:
-            failed, fine = await asyncio.gather(
-                batcher.read(number(7)), batcher.read(number(8)), return_exceptions=True
-            )
+        async with Batcher(gate, batch) as batcher:
+            asked = [asyncio.create_task(batcher.read(number(it))) for it in (5, 6, 7, 8)]
+            await asyncio.sleep(0.05)
+            gate.open.set()
+            first, second, failed, last = await asyncio.gather(*asked, return_exceptions=True)
             assert str(failed) == "seven"
-            assert isinstance(fine, list)
+            assert [each[0].digits for each in (first, second, last)] == [[5], [6], [8]]  # type: ignore[index]
             assert batcher.alive
 
+    gate = Gate(read)
     asyncio.run(ask())
+
+
+def test_a_reader_that_loses_pictures_fails_and_does_not_hang() -> None:
+    async def ask() -> None:
+        async with Batcher(lambda canvases: [], batch=4) as batcher:
+            with pytest.raises(ValueError, match="shorter"):
+                await batcher.read(number(1))
+            assert batcher.alive
+
+    asyncio.run(asyncio.wait_for(ask(), 20))
 
 
 def test_threads_are_told_where_they_compute() -> None:
     async def ask() -> list[Reading]:
-        async with Batcher(counted, batch=1, queue=9, threads=1) as batcher:
+        async with Batcher(counted, batch=1, threads=1) as batcher:
             return await batcher.read(number(0))
 
     def counted(canvases: Tensor) -> list[Reading]:

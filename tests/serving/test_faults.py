@@ -131,6 +131,8 @@ def test_base64_and_json_of_any_kind_are_read_or_refused(healthy: Service) -> No
         b'{"images": ' + b"[" * 100_000,
         b'{"images": ["' + b"A" * 9_000_000 + b'"]}',
         b'{"images": ["\xff"]}',
+        b'{"images": [' + b"7," * 1_000_000 + b"7]}",
+        b'{"images": [' + b'"",' * 1_000_000 + b'""]}',
         json.dumps({"images": {"0": picture}}).encode(),
         json.dumps({"images": [[picture]]}).encode(),
         json.dumps({"images": [None]}).encode(),
@@ -148,6 +150,7 @@ def test_base64_and_json_of_any_kind_are_read_or_refused(healthy: Service) -> No
 
 
 def test_forms_of_any_kind_are_refused(healthy: Service) -> None:
+    field = b'--b\r\nContent-Disposition: form-data; name="f-"\r\n\r\n'
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x"\r\n\r\n7\r\n'
     for kind, body in [
         ("multipart/form-data", b"x"),
@@ -157,6 +160,8 @@ def test_forms_of_any_kind_are_refused(healthy: Service) -> None:
         ("multipart/form-data; boundary=b", part),
         ("multipart/form-data; boundary=b", part * 200),
         ("multipart/form-data; boundary=b; charset=klingon", part + b"--b--\r\n"),
+        ("multipart/form-data; boundary=b; charset=punycode", field + b"zz99" + b"a" * 900_000 + b"\r\n--b--\r\n"),
+        ("multipart/form-data; boundary=b", field + b"a" * 900_000 + b"\r\n--b--\r\n"),
         ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\n7\r\n--b--\r\n"),
         ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"y" * 100_000 + b"\r\n\r\n7\r\n--b--\r\n"),
         ("multipart/form-data; boundary=" + "b" * 5000, part),
@@ -210,6 +215,44 @@ def test_who_is_slow_is_not_waited_for(hasty: Service, sent: bytes, answered: by
     assert bool(told) == bool(answered)
 
 
+def test_who_goes_on_sending_what_nobody_reads_is_cut_off(hasty: Service) -> None:
+    with socket.create_connection(("127.0.0.1", hasty.port), 5) as line:
+        line.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+        deadline = time.monotonic() + 15
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                assert time.monotonic() < deadline
+                line.sendall(b"x")
+                time.sleep(0.2)
+
+
+def test_who_does_not_take_the_answer_holds_no_place(hasty: Service) -> None:
+    lines = []
+    for _ in range(8):
+        line = socket.socket()
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect(("127.0.0.1", hasty.port))
+        line.sendall(b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        lines.append(line)
+    deadline = time.monotonic() + 20
+    time.sleep(1.5)
+    while httpx.get(f"{hasty.url}/metrics").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    for line in lines:
+        line.close()
+
+
+def test_a_request_that_is_refused_leaves_no_work_behind(tiny_run: Run, grids: Synthesised) -> None:
+    heavy = dict(malformed.uploads())["as much as is read"]
+    picture = encoded(Image.fromarray(grids[:1].images[0, 0].numpy()))
+    with Service(tiny_run.path) as service:
+        refused = httpx.post(f"{service.url}/read", files=form(b"no", *[heavy] * 60), timeout=30)
+        assert refused.status_code == 415
+        assert httpx.post(f"{service.url}/read", files=form(picture), timeout=30).status_code == 200
+        assert service.stop() == 0
+
+
 def test_many_that_are_slow_keep_no_one_else_from_being_read(hasty: Service, grids: Synthesised) -> None:
     began = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
     lines = [socket.create_connection(("127.0.0.1", hasty.port), 5) for _ in range(40)]
@@ -220,8 +263,9 @@ def test_many_that_are_slow_keep_no_one_else_from_being_read(hasty: Service, gri
     for line in lines[7:]:
         line.sendall(began)
     time.sleep(0.2)
-    busy = httpx.get(f"{hasty.url}/healthz")
+    busy = httpx.get(f"{hasty.url}/metrics")
     assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
+    assert httpx.get(f"{hasty.url}/healthz").status_code == 200
     time.sleep(1.5)
     assert httpx.post(f"{hasty.url}/read", files=form(picture)).status_code == 200
     for line in lines:
@@ -237,7 +281,7 @@ def test_who_leaves_is_forgotten(healthy: Service, grids: Synthesised) -> None:
         with socket.create_connection(("127.0.0.1", healthy.port), 5) as line:
             line.sendall(whole[: len(whole) * (place + 1) // 60])
     deadline = time.monotonic() + 15
-    while "waiting_pictures 0.0" not in httpx.get(f"{healthy.url}/metrics").text:
+    while "pictures_in_hand 0.0" not in httpx.get(f"{healthy.url}/metrics").text:
         assert time.monotonic() < deadline
     assert not [line for line in healthy.said if line.get("status") == 500]
 
@@ -249,7 +293,7 @@ def test_a_stopped_service_finishes_what_it_took(tiny_run: Run, grids: Synthesis
     with Service(tiny_run.path, "batch=1") as service, ThreadPoolExecutor(4) as clients:
         asked = [clients.submit(httpx.post, f"{service.url}/read", files=files, timeout=30) for _ in range(4)]
         deadline = time.monotonic() + 15
-        while "waiting_pictures 0.0" in httpx.get(f"{service.url}/metrics").text:
+        while "pictures_in_hand 0.0" in httpx.get(f"{service.url}/metrics").text:
             assert time.monotonic() < deadline
         assert service.stop() == 0
         for answer in (each.result() for each in asked):

@@ -48,3 +48,8 @@ def test_a_large_photograph_is_decoded_no_larger_than_is_needed() -> None:
 
 def test_formats_of_scripts_and_documents_are_never_tried() -> None:
     assert set(FORMATS) == {"PNG", "JPEG", "WEBP"}
+
+
+def test_a_photograph_with_a_preview_of_itself_is_one_picture() -> None:
+    data = encoded(PLAIN, "mpo", save_all=True, append_images=[PLAIN.resize((30, 30))])
+    assert opened(data, 8100).size == PLAIN.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import json
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mnist_seq.config import Limits, ServeConfig
+from mnist_seq.serving import service
 from mnist_seq.serving.guard import Guard, JSONLines
 from mnist_seq.use.reader import Reader, Reading
 from tests.serving.conftest import encoded, form, serving
@@ -92,6 +95,12 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "GIF": ({"files": form(encoded(Image.new("L", (5, 5)), "gif"))}, 415, "images[0] is not a readable"),
     "not JSON": ({"content": b"{", "headers": {"content-type": "application/json"}}, 422, "body: Invalid JSON"),
     "another key": ({"json": {"pictures": []}}, 422, "images: Field required"),
+    "a line break": ({"json": {"a\nb": 1, "images": ["a"]}}, 422, "a b: Extra inputs are not permitted"),
+    "another charset": (
+        {"content": b"--x--", "headers": {"content-type": "multipart/form-data; boundary=x; charset=punycode"}},
+        422,
+        "its charset is not utf-8",
+    ),
     "none": ({"json": {"images": []}}, 422, "images: List should have at least 1"),
     "no text": ({"json": {"images": [7]}}, 422, "images.0: Input should be a valid string"),
     "not base64": ({"json": {"images": ["#"]}}, 422, "images[0] is not base64"),
@@ -133,17 +142,60 @@ def test_what_cannot_be_read_is_refused_with_a_reason(what: str, strict: TestCli
     assert str(status) in strict.get("/openapi.json").json()["paths"]["/read"]["post"]["responses"]
 
 
+SCOPE = {"type": "http", "method": "POST", "path": "/read", "query_string": b"", "http_version": "1.1", "root_path": ""}
+
+
 def test_a_body_without_a_length_is_not_read_beyond_its_limit(strict: TestClient) -> None:
-    taken = 0
+    received, sent = 0, []
 
-    def endless() -> Iterator[bytes]:
-        nonlocal taken
-        for _ in range(1000):
-            taken += 1000
-            yield bytes(1000)
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        received += 1000
+        return {"type": "http.request", "body": bytes(1000), "more_body": True}
 
-    answer = strict.post("/read", content=endless(), headers={"content-type": "application/json"})
-    assert answer.status_code == 413
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = SCOPE | {"headers": [(b"content-type", b"application/json")], "state": {}}
+    asyncio.run(strict.app(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 413
+    assert received == SMALL.bytes + 1000
+
+
+def test_who_leaves_is_not_read(reader: Reader, pictures: list[Image.Image]) -> None:
+    """Nobody is told anything, and of the pictures none is read that waits."""
+    sizes, enter, leave = [], threading.Event(), threading.Event()
+
+    def counted(canvases: torch.Tensor) -> list[Reading]:
+        sizes.append(len(canvases))
+        if len(sizes) > 1:  # the first warms up
+            enter.set()
+            assert leave.wait(20)
+        return reader.read_canvases(canvases)
+
+    async def ask() -> list[Any]:
+        request = httpx.Request("POST", "http://x/read", files=form(*map(encoded, pictures[:3])))
+        messages: list[dict[str, Any]] = [{"type": "http.request", "body": request.read(), "more_body": False}]
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop(0)
+            assert await asyncio.to_thread(enter.wait, 20)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(name.lower(), value) for name, value in request.headers.raw]
+        app = service.build(reading(reader, counted), ServeConfig(batch=1))
+        async with app.router.lifespan_context(app):
+            await app(SCOPE | {"headers": headers, "state": {}}, receive, send)  # type: ignore[arg-type]
+            leave.set()
+        return sent
+
+    assert asyncio.run(ask()) == []
+    assert sizes == [1, 1], "one to warm up, one that was being read"
 
 
 def test_a_picture_is_measured_before_it_is_decoded(strict: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,19 +222,19 @@ def test_a_full_queue_says_when_to_come_back(reader: Reader, pictures: list[Imag
         return reader.read_canvases(canvases)
 
     leave.set()
-    with serving(reading(reader, slowly), batch=1, limits=Limits(files=2, queue=2)) as client:
+    with serving(reading(reader, slowly), batch=1, limits=Limits(files=2, queue=3)) as client:
         leave.clear()
         entered.clear()
         with ThreadPoolExecutor(2) as others:
             first = others.submit(client.post, "/read", files=form(encoded(pictures[0])))
             assert entered.wait(20)
             second = others.submit(client.post, "/read", files=form(*map(encoded, pictures[1:3])))
-            while "waiting_pictures 2.0" not in client.get("/metrics").text:
+            while "pictures_in_hand 3.0" not in client.get("/metrics").text:
                 time.sleep(0.01)
             refused = client.post("/read", files=form(encoded(pictures[3])))
             leave.set()
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        assert refused.json()["detail"] == "2 pictures wait to be read: come back"
+        assert refused.json()["detail"] == "3 pictures are in hand: come back"
         assert (first.result().status_code, second.result().status_code) == (200, 200)
 
 
@@ -207,10 +259,11 @@ def test_too_many_requests_at_once_say_when_to_come_back(reader: Reader) -> None
         while not isinstance(guard, Guard):
             guard = guard.app
         guard.active += 1
-        answer = client.get("/healthz")
+        answer = client.get("/metrics")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert client.get("/healthz").status_code == 200, "busy is not ill"
         guard.active -= 1
-        assert client.get("/healthz").status_code == 200
+        assert client.get("/metrics").status_code == 200
 
 
 def test_whoever_has_no_token_reads_nothing(reader: Reader, pictures: list[Image.Image]) -> None:
@@ -257,8 +310,8 @@ def test_what_is_counted_is_what_happened(client: TestClient, pictures: list[Ima
     assert counted['requests_total{path="/read",status="200"}'] == "3.0"
     assert counted['requests_total{path="/read",status="415"}'] == "1.0"
     assert counted['requests_total{path="other",status="404"}'] == "1.0"
-    assert counted["pictures_total"] == "7.0"  # one of them to warm up
-    assert counted["waiting_pictures"] == "0.0"
+    assert counted["pictures_total"] == "6.0"
+    assert counted["pictures_in_hand"] == "0.0"
 
 
 def test_a_request_is_told_in_a_line_under_a_name_of_its_own_or_the_clients(
@@ -320,7 +373,8 @@ def test_the_document_says_what_can_be_sent_and_its_example_is_read(client: Test
     [
         ({"batch": 0}, "batch=0"),
         ({"port": 70000}, "port=70000"),
-        ({"token": "short"}, "16 characters"),
+        ({"token": "short"}, "16 or more printable"),
+        ({"token": "p\u00e4ssw\u00f6rd-p\u00e4ssw\u00f6rd"}, "16 or more printable"),
         ({"threads": 0}, "threads=0"),
         ({"device": "tpu"}, "device=tpu"),
     ],
