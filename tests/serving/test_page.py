@@ -19,6 +19,7 @@ import mnist_seq
 from mnist_seq import app
 from mnist_seq.config import FAMILIES, ClassifierConfig, EncoderDecoderConfig, GridConfig, LineConfig, Spec
 from mnist_seq.data import sets
+from mnist_seq.figures.light import lit
 from mnist_seq.nn import build
 from mnist_seq.plain import plain
 from mnist_seq.run import Run
@@ -72,7 +73,7 @@ def test_guides_part_the_cells_of_a_grid_and_no_others() -> None:
 def test_attention_lights_what_is_looked_at() -> None:
     image, weights = np.zeros((4, 4)), np.zeros((4, 4))
     image[:, 1::2], weights[:2] = 1, 0.1
-    shown = drawing.lit(image, weights)
+    shown = lit(image, weights)
     assert shown.shape == (4, 4, 3)
     assert (shown[:2].sum(-1) > shown[2:].sum(-1)).all(), "ink and background alike"
 
