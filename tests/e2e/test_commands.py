@@ -114,12 +114,12 @@ def test_a_mistake_ends_in_a_line_and_loses_nothing(mistake: str, tmp_path: Path
 
 def test_what_is_exported_is_read_and_judged_like_the_run(tmp_path: Path, tiny_run: Run) -> None:
     out, _ = run(tmp_path, "mnist_seq.export", f"run={tiny_run.path}", "name=tiny", "folder=given")
-    assert "of 1,000 scenes it reads none otherwise" in out
+    assert "of 100 scenes it reads none otherwise" in out
     assert {it.name for it in (tmp_path / "given/tiny").iterdir()} == {"weights.safetensors", "model.json", "README.md"}
     out, _ = run(tmp_path, "mnist_seq.evaluate", "run=given/tiny", "scenes=50")
     assert "exact match" in out
     out, _ = run(tmp_path, "mnist_seq.export", "run=given/tiny", "to=onnx")
-    assert "of 1,000 scenes it reads none otherwise" in out
+    assert "of 100 scenes it reads none otherwise" in out
     assert (tmp_path / "outputs/exported/tiny/tiny.onnx").stat().st_size > 1000
 
 
