@@ -50,20 +50,19 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 def _weights(run: str, model: Model, card: Card, name: str, folder: Path, images: Tensor | None) -> tuple[Path, int]:
     from mnist_seq.learn import gate
     from mnist_seq.run import Run
-    from mnist_seq.use import weights
-    from mnist_seq.use.release import Release, differing
+    from mnist_seq.use.release import Release
 
     trained = Run(run)
-    Release(name, model, card, trained if trained.exists else None, gate.record(model, card)).write(folder, images)
-    return folder / "weights.safetensors", 0 if images is None else differing(model, weights.load(folder)[0], images)
+    release = Release(name, model, card, trained if trained.exists else None, gate.record(model, card))
+    return folder / "weights.safetensors", release.write(folder, images)
 
 
 def _onnx(run: str, model: Model, card: Card, name: str, folder: Path, images: Tensor | None) -> tuple[Path, int]:
-    from mnist_seq.use import onnx
+    from mnist_seq.use import onnx, release
 
     path = folder / f"{name}.onnx"
     onnx.write(model, path, card)
-    return path, 0 if images is None else onnx.differing(model, path, images)
+    return path, 0 if images is None else release.differing(release.digits(model), onnx.digits(path), images)
 
 
 WRITERS = {"weights": _weights, "onnx": _onnx}

@@ -1,11 +1,12 @@
 """Weights to give away: safetensors of 16-bit floats, model.json, and a model card for people.
 
-Shapes   B images   H W canvas
+Shapes   B images   H W canvas   T longest sequence
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from mnist_seq.nn.model import Model
 from mnist_seq.run import Run, write_whole
 from mnist_seq.use import pretrained, weights
 
+Reads = Callable[[Tensor], Tensor]
+"""Images, B 1 H W, as models take them, to what is read in each, B T."""
 _SCORES = ("scenes", "exact_match", "exact_match_interval", "digit_accuracy", "digit_accuracy_interval", "loss")
 """Of what a run says of a split, what a release says of it."""
 _ORDERS = {
@@ -42,26 +45,26 @@ class Release:
     gate: dict[str, Any] | None = None
     """How well it reads built-in scenes, which a service holds it to."""
 
-    def write(self, folder: Path, check: Tensor | None = None) -> dict[str, int] | None:
+    def write(self, folder: Path, check: Tensor | None = None) -> int:
         """Weights, model.json and README.md, in a folder that is there.
 
         Args:
             check: scenes, B 1 H W, that the weights as written must read as those that were trained.
 
         Returns:
-            How many scenes were checked, and how many are read otherwise; None if none were given.
+            How many of these are read otherwise.
         """
-        rounded = copy.deepcopy(self.model)
-        for weight in rounded.state_dict().values():
-            weight.copy_(weight.half())
-        rounding = self.card.get("rounding")  # of weights that were released before
-        if check is not None and not rounding:
-            rounding = {"scenes": len(check), "differ": differing(self.model, rounded, check)}
-        about = self._said | {"rounding": rounding}
+        half, rounded = copy.deepcopy(self.model).half(), copy.deepcopy(self.model)
+        rounded.load_state_dict(half.state_dict())
+        found, differ = None, 0
+        if check is not None:
+            differ = differing(digits(self.model), digits(rounded), check)
+            found = {"scenes": len(check), "differ": differ}
+        about = self._said | {"rounding": self.card.get("rounding") or found}  # of weights released before: as it was
         text = self._text(about, folder)
-        weights.save(rounded, folder / "weights.safetensors", torch.float16, **about)
+        weights.save(half, folder / "weights.safetensors", **about)
         write_whole(folder / "README.md", text)
-        return rounding
+        return differ
 
     @property
     def _said(self) -> dict[str, Any]:
@@ -126,12 +129,12 @@ def reads(spec: Spec, data: dict[str, Any]) -> str:
     return f"{'' if sure else 'up to '}{spec.max_digits} digits {canvas}, {_ORDERS[data.get('order') or usual]}"
 
 
-@torch.inference_mode()
-def differing(one: Model, other: Model, images: Tensor) -> int:
-    """How many images two models read differently.
+def digits(model: Model) -> Reads:
+    """What a model reads."""
+    return lambda images: model.read(images).digits
 
-    Args:
-        images: B 1 H W, as the models take them.
-    """
-    pairs = ((one.read(part), other.read(part)) for part in images.split(250))
-    return sum(int((mine.digits != theirs.digits).any(1).sum()) for mine, theirs in pairs)
+
+@torch.inference_mode()
+def differing(one: Reads, other: Reads, images: Tensor) -> int:
+    """How many images, B 1 H W, are read differently."""
+    return sum(int((one(part) != other(part)).any(1).sum()) for part in images.split(250))

@@ -26,18 +26,11 @@ _PREFIX = "model."
 """Of the reader's weights among those of its LightningModule."""
 
 
-def save(model: Model, path: Path, dtype: torch.dtype | None = None, **about: Any) -> None:
-    """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary, checksum and what is said.
-
-    Args:
-        dtype: of the weights on disk; the model's own if not given.
-    """
+def save(model: Model, path: Path, **about: Any) -> None:
+    """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary, checksum and what is said."""
     with whole(path) as beside:
         state = model.state_dict().items()
-        save_file(
-            {name: weight.detach().cpu().to(dtype or weight.dtype).contiguous().clone() for name, weight in state},
-            beside,
-        )
+        save_file({name: weight.detach().cpu().contiguous().clone() for name, weight in state}, beside)
         checksum = _checksum(beside)
     write_whole(path.with_name(_CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
 
@@ -156,7 +149,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{beside} is not a model card: {problem}") from problem
     if not isinstance(about, dict):
         raise ValueError(f"{beside} is not a model card: it holds a {type(about).__name__}")
-    if about.get("sha256", _checksum(path)) != _checksum(path):
+    if "sha256" in about and about["sha256"] != _checksum(path):
         raise ValueError(f"{path} is not the file that {beside} tells of: its SHA-256 is another; copy both anew")
     return weights, about
 
