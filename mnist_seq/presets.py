@@ -12,12 +12,18 @@ CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.
 """The folder of YAML presets: inside an installed package, beside it in a checkout."""
 
 
-def trainer_preset(name: str) -> dict[str, Any]:
-    """The values that `configs/trainer/<name>.yaml` states."""
+def names(group: str) -> list[str]:
+    """The presets of a group: files of `configs/<group>/`."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def stated(group: str, name: str) -> tuple[dict[str, Any], list[str]]:
+    """The values that `configs/<group>/<name>.yaml` states itself, and the schemas that it inherits the others from."""
     import yaml
 
-    values = yaml.safe_load((CONFIGS / "trainer" / f"{name}.yaml").read_text())
-    return {key: value for key, value in values.items() if key != "defaults"}
+    values = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+    inherited = (str(part).partition("@")[0] for part in values.pop("defaults", []))
+    return values, [part.removeprefix("schema/") for part in inherited if part.startswith("schema/")]
 
 
 def register() -> None:

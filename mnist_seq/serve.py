@@ -78,17 +78,12 @@ def _listen(config: ServeConfig) -> socket.socket:
     import socket
 
     try:
-        return socket.create_server((config.host, config.port), family=_family(config.host), backlog=2048)
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        return socket.create_server((config.host, config.port), family=family, backlog=2048)
     except OSError as problem:
         why = str(problem.strerror).partition(" (while")[0]
         reason = f"host={config.host} port={config.port} cannot be listened on ({why})"
         raise OSError(f"{reason}: choose another host, another port, or port=0 for a free one") from problem
-
-
-def _family(host: str) -> socket.AddressFamily:
-    import socket
-
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 import mnist_seq
-from mnist_seq import command, config
+from mnist_seq import command, config, presets
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.learning import OURS
 from mnist_seq.plain import plain, restore, restore_data
 from mnist_seq.presets import CONFIGS
 
 MODELS = sorted(config.MODELS)
-DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
+DATA = presets.names("data")
 
 
 def choice(group: str, name: str) -> list[str]:

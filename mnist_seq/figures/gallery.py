@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mnist_seq.data.sets import SceneSet
-from mnist_seq.figures import inline
+from mnist_seq.figures.address import png
 from mnist_seq.judging.judgement import Judgement
 from mnist_seq.tokens import decode
 
@@ -36,8 +36,8 @@ def shown(scenes: SceneSet, ids: list[int]) -> list[dict[str, Any]]:
     if not ids:
         return []
     batch = scenes.render(ids)
-    images, truths = inline.pngs(batch.images[:, 0]), decode(batch.digits)
-    return [{"image": image, "truth": spoken(truth)} for image, truth in zip(images, truths, strict=True)]
+    drawn = zip(batch.images[:, 0].numpy(force=True), decode(batch.digits), strict=True)
+    return [{"image": png(image), "truth": spoken(truth)} for image, truth in drawn]
 
 
 def height(scenes: SceneSet) -> int:

@@ -1,8 +1,7 @@
-"""Pictures as text within a page, and pages from templates."""
+"""Pages from templates, and drawings within them."""
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
 
 from mnist_seq.figures import plots
 
@@ -21,18 +18,6 @@ def render(template: str, **values: Any) -> str:
     """A page from a template of this folder; what is put in is escaped."""
     loader = FileSystemLoader(Path(__file__).parent)
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(template).render(values)
-
-
-def png(image: Tensor) -> str:
-    """An image as an address that holds it: H W or H W 3, uint8."""
-    file = io.BytesIO()
-    Image.fromarray(image.cpu().numpy()).save(file, format="png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def pngs(images: Tensor) -> list[str]:
-    """The same of each; B H W, uint8."""
-    return [png(image) for image in images]
 
 
 def svg(figure: Figure, salt: str) -> Markup:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from mnist_seq.data.sets import SceneSet
 from mnist_seq.figures import gallery, inline, plots
+from mnist_seq.figures.address import png
+from mnist_seq.figures.light import lit
 from mnist_seq.figures.tables import FIGURES
 from mnist_seq.judging.judgement import Judgement
 from mnist_seq.judging.verdicts import confusion
@@ -210,28 +212,17 @@ def _attention(subject: Subject, judgement: Judgement) -> dict[str, Any]:
     layers, looks = over_image(subject.model, scenes.images.to(device), digits.to(device)), []
     pictures = gallery.read(subject.scenes, judgement, ids)
     for place, (it, read) in enumerate(zip(pictures, decode(digits), strict=True)):
-        named = []
+        image, named = scenes.images[place, 0].numpy(force=True) / 255, []
         for name, maps in layers.items():
-            turns = maps[place].cpu()  # heads, T H W
+            turns = maps[place].numpy(force=True)  # heads, T H W
             cells = ["all cells"] if turns.shape[1] == 1 else [f"cell {at + 1}" for at in range(turns.shape[1])]
             titles = [*map(str, read), "end"] if writes else cells
             many = min(turns.shape[1], len(titles), _STEPS)
-            heads = [
-                [inline.png(_over(scenes.images[place, 0], turns[head, step])) for step in range(many)]
-                for head in range(turns.shape[0])
-            ]
+            heads = [[png(lit(image, turns[head, step])) for step in range(many)] for head in range(turns.shape[0])]
             named.append({"name": name.replace(".", " ").replace("_", " "), "steps": titles[:many], "heads": heads})
         if named:
             looks.append(it | {"layers": named})
     return {"looks": looks}
-
-
-def _over(image: Tensor, weights: Tensor) -> Tensor:
-    """A scene under the light of attention, both H W; H W 3, uint8."""
-    light = (weights / weights.max().clamp(min=1e-9))[..., None]
-    grey = image[..., None].float() / 255
-    colour = torch.tensor([1.0, 0.62, 0.1])
-    return ((0.85 * grey + light * colour * (0.75 - 0.35 * grey)).clamp(0, 1) * 255).to(torch.uint8)
 
 
 def _training(subject: Subject) -> dict[str, Any]:

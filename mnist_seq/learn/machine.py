@@ -13,10 +13,10 @@ import torch
 from lightning.fabric.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mnist_seq import presets
 from mnist_seq.config import TrainerConfig
 from mnist_seq.config.law import require
 from mnist_seq.plain import restore
-from mnist_seq.presets import trainer_preset
 from mnist_seq.run import revision, versions
 
 PRESETS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
@@ -29,7 +29,7 @@ def suited(config: TrainerConfig) -> TrainerConfig:
     """The config with what `auto` leaves open decided by the hardware; what is set stays."""
     if config.preset == "auto":
         chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
-        config = restore(TrainerConfig, trainer_preset(PRESETS[device("auto")]) | chosen)
+        config = restore(TrainerConfig, presets.stated("trainer", PRESETS[device("auto")])[0] | chosen)
     if config.matmul_precision == "auto":
         config = copy.copy(config)
         config.matmul_precision = "medium" if _multiplies_float32(config) and multiplies_bf16() else "highest"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
@@ -72,7 +72,7 @@ class Desk:
             raise Full
         self.in_hand += len(files)
         loop = asyncio.get_running_loop()
-        jobs: list[Awaitable[Tensor]] = [
+        jobs: list[asyncio.Future[Tensor]] = [
             loop.run_in_executor(self._decoders, self._canvas, data, place) for place, data in enumerate(files)
         ]
         canvases = asyncio.gather(*jobs)
@@ -81,7 +81,7 @@ class Desk:
         finally:
             self.in_hand -= len(files)
             for job in jobs:
-                job.cancel()  # type: ignore[attr-defined]
+                job.cancel()
 
     def _canvas(self, data: bytes, place: int) -> Tensor:
         return self._reader.canvas(self._decode(data, place))

@@ -5,8 +5,6 @@ Shapes   H W canvas of a model   k pixels of the page for each of its pixels
 
 from __future__ import annotations
 
-import base64
-import io
 from itertools import product
 
 import numpy as np
@@ -84,10 +82,3 @@ def held(image: np.ndarray, spec: Spec) -> np.ndarray:
     """A scene in the middle of a canvas that is as large or larger; H W."""
     rows, cols = spec.height - image.shape[0], spec.width - image.shape[1]
     return np.pad(image, ((rows // 2, rows - rows // 2), (cols // 2, cols - cols // 2)))
-
-
-def address(image: np.ndarray) -> str:
-    """An image, H W or H W 3, uint8, as an address that holds it."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -165,11 +165,7 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
             raise _busy(f"{desk.in_hand} pictures are in hand") from problem
         except TimeoutError as problem:
             raise _busy(f"not read within {limits.seconds:g} s") from problem
-        kept = Read.model_fields.keys()
-        return Answer(
-            model=name,
-            readings=[Read(**{key: value for key, value in vars(each).items() if key in kept}) for each in readings],
-        )
+        return Answer(model=name, readings=[Read.model_validate(each, from_attributes=True) for each in readings])
 
     @app.get(
         "/healthz",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mnist_seq.config import Spec
+from mnist_seq.figures.address import png
 from mnist_seq.figures.light import lit
-from mnist_seq.serving.drawing import address
 from mnist_seq.serving.looking import Look
 from mnist_seq.serving.unseen import Scene
 from mnist_seq.use.reader import Reading
@@ -83,7 +83,7 @@ def _looks(look: Look) -> str:
 def _figure(caption: str, image: np.ndarray) -> str:
     said, width = escape(caption), _TALL * image.shape[1] / image.shape[0]
     return (
-        f'<figure style="width: {width:.2f}rem"><img src="{address(image)}" alt="{said}">'
+        f'<figure style="width: {width:.2f}rem"><img src="{png(image)}" alt="{said}">'
         f"<figcaption>{said}</figcaption></figure>"
     )
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import yaml
 
+from mnist_seq import presets
 from mnist_seq.config import DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.data import digits, sets
 from mnist_seq.plain import restore_data
-from mnist_seq.presets import CONFIGS
 from mnist_seq.serving.drawing import held
 from mnist_seq.tokens import DIGITS
 
@@ -40,10 +39,10 @@ def families(spec: Spec, own: dict[str, Any] | None) -> dict[str, DataConfig]:
         own: the scenes it was trained on, as its card has them.
     """
     found = {}
-    for path in sorted((CONFIGS / "data").glob("*.yaml")):
-        config = _preset(path.read_text())
+    for name in presets.names("data"):
+        config = _preset(name)
         if config and _fits(config.spec, spec):
-            found[path.stem] = config
+            found[name] = config
     trained = restore_data(own) if own else None
     if trained is None:
         return found
@@ -76,15 +75,12 @@ def scene(of: sets.Sets, index: int, spec: Spec) -> Scene:
     return Scene(held(drawn.images[0, 0].numpy(), spec), read, of.splits["test"].spec.ordered)
 
 
-def _preset(text: str) -> DataConfig | None:
+def _preset(name: str) -> DataConfig | None:
     """A preset that states its values itself; None of one put together from others, or that needs a path."""
-    values = yaml.safe_load(text)
-    parts = values.pop("defaults")
-    schema = next((str(part) for part in parts if str(part).startswith("schema/")), "")
-    family = schema.removeprefix("schema/").partition("@")[0]
-    if family in ("", MixedConfig.family, FolderConfig.family):
+    values, families = presets.stated("data", name)
+    if not families or families[0] in (MixedConfig.family, FolderConfig.family):
         return None
-    return restore_data({"family": family} | values)
+    return restore_data({"family": families[0]} | values)
 
 
 def _fits(scenes: Spec, canvas: Spec) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from http import HTTPStatus
 from typing import Annotated
 
@@ -51,7 +50,7 @@ async def files(request: Request, limits: Limits) -> list[bytes]:
     elif kind == "application/json":
         found = await asyncio.to_thread(_of_json, await request.body(), limits)
     else:
-        raise refusal(
+        raise HTTPException(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             f"content type {kind[:60] or 'missing'}: send multipart/form-data with files, or application/json",
         )
@@ -72,30 +71,28 @@ def decoded(data: bytes, place: int, limits: Limits) -> Image.Image:
     try:
         return opened(data, limits.pixels)
     except Unfit as problem:
-        raise refusal(STATUS[type(problem)], f"images[{place}] {problem}") from problem
-
-
-def refusal(status: HTTPStatus, reason: str) -> HTTPException:
-    return HTTPException(status, reason)
+        raise HTTPException(STATUS[type(problem)], f"images[{place}] {problem}") from problem
 
 
 def _require_number(pictures: int, limits: Limits) -> None:
     if not 1 <= pictures <= limits.files:
         reason = f"{pictures} pictures: send 1 to {limits.files} files in a request"
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
 
 
 async def _of_form(request: Request, limits: Limits) -> list[bytes]:
     charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").lower()
     if charset not in (b"utf-8", b"us-ascii"):  # Starlette decodes by it, and some codecs take minutes
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "not a form that can be read: its charset is not utf-8")
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "not a form that can be read: its charset is not utf-8")
     try:
         async with request.form(max_files=limits.files + 1, max_fields=limits.files, max_part_size=_FIELD) as form:
             return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
     except Raised as problem:
         if problem.status_code != HTTPStatus.BAD_REQUEST:
             raise
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"not a form that can be read: {problem.detail}") from problem
+        raise HTTPException(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"not a form that can be read: {problem.detail}"
+        ) from problem
 
 
 def _of_json(body: bytes, limits: Limits) -> list[bytes]:
@@ -105,12 +102,12 @@ def _of_json(body: bytes, limits: Limits) -> list[bytes]:
         first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
         where = " ".join(".".join(map(str, first["loc"])).split())[:60] or "body"
         reason = f'{where}: {first["msg"]}; send {{"images": ["<base64>", ...]}}'
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from problem
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from problem
     _require_number(len(encoded), limits)
     found = []
     for place, text in enumerate(encoded):
         try:
             found.append(base64.b64decode(text, validate=True))
-        except (binascii.Error, ValueError) as problem:
-            raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"images[{place}] is not base64") from problem
+        except ValueError as problem:
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"images[{place}] is not base64") from problem
     return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cache
 
 import mnist_seq
+from mnist_seq import presets
 from mnist_seq.config import DataConfig
 from mnist_seq.data import digits
 from mnist_seq.data.digits import Pool
-from mnist_seq.presets import CONFIGS
 
-PRESETS = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml") if path.stem != "folder")
+PRESETS = [name for name in presets.names("data") if name != "folder"]
 STRONG = ("data/augment=strong",)
 
 

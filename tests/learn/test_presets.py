@@ -9,14 +9,13 @@ import pytest
 import torch
 
 import mnist_seq
-from mnist_seq import nn
+from mnist_seq import nn, presets
 from mnist_seq.learn.losses import taught
-from mnist_seq.presets import CONFIGS
 from tests.conftest import TINY
 from tests.data.presets import PRESETS
 from tests.learn.test_training import rows
 
-MODEL_PRESETS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml") if path.stem != "custom")
+MODEL_PRESETS = [name for name in presets.names("model") if name != "custom"]
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
