@@ -31,6 +31,10 @@ class EncoderConfig:
     """Side of a square patch, pixels. Where it does not divide the canvas, background is added right and bottom."""
     stem: str = "linear"
     """What makes a vector of a patch: `linear`, or `conv`: early convolutions that look beyond it."""
+    stem_width: int = 32
+    """Channels of the stem's first convolutions; each halving doubles them, up to `dim`."""
+    stem_depth: int = 2
+    """Convolutions of the stem at each resolution."""
     position: str = "learned"
     """none, learned, factorised (a row's plus a column's), sinusoidal or rotary; patches in two dimensions."""
     norm: str = "pre"
@@ -49,7 +53,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         named = next((name for name, schema in MODELS.items() if schema is type(self)), self.name)
         require(self.name == named, f"model.name={self.name} in a {named} config: choose with model={self.name}")
-        for key in ("dim", "heads", "encoder_depth", "patch", "mlp_ratio"):
+        for key in ("dim", "heads", "encoder_depth", "patch", "stem_width", "stem_depth", "mlp_ratio"):
             require(getattr(self, key) >= 1, f"model.{key}={getattr(self, key)} must be at least 1")
         divisors = [n for n in range(1, self.dim + 1) if self.dim % n == 0]
         nearest = min(divisors, key=lambda n: abs(n - self.heads))

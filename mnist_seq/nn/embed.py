@@ -28,7 +28,7 @@ class Patches(nn.Module):
         """Rows and columns of patches."""
         rows, cols = self.raster
         self.margin = (0, cols * config.patch - spec.width, 0, rows * config.patch - spec.height)
-        self.stem = STEMS[config.stem](config.patch, config.dim)
+        self.stem = STEMS[config.stem](config)
 
     def forward(self, images: Tensor) -> Tensor:
         """Vectors of the patches in raster order; B P D.
@@ -51,10 +51,10 @@ class Patches(nn.Module):
 class LinearStem(nn.Module):
     """The pixels of a patch, projected (Dosovitskiy et al. 2021)."""
 
-    def __init__(self, patch: int, dim: int) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.patch = patch
-        self.project = nn.Linear(patch * patch, dim)
+        self.patch = config.patch
+        self.project = nn.Linear(config.patch**2, config.dim)
 
     def forward(self, canvas: Tensor) -> Tensor:  # B 1 H W
         cut = canvas[:, 0].unflatten(2, (-1, self.patch)).unflatten(1, (-1, self.patch))  # B rows S cols S
@@ -64,19 +64,22 @@ class LinearStem(nn.Module):
 class ConvStem(nn.Module):
     """Early convolutions (Xiao et al. 2021): 3x3, halving while the patch is even, then what is left of it at once.
 
-    Without their batch norms, so that a reading never depends on what else was read.
+    Several to a resolution, as in VGG (Simonyan & Zisserman 2015), and without batch norms, so that a reading never
+    depends on what else was read.
     """
 
-    def __init__(self, patch: int, dim: int) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        halvings = (patch & -patch).bit_length() - 1
-        widths = [max(8, dim >> (halvings + 2 - layer)) for layer in range(max(1, halvings))]
-        strides = [2] * halvings or [1]
+        halvings = (config.patch & -config.patch).bit_length() - 1
         layers: list[nn.Module] = []
-        for before, width, stride in zip([1, *widths], widths, strides, strict=False):
-            layers += [nn.Conv2d(before, width, 3, stride, padding=1), nn.ReLU()]
-        rest = patch >> halvings
-        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], dim, rest, rest))
+        before = 1
+        for halving in range(max(1, halvings)):
+            width = min(config.dim, config.stem_width << halving)
+            for stride in [2 if halvings else 1] + [1] * (config.stem_depth - 1):
+                layers += [nn.Conv2d(before, width, 3, stride, padding=1), nn.ReLU()]
+                before = width
+        rest = config.patch >> halvings
+        self.layers = nn.Sequential(*layers, nn.Conv2d(before, config.dim, rest, rest))
 
     def forward(self, canvas: Tensor) -> Tensor:  # B 1 H W
         return self.layers(canvas.contiguous(memory_format=torch.channels_last)).flatten(2).mT

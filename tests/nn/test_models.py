@@ -99,6 +99,22 @@ def test_the_encoder_equals_torchs_stack(norm: str, images: torch.Tensor) -> Non
     torch.testing.assert_close(ours(images), theirs(ours.position(ours.patches(images))), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("patch", "depth", "layers"),
+    [
+        (12, 2, [(1, 8, 2), (8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 16, 3)]),
+        (8, 1, [(1, 8, 2), (8, 16, 2), (16, 16, 2), (16, 16, 1)]),
+        (7, 2, [(1, 8, 1), (8, 8, 1), (8, 16, 7)]),
+    ],
+)
+def test_a_convolutional_stem_halves_and_doubles(patch: int, depth: int, layers: list[tuple[int, int, int]]) -> None:
+    """Channels in and out and stride of each layer; channels are no more than the model's width, here 16."""
+    stem = nn.embed.ConvStem(replace(MODELS["conv_stem"], patch=patch, stem_width=8, stem_depth=depth))
+    convolutions = [each for each in stem.layers if isinstance(each, torch.nn.Conv2d)]
+    assert [(each.in_channels, each.out_channels, each.stride[0]) for each in convolutions] == layers
+    assert stem(torch.zeros(2, 1, 2 * patch, 3 * patch)).shape == (2, 6, 16)
+
+
 def test_before_any_learning_a_class_token_is_itself(images: torch.Tensor) -> None:
     """Residual branches begin silent, so the heads see their class tokens and nothing of the image."""
     model = nn.build(MODELS["classifier"], SPEC).eval()
