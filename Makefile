@@ -7,7 +7,7 @@ ARGS   ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve app test test-slow test-engines test-browser lint format bench peers clean lock
+.PHONY: help setup train results serve app test test-slow test-engines test-browser lint format bench peers clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,9 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 train: setup ## train the main job and judge it on the test split; ARGS="seed=1 ..." goes to train
 	$(BIN)/python -m mnist_seq.train model=enc_dec data=grid $(ARGS)
 	$(BIN)/python -m mnist_seq.evaluate split=test
+
+results: setup ## judge the readers that ship on test scenes, and write the tables of README.md anew
+	$(BIN)/python -m mnist_seq.results readme=README.md $(ARGS)
 
 serve: setup ## a reader over HTTP, at http://127.0.0.1:8000/docs; ARGS="model=single port=8080"
 	$(BIN)/python -m mnist_seq.serve $(ARGS)

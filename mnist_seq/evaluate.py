@@ -58,6 +58,7 @@ def destination(config: EvaluateConfig, data: str = "") -> Path:
         f"beams-{config.beams}": config.beams > 1,
         "unconstrained": not config.constrain,
         f"{config.scenes}-scenes": config.scenes is not None,
+        **{f"{key}-{value:g}": True for key, value in config.disturb.chosen.items()},
     }
     name = "_".join([config.split, *(it for it, differs in told.items() if differs)])
     whose = Path(run.absolute().parent.name) / run.stem

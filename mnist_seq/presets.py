@@ -43,6 +43,7 @@ def register() -> None:
     store.store(group="schema", name="evaluate", node=config.EvaluateConfig, package="_global_")
     store.store(group="schema", name="export", node=config.ExportConfig, package="_global_")
     store.store(group="schema", name="report", node=config.ReportConfig, package="_global_")
+    store.store(group="schema", name="results", node=config.ResultsConfig, package="_global_")
     store.store(group="schema", name="compare", node=config.CompareConfig, package="_global_")
     store.store(group="schema", name="serve", node=config.ServeConfig, package="_global_")
     store.store(group="schema", name="synthesise", node=config.SynthesiseConfig, package="_global_")

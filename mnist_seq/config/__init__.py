@@ -15,6 +15,7 @@ from mnist_seq.config.commands import (
     TrainConfig,
 )
 from mnist_seq.config.data import AugmentConfig, DataConfig, Spec
+from mnist_seq.config.disturb import DisturbConfig
 from mnist_seq.config.families import (
     FAMILIES,
     ClutteredConfig,
@@ -34,6 +35,7 @@ from mnist_seq.config.model import (
     EncoderDecoderConfig,
     ModelConfig,
 )
+from mnist_seq.config.results import Anchor, ResultsConfig
 from mnist_seq.config.scatter import ScatterConfig
 from mnist_seq.config.serving import Limits, ServeConfig
 from mnist_seq.config.sweeps import DevicesConfig, SearchConfig
@@ -41,6 +43,7 @@ from mnist_seq.config.sweeps import DevicesConfig, SearchConfig
 __all__ = [
     "FAMILIES",
     "MODELS",
+    "Anchor",
     "AugmentConfig",
     "BenchConfig",
     "ClassifierConfig",
@@ -49,6 +52,7 @@ __all__ = [
     "CustomConfig",
     "DataConfig",
     "DevicesConfig",
+    "DisturbConfig",
     "EncoderConfig",
     "EncoderDecoderConfig",
     "EvaluateConfig",
@@ -63,6 +67,7 @@ __all__ = [
     "OptimConfig",
     "OverlapConfig",
     "ReportConfig",
+    "ResultsConfig",
     "ScatterConfig",
     "SearchConfig",
     "ServeConfig",

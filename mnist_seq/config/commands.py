@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from mnist_seq.config.disturb import DisturbConfig
 from mnist_seq.config.law import require, require_known
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.model import CustomConfig
@@ -59,6 +60,8 @@ class EvaluateConfig:
     """Hypotheses of beam search; 1 reads greedily."""
     constrain: bool = True
     """Never write PAD or BOS."""
+    disturb: DisturbConfig = field(default_factory=DisturbConfig)
+    """What the scenes are put through."""
     trust: str | None = None
     """A module of your own that the model needs, to be imported: its code runs."""
     device: str = "auto"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, EvaluateConfig, LossConfig
 from mnist_seq.config.law import require
 from mnist_seq.data import sets
+from mnist_seq.data.disturb import Disturbed
 from mnist_seq.data.sets import SceneSet, Sets
 from mnist_seq.judging.judgement import Judgement
 from mnist_seq.learn import machine
@@ -39,9 +41,10 @@ class Exam:
     number: int
     """Of scenes."""
 
-    @property
+    @cached_property
     def scenes(self) -> SceneSet:
-        return self.sets.splits[self.config.split]
+        scenes = self.sets.splits[self.config.split]
+        return Disturbed(scenes, self.config.disturb) if self.config.disturb.chosen else scenes
 
     def judge(self) -> Judgement:
         """Read and judge."""
@@ -83,9 +86,10 @@ class Exam:
 
     @property
     def usual(self) -> bool:
-        """Whether runs are judged so: on their own data, all of it, in their own way."""
+        """Whether runs are judged so: on their own data, all of it and undisturbed, in their own way."""
         config = self.config
-        return config.data is None and config.beams == 1 and config.constrain and config.scenes is None
+        whole = config.data is None and config.scenes is None and not config.disturb.chosen
+        return whole and config.beams == 1 and config.constrain
 
 
 def exam(config: EvaluateConfig, loaded: Sets | None = None) -> Exam:

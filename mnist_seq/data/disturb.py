@@ -1,0 +1,90 @@
+"""Scenes put through something: digits turned, strokes thicker or thinner, pictures blurred, noisy or pale.
+
+Shapes   B scenes   H W canvas   P digits of a pool   S side of a digit's frame
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from mnist_seq.config import DisturbConfig
+from mnist_seq.config.law import require
+from mnist_seq.data import augment, folder, rng
+from mnist_seq.data.digits import SIDE, Pool, ink_boxes
+from mnist_seq.data.scenes import Scenes
+from mnist_seq.data.sets import SceneSet, Synthesised
+
+_OF_DIGITS = ("rotation", "stroke")
+"""What is done to digits before they are placed; all else is done to the picture."""
+
+
+class Disturbed:
+    """A set's scenes with the same digits at the same places, and all of them put through the same."""
+
+    def __init__(self, scenes: SceneSet, config: DisturbConfig) -> None:
+        """
+        Raises:
+            ValueError: digits are to be changed, and these scenes are pictures alone.
+        """
+        if changed := [key for key in _OF_DIGITS if key in config.chosen]:
+            require(
+                isinstance(scenes, Synthesised),
+                f"disturb.{changed[0]}={config.chosen[changed[0]]} changes digits before they are placed, "
+                "and these scenes are pictures already: choose disturb.blur, noise or contrast",
+            )
+            assert isinstance(scenes, Synthesised)
+            scenes = Synthesised(scenes.config, _changed(scenes.pool, config), scenes.seed)
+        self._scenes, self._config = scenes, config
+        self.split, self.spec, self.epoch, self.fixed = scenes.split, scenes.spec, scenes.epoch, scenes.fixed
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def __getitem__(self, index: int | slice) -> Scenes:
+        return self.render(folder.places(index, len(self)))
+
+    def render(self, ids: Tensor | list[int], device: torch.device | str | None = None) -> Scenes:
+        ids = torch.as_tensor(ids, dtype=torch.int64, device=device)
+        batch = self._scenes.render(ids)
+        return batch._replace(images=_seen(batch.images, ids, self._config, self.spec.digit_size / SIDE))
+
+    def margins(self, ids: Tensor) -> Tensor | None:
+        return self._scenes.margins(ids)
+
+
+def _changed(pool: Pool, config: DisturbConfig) -> Pool:
+    pixels = pool.images.float()
+    if config.stroke:
+        pixels = augment.restroke(pool.images, torch.full((len(pool),), config.stroke))
+    if config.rotation:
+        ways = 1 - 2 * rng.integers(rng.key(0, "disturb", "rotation"), pool.indices, 1, 2)[:, 0]
+        angles = ways * math.radians(config.rotation)
+        cosine, sine = torch.cos(angles), torch.sin(angles)
+        turn = torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2))
+        pixels = augment.warp(pixels, turn, torch.zeros(len(pool), 2))
+    images = pixels.round().to(torch.uint8)
+    return replace(pool, images=images, boxes=ink_boxes(images))
+
+
+def _seen(images: Tensor, ids: Tensor, config: DisturbConfig, unit: float) -> Tensor:
+    """Pictures, B 1 H W, uint8, blurred, then paler, then noisy, as through a lens onto a sensor.
+
+    Args:
+        unit: what a pixel of a 28x28 frame is, pixels.
+    """
+    if not config.chosen.keys() - set(_OF_DIGITS):
+        return images
+    pixels = images.float()
+    if config.blur:
+        deviation = config.blur * unit
+        pixels = gaussian_blur(pixels, 2 * math.ceil(3 * deviation) + 1, deviation)
+    pixels = pixels * config.contrast
+    if config.noise:
+        drawn = rng.uniform(rng.key(0, "disturb", "noise"), ids, images[0].numel())
+        pixels = pixels + 255 * config.noise * torch.special.ndtri(drawn + 2**-25).view_as(pixels)
+    return pixels.round().clamp(0, 255).to(torch.uint8)

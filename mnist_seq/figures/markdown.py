@@ -1,0 +1,82 @@
+"""Tables in Markdown, and where they stand in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from mnist_seq.config import Anchor, ResultsConfig
+from mnist_seq.figures.tables import FIGURES
+from mnist_seq.run import write_whole
+
+_ELSEWHERE = ("exact_match", "count_accuracy", "digit_accuracy")
+_BEGIN, _END = "<!-- results -->", "<!-- /results -->"
+
+
+def results(found: dict[str, Any], config: ResultsConfig) -> str:
+    """What `python -m mnist_seq.results` found, as tables."""
+    protocols, disturbed, elsewhere = found["protocols"], found["disturbed"], found["elsewhere"]
+    header = ["reader", "counted", "right, %", "95 % interval", "over seeds", "others, %", "ahead"]
+    anchors = {name: config.anchors.get(name, Anchor()) for name in protocols}
+    parts = [
+        table(
+            [*header, "parameters", "training"], [_row(name, protocols[name], each) for name, each in anchors.items()]
+        ),
+        table(
+            ["exact match, %", *(f"`{name}`" for name in disturbed)],
+            [
+                [what, *(f"{100 * each[what]:.1f}" for each in disturbed.values())]
+                for what in next(iter(disturbed.values()))
+            ],
+        ),
+    ]
+    if elsewhere:
+        rows = [[what, *(f"{100 * it[key]:.1f}" for key in _ELSEWHERE)] for what, it in elsewhere.items()]
+        parts.append(table(["not taught", *(f"{FIGURES[key]}, %" for key in _ELSEWHERE)], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table, the first column of which names the row."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def require_marks(path: Path) -> None:
+    """Raises ValueError for a file without the two lines between which results stand."""
+    lines = path.read_text().splitlines()
+    if lines.count(_BEGIN) != 1 or lines.count(_END) != 1 or lines.index(_BEGIN) > lines.index(_END):
+        raise ValueError(f"readme={path} needs a line {_BEGIN} and, after it, a line {_END}: the tables go between")
+
+
+def put(path: Path, text: str) -> None:
+    """Replace what stands between the two lines."""
+    before, _, rest = path.read_text().partition(_BEGIN)
+    write_whole(path, f"{before}{_BEGIN}\n{text}{_END}{rest.partition(_END)[2]}")
+
+
+def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:
+    score, (low, high) = found[anchor.measure], found[f"{anchor.measure}_interval"]
+    card = found["card"]
+    others, ahead = "none published", ""
+    if anchor.score is not None:
+        others = f"{100 * anchor.score:.2f}, {anchor.whose}"
+        ahead = "ours" if low > anchor.score else "theirs" if high < anchor.score else "not told apart"
+    return [
+        f"`{name}`",
+        FIGURES[anchor.measure],
+        f"**{100 * score:.2f}**",
+        f"{100 * low:.2f} to {100 * high:.2f}",
+        _over_seeds([score, *(each[anchor.measure] for each in card.get("seeds") or [])]),
+        others,
+        ahead,
+        f"{card['parameters']:,}",
+        f"{card['trained']['scenes'] / 1e6:.1f} M scenes, {card['trained']['seconds'] / 60:.0f} min",
+    ]
+
+
+def _over_seeds(scores: list[float]) -> str:
+    if len(scores) == 1:
+        return "one"
+    return f"{100 * mean(scores):.2f} ± {100 * stdev(scores):.2f} ({len(scores)})"

@@ -1,0 +1,87 @@
+"""Judge the readers that ship, and tell of it: `python -m mnist_seq.results`, or `make results`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_seq import command
+from mnist_seq.config import EvaluateConfig, ResultsConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+
+def main() -> None:
+    command.run("results", _job)
+
+
+def _job(cfg: DictConfig, directory: Path) -> None:
+    from rich.console import Console
+
+    from mnist_seq.figures import markdown
+    from mnist_seq.run import write_whole
+
+    config, console = command.typed(cfg, ResultsConfig), Console(highlight=False, soft_wrap=True)
+    readme = Path(config.readme) if config.readme else None
+    if readme:
+        markdown.require_marks(readme)
+    folder = Path(config.to)
+    command.require_folder("to", folder)
+    found = judge(config, console)
+    write_whole(folder / "results.json", json.dumps(found, indent=2) + "\n")
+    text = markdown.results(found, config)
+    write_whole(folder / "results.md", text)
+    console.print(f"all figures: {folder / 'results.json'}, {folder / 'results.md'}", markup=False)
+    if readme:
+        markdown.put(readme, text)
+        console.print(f"written into {readme}", markup=False)
+
+
+def judge(config: ResultsConfig, console: Console) -> dict[str, Any]:
+    """Figures of each reader on its own protocol, of its scenes disturbed, and of scenes from elsewhere.
+
+    Raises:
+        FileNotFoundError, ValueError: no such reader, scenes that it cannot read, or digits that are not at hand.
+    """
+    from mnist_seq.learn.exam import exam
+
+    found: dict[str, Any] = {"protocols": {}, "disturbed": {}, "elsewhere": {}}
+    for name in _named(config):
+        own = exam(_asked(config, config.scenes, f"run={name} data={name}"))
+        judgement = own.judge()
+        summary = judgement.summary()
+        card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "seeds", "sha256")}
+        found["protocols"][name] = summary | {"digits": own.sets.source, "card": card}
+        console.print(f"{name}: {summary['exact_match']:.2%} of {summary['scenes']:,} test scenes", markup=False)
+        found["disturbed"][name] = {"as they are": float(judgement.verdict.exact[: config.others].mean())}
+        for what, how in config.disturbed.items():
+            judged = exam(replace(own.config, disturb=how, scenes=config.others), own.sets).judge()
+            found["disturbed"][name][what] = judged.summary()["exact_match"]
+    for what, asked in config.elsewhere.items():
+        found["elsewhere"][what] = exam(_asked(config, config.others, asked)).judge().summary()
+    return found
+
+
+def _named(config: ResultsConfig) -> list[str]:
+    """The readers that are asked for, in the order of the protocols."""
+    from mnist_seq.config.law import require_known
+    from mnist_seq.use import pretrained
+
+    there = pretrained.names()
+    for name in config.readers:
+        require_known("readers", name, there)
+    return sorted(config.readers or there, key=[*config.anchors, *there].index)
+
+
+def _asked(config: ResultsConfig, scenes: int, asked: str) -> EvaluateConfig:
+    """What `evaluate` would be asked."""
+    keys = [f"scenes={scenes}", "split=test", f"device={config.device}", *asked.split()]
+    return command.typed(command.compose("evaluate", keys)[0], EvaluateConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Tables of results, and where they are put."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_seq.config import Anchor, ResultsConfig
+from mnist_seq.figures import markdown
+
+
+def judged(score: float, low: float, high: float, **card: Any) -> dict[str, Any]:
+    figures = {"exact_match": score, "exact_match_interval": [low, high], "count_accuracy": 1, "digit_accuracy": 1}
+    trained = {"scenes": 2_560_000, "seconds": 5400}
+    return figures | {"scenes": 10_000, "digits": "mnist"} | {"card": {"parameters": 1234, "trained": trained} | card}
+
+
+def found(**readers: dict[str, Any]) -> dict[str, Any]:
+    disturbed = {name: {"as they are": 0.9, "noise": 0.5} for name in readers}
+    return {"protocols": readers, "disturbed": disturbed, "elsewhere": {"longer": judged(0.25, 0.2, 0.3)}}
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ahead"), [(0.97, 0.99, "ours"), (0.9, 0.95, "theirs"), (0.95, 0.97, "not told apart")]
+)
+def test_who_is_ahead_is_said_only_where_the_interval_excludes_the_other(low: float, high: float, ahead: str) -> None:
+    config = ResultsConfig(anchors={"grid": Anchor(0.96, "another", "exact_match")})
+    row = cells(markdown.results(found(grid=judged((low + high) / 2, low, high)), config))[2]
+    assert row[6] == ahead
+    assert row[3] == f"{100 * low:.2f} to {100 * high:.2f}"
+    assert row[5:] == ["96.00, another", ahead, "1,234", "2.6 M scenes, 90 min"]
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
+    text = markdown.results(found(grid=judged(0.9, 0.8, 1), single=judged(0.9, 0.8, 1)), ResultsConfig())
+    tables = text.strip().split("\n\n")
+    assert len(tables) == 3
+    for each in tables:
+        assert len({len(row) for row in cells(each)}) == 1
+    assert "none published" in text
+    assert "| noise | 50.0 | 50.0 |" in text
+
+
+def test_several_seeds_are_told_with_their_spread() -> None:
+    seeds = [{"exact_match": 0.98}, {"exact_match": 0.99}]
+    row = cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98, seeds=seeds)), ResultsConfig()))[2]
+    assert row[4] == "98.00 ± 1.00 (3)"
+    assert cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98)), ResultsConfig()))[2][4] == "one"
+
+
+def test_results_replace_what_stands_between_the_marks_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    markdown.require_marks(page)
+    for _ in range(2):
+        markdown.put(page, "| new |\n")
+        assert page.read_text() == "before\n<!-- results -->\n| new |\n<!-- /results -->\nafter\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<!-- results -->\n", "<!-- /results -->\n<!-- results -->\n", "<!-- results --> <!-- /results -->\n"]
+)
+def test_a_page_without_its_marks_is_refused(text: str, tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(text)
+    with pytest.raises(ValueError, match="needs a line <!-- results --> and, after it, a line <!-- /results -->"):
+        markdown.require_marks(page)

@@ -1,0 +1,20 @@
+"""What is asked of a reader."""
+
+from __future__ import annotations
+
+from mnist_seq.config import DisturbConfig, EvaluateConfig
+from mnist_seq.evaluate import destination
+from mnist_seq.learn.exam import exam
+from mnist_seq.run import Run
+
+
+def test_disturbed_scenes_are_the_same_scenes_and_never_taken_for_the_runs_own(tiny_run: Run) -> None:
+    config = EvaluateConfig(run=str(tiny_run.path), disturb=DisturbConfig(contrast=0.02, rotation=15))
+    asked, usual = exam(config), exam(EvaluateConfig(run=str(tiny_run.path)))
+    assert usual.usual
+    assert not asked.usual
+    assert destination(config) != destination(usual.config)
+    assert destination(config).name == "val_rotation-15_contrast-0.02"
+    disturbed, plain = asked.judge(), usual.judge()
+    assert disturbed.readings.sources.equal(plain.readings.sources)
+    assert disturbed.summary()["loss"] != plain.summary()["loss"]
