@@ -12,7 +12,7 @@ import pytest
 
 from mnist_seq.run import Run
 from tests.conftest import TINY
-from tests.e2e.test_commands import start
+from tests.e2e.started import start
 from tests.sweeps.test_launcher import table, weights
 from tests.sweeps.test_search import workers_die
 

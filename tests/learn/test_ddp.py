@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from mnist_seq.run import Run
 from tests.conftest import TINY
 from tests.e2e.forked import run
-from tests.e2e.test_commands import start
+from tests.e2e.started import start
 
 pytestmark = pytest.mark.slow
 DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.matmul_precision=highest")

@@ -13,7 +13,7 @@ import pytest
 from mnist_seq.run import Run
 from tests.conftest import TINY
 from tests.e2e.forked import run
-from tests.e2e.test_commands import start
+from tests.e2e.started import start
 
 pytestmark = pytest.mark.slow
 SIDE_BY_SIDE = ("hydra/launcher=devices", "hydra.launcher.slots=2")

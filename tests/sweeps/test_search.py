@@ -23,7 +23,7 @@ from mnist_seq.sweeps import search
 from mnist_seq.sweeps.slots import Slot
 from tests.conftest import TINY
 from tests.e2e.forked import run
-from tests.e2e.test_commands import start
+from tests.e2e.started import start
 
 SPACE: dict[str, Any] = {
     "model.norm": ["pre", "post"],
