@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import datetime
 from glob import has_magic
 from pathlib import Path
@@ -72,7 +71,7 @@ def require_comparable(groups: dict[str, list[str]]) -> None:
         told = ", ".join(f"{name} holds {many}" for name, many in sizes.items())
         raise ValueError(f"runs compare with runs, and several seeds with several: {told}")
     for name, runs in groups.items():
-        recipes = [replace(Run.open(run).config, seed=0, logger=None, report="auto") for run in runs if len(runs) > 1]
+        recipes = [Run.open(run).recipe for run in runs if len(runs) > 1]
         require(
             all(recipe == recipes[0] for recipe in recipes),
             f"{name} holds runs that differ in more than their seed: give each recipe its own pattern, "

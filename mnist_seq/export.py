@@ -35,6 +35,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     if config.trust:
         weights.trust(config.trust)
     model, card = weights.load(run)
+    if config.seeds:
+        card["seeds"] = _seeds(run, config.seeds)
     name = config.name or card.get("name") or card.get("data", {}).get("family", "reader")
     folder = Path(config.folder or Path("outputs", "exported")) / name
     command.require_folder("folder", folder)
@@ -45,6 +47,29 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         console.print(f"not held against {run}: its scenes are not at hand")
     else:
         console.print(f"of {len(images):,} scenes it reads {differ or 'none'} otherwise than {run}")
+
+
+def _seeds(run: str, others: list[str]) -> list[Card]:
+    """What other seeds of a run's recipe read of the test scenes.
+
+    Raises:
+        FileNotFoundError, ValueError: no such run, another recipe, or one that was not judged.
+    """
+    from mnist_seq.config.law import require
+    from mnist_seq.config.results import MEASURES
+    from mnist_seq.run import Run
+
+    recipe, scores = Run.open(run).recipe, []
+    for place in others:
+        other = Run.open(place)
+        judged, seed = other.metrics.get("test"), other.metrics.get("seed")
+        require(other.recipe == recipe, f"seeds: {place} differs from {run} in more than its seed")
+        require(
+            judged is not None,
+            f"seeds: {place} was not judged: python -m mnist_seq.evaluate run={place} split=test",
+        )
+        scores.append({"seed": seed} | {key: judged[key] for key in ("scenes", *MEASURES)})
+    return scores
 
 
 def _weights(run: str, model: Model, card: Card, name: str, folder: Path, images: Tensor | None) -> tuple[Path, int]:

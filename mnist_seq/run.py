@@ -11,6 +11,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,11 @@ class Run:
             return restore(TrainConfig, yaml.safe_load(self._config.read_text()))
         except (yaml.YAMLError, TypeError, AttributeError) as problem:
             raise ValueError(f"{self._config} is not a run's config: {problem}") from problem
+
+    @property
+    def recipe(self) -> TrainConfig:
+        """What it shares with runs that differ in their seed alone."""
+        return replace(self.config, seed=0, logger=None, report="auto")
 
     @property
     def text(self) -> str:

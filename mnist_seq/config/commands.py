@@ -151,6 +151,8 @@ class ExportConfig:
     """What it is called; null takes the family of its scenes."""
     folder: str | None = None
     """Where its own folder, called as it is, is made; null takes outputs/exported."""
+    seeds: list[str] = field(default_factory=list)
+    """Runs of the same recipe with other seeds, judged on test, of whose scores the card tells too."""
     trust: str | None = None
     """A module of your own that the model needs, to be imported: its code runs."""
 
