@@ -62,13 +62,11 @@ def _seeds(run: str, others: list[str]) -> list[Card]:
     recipe, scores = Run.open(run).recipe, []
     for place in others:
         other = Run.open(place)
-        judged, seed = other.metrics.get("test"), other.metrics.get("seed")
+        judged = other.metrics.get("test")
         require(other.recipe == recipe, f"seeds: {place} differs from {run} in more than its seed")
-        require(
-            judged is not None,
-            f"seeds: {place} was not judged: python -m mnist_seq.evaluate run={place} split=test",
-        )
-        scores.append({"seed": seed} | {key: judged[key] for key in ("scenes", *MEASURES)})
+        if not judged:
+            raise ValueError(f"seeds: {place} was not judged: python -m mnist_seq.evaluate run={place} split=test")
+        scores.append({"seed": other.metrics["seed"]} | {key: judged[key] for key in ("scenes", *MEASURES)})
     return scores
 
 

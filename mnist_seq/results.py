@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mnist_seq import command
 from mnist_seq.config import EvaluateConfig, ResultsConfig
 
+DRAWN = 36
+"""Digits of a reader that are drawn."""
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
@@ -33,6 +36,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     command.require_folder("to", folder)
     found = judge(config, console)
     write_whole(folder / "results.json", json.dumps(found, indent=2) + "\n")
+    draw(found, folder)
     text = markdown.results(found, config)
     write_whole(folder / "results.md", text)
     console.print(f"all figures: {folder / 'results.json'}, {folder / 'results.md'}", markup=False)
@@ -47,16 +51,25 @@ def judge(config: ResultsConfig, console: Console) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: no such reader, scenes that it cannot read, or digits that are not at hand.
     """
+    from mnist_seq.config.law import require
+    from mnist_seq.judging.misread import misread
     from mnist_seq.learn.exam import exam
 
-    found: dict[str, Any] = {"protocols": {}, "disturbed": {}, "elsewhere": {}}
+    found: dict[str, Any] = {"protocols": {}, "misread": {}, "disturbed": {}, "elsewhere": {}}
     for name in _named(config):
         own = exam(_asked(config, config.scenes, f"run={name} data={name}"))
+        source, taught = own.sets.source, own.card.get("digits")
+        require(
+            not config.readme or source == taught,
+            f"{name} was taught {taught} and would be judged on {source}: set MNIST_SEQ_DATA, or leave out readme",
+        )
         judgement = own.judge()
         summary = judgement.summary()
         card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "seeds", "sha256")}
-        found["protocols"][name] = summary | {"digits": own.sets.source, "card": card}
+        found["protocols"][name] = summary | {"digits": source, "card": card}
         console.print(f"{name}: {summary['exact_match']:.2%} of {summary['scenes']:,} test scenes", markup=False)
+        if own.scenes.spec.ordered:
+            found["misread"][name] = [it._asdict() for it in misread(judgement.readings)]
         found["disturbed"][name] = {"as they are": float(judgement.verdict.exact[: config.others].mean())}
         for what, how in config.disturbed.items():
             judged = exam(replace(own.config, disturb=how, scenes=config.others), own.sets).judge()
@@ -64,6 +77,20 @@ def judge(config: ResultsConfig, console: Console) -> dict[str, Any]:
     for what, asked in config.elsewhere.items():
         found["elsewhere"][what] = exam(_asked(config, config.others, asked)).judge().summary()
     return found
+
+
+def draw(found: dict[str, Any], folder: Path) -> None:
+    """The digits that each reader misreads most, as <reader>.png."""
+    from mnist_seq.data import digits
+    from mnist_seq.figures import plots
+    from mnist_seq.judging.misread import Misread
+
+    for name, rows in found["misread"].items():
+        pool = digits.load(found["protocols"][name]["digits"]).pools["test"]
+        place = {source: at for at, source in enumerate(pool.indices.tolist())}
+        worst = [Misread(**row) for row in rows[:DRAWN]]
+        if worst:
+            plots.save(plots.misread(worst, pool.images[[place[it.source] for it in worst]]), folder / f"{name}.png")
 
 
 def _named(config: ResultsConfig) -> list[str]:

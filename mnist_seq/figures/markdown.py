@@ -18,10 +18,17 @@ def results(found: dict[str, Any], config: ResultsConfig) -> str:
     """What `python -m mnist_seq.results` found, as tables."""
     protocols, disturbed, elsewhere = found["protocols"], found["disturbed"], found["elsewhere"]
     header = ["reader", "counted", "right, %", "95 % interval", "over seeds", "others, %", "ahead"]
+    kinds = next(iter(protocols.values()))["errors"]
     anchors = {name: config.anchors.get(name, Anchor()) for name in protocols}
+    sources = ", ".join(sorted({each["digits"] for each in protocols.values()}))
     parts = [
+        f"{config.scenes:,} test scenes a reader, {config.others:,} where they are disturbed; digits: {sources}.",
         table(
             [*header, "parameters", "training"], [_row(name, protocols[name], each) for name, each in anchors.items()]
+        ),
+        table(
+            ["readings that are", *kinds, "of misread digits, those misread whenever shown"],
+            [_errors(name, each, found["misread"].get(name)) for name, each in protocols.items()],
         ),
         table(
             ["exact match, %", *(f"`{name}`" for name in disturbed)],
@@ -74,6 +81,17 @@ def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:
         f"{card['parameters']:,}",
         f"{card['trained']['scenes'] / 1e6:.1f} M scenes, {card['trained']['seconds'] / 60:.0f} min",
     ]
+
+
+def _errors(name: str, found: dict[str, Any], misread: list[dict[str, int]] | None) -> list[str]:
+    always = "" if misread is None else _always(misread)
+    return [f"`{name}`", *map(str, found["errors"].values()), always]
+
+
+def _always(misread: list[dict[str, int]]) -> str:
+    """Of digits that were shown twice or more, and misread each time."""
+    many = [it["wrong"] for it in misread if it["wrong"] == it["shown"] > 1]
+    return f"{sum(many)} of {sum(it['wrong'] for it in misread)}, of {len(many)} images"
 
 
 def _over_seeds(scores: list[float]) -> str:

@@ -12,9 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator, PercentFormatter
+from torch import Tensor
 
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.judging.calibration import Calibration
+from mnist_seq.judging.misread import Misread
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.tokens import decode
 
@@ -68,6 +70,23 @@ def samples(scenes: Scenes, readout: Readout, notice: str = "", ordered: bool = 
         if not right:
             title += f"\n(is {' '.join(map(str, was)) or 'none'})"
         axes.set_title(title, fontsize=9, color=_RIGHT if right else _WRONG, pad=3)
+    return figure
+
+
+def misread(digits: list[Misread], images: Tensor, columns: int = 12) -> Figure:
+    """Digits that were misread, each under its label, what it was taken for, and how often.
+
+    Args:
+        images: of the same digits; S S each, uint8.
+    """
+    rows = -(-len(digits) // columns)
+    figure = _figure(0.95 * columns, 1.35 * rows, "")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, it, image in zip(grid.flat, digits, images.cpu().numpy(), strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(f"{it.truth}, read {it.read}\n{it.wrong} of {it.shown}", fontsize=8, pad=3)
     return figure
 
 

@@ -12,14 +12,27 @@ from mnist_seq.figures import markdown
 
 
 def judged(score: float, low: float, high: float, **card: Any) -> dict[str, Any]:
-    figures = {"exact_match": score, "exact_match_interval": [low, high], "count_accuracy": 1, "digit_accuracy": 1}
+    errors = {"wrong digits": 7, "another order": 0}
+    figures = {
+        "errors": errors,
+        "exact_match": score,
+        "exact_match_interval": [low, high],
+        "count_accuracy": 1,
+        "digit_accuracy": 1,
+    }
     trained = {"scenes": 2_560_000, "seconds": 5400}
     return figures | {"scenes": 10_000, "digits": "mnist"} | {"card": {"parameters": 1234, "trained": trained} | card}
 
 
 def found(**readers: dict[str, Any]) -> dict[str, Any]:
     disturbed = {name: {"as they are": 0.9, "noise": 0.5} for name in readers}
-    return {"protocols": readers, "disturbed": disturbed, "elsewhere": {"longer": judged(0.25, 0.2, 0.3)}}
+    misread = {name: [{"source": 3, "truth": 4, "read": 9, "wrong": 2, "shown": 2}] for name in readers}
+    return {
+        "protocols": readers,
+        "misread": misread,
+        "disturbed": disturbed,
+        "elsewhere": {"longer": judged(0.25, 0.2, 0.3)},
+    }
 
 
 def cells(text: str) -> list[list[str]]:
@@ -31,7 +44,7 @@ def cells(text: str) -> list[list[str]]:
 )
 def test_who_is_ahead_is_said_only_where_the_interval_excludes_the_other(low: float, high: float, ahead: str) -> None:
     config = ResultsConfig(anchors={"grid": Anchor(0.96, "another", "exact_match")})
-    row = cells(markdown.results(found(grid=judged((low + high) / 2, low, high)), config))[2]
+    row = cells(markdown.results(found(grid=judged((low + high) / 2, low, high)), config))[3]
     assert row[6] == ahead
     assert row[3] == f"{100 * low:.2f} to {100 * high:.2f}"
     assert row[5:] == ["96.00, another", ahead, "1,234", "2.6 M scenes, 90 min"]
@@ -39,19 +52,21 @@ def test_who_is_ahead_is_said_only_where_the_interval_excludes_the_other(low: fl
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
     text = markdown.results(found(grid=judged(0.9, 0.8, 1), single=judged(0.9, 0.8, 1)), ResultsConfig())
-    tables = text.strip().split("\n\n")
-    assert len(tables) == 3
+    tables = text.strip().split("\n\n")[1:]
+    assert len(tables) == 4
     for each in tables:
         assert len({len(row) for row in cells(each)}) == 1
+    assert text.startswith("10,000 test scenes a reader, 2,000 where they are disturbed; digits: mnist.")
     assert "none published" in text
     assert "| noise | 50.0 | 50.0 |" in text
+    assert "| `single` | 7 | 0 | 2 of 2, of 1 images |" in text
 
 
 def test_several_seeds_are_told_with_their_spread() -> None:
     seeds = [{"exact_match": 0.98}, {"exact_match": 0.99}]
-    row = cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98, seeds=seeds)), ResultsConfig()))[2]
+    row = cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98, seeds=seeds)), ResultsConfig()))[3]
     assert row[4] == "98.00 ± 1.00 (3)"
-    assert cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98)), ResultsConfig()))[2][4] == "one"
+    assert cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98)), ResultsConfig()))[3][4] == "one"
 
 
 def test_results_replace_what_stands_between_the_marks_and_nothing_else(tmp_path: Path) -> None:
