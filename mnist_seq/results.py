@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mnist_seq import command
 from mnist_seq.config import EvaluateConfig, ResultsConfig
 
-DRAWN = 36
-"""Digits of a reader that are drawn."""
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
+
+DRAWN = 36
+"""Digits of a reader that are drawn."""
 
 
 def main() -> None:
@@ -32,9 +32,9 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     readme = Path(config.readme) if config.readme else None
     if readme:
         markdown.require_marks(readme)
-    folder = Path(config.to)
+    readers, folder = named(config), Path(config.to)
     command.require_folder("to", folder)
-    found = judge(config, console)
+    found = judge(readers, config, console)
     write_whole(folder / "results.json", json.dumps(found, indent=2) + "\n")
     draw(found, folder)
     text = markdown.results(found, config)
@@ -45,18 +45,33 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         console.print(f"written into {readme}", markup=False)
 
 
-def judge(config: ResultsConfig, console: Console) -> dict[str, Any]:
+def named(config: ResultsConfig) -> list[str]:
+    """The readers that are asked for, in the order of the protocols.
+
+    Raises:
+        ValueError: no such reader.
+    """
+    from mnist_seq.config.law import require_known
+    from mnist_seq.use import pretrained
+
+    there = pretrained.names()
+    for name in config.readers:
+        require_known("readers", name, there)
+    return sorted(config.readers or there, key=[*config.anchors, *there].index)
+
+
+def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[str, Any]:
     """Figures of each reader on its own protocol, of its scenes disturbed, and of scenes from elsewhere.
 
     Raises:
-        FileNotFoundError, ValueError: no such reader, scenes that it cannot read, or digits that are not at hand.
+        FileNotFoundError, ValueError: scenes that a reader cannot read, or digits that are not at hand.
     """
     from mnist_seq.config.law import require
     from mnist_seq.judging.misread import misread
     from mnist_seq.learn.exam import exam
 
     found: dict[str, Any] = {"protocols": {}, "misread": {}, "disturbed": {}, "elsewhere": {}}
-    for name in _named(config):
+    for name in readers:
         own = exam(_asked(config, config.scenes, f"run={name} data={name}"))
         source, taught = own.sets.source, own.card.get("digits")
         require(
@@ -91,17 +106,6 @@ def draw(found: dict[str, Any], folder: Path) -> None:
         worst = [Misread(**row) for row in rows[:DRAWN]]
         if worst:
             plots.save(plots.misread(worst, pool.images[[place[it.source] for it in worst]]), folder / f"{name}.png")
-
-
-def _named(config: ResultsConfig) -> list[str]:
-    """The readers that are asked for, in the order of the protocols."""
-    from mnist_seq.config.law import require_known
-    from mnist_seq.use import pretrained
-
-    there = pretrained.names()
-    for name in config.readers:
-        require_known("readers", name, there)
-    return sorted(config.readers or there, key=[*config.anchors, *there].index)
 
 
 def _asked(config: ResultsConfig, scenes: int, asked: str) -> EvaluateConfig:

@@ -51,7 +51,13 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def require_marks(path: Path) -> None:
-    """Raises ValueError for a file without the two lines between which results stand."""
+    """Refuse a file without the two lines between which results stand.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or no such lines in it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"readme={path} does not exist: give a Markdown file, or leave it out")
     lines = path.read_text().splitlines()
     if lines.count(_BEGIN) != 1 or lines.count(_END) != 1 or lines.index(_BEGIN) > lines.index(_END):
         raise ValueError(f"readme={path} needs a line {_BEGIN} and, after it, a line {_END}: the tables go between")

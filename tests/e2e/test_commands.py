@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -32,6 +33,25 @@ def test_what_is_exported_is_read_and_judged_like_the_run(tmp_path: Path, tiny_r
     out, _ = run(tmp_path, "mnist_seq.export", "run=given/tiny", "to=onnx")
     assert "of 100 scenes it reads none otherwise" in out
     assert (tmp_path / "outputs/exported/tiny/tiny.onnx").stat().st_size > 1000
+
+
+def test_results_are_told_in_a_page_and_on_disk(tmp_path: Path) -> None:
+    """Of digits that a reader was not taught they go into no page, or a table would compare what cannot be."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results -->\n<!-- /results -->\n")
+    asked = ["mnist_seq.results", "readers=[single]", "scenes=300", "others=50", "to=told"]
+    none = {"MNIST_SEQ_DATA": str(tmp_path / "none"), **OFFLINE}
+    _, err = run(tmp_path, *asked, "readme=page.md", code=1, **none)
+    assert "single was taught mnist and would be judged on uci: set MNIST_SEQ_DATA" in err
+    assert page.read_text() == "<!-- results -->\n<!-- /results -->\n"
+    run(tmp_path, *asked, **none)
+    found = json.loads((tmp_path / "told/results.json").read_text())
+    judged = found["protocols"]["single"]
+    assert judged["scenes"] == 300
+    assert judged["exact_match"] > 0.95
+    assert found["disturbed"]["single"].keys() >= {"as they are", "noise of 20 %"}
+    assert f"**{100 * judged['exact_match']:.2f}**" in (tmp_path / "told/results.md").read_text()
+    assert bool(found["misread"]["single"]) == (tmp_path / "told/single.png").exists()
 
 
 def rows(path: Path) -> list[dict[str, str]]:
