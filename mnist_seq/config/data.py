@@ -51,10 +51,12 @@ class AugmentConfig:
     """Largest standard deviation of the blur, pixels."""
     noise: float = 0.0
     """Largest share of its grey level that a pixel of ink may lose, each pixel by itself."""
+    clean: float = 0.0
+    """Share of the digits that are left as they are: sampled anew, all others are a little softer than what is read."""
 
     def __post_init__(self) -> None:
         limits = {"rotation": 180, "scale": 0.9, "shear": 60, "shift": 14, "elastic": 4, "stroke": 0.9, "blur": 1}
-        for key, limit in (limits | {"noise": 0.9}).items():
+        for key, limit in (limits | {"noise": 0.9, "clean": 1}).items():
             value = getattr(self, key)
             require(0 <= value <= limit, f"data.augment.{key}={value} must lie in 0..{limit}")
 

@@ -24,7 +24,7 @@ _BLUR_REACH = 2
 
 
 def distort(glyphs: Tensor, boxes: Tensor, draws: Draws, config: AugmentConfig) -> Tensor:
-    """Change the stroke, warp (rotate, shear, scale, shift, bend), blur and fade each digit.
+    """Change the stroke, warp (rotate, shear, scale, shift, bend), blur and fade each digit, but for a share of them.
 
     What would carry ink over the edge is held back: a shift is cut short, and a digit that grew too large for its frame
     is scaled down to fit.
@@ -49,7 +49,10 @@ def distort(glyphs: Tensor, boxes: Tensor, draws: Draws, config: AugmentConfig) 
         pixels = blur(pixels, draws.uniform("blur", 1)[:, 0] * config.blur * side / _FRAME, reach(side))
     if config.noise:
         pixels = pixels * (1 - draws.bytes("noise", side * side).view_as(pixels) * (config.noise / 256))
-    return pixels.round().to(torch.uint8)
+    pixels = pixels.round().to(torch.uint8)
+    if config.clean:
+        pixels = torch.where((draws.uniform("clean", 1) < config.clean)[..., None], glyphs, pixels)
+    return pixels
 
 
 def placement(

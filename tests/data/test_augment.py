@@ -1,5 +1,7 @@
 """Distortions: each digit its own, bounded as asked, and no ink lost."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -66,6 +68,14 @@ def test_each_distortion_differs_from_digit_to_digit_and_is_bounded_by_its_key(k
     change, less = ((each - same.float()).abs().mean() for each in (large, small))
     assert change > less
     assert less < 3
+
+
+def test_a_share_of_the_digits_is_left_as_it_is_and_the_others_are_distorted_as_ever() -> None:
+    some, all_ = distorted(replace(STRONG, clean=0.25)), distorted(STRONG)
+    left, changed = ((some == each).flatten(1).all(1) for each in (GLYPHS, all_))
+    assert (left ^ changed).all()
+    assert 0.15 < left.float().mean() < 0.35
+    assert torch.equal(distorted(replace(STRONG, clean=1)), GLYPHS)
 
 
 def test_elastic_displacements_are_smooth_and_within_their_bound() -> None:
