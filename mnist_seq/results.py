@@ -88,7 +88,7 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
         found["disturbed"][name] = {"as they are": float(judgement.verdict.exact[: config.others].mean())}
         for what, how in config.disturbed.items():
             judged = exam(replace(own.config, disturb=how, scenes=config.others), own.sets).judge()
-            found["disturbed"][name][what] = judged.summary()["exact_match"]
+            found["disturbed"][name][what] = judged.figures["exact_match"].value
     for what, asked in config.elsewhere.items():
         found["elsewhere"][what] = exam(_asked(config, config.others, asked)).judge().summary()
     return found
@@ -100,8 +100,10 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     from mnist_seq.figures import plots
     from mnist_seq.judging.misread import Misread
 
+    sources = {each["digits"] for each in found["protocols"].values()}
+    pools = {source: digits.load(source).pools["test"] for source in sources}
     for name, rows in found["misread"].items():
-        pool = digits.load(found["protocols"][name]["digits"]).pools["test"]
+        pool = pools[found["protocols"][name]["digits"]]
         place = {source: at for at, source in enumerate(pool.indices.tolist())}
         worst = [Misread(**row) for row in rows[:DRAWN]]
         if worst:

@@ -13,7 +13,6 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from mnist_seq.config import DisturbConfig
-from mnist_seq.config.law import require
 from mnist_seq.data import augment, folder, rng
 from mnist_seq.data.digits import SIDE, Pool, ink_boxes
 from mnist_seq.data.scenes import Scenes
@@ -32,12 +31,11 @@ class Disturbed:
             ValueError: digits are to be changed, and these scenes are pictures alone.
         """
         if changed := [key for key in _OF_DIGITS if key in config.chosen]:
-            require(
-                isinstance(scenes, Synthesised),
-                f"disturb.{changed[0]}={config.chosen[changed[0]]} changes digits before they are placed, "
-                "and these scenes are pictures already: choose disturb.blur, noise or contrast",
-            )
-            assert isinstance(scenes, Synthesised)
+            if not isinstance(scenes, Synthesised):
+                raise ValueError(
+                    f"disturb.{changed[0]}={config.chosen[changed[0]]} changes digits before they are placed, "
+                    "and these scenes are pictures already: choose disturb.blur, noise or contrast"
+                )
             scenes = Synthesised(scenes.config, _changed(scenes.pool, config), scenes.seed)
         self._scenes, self._config = scenes, config
         self.split, self.spec, self.epoch, self.fixed = scenes.split, scenes.spec, scenes.epoch, scenes.fixed

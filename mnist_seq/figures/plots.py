@@ -58,13 +58,9 @@ def samples(scenes: Scenes, readout: Readout, notice: str = "", ordered: bool = 
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = _figure(1.25 * columns, rows * (1.1 * height / width + 0.45), notice)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    panels = _panels(figure, scenes.images[:, 0], rows, columns)
     read, truth = decode(readout.digits), decode(scenes.digits)
-    images, ended = scenes.images[:, 0].cpu().numpy(), readout.ended.tolist()
-    for axes, image, is_, was, whole in zip(grid.flat, images, read, truth, ended, strict=False):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    for axes, is_, was, whole in zip(panels, read, truth, readout.ended.tolist(), strict=True):
         title = " ".join(map(str, is_)) + "..." * (not whole) or "none"
         right = whole and (is_ == was if ordered else sorted(is_) == sorted(was))
         if not right:
@@ -81,11 +77,7 @@ def misread(digits: list[Misread], images: Tensor, columns: int = 12) -> Figure:
     """
     rows = -(-len(digits) // columns)
     figure = _figure(0.95 * columns, 1.35 * rows, "")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, it, image in zip(grid.flat, digits, images.cpu().numpy(), strict=False):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    for axes, it in zip(_panels(figure, images, rows, columns), digits, strict=True):
         axes.set_title(f"{it.truth}, read {it.read}\n{it.wrong} of {it.shown}", fontsize=8, pad=3)
     return figure
 
@@ -99,13 +91,8 @@ def contact_sheet(scenes: Scenes, title: str, notice: str = "") -> Figure:
     side = 10 / columns
     figure = _figure(10, rows * (side * height / width + 0.17) + 0.25, notice)
     figure.suptitle(f"{title}\n{notice}" if notice else title, fontsize=10, color=_WRONG if notice else "k")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    truth, images = decode(scenes.digits), scenes.images[:, 0].cpu().numpy()
-    for place, axes in enumerate(panels.flat):
-        axes.set_axis_off()
-        if place >= count:
-            continue
-        axes.imshow(images[place], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    truth = decode(scenes.digits)
+    for place, axes in enumerate(_panels(figure, scenes.images[:, 0], rows, columns)):
         axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, color=_GREY, linewidth=0.8))
         axes.set_title(" ".join(map(str, truth[place])) or "none", fontsize=9, pad=2)
         for turn, (x0, y0, x1, y1) in enumerate(scenes.boxes[place, : len(truth[place])].tolist()):
@@ -259,6 +246,16 @@ def _figure(width: float, height: float, notice: str) -> Figure:
     if notice:
         figure.suptitle(notice, color=_WRONG, fontsize=10, fontweight="bold")
     return figure
+
+
+def _panels(figure: Figure, images: Tensor, rows: int, columns: int) -> list[Axes]:
+    """One for each image, B H W, uint8, row by row; places beyond the last stay empty."""
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, image in zip(panels, images.cpu().numpy(), strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    return panels[: len(images)]
 
 
 def _as_number(value: str) -> tuple[bool, float, str]:

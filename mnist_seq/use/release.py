@@ -54,10 +54,10 @@ class Release:
         Returns:
             How many of these are read otherwise.
         """
-        half, rounded = copy.deepcopy(self.model).half(), copy.deepcopy(self.model)
-        rounded.load_state_dict(half.state_dict())
-        found, differ = None, 0
+        half, found, differ = copy.deepcopy(self.model).half(), None, 0
         if check is not None:
+            rounded = copy.deepcopy(self.model)
+            rounded.load_state_dict(half.state_dict())
             differ = differing(digits(self.model), digits(rounded), check)
             found = {"scenes": len(check), "differ": differ}
         about = self._said | {"rounding": self.card.get("rounding") or found}  # of weights released before: as it was

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,16 +11,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.e2e.started import environment
 
 
 class Service:
     """`python -m mnist_seq.serve`, and what it said."""
 
-    def __init__(self, run: Path | str, *arguments: str, **environment: str) -> None:
+    def __init__(self, run: Path | str, *arguments: str, **extra: str) -> None:
         command = [sys.executable, "-m", "mnist_seq.serve", f"run={run}", "port=0", *arguments]
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-        self.process = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, env=environment(**extra), stderr=subprocess.PIPE, text=True)
         self.said: list[dict[str, Any]] = []
         self._ready = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
