@@ -80,7 +80,7 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
         )
         judgement = own.judge()
         summary = judgement.summary()
-        card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "seeds", "sha256")}
+        card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "curve", "seeds", "sha256")}
         found["protocols"][name] = summary | {"digits": source, "card": card}
         console.print(f"{name}: {summary['exact_match']:.2%} of {summary['scenes']:,} test scenes", markup=False)
         if own.scenes.spec.ordered:
@@ -95,11 +95,14 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:
-    """The digits that each reader misreads most, as <reader>.png."""
+    """How each reader learnt, as curves.png, and the digits that it misreads most, as <reader>.png."""
     from mnist_seq.data import digits
     from mnist_seq.figures import plots
     from mnist_seq.judging.misread import Misread
 
+    curves = {name: each["card"]["curve"] for name, each in found["protocols"].items() if each["card"]["curve"]}
+    if curves:
+        plots.save(plots.learning(curves), folder / "curves.png")
     sources = {each["digits"] for each in found["protocols"].values()}
     pools = {source: digits.load(source).pools["test"] for source in sources}
     for name, rows in found["misread"].items():

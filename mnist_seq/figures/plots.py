@@ -191,13 +191,25 @@ def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Fig
         reach = [best[0].flops, best[-1].flops]
         name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
         axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="val, share not read right")
-    least, most = min(it.error for it in points), max(it.error for it in points)
-    ticks = [digit * 10.0**power for power in range(-5, 0) for digit in (1, 2, 5)]
-    axes.set_yticks([tick for tick in ticks if 0.4 * least <= tick <= 2.5 * most])
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(0.6 * least, 1.3 * most)
+    axes.set(xlabel="training FLOPs", ylabel="val, share not read right")
+    _logarithmic(axes, [it.error for it in points])
+    axes.legend(frameon=False, fontsize=8)
+    _open(axes)
+    return figure
+
+
+def learning(curves: dict[str, list[tuple[int, float]]]) -> Figure:
+    """Errors against the scenes of a training, of several.
+
+    Args:
+        curves: by name, after so many scenes the share of validation scenes that was read right.
+    """
+    figure = _figure(6, 4.2, "")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        axes.plot([scenes for scenes, _ in points], [1 - right for _, right in points], "o-", markersize=3, label=name)
+    axes.set(xlabel="scenes seen in training", ylabel="val, share not read right")
+    _logarithmic(axes, [1 - right for points in curves.values() for _, right in points])
     axes.legend(frameon=False, fontsize=8)
     _open(axes)
     return figure
@@ -274,6 +286,17 @@ def _open(axes: Axes) -> None:
     """Axes on two sides alone, a light grid behind the lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+
+
+def _logarithmic(axes: Axes, errors: list[float]) -> None:
+    """Both axes, errors in per cent up to a whole one."""
+    least, most = max(1e-5, min(errors)), max(errors)
+    axes.set(xscale="log", yscale="log")
+    ticks = [digit * 10.0**power for power in range(-5, 0) for digit in (1, 2, 5)]
+    axes.set_yticks([tick for tick in ticks if 0.4 * least <= tick <= 2.5 * most])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(0.6 * least, 1.3 * most)
 
 
 def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:

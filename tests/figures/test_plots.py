@@ -47,3 +47,14 @@ def test_confusion_shows_each_count(grids: Synthesised) -> None:
     counts = np.zeros((10, 11), int)
     counts[4, 9] = 1234
     assert "1234" in words(plots.confusion(counts.tolist(), ""))
+
+
+def test_every_learning_curve_is_drawn_whole_and_named() -> None:
+    curves = {"one": [(100, 0.5), (1000, 0.9), (2000, 1.0)], "other": [(500, 0.98)]}
+    figure = plots.learning(curves)
+    assert {"one", "other"} <= set(words(figure).split())
+    axes = figure.axes[0]
+    for line, points in zip(axes.get_lines(), curves.values(), strict=True):
+        assert np.allclose(line.get_xydata(), [(scenes, 1 - right) for scenes, right in points])
+    low, high = axes.get_ylim()
+    assert low < 0.02 < 0.5 < high

@@ -69,6 +69,8 @@ def test_a_card_says_all_that_is_needed_to_trust_a_reader(released: Path, tiny_r
     assert card["scores"]["val"]["exact_match_interval"] == metrics["val"]["exact_match_interval"]
     assert card["trained"]["steps"] == metrics["steps"]
     assert card["rounding"] == {"scenes": 50, "differ": 0}
+    assert card["curve"][-1] == [metrics["scenes"], round(metrics["val"]["exact_match"], 5)]
+    assert [scenes for scenes, _ in card["curve"]] == sorted({scenes for scenes, _ in card["curve"]})
     text = (released / "README.md").read_text()
     low, high = metrics["val"]["exact_match_interval"]
     assert f"{metrics['val']['exact_match']:.2%} ({low:.2%} to {high:.2%})" in text
