@@ -97,12 +97,12 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
 def draw(found: dict[str, Any], folder: Path) -> None:
     """How each reader learnt, as curves.png, and the digits that it misreads most, as <reader>.png."""
     from mnist_seq.data import digits
-    from mnist_seq.figures import plots
+    from mnist_seq.figures import plots, trends
     from mnist_seq.judging.misread import Misread
 
     curves = {name: each["card"]["curve"] for name, each in found["protocols"].items() if each["card"]["curve"]}
     if curves:
-        plots.save(plots.learning(curves), folder / "curves.png")
+        plots.save(trends.learning(curves), folder / "curves.png")
     sources = {each["digits"] for each in found["protocols"].values()}
     pools = {source: digits.load(source).pools["test"] for source in sources}
     for name, rows in found["misread"].items():

@@ -245,10 +245,10 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
 
 def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
     """The run's plots."""
-    from mnist_seq.figures import plots
+    from mnist_seq.figures import plots, trends
 
     notice = data.notice
-    plots.save(plots.curves(run.rows, notice), run.plots / "curves.png")
+    plots.save(trends.curves(run.rows, notice), run.plots / "curves.png")
     split = "val" if "val" in data.sets else "train"
     shown = data.sets[split]
     scenes = shown[:32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq.data.sets import SceneSet
-from mnist_seq.figures import gallery, inline, plots
+from mnist_seq.figures import gallery, inline, trends
 from mnist_seq.judging.comparing import Contender, Versus, in_words, letters, likely, points
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def sweep(members: list[Member], name: str) -> str:
     ]
     swept = {key: [(it.choices[key], it.figures["exact_match"]) for it in members if key in it.choices] for key in keys}
     drawings = [
-        inline.svg(plots.swept(key, choices), key)
+        inline.svg(trends.swept(key, choices), key)
         for key, choices in swept.items()
         if len({it for it, _ in choices}) > 1
     ]

@@ -1,17 +1,16 @@
-"""Curves, scenes with their readings, confusion: matplotlib figures."""
+"""Scenes with their readings, confusion, reliability: matplotlib figures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from mnist_seq.data.scenes import Scenes
@@ -20,35 +19,9 @@ from mnist_seq.judging.misread import Misread
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.tokens import decode
 
-if TYPE_CHECKING:
-    from mnist_seq.sweeps.scaling import Point, PowerLaw
-    from mnist_seq.timing.growth import Point as Step
-
-_RIGHT, _WRONG, BLUE, _GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
+_RIGHT, _WRONG, BLUE, GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
 _TURNS = ("#4fc3f7", "#ffb74d", "#81c784", "#e57373", "#ba68c8", "#fff176", "#4db6ac", "#f06292")
 """Of the first digit, the second, ..."""
-
-
-def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
-    """Loss and exact match against the step.
-
-    Args:
-        rows: of metrics.csv.
-    """
-    figure = _figure(9, 3.6, notice)
-    left, right = figure.subplots(1, 2)
-    for key, label, colour in (("train/loss", "train, smoothed targets", _GREY), ("val/loss", "val", BLUE)):
-        left.plot(*_series(rows, key), label=label, color=colour)
-    left.set(xlabel="step", ylabel="cross-entropy, nats a token", ylim=(0, None))
-    left.legend(frameon=False)
-    for key, label, colour in (("val/digit_accuracy", "digits", _GREY), ("val/exact_match", "exact match", BLUE)):
-        right.plot(*_series(rows, key), marker="o", markersize=3, label=label, color=colour)
-    right.set(xlabel="step", ylabel="val", ylim=(None, 1))
-    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    right.legend(frameon=False)
-    for axes in (left, right):
-        _open(axes)
-    return figure
 
 
 def samples(scenes: Scenes, readout: Readout, notice: str = "", ordered: bool = True, columns: int = 8) -> Figure:
@@ -57,7 +30,7 @@ def samples(scenes: Scenes, readout: Readout, notice: str = "", ordered: bool = 
     height, width = scenes.images.shape[-2:]
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = _figure(1.25 * columns, rows * (1.1 * height / width + 0.45), notice)
+    figure = blank(1.25 * columns, rows * (1.1 * height / width + 0.45), notice)
     panels = _panels(figure, scenes.images[:, 0], rows, columns)
     read, truth = decode(readout.digits), decode(scenes.digits)
     for axes, is_, was, whole in zip(panels, read, truth, readout.ended.tolist(), strict=True):
@@ -76,7 +49,7 @@ def misread(digits: list[Misread], images: Tensor, columns: int = 12) -> Figure:
         images: of the same digits; S S each, uint8.
     """
     rows = -(-len(digits) // columns)
-    figure = _figure(0.95 * columns, 1.35 * rows, "")
+    figure = blank(0.95 * columns, 1.35 * rows, "")
     for axes, it in zip(_panels(figure, images, rows, columns), digits, strict=True):
         axes.set_title(f"{it.truth}, read {it.read}\n{it.wrong} of {it.shown}", fontsize=8, pad=3)
     return figure
@@ -89,11 +62,11 @@ def contact_sheet(scenes: Scenes, title: str, notice: str = "") -> Figure:
     columns = min(count, max(2, min(8, round(8 * height / width))))
     rows = -(-count // columns)
     side = 10 / columns
-    figure = _figure(10, rows * (side * height / width + 0.17) + 0.25, notice)
+    figure = blank(10, rows * (side * height / width + 0.17) + 0.25, notice)
     figure.suptitle(f"{title}\n{notice}" if notice else title, fontsize=10, color=_WRONG if notice else "k")
     truth = decode(scenes.digits)
     for place, axes in enumerate(_panels(figure, scenes.images[:, 0], rows, columns)):
-        axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, color=_GREY, linewidth=0.8))
+        axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, color=GREY, linewidth=0.8))
         axes.set_title(" ".join(map(str, truth[place])) or "none", fontsize=9, pad=2)
         for turn, (x0, y0, x1, y1) in enumerate(scenes.boxes[place, : len(truth[place])].tolist()):
             colour = _TURNS[turn % len(_TURNS)]
@@ -112,7 +85,7 @@ def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
     """
     table = np.array(counts)
     shares = table / table.sum(1, keepdims=True).clip(min=1)
-    figure = _figure(6, 5.4, notice)
+    figure = blank(6, 5.4, notice)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*table.shape):
@@ -130,11 +103,11 @@ def confusion(counts: list[list[int]], title: str, notice: str = "") -> Figure:
 
 def reliability(calibration: Calibration) -> Figure:
     """Share right against confidence, and against the share of scenes that is read, the surest first."""
-    figure = _figure(9, 3.4, "")
+    figure = blank(9, 3.4, "")
     left, right = figure.subplots(1, 2)
     most = max(each.scenes for each in calibration.bins)
     sizes = [20 + 220 * each.scenes / most for each in calibration.bins]
-    left.plot([0, 1], [0, 1], "--", color=_GREY, label="as sure as right")
+    left.plot([0, 1], [0, 1], "--", color=GREY, label="as sure as right")
     left.scatter(
         [each.confidence for each in calibration.bins],
         [each.right for each in calibration.bins],
@@ -150,93 +123,7 @@ def reliability(calibration: Calibration) -> Figure:
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in (left, right):
-        _open(axes)
-    return figure
-
-
-def growth(measured: dict[str, list[Step]]) -> Figure:
-    """Time of a training step against what grows, and what its arithmetic would take at the rate of the slowest.
-
-    Args:
-        measured: axis -> steps of growing size.
-    """
-    figure = _figure(3.2 * len(measured), 3.2, "")
-    panels = figure.subplots(1, len(measured), squeeze=False).flat
-    for axes, (axis, points) in zip(panels, measured.items(), strict=True):
-        sizes, times = [point.size for point in points], [1000 * median(point.seconds) for point in points]
-        slowest = max(points, key=lambda point: median(point.seconds))
-        rate = slowest.flops / median(slowest.seconds)
-        arithmetic = [1000 * point.flops / rate for point in points]
-        axes.plot(sizes, arithmetic, color=_GREY, label=f"arithmetic at {rate / 1e9:,.0f} GFLOP/s")
-        reach = [[1000 * abs(end(point.seconds) - median(point.seconds)) for point in points] for end in (min, max)]
-        axes.errorbar(sizes, times, reach, color=BLUE, marker="o", markersize=3, label="a training step")
-        axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms")
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
-        axes.legend(frameon=False, fontsize=8)
-        _open(axes)
-    return figure
-
-
-def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Figure:
-    """Errors against training FLOPs, sizes of models by colour, and the law of the best choices."""
-    figure = _figure(6, 4.2, "")
-    axes = figure.subplots()
-    sizes = sorted({point.parameters for point in points})
-    for size in sizes:
-        same = [point for point in points if point.parameters == size]
-        shade = str(0.75 - 0.6 * sizes.index(size) / max(1, len(sizes) - 1))
-        axes.plot([it.flops for it in same], [it.error for it in same], "o-", color=shade, label=_parameters(size))
-    if law:
-        reach = [best[0].flops, best[-1].flops]
-        name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
-        axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
-    axes.set(xlabel="training FLOPs", ylabel="val, share not read right")
-    _logarithmic(axes, [it.error for it in points])
-    axes.legend(frameon=False, fontsize=8)
-    _open(axes)
-    return figure
-
-
-def learning(curves: dict[str, list[tuple[int, float]]]) -> Figure:
-    """Errors against the scenes of a training, of several.
-
-    Args:
-        curves: by name, after so many scenes the share of validation scenes that was read right.
-    """
-    figure = _figure(6, 4.2, "")
-    axes = figure.subplots()
-    for name, points in curves.items():
-        axes.plot([scenes for scenes, _ in points], [1 - right for _, right in points], "o-", markersize=3, label=name)
-    axes.set(xlabel="scenes seen in training", ylabel="val, share not read right")
-    _logarithmic(axes, [1 - right for points in curves.values() for _, right in points])
-    axes.legend(frameon=False, fontsize=8)
-    _open(axes)
-    return figure
-
-
-def swept(key: str, choices: list[tuple[str, float]]) -> Figure:
-    """Exact match of runs against a value that they differ in, their means joined.
-
-    Args:
-        choices: of each run the value and the share read right.
-    """
-    figure = _figure(4.2, 3.2, "")
-    axes = figure.subplots()
-    values = sorted({value for value, _ in choices}, key=_as_number)
-    numbers = [_as_number(value)[1] for value in values]
-    numeric = all(not _as_number(value)[0] for value in values)
-    places = dict(zip(values, numbers if numeric else range(len(values)), strict=True))
-    axes.scatter([places[value] for value, _ in choices], [right for _, right in choices], 14, _GREY, alpha=0.7)
-    means = [fmean(right for value, right in choices if value == each) for each in values]
-    axes.plot([places[value] for value in values], means, "o-", markersize=4, color=BLUE)
-    if numeric and numbers[0] > 0 and numbers[-1] >= 8 * numbers[0]:
-        axes.set_xscale("log")
-    axes.set_xticks([places[value] for value in values], values)
-    axes.minorticks_off()
-    axes.set(xlabel=key, ylabel="exact match, val")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _open(axes)
+        opened(axes)
     return figure
 
 
@@ -253,7 +140,8 @@ def as_array(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def _figure(width: float, height: float, notice: str) -> Figure:
+def blank(width: float, height: float, notice: str) -> Figure:
+    """Nothing yet, of so many inches, under what whoever sees it must be told."""
     figure = Figure(figsize=(width, height + (0.4 if notice else 0)), layout="constrained")
     if notice:
         figure.suptitle(notice, color=_WRONG, fontsize=10, fontweight="bold")
@@ -270,35 +158,7 @@ def _panels(figure: Figure, images: Tensor, rows: int, columns: int) -> list[Axe
     return panels[: len(images)]
 
 
-def _as_number(value: str) -> tuple[bool, float, str]:
-    """Sorts numbers before words."""
-    try:
-        return False, float(value), ""
-    except ValueError:
-        return True, 0.0, value
-
-
-def _parameters(count: float) -> str:
-    return f"{count / 1e6:.1f} M parameters" if count >= 1e6 else f"{count / 1e3:.0f} k parameters"
-
-
-def _open(axes: Axes) -> None:
+def opened(axes: Axes) -> None:
     """Axes on two sides alone, a light grid behind the lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-
-
-def _logarithmic(axes: Axes, errors: list[float]) -> None:
-    """Both axes, errors in per cent up to a whole one."""
-    least, most = max(1e-5, min(errors)), max(errors)
-    axes.set(xscale="log", yscale="log")
-    ticks = [digit * 10.0**power for power in range(-5, 0) for digit in (1, 2, 5)]
-    axes.set_yticks([tick for tick in ticks if 0.4 * least <= tick <= 2.5 * most])
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(0.6 * least, 1.3 * most)
-
-
-def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
-    points = [(row["step"], row[key]) for row in rows if key in row]
-    return [step for step, _ in points], [value for _, value in points]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.data.sets import SceneSet
-from mnist_seq.figures import gallery, inline, plots
+from mnist_seq.figures import gallery, inline, plots, trends
 from mnist_seq.figures.address import png
 from mnist_seq.figures.light import lit
 from mnist_seq.figures.tables import FIGURES
@@ -229,7 +229,7 @@ def _training(subject: Subject) -> dict[str, Any]:
     rows = subject.run.rows if subject.run else []
     taught = subject.taught
     samples = gallery.shown(taught, list(range(min(_SAMPLES, len(taught))))) if taught is not None else []
-    return {"curves": inline.svg(plots.curves(rows), "curves") if rows else "", "samples": samples}
+    return {"curves": inline.svg(trends.curves(rows), "curves") if rows else "", "samples": samples}
 
 
 def _about(subject: Subject) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class ScalingLaw(Callback):
     """When a multirun has ended: scaling.png in its directory, and the law in a line."""
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        from mnist_seq.figures import plots
+        from mnist_seq.figures import plots, trends
 
         directory = Path(config.hydra.sweep.dir)
         points = points_of(directory)
@@ -45,7 +45,7 @@ class ScalingLaw(Callback):
             return
         best = frontier(points)
         law = fit(best) if len(best) > 2 else None
-        plots.save(plots.scaling(points, best, law), directory / "scaling.png")
+        plots.save(trends.scaling(points, best, law), directory / "scaling.png")
         if law:
             told = f"error = {law.scale:.3g} * FLOPs^-{law.exponent:.3f} (+- {law.spread:.3f})"
             print(f"{told}, along the {len(best)} choices that no cheaper one beats")

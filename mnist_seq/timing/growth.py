@@ -38,10 +38,10 @@ def points(config: BenchConfig) -> dict[str, list[Point]]:
 
 def growth(config: BenchConfig) -> list[Figure]:
     """A training step on grids as batch, patches and depth grow; drawn in a picture, arithmetic beside."""
-    from mnist_seq.figures import plots
+    from mnist_seq.figures import plots, trends
 
     measured = points(config)
-    plots.save(plots.growth(measured), Path(config.to) / "growth.png")
+    plots.save(trends.growth(measured), Path(config.to) / "growth.png")
     return [
         figure
         for axis, along in measured.items()

@@ -5,7 +5,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mnist_seq.data.sets import Synthesised
-from mnist_seq.figures import plots
+from mnist_seq.figures import plots, trends
 from mnist_seq.nn import build
 from mnist_seq.tokens import decode
 from tests.conftest import tiny_models
@@ -23,7 +23,7 @@ def test_every_plot_carries_the_notice_and_can_be_saved(grids: Synthesised, tmp_
     table = [{"step": 1, "train/loss": 2.0}, {"step": 2, "val/loss": 1.0, "val/exact_match": 0.5}]
     for notice in ("", NOTICE):
         drawn = [
-            plots.curves(table, notice),
+            trends.curves(table, notice),
             plots.samples(scenes, readout, notice),
             plots.confusion([[1] * 11] * 10, "counts", notice),
         ]
@@ -51,7 +51,7 @@ def test_confusion_shows_each_count(grids: Synthesised) -> None:
 
 def test_every_learning_curve_is_drawn_whole_and_named() -> None:
     curves = {"one": [(100, 0.5), (1000, 0.9), (2000, 1.0)], "other": [(500, 0.98)]}
-    figure = plots.learning(curves)
+    figure = trends.learning(curves)
     assert {"one", "other"} <= set(words(figure).split())
     axes = figure.axes[0]
     for line, points in zip(axes.get_lines(), curves.values(), strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_seq.figures import plots
+from mnist_seq.figures import trends
 from mnist_seq.sweeps import scaling, table
 from mnist_seq.sweeps.scaling import Point
 
@@ -35,5 +35,5 @@ def test_points_are_of_seeds_together_and_cheapest_first(tmp_path: Path) -> None
     points = scaling.points_of(tmp_path)
     assert [(it.parameters, it.flops) for it in points] == [(32, 3200), (64, 6400)], "16 reads all right"
     assert [it.error for it in points] == pytest.approx([0.45, 0.15])
-    figure = plots.scaling(points, points, scaling.fit(points))
+    figure = trends.scaling(points, points, scaling.fit(points))
     assert [it.get_text() for it in figure.axes[0].get_legend().get_texts()][:2] == ["0 k parameters"] * 2
