@@ -103,10 +103,10 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     curves = {name: each["card"]["curve"] for name, each in found["protocols"].items() if each["card"]["curve"]}
     if curves:
         plots.save(trends.learning(curves), folder / "curves.png")
-    sources = {each["digits"] for each in found["protocols"].values()}
-    pools = {source: digits.load(source).pools["test"] for source in sources}
+    shown = {name: found["protocols"][name]["digits"] for name in found["misread"]}
+    pools = {whose: digits.load(whose).pools["test"] for whose in set(shown.values())}
     for name, rows in found["misread"].items():
-        pool = pools[found["protocols"][name]["digits"]]
+        pool = pools[shown[name]]
         place = {source: at for at, source in enumerate(pool.indices.tolist())}
         worst = [Misread(**row) for row in rows[:DRAWN]]
         if worst:

@@ -139,6 +139,15 @@ class Run:
         """What was logged on the way."""
         return read_table(self.table) if self.table.exists() else []
 
+    @property
+    def curve(self) -> list[tuple[int, float]]:
+        """After so many scenes of training, the share of validation scenes that was read right; none until it ended."""
+        metrics = self.metrics
+        if not metrics.get("steps"):
+            return []
+        scenes, key = metrics["scenes"] // metrics["steps"], "val/exact_match"
+        return [(int(row["step"]) * scenes, round(row[key], 5)) for row in self.rows if key in row]
+
     def record(self, **facts: Any) -> None:
         """Add facts to metrics.json, in place of older ones of the same name."""
         write_whole(self._metrics, json.dumps(self.metrics | facts, indent=2) + "\n")

@@ -84,18 +84,9 @@ class Release:
             },
             "scores": before.get("scores")
             or {split: {key: metrics[split][key] for key in _SCORES} for split in ("val", "test") if split in metrics},
-            "curve": before.get("curve") or self._curve,
+            "curve": before.get("curve") or (self.run.curve if self.run else []),
             "gate": self.gate,
         }
-
-    @property
-    def _curve(self) -> list[tuple[int, float]]:
-        """After so many scenes of training, the share of validation scenes that was read right."""
-        if self.run is None or not self.run.metrics.get("steps"):
-            return []
-        scenes = self.run.metrics["scenes"] // self.run.metrics["steps"]
-        key = "val/exact_match"
-        return [(int(row["step"]) * scenes, round(row[key], 5)) for row in self.run.rows if key in row]
 
     def _text(self, about: dict[str, Any], folder: Path) -> str:
         trained, spec = about["trained"], self.model.spec

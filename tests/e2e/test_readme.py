@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.forked import run
+from tests.e2e.started import environment
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -60,8 +60,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(clone: Path, command: list[str], **extra: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(clone), **extra}
-    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
+    variables = environment(PYTHONPATH=str(clone), **extra)
+    done = subprocess.run(command, cwd=clone, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 
 
