@@ -71,7 +71,8 @@ def put(path: Path, text: str) -> None:
 
 def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:
     score, (low, high) = found[anchor.measure], found[f"{anchor.measure}_interval"]
-    card = found["card"]
+    card, trained = found["card"], found["card"]["trained"]
+    beginning = f", from `{trained['began_with']}` on" if "began_with" in trained else ""
     others, ahead = "none published", ""
     if anchor.score is not None:
         others = f"{100 * anchor.score:.2f}, {anchor.whose}"
@@ -85,7 +86,7 @@ def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:
         others,
         ahead,
         f"{card['parameters']:,}",
-        f"{card['trained']['scenes'] / 1e6:.1f} M scenes, {card['trained']['seconds'] / 60:.0f} min",
+        f"{trained['scenes'] / 1e6:.1f} M scenes, {trained['seconds'] / 60:.0f} min{beginning}",
     ]
 
 

@@ -81,7 +81,8 @@ class Release:
                 key: metrics[key]
                 for key in ("steps", "scenes", "seconds", "device", "precision", "matmul_precision", "seed", "versions")
                 if key in metrics
-            },
+            }
+            | ({"began_with": metrics["init_from"]["source"]} if "init_from" in metrics else {}),
             "scores": before.get("scores")
             or {split: {key: metrics[split][key] for key in _SCORES} for split in ("val", "test") if split in metrics},
             "curve": before.get("curve") or (self.run.curve if self.run else []),
@@ -102,6 +103,8 @@ class Release:
             facts["trained on"] = (
                 f"{trained['scenes']:,} scenes, {trained['seconds'] / 60:.0f} minutes, {trained['device']}"
             )
+        if "began_with" in trained:
+            facts["began with"] = f"what fits of {trained['began_with']}"
         facts |= {"commit": about.get("revision") or "unknown", "licence": about["licence"]}
         environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
         environment.filters["percent"] = lambda share: f"{share:.2%}"

@@ -20,7 +20,7 @@ def judged(score: float, low: float, high: float, **card: Any) -> dict[str, Any]
         "count_accuracy": 1,
         "digit_accuracy": 1,
     }
-    trained = {"scenes": 2_560_000, "seconds": 5400}
+    trained = {"scenes": 2_560_000, "seconds": 5400} | card.pop("trained", {})
     return figures | {"scenes": 10_000, "digits": "mnist"} | {"card": {"parameters": 1234, "trained": trained} | card}
 
 
@@ -48,6 +48,13 @@ def test_who_is_ahead_is_said_only_where_the_interval_excludes_the_other(low: fl
     assert row[6] == ahead
     assert row[3] == f"{100 * low:.2f} to {100 * high:.2f}"
     assert row[5:] == ["96.00, another", ahead, "1,234", "2.6 M scenes, 90 min"]
+
+
+def test_training_that_began_with_another_reader_says_so() -> None:
+    later = judged(0.9, 0.8, 1, trained={"began_with": "grid"})
+    assert (
+        cells(markdown.results(found(single=later), ResultsConfig()))[3][-1] == "2.6 M scenes, 90 min, from `grid` on"
+    )
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:

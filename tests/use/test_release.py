@@ -92,6 +92,17 @@ def test_another_file_under_the_same_card_is_refused(released: Path, tmp_path: P
     mnist_seq.load(copy)
 
 
+def test_a_card_names_the_reader_that_its_own_began_with(tiny_run: Run, released: Path, tmp_path: Path) -> None:
+    assert "began" not in (released / "README.md").read_text()
+    run = Run(Path(shutil.copytree(tiny_run.path, tmp_path / "run")))
+    run.record(init_from={"source": "grid"})
+    folder = tmp_path / "later"
+    folder.mkdir()
+    Release("later", *weights.load(run.path), run).write(folder)
+    assert json.loads((folder / "model.json").read_text())["trained"]["began_with"] == "grid"
+    assert "| began with | what fits of grid |" in (folder / "README.md").read_text()
+
+
 def test_names_stand_for_readers_that_ship(
     released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grids: Synthesised
 ) -> None:
