@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig
-from mnist_seq.nn.attention import Attention, KeyValue
+from mnist_seq.nn.attention import Attention, KeyValue, attend
 from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, GatedFeedForward, Residual, drop_paths
 from mnist_seq.nn.positions import Rotary
 from tests.conftest import stirred
@@ -78,6 +78,15 @@ def test_attention_is_softmax_of_scaled_products(dim_k: int, precision: str) -> 
     assert_same(found, expected, x, again, precision)
 
 
+def test_on_a_cpu_attention_of_bfloat16_vectors_is_that_of_float32_rounded_once() -> None:
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, SCENES, HEADS, TOKENS, DIM // HEADS).bfloat16()
+    expected = F.scaled_dot_product_attention(queries.float(), keys.float(), values.float(), attn_mask=CAUSAL)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(queries, KeyValue(keys, values), CAUSAL)
+    assert torch.equal(found, expected.bfloat16())
+
+
 def test_weights_to_look_at_are_those_that_attention_uses() -> None:
     torch.manual_seed(0)
     attention, x = Attention(DIM, HEADS, 12), torch.randn(SCENES, TOKENS, DIM)
@@ -127,7 +136,7 @@ def test_the_encoder_block_equals_torchs(
     copy(ours, theirs, {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found = ours(mine, THERE[:, None, None] if padded else None)
-        expected = theirs(other, src_key_padding_mask=~THERE if padded else None)
+    expected = theirs(other, src_key_padding_mask=~THERE if padded else None)
     assert_same(found, expected, mine, other, precision)
     if precision == "32":
         assert_same(found, expected, ours.feed_forward.widen.weight, theirs.linear1.weight)
@@ -154,7 +163,7 @@ def test_the_decoder_block_equals_torchs(
     mask = CAUSAL & THERE[:, None, None] if padded else CAUSAL
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found, _ = ours(mine, NOTHING, ours.cross_attention.memory(memory), mask)
-        expected = theirs(other, memory, tgt_mask=~CAUSAL, tgt_key_padding_mask=~THERE if padded else None)
+    expected = theirs(other, memory, tgt_mask=~CAUSAL, tgt_key_padding_mask=~THERE if padded else None)
     assert_same(found, expected, mine, other, precision)
     if precision == "32":
         assert_same(found, expected, ours.cross_attention.merge.weight, theirs.multihead_attn.out_proj.weight)
