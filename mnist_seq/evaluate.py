@@ -30,8 +30,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     command.require_folder("to", folder)
     judgement = asked.judge()
     summary = judgement.summary()
-    if asked.sets.notice:
-        console.print(f"[bold red]{asked.sets.notice}")
+    if asked.notice:
+        console.print(f"[bold red]{asked.notice}")
     console.print(tables.results({config.split: summary}, f"{config.run}, digits: {asked.sets.source}"))
     run = Run(config.run)
     if asked.usual and run.finished:

@@ -79,10 +79,16 @@ class Exam:
             card=self.card,
             scenes=self.scenes,
             source=self.sets.source,
-            notice=self.sets.notice,
+            notice=self.notice,
             taught=self.taught,
             run=run if run.exists else None,
         )
+
+    @property
+    def notice(self) -> str:
+        """What whoever sees the figures must be told."""
+        done = ", ".join(f"{key}={value:g}" for key, value in self.config.disturb.chosen.items())
+        return " ".join(filter(None, [self.sets.notice, done and f"These scenes were disturbed: {done}."]))
 
     @property
     def usual(self) -> bool:

@@ -15,6 +15,8 @@ def test_disturbed_scenes_are_the_same_scenes_and_never_taken_for_the_runs_own(t
     assert not asked.usual
     assert destination(config) != destination(usual.config)
     assert destination(config).name == "val_rotation-15_contrast-0.02"
+    assert asked.subject.notice.endswith("These scenes were disturbed: rotation=15, contrast=0.02.")
+    assert usual.subject.notice == usual.sets.notice
     disturbed, plain = asked.judge(), usual.judge()
     assert disturbed.readings.sources.equal(plain.readings.sources)
     assert disturbed.summary()["loss"] != plain.summary()["loss"]
