@@ -104,7 +104,7 @@ class Release:
                 f"{trained['scenes']:,} scenes, {trained['seconds'] / 60:.0f} minutes, {trained['device']}"
             )
         if "began_with" in trained:
-            facts["began with"] = f"what fits of {trained['began_with']}"
+            facts["began with"] = f"the weights of {trained['began_with']}, where they fit"
         facts |= {"commit": about.get("revision") or "unknown", "licence": about["licence"]}
         environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
         environment.filters["percent"] = lambda share: f"{share:.2%}"

@@ -16,6 +16,7 @@ from mnist_seq.config import GridConfig
 from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn import gate
 from mnist_seq.nn import build
+from mnist_seq.plain import plain
 from mnist_seq.run import Run
 from mnist_seq.use import onnx, pretrained, weights
 from mnist_seq.use.release import Release, differing, digits
@@ -100,7 +101,7 @@ def test_a_card_names_the_reader_that_its_own_began_with(tiny_run: Run, released
     folder.mkdir()
     Release("later", *weights.load(run.path), run).write(folder)
     assert json.loads((folder / "model.json").read_text())["trained"]["began_with"] == "grid"
-    assert "| began with | what fits of grid |" in (folder / "README.md").read_text()
+    assert "| began with | the weights of grid, where they fit |" in (folder / "README.md").read_text()
 
 
 def test_names_stand_for_readers_that_ship(
@@ -133,6 +134,17 @@ def test_each_reader_that_ships_is_light_and_reads_as_when_it_was_released(name:
     assert reader.card["rounding"]["scenes"] == 1000
     assert "as when it was released" in gate.check(reader.model, reader.card)
     assert f'mnist_seq.load("{name}")' in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_each_reader_that_ships_is_what_the_experiment_of_its_name_trains(name: str) -> None:
+    card, asked = mnist_seq.load(name).card, mnist_seq.compose(f"experiment={name}", "data.digits=mnist")
+    assert {key: card[key] for key in ("model", "data", "loss")} == {
+        key: plain(asked)[key] for key in ("model", "data", "loss")
+    }
+    assert card["trained"]["steps"] == asked.trainer.max_steps
+    assert card["trained"]["precision"] == asked.trainer.precision
+    assert card["trained"].get("began_with") == asked.init_from
 
 
 def test_no_reader_that_reads_worse_than_when_it_was_released_is_let_through(tiny_run: Run) -> None:
