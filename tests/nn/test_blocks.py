@@ -87,6 +87,12 @@ def test_on_a_cpu_attention_of_bfloat16_vectors_is_that_of_float32_rounded_once(
     assert torch.equal(found, expected.bfloat16())
 
 
+def test_attention_of_float64_vectors_loses_nothing() -> None:
+    queries, keys, values = torch.randn(3, SCENES, HEADS, TOKENS, DIM // HEADS, dtype=torch.float64)
+    expected = (queries @ keys.mT / (DIM // HEADS) ** 0.5).softmax(-1) @ values
+    torch.testing.assert_close(attend(queries, KeyValue(keys, values)), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_weights_to_look_at_are_those_that_attention_uses() -> None:
     torch.manual_seed(0)
     attention, x = Attention(DIM, HEADS, 12), torch.randn(SCENES, TOKENS, DIM)
