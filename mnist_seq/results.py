@@ -89,8 +89,10 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
         for what, how in config.disturbed.items():
             judged = exam(replace(own.config, disturb=how, scenes=config.others), own.sets).judge()
             found["disturbed"][name][what] = judged.figures["exact_match"].value
-    for what, asked in config.elsewhere.items():
-        found["elsewhere"][what] = exam(_asked(config, config.others, asked)).judge().summary()
+        found["elsewhere"][name] = {
+            what: exam(_asked(config, config.others, f"run={name} {asked}")).judge().summary()
+            for what, asked in config.elsewhere.get(name, {}).items()
+        }
     return found
 
 

@@ -40,8 +40,8 @@ class ResultsConfig:
     """By protocol, in the order of the table."""
     disturbed: dict[str, DisturbConfig] = field(default_factory=dict)
     """What each reader's own scenes are put through, by what it is called."""
-    elsewhere: dict[str, str] = field(default_factory=dict)
-    """Scenes that a reader was not taught, by what they are called: what `evaluate` is asked."""
+    elsewhere: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Scenes other than a reader's own, by its name and by what they are called: what `evaluate` is asked."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     to: str = "outputs/results"

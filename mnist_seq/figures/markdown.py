@@ -38,9 +38,13 @@ def results(found: dict[str, Any], config: ResultsConfig) -> str:
             ],
         ),
     ]
-    if elsewhere:
-        rows = [[what, *(f"{100 * it[key]:.1f}" for key in _ELSEWHERE)] for what, it in elsewhere.items()]
-        parts.append(table(["not taught", *(f"{FIGURES[key]}, %" for key in _ELSEWHERE)], rows))
+    rows = [
+        [f"`{name}`: {what}", *(f"{100 * it[key]:.1f}" for key in _ELSEWHERE)]
+        for name, scenes in elsewhere.items()
+        for what, it in scenes.items()
+    ]
+    if rows:
+        parts.append(table(["other scenes", *(f"{FIGURES[key]}, %" for key in _ELSEWHERE)], rows))
     return "\n\n".join(parts) + "\n"
 
 

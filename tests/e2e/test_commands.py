@@ -50,6 +50,7 @@ def test_results_are_told_in_a_page_and_on_disk(tmp_path: Path) -> None:
     assert judged["scenes"] == 300
     assert judged["exact_match"] > 0.95
     assert found["disturbed"]["single"].keys() >= {"as they are", "noise of 20 %"}
+    assert found["elsewhere"].keys() == {"single"}
     assert f"**{100 * judged['exact_match']:.2f}**" in (tmp_path / "told/results.md").read_text()
     assert bool(found["misread"]["single"]) == (tmp_path / "told/single.png").exists()
     assert bool(judged["card"]["curve"]) == (tmp_path / "told/curves.png").exists()

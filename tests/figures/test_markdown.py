@@ -31,7 +31,7 @@ def found(**readers: dict[str, Any]) -> dict[str, Any]:
         "protocols": readers,
         "misread": misread,
         "disturbed": disturbed,
-        "elsewhere": {"longer": judged(0.25, 0.2, 0.3)},
+        "elsewhere": {name: {"longer": judged(0.25, 0.2, 0.3)} for name in readers},
     }
 
 
@@ -66,6 +66,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
     assert text.startswith("10,000 test scenes a reader, 2,000 where they are disturbed; digits: mnist.")
     assert "none published" in text
     assert "| noise | 50.0 | 50.0 |" in text
+    assert "| `single`: longer | 25.0 | 100.0 | 100.0 |" in text
     assert "| `single` | 7 | 0 | 2 of 2, of 1 images |" in text
 
 

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 import mnist_seq
-from mnist_seq.config import GridConfig
+from mnist_seq import command
+from mnist_seq.config import EvaluateConfig, GridConfig, ResultsConfig
 from mnist_seq.data.sets import Synthesised
 from mnist_seq.learn import gate
+from mnist_seq.learn.exam import exam
 from mnist_seq.nn import build
 from mnist_seq.plain import plain
 from mnist_seq.run import Run
@@ -145,6 +147,15 @@ def test_each_reader_that_ships_is_what_the_experiment_of_its_name_trains(name: 
     assert card["trained"]["steps"] == asked.trainer.max_steps
     assert card["trained"]["precision"] == asked.trainer.precision
     assert card["trained"].get("began_with") == asked.init_from
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_results_ask_of_each_reader_that_ships_what_it_can_read(name: str) -> None:
+    config = command.typed(command.compose("results", [])[0], ResultsConfig)
+    assert name in config.anchors
+    for asked in ("data=" + name, *config.elsewhere.get(name, {}).values()):
+        keys = [f"run={name}", "scenes=1", "split=val", *asked.split()]
+        exam(command.typed(command.compose("evaluate", keys)[0], EvaluateConfig))
 
 
 def test_no_reader_that_reads_worse_than_when_it_was_released_is_let_through(tiny_run: Run) -> None:
