@@ -60,7 +60,11 @@ def _refuse_to_share(config: TrainConfig) -> None:
 
 
 def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
-    """The module and the data of a run, seeded, with digits at hand."""
+    """The module and the data of a run, seeded, with digits at hand.
+
+    Raises:
+        FileNotFoundError, ValueError, ConnectionError: no digits, nothing to begin with, or what has seen val.
+    """
     import lightning as L
     import torch
 
@@ -79,6 +83,11 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     module = ReaderModule(model, config.optim, config.loss)
     if config.init_from:
         module.begins_with = weights.transfer(model, config.init_from)
+        require(
+            "val" not in data.sets or module.begins_with.whole != data.source,
+            f"init_from={config.init_from} learnt the val digits too (data.pool=full): "
+            "choose data.pool=full, or a reader that did not",
+        )
     return module, data
 
 

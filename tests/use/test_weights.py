@@ -45,6 +45,20 @@ def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
         weights.transfer(other, tmp_path)
 
 
+@pytest.mark.parametrize(("taught", "pool"), [("uci", "full"), ("mnist", "split"), ("mnist", "full")])
+def test_no_run_validates_on_digits_that_the_reader_it_begins_with_has_learnt(
+    taught: str, pool: str, tmp_path: Path
+) -> None:
+    spec = mnist_seq.compose("data=single", "data.digits=uci").data.spec
+    path, card = tmp_path / "weights.safetensors", {"digits": taught, "data": {"pool": "full"}}
+    weights.save(build(MODELS["enc_dec"], spec), path, **card)
+    begin = (*TINY, "data=single", f"init_from={tmp_path}")
+    mnist_seq.build(*begin, f"data.pool={pool}")
+    weights.save(build(MODELS["enc_dec"], spec), path, **card | {"digits": "uci"})
+    with pytest.raises(ValueError, match="learnt the val digits too .*: choose data.pool=full, or a reader that did"):
+        mnist_seq.build(*begin)
+
+
 def test_a_run_begins_with_the_weights_of_another_and_resumes_without_them(tiny_run: Run, tmp_path: Path) -> None:
     copy = tmp_path / "first"
     copy.mkdir()
