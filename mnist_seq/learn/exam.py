@@ -118,7 +118,7 @@ def exam(config: EvaluateConfig, loaded: Sets | None = None) -> Exam:
     require(bool(config.data) or "data" in card, f"{run} does not say what it was trained on: give data=")
     data: DataConfig = config.data or restore_data(card["data"])
     require(
-        config.split != "val" or card.get("data", {}).get("pool") != "full",
+        config.split != "val" or not weights.learnt_val(card),
         f"{run} was trained on the val digits too (data.pool=full): choose split=test",
     )
     _refuse_another_problem(run, model, data)

@@ -110,8 +110,13 @@ def transfer(model: Model, path: str | os.PathLike[str]) -> Transfer:
     share = sum(own[name].numel() for name in taken) / sum(weight.numel() for weight in own.values())
     theirs, ours = about.get("model", {}), card(model)["model"]
     differs = {key: f"{theirs[key]} there, {ours[key]} here" for key in ours if theirs.get(key, ours[key]) != ours[key]}
-    whole = about.get("digits") if about.get("data", {}).get("pool") == "full" else None
+    whole = about.get("digits") if learnt_val(about) else None
     return Transfer(str(path), taken, {name: left[name] for name in own if name in left}, differs, share, whole)
+
+
+def learnt_val(card: dict[str, Any]) -> bool:
+    """Whether weights of this card learnt the val digits too (`data.pool=full`)."""
+    return bool(card.get("data", {}).get("pool") == "full")
 
 
 def _by(weight: Tensor) -> str:
