@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from mnist_seq.config import DisturbConfig, EvaluateConfig
 from mnist_seq.evaluate import destination
 from mnist_seq.learn.exam import exam
 from mnist_seq.run import Run
+from mnist_seq.use import weights
 
 
 def test_disturbed_scenes_are_the_same_scenes_and_never_taken_for_the_runs_own(tiny_run: Run) -> None:
@@ -20,3 +25,12 @@ def test_disturbed_scenes_are_the_same_scenes_and_never_taken_for_the_runs_own(t
     disturbed, plain = asked.judge(), usual.judge()
     assert disturbed.readings.sources.equal(plain.readings.sources)
     assert disturbed.summary()["loss"] != plain.summary()["loss"]
+
+
+def test_no_reader_is_judged_on_val_digits_that_it_has_learnt(tiny_run: Run, tmp_path: Path) -> None:
+    model, card = weights.load(tiny_run.path)
+    about = {"digits": card["digits"], "data": card["data"] | {"pool": "full"}}
+    weights.save(model, tmp_path / "weights.safetensors", **about)
+    with pytest.raises(ValueError, match=r"trained on the val digits too \(data.pool=full\): choose split=test"):
+        exam(EvaluateConfig(run=str(tmp_path)))
+    exam(EvaluateConfig(run=str(tmp_path), split="test"))
