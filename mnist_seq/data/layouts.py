@@ -24,12 +24,27 @@ from mnist_seq.config import (
 )
 from mnist_seq.data import order, rng
 from mnist_seq.data.digits import Pool
-from mnist_seq.data.paste import paste
 from mnist_seq.data.placing import place
+
+FRAGMENT = 9
+"""Side of a fragment, pixels."""
+
+
+class Fragments(NamedTuple):
+    """Pieces of digits that lie under the digits of a batch of scenes, each over those before it."""
+
+    sources: Tensor
+    """B F, int64: places in the pool's clutter."""
+    cuts: Tensor
+    """B F 2, int64: x y of the upper left corner in the digit that it is cut from, pixels."""
+    corners: Tensor
+    """B F 2, int64: x y of the upper left corner on the canvas, pixels."""
+    present: Tensor
+    """B F, bool."""
 
 
 class Layout(NamedTuple):
-    """A batch of scenes before a pixel of their digits is drawn. The digits that are there come first."""
+    """A batch of scenes before a pixel of them is drawn. The digits that are there come first."""
 
     chosen: Tensor
     """B N, int64: places in the pool."""
@@ -37,8 +52,7 @@ class Layout(NamedTuple):
     """B N 2, int64: x y of the upper left corners of the frames, pixels; ink outside the canvas is lost."""
     present: Tensor
     """B N, bool."""
-    backdrop: Tensor | None = None
-    """B H W, uint8: what lies under the digits."""
+    fragments: Fragments | None = None
     overhang: int = 0
     """How far a frame may reach beyond the canvas, pixels."""
 
@@ -107,8 +121,8 @@ def cluttered(ids: Tensor, config: ClutteredConfig, pool: Pool, seed: int) -> La
     x = 8 + drawn["begin"] - 8 + digit * pool.side
     y = (drawn["top"] + (drawn["slope"] - 14) * digit).clamp(0, 100 - pool.side)
     present = torch.ones_like(x, dtype=torch.bool)
-    backdrop = _fragments(ids, config.fragments, pool, seed)
-    return Layout(_choose(ids, 3, pool, seed), torch.stack([x, y], -1), present, backdrop)
+    fragments = _fragments(ids, config.fragments, pool, seed) if config.fragments else None
+    return Layout(_choose(ids, 3, pool, seed), torch.stack([x, y], -1), present, fragments)
 
 
 def mixed(ids: Tensor, config: MixedConfig, pool: Pool, seed: int) -> Layout:
@@ -126,12 +140,13 @@ def mixed(ids: Tensor, config: MixedConfig, pool: Pool, seed: int) -> Layout:
     chosen, corners, present = (
         torch.stack(each)[which, scene] for each in zip(*(it[:3] for it in layouts), strict=True)
     )
-    backdrops = [it.backdrop for it in layouts if it.backdrop is not None]
-    backdrop = None
-    if backdrops:
-        bare = torch.zeros_like(backdrops[0])
-        backdrop = torch.stack([bare if it.backdrop is None else it.backdrop for it in layouts])[which, scene]
-    return Layout(chosen, corners, present, backdrop, max(it.overhang for it in layouts))
+    fragments = None
+    if strewn := [it.fragments for it in layouts if it.fragments is not None]:
+        most = max(it.sources.shape[1] for it in strewn)
+        each = [_no_fragments(ids) if it.fragments is None else it.fragments for it in layouts]
+        parts = zip(*(_with_slots(it, most) for it in each), strict=True)
+        fragments = Fragments(*(torch.stack(part)[which, scene] for part in parts))
+    return Layout(chosen, corners, present, fragments, max(it.overhang for it in layouts))
 
 
 LAYOUTS: dict[str, Family] = {
@@ -179,20 +194,26 @@ def _in_order(name: str, layout: Layout, pool: Pool) -> Layout:
     )
 
 
-def _fragments(ids: Tensor, many: int, pool: Pool, seed: int) -> Tensor:
-    """Pieces of 9x9 pasted over one another on an empty canvas; B 100 100, uint8."""
-    side, canvas = 9, 100
+def _fragments(ids: Tensor, many: int, pool: Pool, seed: int) -> Fragments:
+    """Pieces cut anywhere from digits of train and val, anywhere on a canvas of 100x100."""
     sources = rng.integers(rng.key(seed, pool.split, "fragment"), ids, many, len(pool.clutter))
-    cuts = rng.integers(rng.key(seed, pool.split, "cut"), ids, many * 2, pool.side - side).view(-1, many, 2)
-    places = rng.integers(rng.key(seed, pool.split, "fragment place"), ids, many * 2, canvas - side).view(-1, many, 2)
-    row, col = torch.arange(side, device=ids.device)[:, None], torch.arange(side, device=ids.device)
-    pixels = ((cuts[..., 1] * pool.side + cuts[..., 0])[..., None] + (row * pool.side + col).flatten()).flatten(0, 1)
-    pieces = pool.clutter[sources.flatten()].flatten(1).gather(1, pixels).unflatten(0, sources.shape)
-    at = (places[..., 1] * canvas + places[..., 0])[..., None] + (row * canvas + col).flatten()
-    backdrop = torch.zeros(len(ids), canvas * canvas, dtype=torch.uint8, device=ids.device)
-    for fragment in range(many):
-        backdrop.scatter_(1, at[:, fragment], pieces[:, fragment])
-    return backdrop.view(-1, canvas, canvas)
+    cuts, corners = (
+        rng.integers(rng.key(seed, pool.split, name), ids, many * 2, side - FRAGMENT).view(-1, many, 2)
+        for name, side in (("cut", pool.side), ("fragment place", 100))
+    )
+    return Fragments(sources, cuts, corners, torch.ones_like(sources, dtype=torch.bool))
+
+
+def _no_fragments(ids: Tensor) -> Fragments:
+    none, nowhere = ids.new_empty(len(ids), 0), ids.new_empty(len(ids), 0, 2)
+    return Fragments(none, nowhere, nowhere, none.bool())
+
+
+def _with_slots(fragments: Fragments, slots: int) -> Fragments:
+    missing = (0, slots - fragments.sources.shape[1])
+    sources, cuts, corners, present = fragments
+    pairs = (0, 0, *missing)
+    return Fragments(F.pad(sources, missing), F.pad(cuts, pairs), F.pad(corners, pairs), F.pad(present, missing))
 
 
 def _on_canvas(ids: Tensor, layout: Layout, own: Spec, spec: Spec, pool: Pool, seed: int) -> Layout:
@@ -200,15 +221,15 @@ def _on_canvas(ids: Tensor, layout: Layout, own: Spec, spec: Spec, pool: Pool, s
     room = (spec.width - own.width, spec.height - own.height)
     key = rng.key(seed, pool.split, "canvas")
     offset = torch.cat([rng.integers(key, ids, 2, below + 1)[:, axis : axis + 1] for axis, below in enumerate(room)], 1)
-    backdrop = layout.backdrop
-    if backdrop is not None and room != (0, 0):
-        backdrop = paste(backdrop[:, None], offset[:, None], spec.height, spec.width)
+    fragments = layout.fragments
+    if fragments is not None:
+        fragments = fragments._replace(corners=fragments.corners + offset[:, None])
     missing = spec.max_digits - layout.chosen.shape[1]
     corners = (layout.corners + offset[:, None]) * layout.present[..., None]
     return Layout(
         F.pad(layout.chosen, (0, missing)),
         F.pad(corners, (0, 0, 0, missing)),
         F.pad(layout.present, (0, missing)),
-        backdrop,
+        fragments,
         layout.overhang,
     )

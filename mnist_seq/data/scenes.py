@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_seq import tokens
-from mnist_seq.config import DataConfig, Spec
+from mnist_seq.config import AugmentConfig, DataConfig, Spec
 from mnist_seq.data import augment, order, rng
 from mnist_seq.data.digits import Pool, ink_boxes
-from mnist_seq.data.layouts import LAYOUTS, Layout
+from mnist_seq.data.layouts import FRAGMENT, LAYOUTS, Fragments, Layout
 from mnist_seq.data.paste import paste
 
 
@@ -52,12 +52,14 @@ def render(ids: Tensor, config: DataConfig, pool: Pool, seed: int, distorted: bo
     """
     spec = config.spec
     layout = LAYOUTS[config.family](ids, config, pool, seed)
-    glyphs, ink = _glyphs(ids, layout, pool, config, seed, distorted)
+    how = config.augment if distorted and any(vars(config.augment).values()) else None
+    glyphs, ink = _glyphs(ids, layout, pool, seed, how)
     if layout.overhang:
         ink = ink_boxes(_within(glyphs, layout, spec).flatten(0, 1)).view_as(ink)
     images = paste(glyphs, layout.corners, spec.height, spec.width, layout.overhang)
-    if layout.backdrop is not None:
-        images = (images.short() + layout.backdrop).clamp(max=255).to(torch.uint8)
+    if layout.fragments is not None:
+        backdrop = _backdrop(ids, layout.fragments, pool, seed, how, spec)
+        images = (images.short() + backdrop).clamp(max=255).to(torch.uint8)
 
     missing = (0, spec.max_digits - layout.present.shape[1])
     present = F.pad(layout.present, missing)
@@ -84,18 +86,44 @@ def margins(ids: Tensor, config: DataConfig, pool: Pool, seed: int) -> Tensor | 
     return order.margin(ways, layout.corners, layout.present, pool.side)
 
 
-def _glyphs(
-    ids: Tensor, layout: Layout, pool: Pool, config: DataConfig, seed: int, distorted: bool
-) -> tuple[Tensor, Tensor]:
+def _glyphs(ids: Tensor, layout: Layout, pool: Pool, seed: int, how: AugmentConfig | None) -> tuple[Tensor, Tensor]:
     """The digits' pixels, B N S S, blank where none is, and the boxes of their ink within the frame, B N 4."""
     chosen = layout.chosen.flatten()
     glyphs, ink = pool.images.index_select(0, chosen), pool.boxes[chosen]
-    if distorted and any(vars(config.augment).values()):
+    if how is not None:
         draws = rng.Draws(seed, pool.split, ids, slots=layout.chosen.shape[1])
-        glyphs = augment.distort(glyphs, ink, draws, config.augment)
+        glyphs = augment.distort(glyphs, ink, draws, how)
         ink = ink_boxes(glyphs)
     glyphs = glyphs * layout.present.view(-1, 1, 1)
     return glyphs.unflatten(0, layout.chosen.shape), ink.unflatten(0, layout.chosen.shape)
+
+
+def _backdrop(
+    ids: Tensor, fragments: Fragments, pool: Pool, seed: int, how: AugmentConfig | None, spec: Spec
+) -> Tensor:
+    """Pieces of digits, distorted as digits are, so that nothing but their shape tells them apart; B H W, uint8."""
+    sources = fragments.sources
+    glyphs = pool.clutter.index_select(0, sources.flatten())
+    if how is not None:
+        draws = rng.Draws(seed, pool.split, ids, slots=sources.shape[1], whose="fragments")
+        glyphs = augment.distort(glyphs, ink_boxes(glyphs), draws, how)
+    pieces = glyphs.view(*sources.shape, -1).gather(2, _square(fragments.cuts, FRAGMENT, glyphs.shape[-1]))
+    beyond = spec.height * spec.width
+    placed = _square(fragments.corners, FRAGMENT, spec.width).masked_fill(~fragments.present[..., None], beyond)
+    backdrop = torch.zeros(len(ids), beyond + 1, dtype=torch.uint8, device=ids.device)
+    for fragment in range(sources.shape[1]):
+        backdrop.scatter_(1, placed[:, fragment], pieces[:, fragment])
+    return backdrop[:, :-1].view(-1, spec.height, spec.width)
+
+
+def _square(corners: Tensor, side: int, width: int) -> Tensor:
+    """Where the pixels of squares lie in pictures of some width, row by row; ... side*side.
+
+    Args:
+        corners: ... 2, x y of the upper left ones.
+    """
+    along = torch.arange(side, device=corners.device)
+    return (corners[..., 1] * width + corners[..., 0])[..., None] + (along[:, None] * width + along).flatten()
 
 
 def _within(glyphs: Tensor, layout: Layout, spec: Spec) -> Tensor:

@@ -62,8 +62,11 @@ def test_a_scene_tells_the_truth(name: str, overrides: tuple[str, ...]) -> None:
     for row in range(60):
         count = int(scenes.counts[row])
         seen = torch.zeros(spec.height, spec.width, dtype=torch.int64)
-        if layout.backdrop is not None:
-            seen += layout.backdrop[row]
+        if layout.fragments is not None:
+            for source, cut, (left, top), there in zip(*(part[row] for part in layout.fragments), strict=True):
+                x, y = cut.tolist()
+                if there:
+                    seen[top : top + 9, left : left + 9] = held.clutter[source, y : y + 9, x : x + 9]
         for slot in range(count):
             spot = place[int(scenes.sources[row, slot])]
             assert scenes.digits[row, slot] == held.labels[spot]
@@ -119,6 +122,19 @@ def test_only_training_scenes_are_distorted(split: str) -> None:
     plain, strong = (Synthesised(preset("scatter", *overrides), pool(split))[:10].images for overrides in ((), STRONG))
     none = Synthesised(preset("scatter", "data/augment=none"), pool(split))[:10].images
     assert torch.equal(plain, none) == torch.equal(strong, none) == (split != "train")
+
+
+def test_fragments_are_distorted_as_digits_are() -> None:
+    """So that a reader cannot tell a digit from a fragment by what was done to it."""
+    fading = ("data/augment=none", "data.augment.noise=0.5", "data.augment.clean=0.2")  # moves no ink, takes 1 in 5
+    faded, plain = (
+        Synthesised(preset("cluttered", *how), pool("train"))[:200] for how in (fading, ("data/augment=none",))
+    )
+    bare = Synthesised(preset("cluttered", "data/augment=none", "data.fragments=0"), pool("train"))[:200]
+    digits, fragments = bare.images > 0, (bare.images == 0) & (plain.images > 0)
+    for where in (digits & (plain.images == bare.images), fragments):
+        left = faded.images[where].float().sum() / plain.images[where].float().sum()
+        assert abs(left - 0.8) < 0.01
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "multimnist_s6"])
