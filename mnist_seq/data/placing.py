@@ -90,7 +90,8 @@ def _seat(ids: Tensor, counts: Tensor, config: ScatterConfig, seed: int, split: 
 
     spare = rooms[row] - (in_row.gather(1, row) - 1) * seats.pitch
     shares = rng.integers(rng.key(seed, split, "spread"), ids, slots, spare.clamp(min=0) + 1)
-    shares = (row * 2**32 + shares).sort(1).values % 2**32  # ascending in each row
+    line = row.masked_fill(slot >= counts[:, None], rows)  # slots without a digit are in no row
+    shares = (line * 2**32 + shares).sort(1).values % 2**32  # ascending in each row
     x = seats.quantum * (place_in_row * seats.pitch + shares) + row * seats.lead
 
     spare_height = seats.reach[1] - (rows - 1) * seats.row_pitch

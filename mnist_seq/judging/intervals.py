@@ -102,9 +102,9 @@ def share(right: Tensor, total: Tensor, kin: Kin) -> Share:
     if not whole:
         return Share(1.0, 0.0, 1.0, 0.0)
     value = float(tops.sum()) / whole
-    worth = kin.distinct(bottoms)  # where nothing varies, nothing else is known
-    if 0 < value < 1:
-        worth = value * (1 - value) / kin.variance((tops - value * bottoms) / whole)
+    worth, errors = kin.distinct(bottoms), tops - value * bottoms
+    if not np.allclose(errors, 0):  # where nothing varies, nothing else is known
+        worth = value * (1 - value) / kin.variance(errors / whole)
     return Share(value, *wilson(value, min(worth, whole)), whole)
 
 
@@ -122,7 +122,9 @@ def difference(one: Tensor, other: Tensor, kin: Kin) -> Difference:
     number, value = len(errors), float(errors.mean())
     gained, lost = float((errors > 0).sum()), float((errors < 0).sum())
     around = errors - value
-    worth = float(around @ around) / kin.variance(around) if gained + lost else 1.0  # of a scene, in independent ones
+    worth = kin.distinct(np.ones(number)) / number  # of a scene, in independent ones
+    if around.any():
+        worth = float(around @ around) / kin.variance(around)
     p = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost) / worth)) if gained + lost and worth else 1.0
     scenes, gained, lost = worth * number + 2, worth * gained + 0.5, worth * lost + 0.5
     middle = (gained - lost) / scenes

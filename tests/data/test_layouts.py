@@ -142,6 +142,17 @@ def test_seats_reach_all_of_the_canvas() -> None:
     assert corners.amax(0).tolist() == [70 - 28, 64 - 28]
 
 
+@pytest.mark.parametrize("size", [(64, 64), (28, 150), (96, 96)], ids=str)
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_seats_lean_neither_left_nor_right(size: tuple[int, int], count: int) -> None:
+    """However many of them are taken."""
+    config = ScatterConfig(height=size[0], width=size[1], max_digits=4)
+    ids = torch.arange(20_000)
+    middles = placing._seat(ids, torch.full_like(ids, count), config, 0, "train")[:, :count, 0].double().mean(1)
+    error = float(middles.std()) / len(ids) ** 0.5
+    assert abs(float(middles.mean()) - (size[1] - 28) / 2) < 4 * error
+
+
 @pytest.mark.parametrize("name", ["scatter_96", "scatter_96_clear"])
 def test_single_digits_are_anywhere_alike(name: str) -> None:
     layout = laid(name, 20_000)

@@ -134,6 +134,20 @@ def test_an_interval_of_nothing_wrong_still_has_width() -> None:
     assert high == pytest.approx(1)
 
 
+@pytest.mark.parametrize("scenes", [1, 2, 30])
+def test_where_nothing_varies_digits_are_all_that_counts(scenes: int) -> None:
+    """Each scene read as far as the others, or by one reader alone: as sure as their digits make it, and no surer."""
+    digits = torch.arange(3 * scenes).view(-1, 3)
+    apart, same = Kin(digits), Kin(digits % 3)
+    for right in (0, 1, 2, 3):
+        counted = torch.full((scenes,), right), torch.full((scenes,), 3)
+        assert share(*counted, apart)[:3] == pytest.approx((right / 3, *wilson(right / 3, 3 * scenes)))
+        assert share(*counted, same)[:3] == pytest.approx((right / 3, *wilson(right / 3, 3)))
+    every, once = (difference(torch.zeros(scenes), torch.ones(scenes), kin) for kin in (apart, same))
+    assert once == pytest.approx(difference(torch.zeros(1), torch.ones(1), Kin(torch.arange(3)[None])))
+    assert every.p == pytest.approx(math.erfc(math.sqrt(scenes / 2)))
+
+
 @pytest.mark.parametrize(("slots", "scenes"), [(9, 1000), (16, 500)])
 def test_where_nearly_all_scenes_share_digits_nothing_is_too_sure(slots: int, scenes: int) -> None:
     """Large grids of few digits: half of all pairs of scenes share one."""
