@@ -81,13 +81,16 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
         torch.manual_seed(config.seed + machine.rank())  # dropout of its own
     data.setup()
     module = ReaderModule(model, config.optim, config.loss)
+    module.learnt_val = [data.source] if data.teaches_val else []
     if config.init_from:
         module.begins_with = weights.transfer(model, config.init_from)
+        before = module.begins_with.learnt_val
         require(
-            "val" not in data.sets or module.begins_with.whole != data.source,
+            "val" not in data.sets or data.source not in before,
             f"init_from={config.init_from} learnt the val digits too (data.pool=full): "
             "choose data.pool=full, or a reader that did not",
         )
+        module.learnt_val = sorted({*module.learnt_val, *before})
     return module, data
 
 
@@ -244,7 +247,7 @@ def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDa
         judgement = judge(model, data.sets["val"], len(data.sets["val"]), loss=config.loss)
         run.record(val=judgement.summary())
     about = {"data": plain(data.config), "digits": data.source, "loss": plain(config.loss), "revision": revision}
-    weights.save(model, run.weights, **about)
+    weights.save(model, run.weights, learnt_val=module.learnt_val, **about)
     draw(run, module, data)
     if judgement and config.report:
         val, taught = data.sets["val"], data.sets["train"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from mnist_seq import tokens
 from mnist_seq.config import Spec
 from mnist_seq.data.pictures import ink
 from mnist_seq.data.scenes import Scenes
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 CARD = "card.json"
@@ -111,13 +114,23 @@ def load(path: str, whole: bool = False) -> dict[str, FolderSet]:
     """The splits that a folder holds.
 
     Args:
-        whole: keep nothing of a folder without splits for validation.
+        whole: train on what is kept for validation, too.
 
     Raises:
         FileNotFoundError, ValueError: no such folder, or labels that cannot be read, by file and line.
     """
     labels = _labels(Path(path), whole)
     shape = _spec(labels, card(path))
+    taught = {source for label in labels.get("train", []) for source in label.sources}
+    shown = sum(not taught.isdisjoint(label.sources) for label in labels.get("val", []))
+    if shown:
+        log.warning(
+            "%s: %d of %d val scenes show digits that training scenes show too: synthesise split=train and split=val "
+            "into folders train and val of one folder instead",
+            path,
+            shown,
+            len(labels["val"]),
+        )
     return {split: FolderSet(split, rows, shape) for split, rows in labels.items()}
 
 
@@ -157,6 +170,8 @@ def _labels(path: Path, whole: bool) -> dict[str, list[Label]]:
         raise FileNotFoundError(f"data.path={path} is no folder")
     inside = {split: list(_read(path / split)) for split in SPLITS if (path / split).is_dir()}
     if inside:
+        if whole and "val" in inside:
+            inside["train"] = inside.get("train", []) + inside.pop("val")
         return inside
     labels, split = list(_read(path)), card(str(path)).get("split", "train")
     kept = 0 if whole else len(labels) // _VAL_SHARE

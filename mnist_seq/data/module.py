@@ -83,7 +83,7 @@ class SceneData(L.LightningDataModule):
     def __init__(self, config: DataConfig, seed: int = 0) -> None:
         super().__init__()
         self.config, self.seed = config, seed
-        self.source, self.notice = config.digits, ""
+        self.source, self.notice, self.teaches_val = config.digits, "", False
         self.sets: dict[str, SceneSet] = {}
 
     @property
@@ -104,6 +104,7 @@ class SceneData(L.LightningDataModule):
                     f"data.path={vars(self.config)['path']} has no train split: only {', '.join(loaded.splits)}"
                 )
             self.source, self.notice, self.sets = loaded.source, loaded.notice, loaded.splits
+            self.teaches_val = loaded.teaches_val
 
     def train_dataloader(self) -> IdStream:
         train = self.sets["train"]

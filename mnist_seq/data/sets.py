@@ -97,6 +97,8 @@ class Sets:
     notice: str
     """What whoever sees a result must be told; empty for MNIST."""
     splits: dict[str, SceneSet]
+    teaches_val: bool
+    """Whether digits that are kept for validation elsewhere are among those to train on."""
 
 
 def spec(config: DataConfig) -> Spec:
@@ -120,9 +122,10 @@ def load(config: DataConfig, seed: int = 0) -> Sets:
     if isinstance(config, FolderConfig):
         splits = folder.load(config.path, whole=config.pool == "full")
         card = folder.card(config.path)
-        return Sets(card.get("digits", "folder"), card.get("notice", ""), dict(splits))
+        full = "full" in (config.pool, card.get("data", {}).get("pool"))
+        return Sets(card.get("digits", "folder"), card.get("notice", ""), dict(splits), full)
     source = digits.load(config.digits, config.pool)
     fresh = config.fixed is None
     seeds = {split: seed if split == "train" and fresh else config.scene_seed for split in source.pools}
     synthesised = {split: Synthesised(config, pool, seeds[split]) for split, pool in source.pools.items()}
-    return Sets(source.source, source.notice, dict(synthesised))
+    return Sets(source.source, source.notice, dict(synthesised), config.pool == "full")

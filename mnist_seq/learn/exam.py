@@ -117,12 +117,12 @@ def exam(config: EvaluateConfig, loaded: Sets | None = None) -> Exam:
     )
     require(bool(config.data) or "data" in card, f"{run} does not say what it was trained on: give data=")
     data: DataConfig = config.data or restore_data(card["data"])
-    require(
-        config.split != "val" or not weights.learnt_val(card),
-        f"{run} was trained on the val digits too (data.pool=full): choose split=test",
-    )
     _refuse_another_problem(run, model, data)
     loaded = loaded or sets.load(data, Run(run).metrics.get("seed", 0))
+    require(
+        config.split != "val" or loaded.source not in card.get("learnt_val", []),
+        f"{run} was trained on the val digits too (data.pool=full): choose split=test",
+    )
     there = [split for split in loaded.splits if split != "train"]
     require(
         config.split in there, f"split={config.split} is not in these data: choose from {', '.join(there) or 'others'}"

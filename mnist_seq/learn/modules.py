@@ -35,6 +35,8 @@ class ReaderModule(L.LightningModule):
         self.model = model
         self.optim_config, self.loss_config = optim, loss
         self.begins_with: Transfer | None = None
+        self.learnt_val: list[str] = []
+        """Sources of digits of which those of val are learnt too, here or by what it begins with."""
         self.compiled = False
         self.score = ReadingScore()
 
@@ -114,11 +116,14 @@ class ReaderModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        about = card(self.model) | {"loss": plain(self.loss_config)}
+        about = card(self.model) | {"loss": plain(self.loss_config), "learnt_val": self.learnt_val}
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, SceneData):
             about |= {"data": plain(data.config), "digits": data.source}
         checkpoint["reader"] = about
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.learnt_val = checkpoint["reader"].get("learnt_val", [])
 
     def _share(self, targets: Tensor) -> Tensor | float:
         """What a rank's mean over its targets counts in the mean over ranks, which then is that over all targets."""

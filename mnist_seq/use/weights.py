@@ -80,8 +80,8 @@ class Transfer:
     """Key of the model's config that means something else there, whatever the shapes -> how."""
     share: float
     """Of the model's parameters that were taken."""
-    whole: str | None
-    """Digits that the other learnt all of, those of val too (`data.pool=full`)."""
+    learnt_val: list[str]
+    """Sources of digits of which the other, or what it began with, has learnt those of val too (`data.pool=full`)."""
 
     def __str__(self) -> str:
         left, differs = (
@@ -110,13 +110,8 @@ def transfer(model: Model, path: str | os.PathLike[str]) -> Transfer:
     share = sum(own[name].numel() for name in taken) / sum(weight.numel() for weight in own.values())
     theirs, ours = about.get("model", {}), card(model)["model"]
     differs = {key: f"{theirs[key]} there, {ours[key]} here" for key in ours if theirs.get(key, ours[key]) != ours[key]}
-    whole = about.get("digits") if learnt_val(about) else None
-    return Transfer(str(path), taken, {name: left[name] for name in own if name in left}, differs, share, whole)
-
-
-def learnt_val(card: dict[str, Any]) -> bool:
-    """Whether weights of this card learnt the val digits too (`data.pool=full`)."""
-    return bool(card.get("data", {}).get("pool") == "full")
+    learnt_val = about.get("learnt_val", [])
+    return Transfer(str(path), taken, {name: left[name] for name in own if name in left}, differs, share, learnt_val)
 
 
 def _by(weight: Tensor) -> str:

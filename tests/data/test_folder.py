@@ -98,6 +98,25 @@ def test_nothing_is_written_over_anything_else(tmp_path: Path) -> None:
         written(tmp_path / "other", 1300)
 
 
+def test_digits_that_train_and_val_share_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"image": "0.png", "digits": [1, 2], "sources": [number, 90]} for number in range(6)]
+    shared, apart = ([json.dumps(row) for row in each] for each in (rows, [*rows[:5], rows[5] | {"sources": [5, 91]}]))
+    folder.load(str(own(tmp_path / "apart", apart)))
+    assert not caplog.text
+    folder.load(str(own(tmp_path / "shared", shared)))
+    assert "1 of 1 val scenes show digits that training scenes show too" in caplog.text
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_scenes_of_all_digits_teach_those_of_val_too(full: bool, tmp_path: Path) -> None:
+    about = ABOUT | {"split": "train", "digits": "uci", "data": {"pool": "full" if full else "split"}}
+    for _ in archive.write(Synthesised(preset("scatter"), pool("train")), 12, about | {"scenes": 12}, tmp_path / "all"):
+        pass
+    found = sets.load(FolderConfig(path=str(tmp_path / "all")))
+    assert (found.source, found.teaches_val) == ("uci", full)
+    assert sets.load(FolderConfig(path=str(tmp_path / "all"), pool="full")).teaches_val
+
+
 def test_an_own_folder_is_read_light_on_dark(tmp_path: Path) -> None:
     own(tmp_path / "mine", [line(0, [3, 1]), line(1, []), line(2, [7])])
     loaded = folder.load(str(tmp_path / "mine"))["train"]
@@ -125,6 +144,11 @@ def test_splits_are_folders_or_the_last_sixth_or_what_the_card_says(tmp_path: Pa
     for split, many in (("train", 3), ("test", 2)):
         own(tmp_path / "split" / split, [line()] * many)
     assert {split: len(part) for split, part in folder.load(str(tmp_path / "split")).items()} == {"train": 3, "test": 2}
+    own(tmp_path / "split" / "val", [line()] * 4)
+    assert {split: len(part) for split, part in folder.load(str(tmp_path / "split"), whole=True).items()} == {
+        "train": 7,
+        "test": 2,
+    }
     assert list(folder.load(str(written(tmp_path / "scenes", 20)))) == ["test"]
 
 

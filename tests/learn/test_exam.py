@@ -29,8 +29,7 @@ def test_disturbed_scenes_are_the_same_scenes_and_never_taken_for_the_runs_own(t
 
 def test_no_reader_is_judged_on_val_digits_that_it_has_learnt(tiny_run: Run, tmp_path: Path) -> None:
     model, card = weights.load(tiny_run.path)
-    about = {"digits": card["digits"], "data": card["data"] | {"pool": "full"}}
-    weights.save(model, tmp_path / "weights.safetensors", **about)
+    weights.save(model, tmp_path / "weights.safetensors", learnt_val=["uci"], data=card["data"])
     with pytest.raises(ValueError, match=r"trained on the val digits too \(data.pool=full\): choose split=test"):
         exam(EvaluateConfig(run=str(tmp_path)))
     exam(EvaluateConfig(run=str(tmp_path), split="test"))

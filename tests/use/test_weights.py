@@ -50,11 +50,12 @@ def test_no_run_validates_on_digits_that_the_reader_it_begins_with_has_learnt(
     taught: str, pool: str, tmp_path: Path
 ) -> None:
     spec = mnist_seq.compose("data=single", "data.digits=uci").data.spec
-    path, card = tmp_path / "weights.safetensors", {"digits": taught, "data": {"pool": "full"}}
-    weights.save(build(MODELS["enc_dec"], spec), path, **card)
+    path = tmp_path / "weights.safetensors"
+    weights.save(build(MODELS["enc_dec"], spec), path, learnt_val=[taught])
     begin = (*TINY, "data=single", f"init_from={tmp_path}")
-    mnist_seq.build(*begin, f"data.pool={pool}")
-    weights.save(build(MODELS["enc_dec"], spec), path, **card | {"digits": "uci"})
+    module, _ = mnist_seq.build(*begin, f"data.pool={pool}")
+    assert module.learnt_val == sorted({taught} | ({"uci"} if pool == "full" else set()))
+    weights.save(build(MODELS["enc_dec"], spec), path, learnt_val=["mnist", "uci"])
     with pytest.raises(ValueError, match="learnt the val digits too .*: choose data.pool=full, or a reader that did"):
         mnist_seq.build(*begin)
 
@@ -62,7 +63,7 @@ def test_no_run_validates_on_digits_that_the_reader_it_begins_with_has_learnt(
 def test_a_run_begins_with_the_weights_of_another_and_resumes_without_them(tiny_run: Run, tmp_path: Path) -> None:
     copy = tmp_path / "first"
     copy.mkdir()
-    weights.save(weights.load(tiny_run.path)[0], copy / "weights.safetensors")
+    weights.save(weights.load(tiny_run.path)[0], copy / "weights.safetensors", learnt_val=["mnist"])
     module, _ = mnist_seq.build("model=enc_dec", "data=grid", *TINY, f"init_from={copy}")
     assert f"100% of the weights are from {copy}" in str(module.begins_with)
     for mine, theirs in zip(module.model.parameters(), weights.load(tiny_run.path)[0].parameters(), strict=True):
@@ -72,4 +73,6 @@ def test_a_run_begins_with_the_weights_of_another_and_resumes_without_them(tiny_
     assert run.metrics["init_from"]["share"] == 1
     for part in copy.iterdir():
         part.unlink()
-    assert mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=4").metrics["steps"] == 4
+    resumed = mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=4")
+    assert resumed.metrics["steps"] == 4
+    assert weights.load(resumed.path)[1]["learnt_val"] == ["mnist"], "whose val digits were learnt is passed on"
