@@ -53,3 +53,4 @@ class ResultsConfig:
         require_known("device", self.device, DEVICES)
         for key in ("scenes", "others"):
             require(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
+        require(self.others <= self.scenes, f"others={self.others} must be at most scenes={self.scenes}")

@@ -1,4 +1,4 @@
-"""Where single digits come from, and their disjoint train, val and test pools (PROTOCOLS: 50,000 / 10,000 / 10,000)."""
+"""Where single digits come from, and their disjoint train, val and test pools: of MNIST 50,000, 10,000 and 10,000."""
 
 from __future__ import annotations
 

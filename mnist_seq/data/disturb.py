@@ -80,7 +80,8 @@ def _seen(images: Tensor, ids: Tensor, config: DisturbConfig, unit: float) -> Te
     pixels = images.float()
     if config.blur:
         deviation = config.blur * unit
-        pixels = gaussian_blur(pixels, 2 * math.ceil(3 * deviation) + 1, deviation)
+        reach = min(math.ceil(3 * deviation), *(extent - 1 for extent in images.shape[2:]))
+        pixels = gaussian_blur(pixels, 2 * reach + 1, deviation)
     pixels = pixels * config.contrast
     if config.noise:
         drawn = rng.uniform(rng.key(0, "disturb", "noise"), ids, images[0].numel())

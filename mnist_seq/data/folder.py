@@ -147,7 +147,13 @@ def card(path: str) -> dict[str, Any]:
     """What a folder that `synthesise` wrote says of itself; empty for any other."""
     for folder in (Path(path), *(Path(path) / split for split in SPLITS)):
         if (folder / CARD).is_file():
-            return dict(json.loads((folder / CARD).read_text()))
+            try:
+                found = json.loads((folder / CARD).read_text())
+            except ValueError as problem:
+                raise ValueError(f"{folder / CARD} is no JSON: {problem}") from problem
+            if not isinstance(found, dict) or not isinstance(found.get("data", {}), dict):
+                raise ValueError(f"{folder / CARD} is not what synthesise writes: remove it, or synthesise anew")
+            return found
     return {}
 
 
@@ -205,7 +211,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(newline="") as lines:
+    with path.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin a file with a mark
         reader = csv.DictReader(lines)
         for row in reader:
             digits = (row.get("digits") or "").split()
@@ -224,8 +230,13 @@ def _label(place: str, folder: Path, row: Any) -> Label:
     known = {}
     for key in ("boxes", "sources"):
         known[key] = row.get(key) or []
-        if known[key] and len(known[key]) != len(digits):
-            raise ValueError(f"{place}: {len(known[key])} {key} for {len(digits)} digits")
+        if not isinstance(known[key], list) or (known[key] and len(known[key]) != len(digits)):
+            raise ValueError(f"{place}: {key} must be a list with one for each of {len(digits)} digits")
+    for box in known["boxes"]:
+        if not isinstance(box, list) or len(box) != 4 or any(type(side) is not int for side in box):
+            raise ValueError(f"{place}: a box must be four whole pixels, x0 y0 x1 y1, not {box}")
+    if any(type(source) is not int for source in known["sources"]):
+        raise ValueError(f"{place}: sources must be numbers of digits, not {known['sources']}")
     return Label(place, image, digits, known["boxes"], known["sources"])
 
 

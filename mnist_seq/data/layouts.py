@@ -118,7 +118,7 @@ def cluttered(ids: Tensor, config: ClutteredConfig, pool: Pool, seed: int) -> La
         for name, many in (("begin", 16), ("top", 100), ("slope", 28))
     }
     digit = torch.arange(3, device=ids.device)
-    x = 8 + drawn["begin"] - 8 + digit * pool.side
+    x = drawn["begin"] + digit * pool.side  # half of what three digits leave free, and -8 to 7
     y = (drawn["top"] + (drawn["slope"] - 14) * digit).clamp(0, 100 - pool.side)
     present = torch.ones_like(x, dtype=torch.bool)
     fragments = _fragments(ids, config.fragments, pool, seed) if config.fragments else None

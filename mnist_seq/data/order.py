@@ -1,4 +1,4 @@
-"""Reading orders: which digit comes first, and how far from changing that is (PROTOCOLS).
+"""Reading orders: which digit comes first, and how far from changing that is.
 
 Shapes   ... any leading shape   N slots for digits
 

@@ -52,8 +52,9 @@ def _unit(values: Tensor) -> Tensor:
     if values.dtype == torch.bool:
         return values.float()
     if not values.is_floating_point():
-        if values.dtype != torch.uint8 and (values.min() < 0 or values.max() > 255):
-            raise ValueError(f"grey levels from {values.min()} to {values.max()}: give 0..255, or floats in [0, 1]")
+        least, most = (int(end(values.numpy(force=True))) for end in (np.min, np.max))  # torch has none of 16 bits
+        if least < 0 or most > 255:
+            raise ValueError(f"grey levels from {least} to {most}: give 0..255, or floats in [0, 1]")
         return values.float() / 255
     if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
         raise ValueError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
@@ -85,7 +86,8 @@ def _flat(image: Image.Image) -> Image.Image:
         return image.convert("L")
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits a pixel
         values = np.asarray(image, dtype=np.float32)
-        top = 65535 if values.max(initial=0) > 255 else 255
+        most = values.max(initial=0)
+        top = 65535 if most > 255 else 1 if image.mode == "F" and most <= 1 else 255
         return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
     paper = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(paper, image.convert("RGBA")).convert("L")

@@ -78,7 +78,7 @@ def render(ids: Tensor, config: DataConfig, pool: Pool, seed: int, distorted: bo
 
 
 def margins(ids: Tensor, config: DataConfig, pool: Pool, seed: int) -> Tensor | None:
-    """By how many pixels each scene's reading order is decided; B, or None where it never hangs on pixels."""
+    """By how many pixels each scene's reading order is decided; B, or None: it hangs on none, or on each part's own."""
     ways = getattr(config, "order", "set")
     if ways == "set":
         return None

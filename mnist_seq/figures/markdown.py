@@ -69,8 +69,9 @@ def require_marks(path: Path) -> None:
 
 def put(path: Path, text: str) -> None:
     """Replace what stands between the two lines."""
-    before, _, rest = path.read_text().partition(_BEGIN)
-    write_whole(path, f"{before}{_BEGIN}\n{text}{_END}{rest.partition(_END)[2]}")
+    lines = path.read_text().splitlines()
+    before, after = lines[: lines.index(_BEGIN) + 1], lines[lines.index(_END) :]
+    write_whole(path, "\n".join([*before, text.rstrip("\n"), *after]) + "\n")
 
 
 def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:

@@ -1,7 +1,7 @@
 """How sure a figure is, where scenes share source digits: a digit that is misread is wrong in each scene that shows it.
 
 The variance of a mean of errors is the sum of their products over all pairs of scenes that share a digit, by their
-number squared (PROTOCOLS; a cluster-robust variance by overlapping groups, Cameron, Gelbach & Miller 2011), but for a
+number squared (a cluster-robust variance by overlapping groups, Cameron, Gelbach & Miller 2011), but for a
 correction that is nothing unless most scenes share digits. It says how many independent scenes these are worth, and
 intervals that behave near 0 and 1 are taken with that number.
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_seq.config import FolderConfig
+from mnist_seq.config import DisturbConfig, FolderConfig
 from mnist_seq.data import archive, folder, sets
+from mnist_seq.data.disturb import Disturbed
 from mnist_seq.data.sets import Synthesised
 from tests.data.presets import pool, preset
 
@@ -132,6 +133,8 @@ def test_a_table_serves_as_labels_too(tmp_path: Path) -> None:
     (mine / "labels.jsonl").unlink()
     (mine / "labels.csv").write_text("image,digits\n0.png,3 1\n1.png,\n")
     assert folder.load(str(mine))["train"][:2].digits.tolist() == [[3, 1], [10, 10]]
+    (mine / "labels.csv").write_text("image,digits\n2.png,7\n", encoding="utf-8-sig")
+    assert folder.load(str(mine))["train"][:1].digits.tolist() == [[7]]
     (mine / "labels.csv").write_text("image,digits\n0.png,3 x\n")
     with pytest.raises(ValueError, match=r"labels.csv:2: digits must be a list of 0..9, not \[3, 'x'\]"):
         folder.load(str(mine))
@@ -162,7 +165,14 @@ def test_splits_are_folders_or_the_last_sixth_or_what_the_card_says(tmp_path: Pa
         ([line(0, "12")], r"labels.jsonl:1: digits must be a list of 0..9, not 12"),
         ([line(0, [True])], r"labels.jsonl:1: digits must be"),
         ([line(9)], r"labels.jsonl:1: .*9.png does not exist"),
-        (['{"image": "0.png", "digits": [1, 2], "boxes": [[0, 0, 1, 1]]}'], "labels.jsonl:1: 1 boxes for 2 digits"),
+        (
+            ['{"image": "0.png", "digits": [1, 2], "boxes": [[0, 0, 1, 1]]}'],
+            "boxes must be a list with one for each of 2",
+        ),
+        (['{"image": "0.png", "digits": [1], "boxes": 4}'], "labels.jsonl:1: boxes must be a list with one for each"),
+        (['{"image": "0.png", "digits": [1], "boxes": [{"x": 1}]}'], "a box must be four whole pixels, x0 y0 x1 y1"),
+        (['{"image": "0.png", "digits": [1], "boxes": [[0, 0.5, 1, 1]]}'], "a box must be four whole pixels"),
+        (['{"image": "0.png", "digits": [1], "sources": ["a.png"]}'], "labels.jsonl:1: sources must be numbers"),
         ([""], "labels.jsonl is empty"),
     ],
 )
@@ -170,6 +180,18 @@ def test_a_wrong_line_is_named_with_what_is_wrong(tmp_path: Path, lines: list[st
     with pytest.raises((ValueError, FileNotFoundError), match=said) as refused:
         folder.load(str(own(tmp_path, lines)))
     assert "\n" not in str(refused.value)
+
+
+def test_images_smaller_than_the_blur_are_blurred_too(tmp_path: Path) -> None:
+    scenes = folder.load(str(own(tmp_path, [line()], size=(12, 14))))["train"]
+    assert Disturbed(scenes, DisturbConfig(blur=5))[:1].images.float().std() < scenes[:1].images.float().std() / 2
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"data": "mine"}'])
+def test_a_card_of_somebody_else_is_named(text: str, tmp_path: Path) -> None:
+    (own(tmp_path, [line()]) / "card.json").write_text(text)
+    with pytest.raises(ValueError, match=r"card.json is (no JSON|not what synthesise writes)"):
+        folder.load(str(tmp_path))
 
 
 def test_images_of_other_sizes_and_broken_ones_are_named(tmp_path: Path) -> None:

@@ -79,11 +79,12 @@ def test_several_seeds_are_told_with_their_spread() -> None:
 
 def test_results_replace_what_stands_between_the_marks_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
-    page.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    before = "between `<!-- results -->` and `<!-- /results -->`:"
+    page.write_text(f"{before}\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     markdown.require_marks(page)
     for _ in range(2):
         markdown.put(page, "| new |\n")
-        assert page.read_text() == "before\n<!-- results -->\n| new |\n<!-- /results -->\nafter\n"
+        assert page.read_text() == f"{before}\n<!-- results -->\n| new |\n<!-- /results -->\nafter\n"
 
 
 @pytest.mark.parametrize(

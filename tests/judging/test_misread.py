@@ -34,6 +34,10 @@ def test_what_is_taken_for_several_is_told_by_the_most_frequent() -> None:
     assert misread(found) == [Misread(1, 8, 5, 3, 4)]
 
 
+def test_a_reading_with_fewer_places_than_digits_misses_them() -> None:
+    assert misread(readings([[3]], [[8, PAD]], [[1, -1]])) == [Misread(1, 8, 3, 1, 1)]
+
+
 def test_sets_have_no_places() -> None:
     with pytest.raises(ValueError, match="without an order"):
         misread(readings([[3]], [[8]], [[1]], ordered=False))

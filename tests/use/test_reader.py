@@ -51,6 +51,8 @@ def test_every_kind_of_picture_is_the_same_picture(grey: np.ndarray, tmp_path: P
         np.stack([grey] * 3),
         np.stack([grey] * 3, -1),
         grey.astype(np.float64) / 255,
+        grey.astype(np.uint16),
+        Image.fromarray(grey.astype(np.float32) / 255),
         torch.from_numpy(grey),
         torch.from_numpy(grey)[None] / 255,
         1 - expected,
