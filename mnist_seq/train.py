@@ -211,13 +211,14 @@ def _fit(
         module.forget_compiled()
     if first and run.last.exists():  # what is saved counts: the averaged weights, where there are some
         module.model.load_state_dict(weights.load(run.last)[0].state_dict())
-    if not (first and speed.scenes):
+    if not first:
         return
+    before = run.metrics if resumed is not None else {}
     run.record(
         steps=trainer.global_step,
         scenes=trainer.global_step * config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
-        scenes_per_second=round(speed.mean, 1),
-        seconds=round(time.time() - began, 1) + run.metrics.get("seconds", 0.0) * (resumed is not None),
+        scenes_per_second=round(speed.mean, 1) if speed.scenes else before.get("scenes_per_second", 0.0),
+        seconds=round(time.time() - began, 1) * bool(speed.scenes) + before.get("seconds", 0.0),
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
         matmul_precision=config.trainer.matmul_precision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,11 @@ class MixedConfig(DataConfig):
             f"data.weights has {weighed or 'none'} but data.parts {names}: give each part a weight",
         )
         for name, weight in self.weights.items():
-            require(weight >= 0, f"data.weights.{name}={weight} must be at least 0")
+            require(0 <= weight < math.inf, f"data.weights.{name}={weight} must be at least 0, and finite")
         require(sum(self.weights.values()) > 0, f"data.weights of {weighed} are all 0: give one a weight")
+        for name, part in self.parts.items():
+            drawn = isinstance(part, DataConfig)
+            require(drawn, f"data.parts.{name}={part} is no scene family: add one with +data@data.parts.{name}=PRESET")
         shared = DataConfig()
         height, width = self.spec.height, self.spec.width
         for name, part in self.parts.items():
@@ -177,7 +181,7 @@ class FolderConfig(DataConfig):
         super().__post_init__()
         require(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
         self.path = str(Path(self.path).absolute())  # a run that is judged from elsewhere finds it
-        for key in ("digit_size", "fixed", "augment"):
+        for key in ("digit_size", "fixed", "augment", "val_scenes", "scene_seed"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
             require(
                 value == shared, f"data.{key}={value} has no effect on data=folder, whose scenes are drawn: leave it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ OPTIMISERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 OURS = ("preset", "matmul_precision", "compile", "threads")
 """Keys of the trainer that Lightning's does not know."""
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 LOSSES = ("cross_entropy", "multiset")
 
 
@@ -37,9 +39,10 @@ class OptimConfig:
     """Learning rate at the end of the decay, as a share of the peak."""
 
     def __post_init__(self) -> None:
+        require(len(self.betas) == 2, f"optim.betas={[*self.betas]} must be two numbers: optim.betas=[0.9,0.98]")
         self.betas = (self.betas[0], self.betas[1])
         require_known("optim.name", self.name, OPTIMISERS)
-        require(self.lr > 0, f"optim.lr={self.lr} must be above 0")
+        require(0 < self.lr < math.inf, f"optim.lr={self.lr} must be above 0, and finite")
         require(self.weight_decay >= 0, f"optim.weight_decay={self.weight_decay} must not be negative")
         require(self.warmup_steps >= 0, f"optim.warmup_steps={self.warmup_steps} must not be negative")
         require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas={self.betas} must lie in 0..1")
@@ -94,10 +97,10 @@ class TrainerConfig:
     compile: bool | None = None
     """Compile the model's forward pass; on CUDA with CUDA graphs."""
     val_check_interval: int | None = None
-    """Steps between validations; each validation writes a checkpoint."""
+    """Batches between validations, a step each unless gradients are accumulated; each writes a checkpoint."""
     log_every_n_steps: int | None = None
     gradient_clip_val: float | None = None
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; 0 clips nothing."""
     threads: int | None = None
     """CPU threads that torch uses; null leaves it to torch."""
 
@@ -109,7 +112,8 @@ class TrainerConfig:
         if self.matmul_precision is not None:
             require_known("trainer.matmul_precision", self.matmul_precision, known)
         clip = self.gradient_clip_val
-        require(clip is None or clip > 0, f"trainer.gradient_clip_val={clip} must be above 0, or null for none")
+        require(clip is None or clip >= 0, f"trainer.gradient_clip_val={clip} must be above 0, or 0 for none")
+        require_known("trainer.accelerator", self.accelerator or "auto", ACCELERATORS)
 
     @property
     def processes(self) -> int:

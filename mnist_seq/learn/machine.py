@@ -29,7 +29,7 @@ def suited(config: TrainerConfig) -> TrainerConfig:
     """The config with what `auto` leaves open decided by the hardware; what is set stays."""
     if config.preset == "auto":
         chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
-        config = restore(TrainerConfig, presets.stated("trainer", PRESETS[device("auto")])[0] | chosen)
+        config = restore(TrainerConfig, presets.stated("trainer", PRESETS[kind(config)])[0] | chosen)
     if config.matmul_precision == "auto":
         config = copy.copy(config)
         config.matmul_precision = "medium" if _multiplies_float32(config) and multiplies_bf16() else "highest"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from contextlib import nullcontext
@@ -110,7 +111,13 @@ class ReaderModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         fused = self.trainer.precision != "16-mixed"  # else a step would unscale gradients that are clipped already
         optimizer = optim.OPTIMISERS[self.optim_config.name](self.model, self.optim_config, fused)
-        steps = int(min(self.trainer.estimated_stepping_batches, 2**31))
+        endless = self.trainer.estimated_stepping_batches == math.inf
+        require(
+            not endless or self.optim_config.schedule == "constant",
+            f"optim.schedule={self.optim_config.schedule} ends with the last step, and there is none: "
+            "give trainer.max_steps, or choose optim.schedule=constant",
+        )
+        steps = 0 if endless else int(self.trainer.estimated_stepping_batches)
         schedule = partial(_factor, self.optim_config, steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -79,7 +79,7 @@ def share_of_peak(config: OptimConfig, step: int, steps: int) -> float:
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     passed = min(1.0, (step - config.warmup_steps) / max(1, steps - config.warmup_steps))
-    decaying = max(1.0, config.decay * steps)
+    decaying = max(1.0, min(config.decay * steps, steps - config.warmup_steps))
     falling = {
         "linear": 1 - passed,
         "cosine": (1 + math.cos(math.pi * passed)) / 2,

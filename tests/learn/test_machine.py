@@ -30,6 +30,19 @@ def test_factors_may_be_rounded_only_where_the_cpu_has_instructions_for_it(
     assert machine.suited(given).matmul_precision == "high"
 
 
+@pytest.mark.parametrize(("asked", "chosen"), [(None, "gpu"), ("gpu", "gpu"), ("cuda", "gpu"), ("cpu", "cpu")])
+def test_auto_takes_the_preset_of_the_accelerator_that_is_asked_for(
+    asked: str | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert machine.suited(TrainerConfig(accelerator=asked)).preset == chosen
+
+
+def test_nothing_is_clipped_where_that_is_asked_for() -> None:
+    assert machine.suited(TrainerConfig(gradient_clip_val=0)).gradient_clip_val == 0
+    assert machine.suited(TrainerConfig()).gradient_clip_val == 1
+
+
 def flash() -> bool:
     return bool(torch.backends.cuda.flash_sdp_enabled())
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -76,6 +77,8 @@ def test_muon_is_torchs_muon_and_torchs_adamw_on_their_own_weights(grids: Synthe
 def test_the_rate_warms_up_peaks_and_decays(schedule: str) -> None:
     config = OptimConfig(warmup_steps=10, schedule=schedule, final_lr=0.1)
     shares = [optim.share_of_peak(config, step, 100) for step in range(101)]
+    brief = [optim.share_of_peak(replace(config, decay=1), step, 20) for step in range(21)]
+    assert brief[10] == 1, "also where the decay would begin within the warm-up"
     assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert shares[10] == max(shares) == 1
     assert all(later <= earlier for earlier, later in pairwise(shares[10:]))

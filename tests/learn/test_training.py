@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import mnist_seq
+from mnist_seq import train
 from mnist_seq.learn import callbacks, checkpoints, machine
 from mnist_seq.run import Run
 from mnist_seq.use import weights
@@ -232,6 +233,25 @@ def test_a_finished_run_that_is_resumed_ends_with_the_same_weights_and_figures(t
     assert again.weights.read_bytes() == kept
     assert again.metrics == before
     assert rows(again) == table
+
+
+def test_a_run_stopped_at_what_then_is_its_last_step_is_finished(tmp_path: Path) -> None:
+    """Its training was broken off, so nothing of it was recorded."""
+    run = mnist_seq.fit(*TINY, f"hydra.run.dir={tmp_path / 'run'}")
+    run.weights.unlink()
+    begun = {key: run.metrics[key] for key in ("id", "overrides", "seed")}
+    (run.path / "metrics.json").write_text(json.dumps(begun))
+    again = mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=12")
+    assert again.finished
+    assert (again.metrics["steps"], again.metrics["scenes_per_second"]) == (12, 0)
+    train.show(again)
+
+
+def test_training_may_end_by_the_clock_where_the_rate_needs_no_end(tmp_path: Path) -> None:
+    clock = (*TINY, "trainer.max_steps=null", "+trainer.max_time=00:00:00:02", f"hydra.run.dir={tmp_path / 'run'}")
+    with pytest.raises(ValueError, match="optim.schedule=linear ends with the last step, and there is none: give"):
+        mnist_seq.fit(*clock)
+    assert mnist_seq.fit(*clock, "optim.schedule=constant").metrics["steps"] > 0
 
 
 def test_a_directory_in_which_nothing_was_saved_can_be_used_again(tmp_path: Path) -> None:
