@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import mnist_seq
 from mnist_seq.config import LineConfig, MixedConfig, OverlapConfig
 from mnist_seq.data.sets import Synthesised
 from tests.data.presets import PRESETS, pool, preset
@@ -28,6 +29,13 @@ def test_order_counts_except_where_digits_lie_on_each_other_or_a_set_is_asked_fo
     parts = {"line": LineConfig(**shared), "overlap": OverlapConfig(height=32, width=224, **shared)}
     weights = dict.fromkeys(parts, 1.0)
     assert MixedConfig(parts=parts, weights=weights, **shared).spec.ordered, "one part's order is enough"
+
+
+def test_a_part_that_is_no_scene_family_is_refused_with_how_to_add_one() -> None:
+    with pytest.raises(ValueError, match=r"data.parts.line=.* is no scene family: add one with \+data@data.parts"):
+        mnist_seq.compose("data=mixed", "+data.parts.line={family: line}", "+data.weights.line=1")
+    with pytest.raises(ValueError, match="data.weights.scatter=inf must be at least 0, and finite"):
+        mnist_seq.compose("data=mixed", "data.weights.scatter=inf")
 
 
 @pytest.mark.parametrize("name", ["grid_3x3", "scatter", "line", "cluttered"])
