@@ -181,7 +181,7 @@ class FolderConfig(DataConfig):
         super().__post_init__()
         require(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
         self.path = str(Path(self.path).absolute())  # a run that is judged from elsewhere finds it
-        for key in ("digit_size", "fixed", "augment", "val_scenes", "scene_seed"):
+        for key in ("digit_size", "fixed", "augment"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
             require(
                 value == shared, f"data.{key}={value} has no effect on data=folder, whose scenes are drawn: leave it"
