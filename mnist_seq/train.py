@@ -214,11 +214,14 @@ def _fit(
     if not first:
         return
     before = run.metrics if resumed is not None else {}
+    rate, seconds = before.get("scenes_per_second", 0.0), before.get("seconds", 0.0)
+    if speed.scenes:  # a run that is resumed may have had no step left
+        rate, seconds = round(speed.mean, 1), round(time.time() - began, 1) + seconds
     run.record(
         steps=trainer.global_step,
         scenes=trainer.global_step * config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
-        scenes_per_second=round(speed.mean, 1) if speed.scenes else before.get("scenes_per_second", 0.0),
-        seconds=round(time.time() - began, 1) * bool(speed.scenes) + before.get("seconds", 0.0),
+        scenes_per_second=rate,
+        seconds=seconds,
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
         matmul_precision=config.trainer.matmul_precision,

@@ -52,9 +52,10 @@ def _unit(values: Tensor) -> Tensor:
     if values.dtype == torch.bool:
         return values.float()
     if not values.is_floating_point():
-        least, most = (int(end(values.numpy(force=True))) for end in (np.min, np.max))  # torch has none of 16 bits
-        if least < 0 or most > 255:
-            raise ValueError(f"grey levels from {least} to {most}: give 0..255, or floats in [0, 1]")
+        if values.dtype != torch.uint8:
+            values = values.long()  # torch knows neither least nor most of 16 unsigned bits
+            if values.min() < 0 or values.max() > 255:
+                raise ValueError(f"grey levels from {values.min()} to {values.max()}: give 0..255, or floats in [0, 1]")
         return values.float() / 255
     if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
         raise ValueError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")

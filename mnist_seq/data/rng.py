@@ -65,8 +65,8 @@ class Draws:
     """B, int64."""
     slots: int
     """Digits a scene."""
-    whose: str = ""
-    """Other digits of the same scenes than those that are read."""
+    whose: tuple[str, ...] = ()
+    """Names of other digits of the same scenes than those that are read."""
 
     def uniform(self, purpose: str, many: int) -> Tensor:
         """Uniform in [0, 1); M many."""
@@ -78,7 +78,7 @@ class Draws:
         return torch.cat([(drawn >> place) & 255 for place in (0, 8, 16, 24)], 1)[:, :many]
 
     def _key(self, purpose: str) -> int:
-        return key(self.seed, self.split, *([self.whose] if self.whose else []), purpose)
+        return key(self.seed, self.split, *self.whose, purpose)
 
 
 def _mix(z: Tensor) -> Tensor:

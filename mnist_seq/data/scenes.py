@@ -16,7 +16,7 @@ from mnist_seq.config import AugmentConfig, DataConfig, Spec
 from mnist_seq.data import augment, order, rng
 from mnist_seq.data.digits import Pool, ink_boxes
 from mnist_seq.data.layouts import FRAGMENT, LAYOUTS, Fragments, Layout
-from mnist_seq.data.paste import paste
+from mnist_seq.data.paste import paste, pixels_at
 
 
 class Scenes(NamedTuple):
@@ -105,25 +105,16 @@ def _backdrop(
     sources = fragments.sources
     glyphs = pool.clutter.index_select(0, sources.flatten())
     if how is not None:
-        draws = rng.Draws(seed, pool.split, ids, slots=sources.shape[1], whose="fragments")
+        draws = rng.Draws(seed, pool.split, ids, slots=sources.shape[1], whose=("fragments",))
         glyphs = augment.distort(glyphs, ink_boxes(glyphs), draws, how)
-    pieces = glyphs.view(*sources.shape, -1).gather(2, _square(fragments.cuts, FRAGMENT, glyphs.shape[-1]))
+    size = (FRAGMENT, FRAGMENT)
+    pieces = glyphs.view(*sources.shape, -1).gather(2, pixels_at(fragments.cuts, size, glyphs.shape[-1]))
     beyond = spec.height * spec.width
-    placed = _square(fragments.corners, FRAGMENT, spec.width).masked_fill(~fragments.present[..., None], beyond)
+    placed = pixels_at(fragments.corners, size, spec.width).masked_fill(~fragments.present[..., None], beyond)
     backdrop = torch.zeros(len(ids), beyond + 1, dtype=torch.uint8, device=ids.device)
     for fragment in range(sources.shape[1]):
         backdrop.scatter_(1, placed[:, fragment], pieces[:, fragment])
     return backdrop[:, :-1].view(-1, spec.height, spec.width)
-
-
-def _square(corners: Tensor, side: int, width: int) -> Tensor:
-    """Where the pixels of squares lie in pictures of some width, row by row; ... side*side.
-
-    Args:
-        corners: ... 2, x y of the upper left ones.
-    """
-    along = torch.arange(side, device=corners.device)
-    return (corners[..., 1] * width + corners[..., 0])[..., None] + (along[:, None] * width + along).flatten()
 
 
 def _within(glyphs: Tensor, layout: Layout, spec: Spec) -> Tensor:

@@ -125,7 +125,7 @@ def difference(one: Tensor, other: Tensor, kin: Kin) -> Difference:
     worth = kin.distinct(np.ones(number)) / number  # of a scene, in independent ones
     if around.any():
         worth = float(around @ around) / kin.variance(around)
-    p = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost) / worth)) if gained + lost and worth else 1.0
+    p = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost) / worth)) if gained + lost else 1.0
     scenes, gained, lost = worth * number + 2, worth * gained + 0.5, worth * lost + 0.5
     middle = (gained - lost) / scenes
     reach = _Z * math.sqrt((gained + lost) / scenes - middle**2) / math.sqrt(scenes)

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-import torch.nn.functional as F
-
 from mnist_seq.judging.judgement import Readings
-from mnist_seq.tokens import DIGITS, PAD
+from mnist_seq.judging.verdicts import side_by_side
+from mnist_seq.tokens import DIGITS
 
 
 class Misread(NamedTuple):
@@ -38,7 +37,7 @@ def misread(readings: Readings) -> list[Misread]:
     if not readings.ordered:
         raise ValueError("scenes without an order do not tell which digit was misread")
     there = readings.digits < DIGITS
-    read = F.pad(readings.readout.digits, (0, there.shape[1]), value=PAD)[:, : there.shape[1]]
+    read = side_by_side(readings.readout, readings.digits)[0][:, : there.shape[1]]
     counted = ((readings.readout.digits < DIGITS).sum(1) == there.sum(1))[:, None] & there
     columns = (each[counted].tolist() for each in (readings.sources, readings.digits, read))
     shown: Counter[int] = Counter()

@@ -50,7 +50,7 @@ def judge(readout: Readout, digits: Tensor, ordered: bool = True) -> Verdict:
         digits: B N, int64, PAD after the last; N may differ from the readout's.
         ordered: whether the order counts.
     """
-    read, digits = _side_by_side(readout, digits)
+    read, digits = side_by_side(readout, digits)
     there = digits < DIGITS
     multiset = (_tally(read) == _tally(digits)).all(1) & readout.ended
     return Verdict(
@@ -69,7 +69,7 @@ def right_digits(readout: Readout, digits: Tensor, ordered: bool = True) -> Tens
     At their place; of a set, at any, and of several that are the same the first.
     """
     slots = digits.shape[1]
-    read, digits = _side_by_side(readout, digits)
+    read, digits = side_by_side(readout, digits)
     if ordered:
         return ((read == digits) & (digits < DIGITS))[:, :slots]
     tally = F.pad(_tally(read), (0, PAD + 1 - DIGITS))
@@ -104,7 +104,7 @@ def confusion(readout: Readout, digits: Tensor, ordered: bool = True) -> Tensor:
     aligned by the fewest edits, so that one missing digit is no row of confusions. Where no order counts, and where
     only the order is wrong, digits of both go together as far as they can, and what is left in ascending order.
     """
-    read, digits = _side_by_side(readout, digits)
+    read, digits = side_by_side(readout, digits)
     tally, true_tally = _tally(read), _tally(digits)
     as_set = (tally == true_tally).all(1) if ordered else torch.ones_like(digits[:, 0], dtype=torch.bool)
     together = tally.minimum(true_tally)[as_set].sum(0)
@@ -146,7 +146,7 @@ def share(right: Tensor, total: Tensor) -> Tensor:
     return torch.where(total > 0, right / total, 1.0)
 
 
-def _side_by_side(readout: Readout, digits: Tensor) -> tuple[Tensor, Tensor]:
+def side_by_side(readout: Readout, digits: Tensor) -> tuple[Tensor, Tensor]:
     """What was read and what there is, in as many slots as the longer needs."""
     longest = max(readout.digits.shape[1], digits.shape[1])
     read, there = (F.pad(each, (0, longest - each.shape[1]), value=PAD) for each in (readout.digits, digits))

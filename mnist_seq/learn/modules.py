@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from mnist_seq.learn import optim
 from mnist_seq.learn.loggers import logs_at
 from mnist_seq.learn.losses import plainly, require_use, taught
 from mnist_seq.learn.metrics import ReadingScore
+from mnist_seq.learn.trainer import last_step
 from mnist_seq.nn import card
 from mnist_seq.nn.model import Model
 from mnist_seq.plain import plain
@@ -111,14 +111,13 @@ class ReaderModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         fused = self.trainer.precision != "16-mixed"  # else a step would unscale gradients that are clipped already
         optimizer = optim.OPTIMISERS[self.optim_config.name](self.model, self.optim_config, fused)
-        endless = self.trainer.estimated_stepping_batches == math.inf
+        steps = last_step(self.trainer)
         require(
-            not endless or self.optim_config.schedule == "constant",
+            steps is not None or self.optim_config.schedule == "constant",
             f"optim.schedule={self.optim_config.schedule} ends with the last step, and there is none: "
             "give trainer.max_steps, or choose optim.schedule=constant",
         )
-        steps = 0 if endless else int(self.trainer.estimated_stepping_batches)
-        schedule = partial(_factor, self.optim_config, steps)
+        schedule = partial(_factor, self.optim_config, steps or 0)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -130,7 +129,7 @@ class ReaderModule(L.LightningModule):
         checkpoint["reader"] = about
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.learnt_val = checkpoint["reader"].get("learnt_val", [])
+        self.learnt_val = checkpoint["reader"].get("learnt_val", self.learnt_val)
 
     def _share(self, targets: Tensor) -> Tensor | float:
         """What a rank's mean over its targets counts in the mean over ranks, which then is that over all targets."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -21,6 +20,7 @@ from rich.progress import (
 
 from mnist_seq.learn.callbacks import Speed
 from mnist_seq.learn.loggers import logs_at
+from mnist_seq.learn.trainer import last_step
 
 _SECONDS = 30
 """Between plain lines, at least; each validation gets one."""
@@ -42,7 +42,7 @@ class ProgressReport(Callback):
         columns: list[str | ProgressColumn] = [TextColumn("training"), BarColumn(), MofNCompleteColumn()]
         columns += [TextColumn("{task.fields[figures]}"), TimeRemainingColumn(compact=True), TextColumn("left")]
         self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
-        self._task = self._bar.add_task("training", total=_steps(trainer), completed=trainer.global_step, figures="")
+        self._task = self._bar.add_task("training", total=last_step(trainer), completed=trainer.global_step, figures="")
         self._bar.start()
 
     def on_train_batch_end(
@@ -69,7 +69,7 @@ class ProgressReport(Callback):
             self._bar.update(self._task, figures=figures)
         elif due and trainer.is_global_zero:
             self._said = time.monotonic()
-            steps = _steps(trainer)
+            steps = last_step(trainer)
             of, left = ("", "") if steps is None else (f"/{steps}", self._left(trainer, steps))
             self.console.print(f"step {trainer.global_step}{of}  {figures}  {left}", highlight=False)
 
@@ -94,12 +94,6 @@ class ProgressReport(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def _steps(trainer: L.Trainer) -> int | None:
-    """That training takes; None where something else ends it."""
-    steps = trainer.estimated_stepping_batches
-    return None if steps == math.inf else int(steps)
 
 
 def len_batch(trainer: L.Trainer) -> int:

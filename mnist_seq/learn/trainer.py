@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import warnings
 from typing import Any
 
@@ -56,6 +57,12 @@ def build_trainer(
     ):  # ranks validate different numbers of batches: nothing may wait for the others there
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
     return L.Trainer(**ours | arguments)
+
+
+def last_step(trainer: L.Trainer) -> int | None:
+    """With which training ends; None where something else ends it."""
+    steps = trainer.estimated_stepping_batches
+    return None if steps == math.inf else int(steps)
 
 
 def targets(group: dict[str, Any] | None, key: str, **offered: Any) -> list[Any]:
