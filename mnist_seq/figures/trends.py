@@ -24,9 +24,9 @@ def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
     """
     figure = blank(9, 3.6, notice)
     left, right = figure.subplots(1, 2)
-    for key, label, colour in (("train/loss", "train, smoothed targets", GREY), ("val/loss", "val", BLUE)):
+    for key, label, colour in (("train/loss", "train, as optimised", GREY), ("val/loss", "val, a token", BLUE)):
         left.plot(*_series(rows, key), label=label, color=colour)
-    left.set(xlabel="step", ylabel="cross-entropy, nats a token", ylim=(0, None))
+    left.set(xlabel="step", ylabel="loss, nats", ylim=(0, None))
     left.legend(frameon=False)
     for key, label, colour in (("val/digit_accuracy", "digits", GREY), ("val/exact_match", "exact match", BLUE)):
         right.plot(*_series(rows, key), marker="o", markersize=3, label=label, color=colour)
