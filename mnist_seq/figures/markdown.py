@@ -10,7 +10,7 @@ from mnist_seq.config import Anchor, ResultsConfig
 from mnist_seq.figures.tables import FIGURES
 from mnist_seq.run import write_whole
 
-_ELSEWHERE = ("exact_match", "count_accuracy", "digit_accuracy")
+_ELSEWHERE = ("digit_accuracy", "count_accuracy", "exact_match")
 _BEGIN, _END = "<!-- results -->", "<!-- /results -->"
 
 
@@ -22,7 +22,8 @@ def results(found: dict[str, Any], config: ResultsConfig) -> str:
     anchors = {name: config.anchors.get(name, Anchor()) for name in protocols}
     sources = ", ".join(sorted({each["digits"] for each in protocols.values()}))
     parts = [
-        f"{config.scenes:,} test scenes a reader, {config.others:,} where they are disturbed; digits: {sources}.",
+        f"{config.scenes:,} test scenes a reader, {config.others:,} of each kind where they are disturbed; "
+        f"digits: {sources}.",
         table(
             [*header, "parameters", "training"], [_row(name, protocols[name], each) for name, each in anchors.items()]
         ),
@@ -39,12 +40,13 @@ def results(found: dict[str, Any], config: ResultsConfig) -> str:
         ),
     ]
     rows = [
-        [f"`{name}`: {what}", *(f"{100 * it[key]:.1f}" for key in _ELSEWHERE)]
+        [f"`{name}`: {what}", f"{it['scenes']:,}", *(f"{100 * it[key]:.1f}" for key in _ELSEWHERE), _interval(it)]
         for name, scenes in elsewhere.items()
         for what, it in scenes.items()
     ]
     if rows:
-        parts.append(table(["other scenes", *(f"{FIGURES[key]}, %" for key in _ELSEWHERE)], rows))
+        measures = [f"{FIGURES[key]}, %" for key in _ELSEWHERE]
+        parts.append(table(["other scenes", "scenes", *measures, "95 % interval"], rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,13 +88,18 @@ def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:
         f"`{name}`",
         FIGURES[anchor.measure],
         f"**{100 * score:.2f}**",
-        f"{100 * low:.2f} to {100 * high:.2f}",
+        _interval(found, anchor.measure),
         _over_seeds([score, *(each[anchor.measure] for each in card.get("seeds") or [])]),
         others,
         ahead,
         f"{card['parameters']:,}",
         f"{trained['scenes'] / 1e6:.1f} M scenes, {trained['seconds'] / 60:.0f} min{beginning}",
     ]
+
+
+def _interval(found: dict[str, Any], measure: str = "exact_match") -> str:
+    low, high = found[f"{measure}_interval"]
+    return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def _errors(name: str, found: dict[str, Any], misread: list[dict[str, int]] | None) -> list[str]:

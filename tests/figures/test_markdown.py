@@ -63,10 +63,10 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
     assert len(tables) == 4
     for each in tables:
         assert len({len(row) for row in cells(each)}) == 1
-    assert text.startswith("10,000 test scenes a reader, 2,000 where they are disturbed; digits: mnist.")
+    assert text.startswith("10,000 test scenes a reader, 2,000 of each kind where they are disturbed; digits: mnist.")
     assert "none published" in text
     assert "| noise | 50.0 | 50.0 |" in text
-    assert "| `single`: longer | 25.0 | 100.0 | 100.0 |" in text
+    assert "| `single`: longer | 10,000 | 100.0 | 100.0 | 25.0 | 20.00 to 30.00 |" in text
     assert "| `single` | 7 | 0 | 2 of 2, of 1 images |" in text
 
 
