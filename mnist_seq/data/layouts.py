@@ -62,8 +62,13 @@ Family = Callable[[Tensor, Any, Pool, int], Layout]
 
 
 def single(ids: Tensor, config: SingleConfig, pool: Pool, seed: int) -> Layout:
-    """One digit that fills the canvas: a grid of one cell."""
-    return grid(ids, GridConfig(digit_size=config.digit_size, rows=1, cols=1), pool, seed)
+    """One digit that fills the canvas: in training any, elsewhere each of the pool once before one comes again."""
+    layout = grid(ids, GridConfig(digit_size=config.digit_size, rows=1, cols=1), pool, seed)
+    if pool.split == "train":
+        return layout
+    everyone = torch.arange(len(pool), device=ids.device)
+    turns = rng.bits(rng.key(seed, pool.split, "turn"), everyone, 1)[:, 0].argsort(stable=True)
+    return layout._replace(chosen=turns[ids % len(pool)][:, None])
 
 
 def grid(ids: Tensor, config: GridConfig, pool: Pool, seed: int) -> Layout:

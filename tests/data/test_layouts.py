@@ -153,6 +153,16 @@ def test_seats_lean_neither_left_nor_right(size: tuple[int, int], count: int) ->
     assert abs(float(middles.mean()) - (size[1] - 28) / 2) < 4 * error
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_digit_is_judged_alone_once_before_any_is_again(split: str) -> None:
+    """10,000 scenes of the test split are the 10,000 test images, in an order of their own for each seed."""
+    digits = pool(split)
+    ids = torch.arange(3 * len(digits))
+    rounds, others = (LAYOUTS["single"](ids, SingleConfig(), digits, seed).chosen.view(3, -1) for seed in (0, 1))
+    assert all(sorted(each.tolist()) == list(range(len(digits))) for each in rounds)
+    assert rounds[0].tolist() != others[0].tolist() != sorted(others[0].tolist())
+
+
 @pytest.mark.parametrize("name", ["scatter_96", "scatter_96_clear"])
 def test_single_digits_are_anywhere_alike(name: str) -> None:
     layout = laid(name, 20_000)
