@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
 
+    from mnist_seq.learn.exam import Exam
+
 DRAWN = 36
 """Digits of a reader that are drawn."""
+
+_OF_TRAINING = ("digits", "pool", "augment", "fixed", "batch_size", "val_scenes", "scene_seed")
+"""Keys of data that say nothing of what test scenes show."""
 
 
 def main() -> None:
@@ -80,8 +85,9 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
         )
         judgement = own.judge()
         summary = judgement.summary()
-        card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "curve", "seeds", "sha256")}
-        found["protocols"][name] = summary | {"digits": source, "card": card}
+        card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "curve", "sha256")}
+        about = {"digits": source, "card": card, "seconds_before": _before(own.card), "seeds": _seeds(own, summary)}
+        found["protocols"][name] = summary | about
         console.print(f"{name}: {summary['exact_match']:.2%} of {summary['scenes']:,} test scenes", markup=False)
         if own.scenes.spec.ordered:
             found["misread"][name] = [it._asdict() for it in misread(judgement.readings)]
@@ -113,6 +119,26 @@ def draw(found: dict[str, Any], folder: Path) -> None:
         worst = [Misread(**row) for row in rows[:DRAWN]]
         if worst:
             plots.save(plots.misread(worst, pool.images[[place[it.source] for it in worst]]), folder / f"{name}.png")
+
+
+def _before(card: dict[str, Any]) -> float:
+    """Seconds that those readers took to train which a reader began with, as far as they ship."""
+    from mnist_seq.use import pretrained, weights
+
+    name = card["trained"].get("began_with")
+    if name not in pretrained.names():
+        return 0.0
+    earlier = weights.load(name)[1]
+    return float(earlier["trained"]["seconds"]) + _before(earlier)
+
+
+def _seeds(own: Exam, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """What other seeds read of as many scenes; none where theirs, which are their recipe's, are not the protocol's."""
+    from mnist_seq.plain import plain
+
+    judged, learnt = (dict(it) | dict.fromkeys(_OF_TRAINING) for it in (plain(own.data), own.card["data"]))
+    others: list[dict[str, Any]] = own.card.get("seeds") or []
+    return [each for each in others if each["scenes"] == summary["scenes"]] if judged == learnt else []
 
 
 def _asked(config: ResultsConfig, scenes: int, asked: str) -> EvaluateConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -204,7 +203,6 @@ def _fit(
     trainer = build_trainer(config.trainer, run, told, [*theirs, *ours], validates)
     if config.trainer.compile:
         module.compile_forward(machine.kind(config.trainer))
-    began = time.time()
     try:
         trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
     finally:
@@ -213,15 +211,11 @@ def _fit(
         module.model.load_state_dict(weights.load(run.last)[0].state_dict())
     if not first:
         return
-    before = run.metrics if resumed is not None else {}
-    rate, seconds = before.get("scenes_per_second", 0.0), before.get("seconds", 0.0)
-    if speed.scenes:  # a run that is resumed may have had no step left
-        rate, seconds = round(speed.mean, 1), round(time.time() - began, 1) + seconds
+    if speed.scenes or "seconds" not in run.metrics:  # a run that is resumed may have had no step left
+        run.record(scenes_per_second=round(speed.mean, 1), seconds=round(speed.spent, 1))
     run.record(
         steps=trainer.global_step,
         scenes=trainer.global_step * config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
-        scenes_per_second=rate,
-        seconds=seconds,
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
         matmul_precision=config.trainer.matmul_precision,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from mnist_seq.config import DisturbConfig
+from mnist_seq.config import ClutteredConfig, DisturbConfig
 from mnist_seq.data import augment, folder, rng
 from mnist_seq.data.digits import SIDE, Pool, ink_boxes
 from mnist_seq.data.scenes import Scenes
@@ -36,7 +36,7 @@ class Disturbed:
                     f"disturb.{changed[0]}={config.chosen[changed[0]]} changes digits before they are placed, "
                     "and these scenes are pictures already: choose disturb.blur, noise or contrast"
                 )
-            scenes = Synthesised(scenes.config, _changed(scenes.pool, config), scenes.seed)
+            scenes = Synthesised(scenes.config, _changed(scenes, config), scenes.seed)
         self._scenes, self._config = scenes, config
         self.split, self.spec, self.epoch, self.fixed = scenes.split, scenes.spec, scenes.epoch, scenes.fixed
 
@@ -55,18 +55,27 @@ class Disturbed:
         return self._scenes.margins(ids)
 
 
-def _changed(pool: Pool, config: DisturbConfig) -> Pool:
-    pixels = pool.images.float()
+def _changed(scenes: Synthesised, config: DisturbConfig) -> Pool:
+    """The pool with its digits changed, and with them what fragments are cut from, where scenes show some."""
+    pool, families = scenes.pool, getattr(scenes.config, "parts", {"": scenes.config}).values()
+    images, clutter = _redrawn(pool.images, pool.indices, config), pool.clutter
+    if any(isinstance(each, ClutteredConfig) for each in families):
+        clutter = _redrawn(clutter, torch.arange(len(clutter)), config)
+    return replace(pool, images=images, boxes=ink_boxes(images), clutter=clutter)
+
+
+def _redrawn(images: Tensor, indices: Tensor, config: DisturbConfig) -> Tensor:
+    """Digits, P S S, uint8, with other strokes, and turned."""
+    pixels = images.float()
     if config.stroke:
-        pixels = augment.restroke(pool.images, torch.full((len(pool),), config.stroke))
+        pixels = augment.restroke(images, torch.full((len(images),), config.stroke))
     if config.rotation:
-        ways = 1 - 2 * rng.integers(rng.key(0, "disturb", "rotation"), pool.indices, 1, 2)[:, 0]
+        ways = 1 - 2 * rng.integers(rng.key(0, "disturb", "rotation"), indices, 1, 2)[:, 0]
         angles = ways * math.radians(config.rotation)
         cosine, sine = torch.cos(angles), torch.sin(angles)
         turn = torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2))
-        pixels = augment.warp(pixels, turn, torch.zeros(len(pool), 2))
-    images = pixels.round().to(torch.uint8)
-    return replace(pool, images=images, boxes=ink_boxes(images))
+        pixels = augment.warp(pixels, turn, torch.zeros(len(images), 2))
+    return pixels.round().to(torch.uint8)
 
 
 def _seen(images: Tensor, ids: Tensor, config: DisturbConfig, unit: float) -> Tensor:

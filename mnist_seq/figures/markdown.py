@@ -28,7 +28,7 @@ def results(found: dict[str, Any], config: ResultsConfig) -> str:
             [*header, "parameters", "training"], [_row(name, protocols[name], each) for name, each in anchors.items()]
         ),
         table(
-            ["readings that are", *kinds, "of misread digits, those misread whenever shown"],
+            ["readings that are", *kinds, "of misread digits that are shown again, those misread each time"],
             [_errors(name, each, found["misread"].get(name)) for name, each in protocols.items()],
         ),
         table(
@@ -79,21 +79,24 @@ def put(path: Path, text: str) -> None:
 def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:
     score, (low, high) = found[anchor.measure], found[f"{anchor.measure}_interval"]
     card, trained = found["card"], found["card"]["trained"]
-    beginning = f", from `{trained['began_with']}` on" if "began_with" in trained else ""
+    minutes, beginning = trained["seconds"] / 60, ""
+    if "began_with" in trained:
+        beginning = f", from `{trained['began_with']}` on ({minutes + found['seconds_before'] / 60:.0f} min in all)"
     others, ahead = "none published", ""
     if anchor.score is not None:
         others = f"{100 * anchor.score:.2f}, {anchor.whose}"
+    if anchor.score is not None and found["digits"] == "mnist":
         ahead = "ours" if low > anchor.score else "theirs" if high < anchor.score else "not told apart"
     return [
         f"`{name}`",
         FIGURES[anchor.measure],
         f"**{100 * score:.2f}**",
         _interval(found, anchor.measure),
-        _over_seeds([score, *(each[anchor.measure] for each in card.get("seeds") or [])]),
+        _over_seeds([score, *(each[anchor.measure] for each in found["seeds"])]),
         others,
         ahead,
         f"{card['parameters']:,}",
-        f"{trained['scenes'] / 1e6:.1f} M scenes, {trained['seconds'] / 60:.0f} min{beginning}",
+        f"{trained['scenes'] / 1e6:.1f} M scenes, {minutes:.0f} min{beginning}",
     ]
 
 
@@ -108,9 +111,10 @@ def _errors(name: str, found: dict[str, Any], misread: list[dict[str, int]] | No
 
 
 def _always(misread: list[dict[str, int]]) -> str:
-    """Of digits that were shown twice or more, and misread each time."""
-    many = [it["wrong"] for it in misread if it["wrong"] == it["shown"] > 1]
-    return f"{sum(many)} of {sum(it['wrong'] for it in misread)}, of {len(many)} images"
+    """Of digits that were shown twice or more, those that were misread each time; nothing where each is shown once."""
+    several = [it for it in misread if it["shown"] > 1]
+    always = [it["wrong"] for it in several if it["wrong"] == it["shown"]]
+    return f"{sum(always)} of {sum(it['wrong'] for it in several)}, of {len(always)} images" if several else ""
 
 
 def _over_seeds(scores: list[float]) -> str:

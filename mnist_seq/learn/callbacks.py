@@ -69,9 +69,10 @@ class MatmulPrecision(Callback):
 
 
 class Speed(Callback):
-    """Scenes a second of training, validation apart."""
+    """Scenes a second of training, validation apart; seconds that a run has taken in all, whatever stopped it."""
 
     def __init__(self) -> None:
+        self._before, self._began = 0.0, time.time()
         self.seconds = 0.0
         self.scenes = 0
         self.latest = 0.0
@@ -103,6 +104,17 @@ class Speed(Callback):
     def mean(self) -> float:
         """Over the whole of this process's training."""
         return self.scenes / self.seconds if self.seconds else 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds of this process and, up to their checkpoints, of those that it goes on from."""
+        return self._before + time.time() - self._began
+
+    def state_dict(self) -> dict[str, float]:
+        return {"spent": self.spent}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self._before = state["spent"]
 
     def _pause(self) -> None:
         if self._since is not None:

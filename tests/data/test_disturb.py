@@ -58,6 +58,20 @@ def test_strokes_grow_and_shrink() -> None:
     assert (ink[1] > plain).all()
 
 
+@pytest.mark.parametrize("key", ["rotation", "stroke"])
+def test_fragments_are_changed_as_the_digits_are(key: str) -> None:
+    """Else strokes would tell them from digits."""
+    scenes = Synthesised(preset("cluttered"), pool("test"))
+    plain, seen = scenes[:40], Disturbed(scenes, DisturbConfig(**{key: EACH[key]}))[:40]
+    aside = torch.ones(40, 100, 100, dtype=torch.bool)
+    for scene, boxes in enumerate(torch.cat([plain.boxes, seen.boxes], 1).tolist()):
+        for x0, y0, x1, y1 in boxes:
+            aside[scene, y0:y1, x0:x1] = False
+    ink = [float((each.images[:, 0] * aside).sum()) for each in (plain, seen)]
+    assert ((plain.images != seen.images)[:, 0] & aside).flatten(1).any(1).all()
+    assert key != "stroke" or ink[1] > 1.2 * ink[0]
+
+
 def test_blur_is_a_gaussian() -> None:
     plain, blurred = (each[:20].images[:, 0].numpy() for each in (SINGLE, Disturbed(SINGLE, DisturbConfig(blur=1.5))))
     expected = gaussian_filter(plain.astype(np.float64), (0, 1.5, 1.5), mode="mirror", truncate=3.3)

@@ -21,7 +21,8 @@ def judged(score: float, low: float, high: float, **card: Any) -> dict[str, Any]
         "digit_accuracy": 1,
     }
     trained = {"scenes": 2_560_000, "seconds": 5400} | card.pop("trained", {})
-    return figures | {"scenes": 10_000, "digits": "mnist"} | {"card": {"parameters": 1234, "trained": trained} | card}
+    about = {"scenes": 10_000, "digits": "mnist", "seconds_before": 3600, "seeds": card.pop("seeds", [])} | figures
+    return about | {"card": {"parameters": 1234, "trained": trained} | card}
 
 
 def found(**readers: dict[str, Any]) -> dict[str, Any]:
@@ -50,10 +51,17 @@ def test_who_is_ahead_is_said_only_where_the_interval_excludes_the_other(low: fl
     assert row[5:] == ["96.00, another", ahead, "1,234", "2.6 M scenes, 90 min"]
 
 
+def test_nobody_is_ahead_on_other_digits_than_theirs() -> None:
+    config = ResultsConfig(anchors={"grid": Anchor(0.96, "another", "exact_match")})
+    row = cells(markdown.results(found(grid=judged(0.98, 0.97, 0.99) | {"digits": "uci"}), config))[3]
+    assert row[5:7] == ["96.00, another", ""]
+
+
 def test_training_that_began_with_another_reader_says_so() -> None:
     later = judged(0.9, 0.8, 1, trained={"began_with": "grid"})
     assert (
-        cells(markdown.results(found(single=later), ResultsConfig()))[3][-1] == "2.6 M scenes, 90 min, from `grid` on"
+        cells(markdown.results(found(single=later), ResultsConfig()))[3][-1]
+        == "2.6 M scenes, 90 min, from `grid` on (150 min in all)"
     )
 
 
@@ -68,6 +76,16 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
     assert "| noise | 50.0 | 50.0 |" in text
     assert "| `single`: longer | 10,000 | 100.0 | 100.0 | 25.0 | 20.00 to 30.00 |" in text
     assert "| `single` | 7 | 0 | 2 of 2, of 1 images |" in text
+
+
+def test_where_each_digit_is_shown_once_nothing_is_said_of_those_always_misread() -> None:
+    once = found(single=judged(0.9, 0.8, 1))
+    shown = once["misread"]["single"]
+    assert "| 2 of 2, of 1 images |" in markdown.results(once, ResultsConfig())
+    shown.append({"source": 4, "truth": 4, "read": 9, "wrong": 1, "shown": 3})
+    assert "| 2 of 3, of 1 images |" in markdown.results(once, ResultsConfig())
+    shown[:] = [{"source": 3, "truth": 4, "read": 9, "wrong": 1, "shown": 1}]
+    assert "| `single` | 7 | 0 |  |" in markdown.results(once, ResultsConfig())
 
 
 def test_several_seeds_are_told_with_their_spread() -> None:

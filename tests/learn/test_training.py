@@ -90,6 +90,21 @@ def test_a_signal_that_comes_while_ranks_agree_is_for_the_next_step(tmp_path: Pa
     assert saved
 
 
+def test_the_time_of_a_run_that_was_broken_off_counts(tmp_path: Path, stop: list[int]) -> None:
+    begin: tuple[str, ...] = (*TINY, f"hydra.run.dir={tmp_path / 'run'}")
+    for step in (3, 7):
+        stop[:] = [step]
+        with pytest.raises(checkpoints.Interrupted):
+            mnist_seq.fit(*begin)
+        begin = (f"resume={tmp_path / 'run'}",)
+        last = tmp_path / "run/checkpoints/last.ckpt"
+        checkpoint = weights.read_checkpoint(last)
+        assert checkpoint["callbacks"]["Speed"]["spent"] > (0 if step == 3 else 1000)
+        checkpoint["callbacks"]["Speed"]["spent"] += 1000
+        torch.save(checkpoint, last)
+    assert 2000 < mnist_seq.fit(*begin).metrics["seconds"] < 3000
+
+
 def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     """As a kill between two checkpoints leaves them: later rows, and a last one cut short."""
     first = mnist_seq.fit(*TINY, "trainer.max_steps=5", f"hydra.run.dir={tmp_path / 'run'}")
