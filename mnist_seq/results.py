@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
-from mnist_seq.config import EvaluateConfig, ResultsConfig
+from mnist_seq.config import DataConfig, EvaluateConfig, ResultsConfig
+from mnist_seq.plain import plain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
-
-    from mnist_seq.learn.exam import Exam
 
 DRAWN = 36
 """Digits of a reader that are drawn."""
@@ -86,8 +85,8 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
         judgement = own.judge()
         summary = judgement.summary()
         card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "curve", "sha256")}
-        about = {"digits": source, "card": card, "seconds_before": _before(own.card), "seeds": _seeds(own, summary)}
-        found["protocols"][name] = summary | about
+        others = {"seeds": seeds(own.card, own.data, own.number), "seconds_before": seconds_before(own.card)}
+        found["protocols"][name] = summary | {"digits": source, "card": card} | others
         console.print(f"{name}: {summary['exact_match']:.2%} of {summary['scenes']:,} test scenes", markup=False)
         if own.scenes.spec.ordered:
             found["misread"][name] = [it._asdict() for it in misread(judgement.readings)]
@@ -121,7 +120,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
             plots.save(plots.misread(worst, pool.images[[place[it.source] for it in worst]]), folder / f"{name}.png")
 
 
-def _before(card: dict[str, Any]) -> float:
+def seconds_before(card: dict[str, Any]) -> float:
     """Seconds that those readers took to train which a reader began with, as far as they ship."""
     from mnist_seq.use import pretrained, weights
 
@@ -129,16 +128,13 @@ def _before(card: dict[str, Any]) -> float:
     if name not in pretrained.names():
         return 0.0
     earlier = weights.load(name)[1]
-    return float(earlier["trained"]["seconds"]) + _before(earlier)
+    return float(earlier["trained"]["seconds"]) + seconds_before(earlier)
 
 
-def _seeds(own: Exam, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """What other seeds read of as many scenes; none where theirs, which are their recipe's, are not the protocol's."""
-    from mnist_seq.plain import plain
-
-    judged, learnt = (dict(it) | dict.fromkeys(_OF_TRAINING) for it in (plain(own.data), own.card["data"]))
-    others: list[dict[str, Any]] = own.card.get("seeds") or []
-    return [each for each in others if each["scenes"] == summary["scenes"]] if judged == learnt else []
+def seeds(card: dict[str, Any], data: DataConfig, scenes: int) -> list[dict[str, Any]]:
+    """What a card's other seeds read of as many scenes; none where theirs, their recipe's, are others."""
+    theirs, these = (dict(it) | dict.fromkeys(_OF_TRAINING) for it in (card["data"], plain(data)))
+    return [each for each in card.get("seeds") or [] if each["scenes"] == scenes and theirs == these]
 
 
 def _asked(config: ResultsConfig, scenes: int, asked: str) -> EvaluateConfig:

@@ -92,7 +92,7 @@ def _row(name: str, found: dict[str, Any], anchor: Anchor) -> list[str]:
         FIGURES[anchor.measure],
         f"**{100 * score:.2f}**",
         _interval(found, anchor.measure),
-        _over_seeds([score, *(each[anchor.measure] for each in found["seeds"])]),
+        _over_seeds({trained["seed"]: score} | {each["seed"]: each[anchor.measure] for each in found["seeds"]}),
         others,
         ahead,
         f"{card['parameters']:,}",
@@ -117,7 +117,9 @@ def _always(misread: list[dict[str, int]]) -> str:
     return f"{sum(always)} of {sum(it['wrong'] for it in several)}, of {len(always)} images" if several else ""
 
 
-def _over_seeds(scores: list[float]) -> str:
+def _over_seeds(scores: dict[int, float]) -> str:
+    seeds = ", ".join(map(str, scores))
     if len(scores) == 1:
-        return "one"
-    return f"{100 * mean(scores):.2f} ± {100 * stdev(scores):.2f} ({len(scores)})"
+        return f"seed {seeds}"
+    values = [100 * score for score in scores.values()]
+    return f"{mean(values):.2f} ± {stdev(values):.2f}, seeds {seeds}"

@@ -20,7 +20,7 @@ def judged(score: float, low: float, high: float, **card: Any) -> dict[str, Any]
         "count_accuracy": 1,
         "digit_accuracy": 1,
     }
-    trained = {"scenes": 2_560_000, "seconds": 5400} | card.pop("trained", {})
+    trained = {"scenes": 2_560_000, "seconds": 5400, "seed": 0} | card.pop("trained", {})
     about = {"scenes": 10_000, "digits": "mnist", "seconds_before": 3600, "seeds": card.pop("seeds", [])} | figures
     return about | {"card": {"parameters": 1234, "trained": trained} | card}
 
@@ -89,10 +89,10 @@ def test_where_each_digit_is_shown_once_nothing_is_said_of_those_always_misread(
 
 
 def test_several_seeds_are_told_with_their_spread() -> None:
-    seeds = [{"exact_match": 0.98}, {"exact_match": 0.99}]
+    seeds = [{"seed": 1, "exact_match": 0.98}, {"seed": 2, "exact_match": 0.99}]
     row = cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98, seeds=seeds)), ResultsConfig()))[3]
-    assert row[4] == "98.00 ± 1.00 (3)"
-    assert cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98)), ResultsConfig()))[3][4] == "one"
+    assert row[4] == "98.00 ± 1.00, seeds 0, 1, 2"
+    assert cells(markdown.results(found(grid=judged(0.97, 0.96, 0.98)), ResultsConfig()))[3][4] == "seed 0"
 
 
 def test_results_replace_what_stands_between_the_marks_and_nothing_else(tmp_path: Path) -> None:
