@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 
 from mnist_seq.figures.plots import BLUE, GREY, blank, opened
 
@@ -75,8 +75,8 @@ def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Fig
         reach = [best[0].flops, best[-1].flops]
         name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
         axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
-    axes.set(xlabel="training FLOPs", ylabel="val, share not read right")
-    _logarithmic(axes, [it.error for it in points])
+    axes.set(xscale="log", xlabel="training FLOPs", ylabel="val, share not read right")
+    _errors(axes, [it.error for it in points])
     axes.legend(frameon=False, fontsize=8)
     opened(axes)
     return figure
@@ -93,7 +93,8 @@ def learning(curves: dict[str, list[tuple[int, float]]]) -> Figure:
     for name, points in curves.items():
         axes.plot([scenes for scenes, _ in points], [1 - right for _, right in points], "o-", markersize=3, label=name)
     axes.set(xlabel="scenes seen in training", ylabel="val, share not read right")
-    _logarithmic(axes, [1 - right for points in curves.values() for _, right in points])
+    _errors(axes, [1 - right for points in curves.values() for _, right in points])
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.legend(frameon=False, fontsize=8)
     opened(axes)
     return figure
@@ -136,10 +137,10 @@ def _parameters(count: float) -> str:
     return f"{count / 1e6:.1f} M parameters" if count >= 1e6 else f"{count / 1e3:.0f} k parameters"
 
 
-def _logarithmic(axes: Axes, errors: list[float]) -> None:
-    """Both axes, errors in per cent up to a whole one."""
+def _errors(axes: Axes, errors: list[float]) -> None:
+    """Upwards, logarithmic, in per cent up to a whole one."""
     least, most = max(1e-5, min(errors)), max(errors)
-    axes.set(xscale="log", yscale="log")
+    axes.set_yscale("log")
     ticks = [digit * 10.0**power for power in range(-5, 0) for digit in (1, 2, 5)]
     axes.set_yticks([tick for tick in ticks if 0.4 * least <= tick <= 2.5 * most])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
