@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
 
-DRAWN = 36
-"""Digits of a reader that are drawn."""
+    from mnist_seq.judging.judgement import Judgement
+    from mnist_seq.learn.exam import Exam
+
+DRAWN, SCENES_DRAWN = 36, 16
+"""Digits, and scenes, of a reader that are drawn."""
 
 _OF_TRAINING = ("digits", "pool", "augment", "fixed", "batch_size", "val_scenes", "scene_seed")
 """Keys of data that say nothing of what test scenes show."""
@@ -38,7 +41,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         markdown.require_marks(readme)
     readers, folder = named(config), Path(config.to)
     command.require_folder("to", folder)
-    found = judge(readers, config, console)
+    found = judge(readers, config, folder, console)
     write_whole(folder / "results.json", json.dumps(found, indent=2) + "\n")
     draw(found, folder)
     text = markdown.results(found, config)
@@ -64,8 +67,10 @@ def named(config: ResultsConfig) -> list[str]:
     return sorted(config.readers or there, key=[*config.anchors, *there].index)
 
 
-def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[str, Any]:
+def judge(readers: list[str], config: ResultsConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Figures of each reader on its own protocol, of its scenes disturbed, and of scenes from elsewhere.
+
+    Scenes that are misread are drawn into the folder, as <reader>_scenes.png.
 
     Raises:
         FileNotFoundError, ValueError: scenes that a reader cannot read, or digits that are not at hand.
@@ -83,6 +88,7 @@ def judge(readers: list[str], config: ResultsConfig, console: Console) -> dict[s
             f"{name} was taught {taught} and would be judged on {source}: set MNIST_SEQ_DATA, or leave out readme",
         )
         judgement = own.judge()
+        draw_scenes(own, judgement, folder / f"{name}_scenes.png")
         summary = judgement.summary()
         card = {key: own.card.get(key) for key in ("parameters", "trained", "revision", "curve", "sha256")}
         others = {"seeds": seeds(own.card, own.data, own.number), "seconds_before": seconds_before(own.card)}
@@ -118,6 +124,17 @@ def draw(found: dict[str, Any], folder: Path) -> None:
         worst = [Misread(**row) for row in rows[:DRAWN]]
         if worst:
             plots.save(plots.misread(worst, pool.images[[place[it.source] for it in worst]]), folder / f"{name}.png")
+
+
+def draw_scenes(own: Exam, judgement: Judgement, path: Path) -> None:
+    """Scenes that a reader misreads, those first of whose readings it is surest."""
+    from mnist_seq.figures import plots
+    from mnist_seq.nn.decoding import Readout
+
+    worst = judgement.wrong[:SCENES_DRAWN]
+    if len(worst):
+        scenes, readout = own.scenes.render(worst), Readout(*(each[worst] for each in judgement.readings.readout[:4]))
+        plots.save(plots.samples(scenes, readout, ordered=own.scenes.spec.ordered), path)
 
 
 def seconds_before(card: dict[str, Any]) -> float:

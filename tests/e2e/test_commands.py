@@ -52,7 +52,8 @@ def test_results_are_told_in_a_page_and_on_disk(tmp_path: Path) -> None:
     assert found["disturbed"]["single"].keys() >= {"as they are", "noise of 20 %"}
     assert found["elsewhere"].keys() == {"single"}
     assert f"**{100 * judged['exact_match']:.2f}**" in (tmp_path / "told/results.md").read_text()
-    assert bool(found["misread"]["single"]) == (tmp_path / "told/single.png").exists()
+    for drawn in ("single", "single_scenes"):
+        assert bool(found["misread"]["single"]) == (tmp_path / f"told/{drawn}.png").exists()
     assert bool(judged["card"]["curve"]) == (tmp_path / "told/curves.png").exists()
 
 
