@@ -28,7 +28,7 @@ def results(found: dict[str, Any], config: ResultsConfig) -> str:
             [*header, "parameters", "training"], [_row(name, protocols[name], each) for name, each in anchors.items()]
         ),
         table(
-            ["readings that are", *kinds, "of misread digits that are shown again, those misread each time"],
+            ["wrong readings", *kinds, "of misread digits that are shown again, those misread each time"],
             [_errors(name, each, found["misread"].get(name)) for name, each in protocols.items()],
         ),
         table(
