@@ -270,6 +270,8 @@ def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
 
 
 def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) -> None:
+    from mnist_seq.learn import machine
+
     trainer = config.trainer
     console.print(
         f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
@@ -278,6 +280,12 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
         highlight=False,
         soft_wrap=True,
     )
+    if machine.emulates_bf16(trainer):
+        console.print(
+            f"[yellow]trainer.precision={trainer.precision}: this CPU has no instructions for bfloat16; "
+            "trainer.precision=32-true takes a fraction of the time",
+            soft_wrap=True,
+        )
     if data.notice:
         console.rule(style="red")
         console.print(f"[bold red]{data.notice}", soft_wrap=True)

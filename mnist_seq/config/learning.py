@@ -90,7 +90,8 @@ class TrainerConfig:
     strategy: str | None = None
     """How several devices share a run: `ddp`, each with data.batch_size scenes a step, or another of Lightning's."""
     precision: str | None = None
-    """32-true, bf16-mixed, ... as Lightning names them."""
+    """32-true, bf16-mixed, ... as Lightning names them; `auto` takes bf16-mixed on a GPU or CPU that has instructions
+    for bfloat16, and 32-true elsewhere."""
     matmul_precision: str | None = None
     """How exactly float32 matrices are multiplied: highest, high or medium, as torch names them; `auto` takes medium,
     which may round factors to bfloat16, on a CPU that has instructions for it."""

@@ -30,8 +30,10 @@ def suited(config: TrainerConfig) -> TrainerConfig:
     if config.preset == "auto":
         chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
         config = restore(TrainerConfig, presets.stated("trainer", PRESETS[kind(config)])[0] | chosen)
+    config = copy.copy(config)
+    if config.precision == "auto":
+        config.precision = "bf16-mixed" if _suits_bf16(kind(config)) else "32-true"
     if config.matmul_precision == "auto":
-        config = copy.copy(config)
         config.matmul_precision = "medium" if _multiplies_float32(config) and multiplies_bf16() else "highest"
     return config
 
@@ -61,8 +63,14 @@ def rank() -> int:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16; without them, `medium` is slower than `highest`."""
+    """Whether this CPU has instructions for products of bfloat16; without them, `medium` is slower than `highest`, and
+    matrices of bfloat16 are multiplied fifty times slower than float32."""
     return bool(_capabilities().get("avx512_bf16") or _capabilities().get("amx_bf16"))
+
+
+def emulates_bf16(config: TrainerConfig) -> bool:
+    """Whether training as the config asks would take several times as long as with precision=32-true."""
+    return str(config.precision or "").startswith("bf16") and kind(config) == "cpu" and not multiplies_bf16()
 
 
 @contextmanager
@@ -123,6 +131,10 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         if any(libc.mallopt(_MMAP_THRESHOLD, size) for size in (1 << 30, 1 << 25)):
             libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _suits_bf16(kind: str) -> bool:
+    return multiplies_bf16() if kind == "cpu" else kind == "cuda" and torch.cuda.is_bf16_supported(False)
 
 
 def _multiplies_float32(config: TrainerConfig) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mnist_seq.config import OptimConfig
 from mnist_seq.config.law import require
+from mnist_seq.learn.muon import Muon
 
 
 def adamw(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.optim.Optimizer:
@@ -45,13 +46,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """Two optimisers under one schedule and in one checkpoint: their groups and states are this one's."""
 
     def __init__(self, hidden: list[Tensor], others: list[dict[str, Any]], config: OptimConfig, fused: bool) -> None:
-        self.muon = torch.optim.Muon(
-            hidden,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            momentum=config.momentum,
-            adjust_lr_fn="match_rms_adamw",  # Liu et al. 2025: updates as large as AdamW's
-        )
+        self.muon = Muon(hidden, config.lr, config.weight_decay, config.momentum)
         self.adamw = torch.optim.AdamW(others, lr=config.lr, fused=fused)
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
         self._share()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -28,6 +29,33 @@ def test_factors_may_be_rounded_only_where_the_cpu_has_instructions_for_it(
         assert machine.suited(replace(given, **other)).matmul_precision == "highest"  # type: ignore[arg-type]
     given.matmul_precision = "high"
     assert machine.suited(given).matmul_precision == "high"
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_bfloat16_is_chosen_only_where_the_hardware_has_instructions_for_it(
+    able: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "multiplies_bf16", lambda: able)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: able or emulated)
+    for kind in ("cpu", "cuda"):
+        given = TrainerConfig(preset="cpu", accelerator=kind, precision="auto", matmul_precision="auto")
+        found = machine.suited(given)
+        assert found.precision == ("bf16-mixed" if able else "32-true")
+        assert found.matmul_precision == "highest"
+        assert not machine.emulates_bf16(found)
+        assert given.precision == "auto", "what was given stays as it is"
+        assert machine.suited(replace(given, precision="64-true")).precision == "64-true"
+    assert machine.suited(replace(given, accelerator="mps")).precision == "32-true"
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_bfloat16_that_was_asked_for_is_taken_and_remarked_on_where_it_is_slow(
+    able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "multiplies_bf16", lambda: able)
+    run = mnist_seq.fit(*TINY, "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path / 'run'}")
+    assert run.metrics["precision"] == "bf16-mixed"
+    assert ("no instructions for bfloat16" in capsys.readouterr().out) != able
 
 
 @pytest.mark.parametrize(("asked", "chosen"), [(None, "gpu"), ("gpu", "gpu"), ("cuda", "gpu"), ("cpu", "cpu")])

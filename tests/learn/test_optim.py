@@ -6,8 +6,9 @@ import torch
 
 from mnist_seq.config import LossConfig, OptimConfig, Spec, learning
 from mnist_seq.data.sets import Synthesised
-from mnist_seq.learn import optim
+from mnist_seq.learn import machine, optim
 from mnist_seq.learn.losses import taught
+from mnist_seq.learn.muon import Muon, orthogonal
 from mnist_seq.nn import build
 from tests.conftest import tiny_models
 
@@ -42,8 +43,11 @@ def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest(name: str) -> 
     assert decayed | hidden == {names[id(it)] for it in optim.adamw(model, OptimConfig()).param_groups[0]["params"]}
 
 
-def test_muon_is_torchs_muon_and_torchs_adamw_on_their_own_weights(grids: Synthesised) -> None:
-    """Step by step, also after its state went through a checkpoint."""
+def test_muon_is_torchs_muon_and_torchs_adamw_on_their_own_weights(
+    grids: Synthesised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step by step, also after its state went through a checkpoint; in bfloat16, the only one that torch's knows."""
+    monkeypatch.setattr(machine, "multiplies_bf16", lambda: True)
     config = OptimConfig(name="muon", lr=1e-2)
     torch.manual_seed(0)
     ours, theirs = (build(MODELS["enc_dec"], grids.spec) for _ in range(2))
@@ -71,6 +75,32 @@ def test_muon_is_torchs_muon_and_torchs_adamw_on_their_own_weights(grids: Synthe
                 optimizer.zero_grad()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (128, 512), (384, 128), (1, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_of_muon_is_as_long_in_every_direction(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    """Singular values between 1 and 1/30 of the largest become about one; singular vectors stay."""
+    generator = torch.Generator().manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    values = torch.logspace(0, -1.5, min(shape))
+    found = left.mT @ orthogonal(7 * left @ values.diag() @ right, dtype).float() @ right.mT
+    assert found.diagonal().min() > 0.5
+    assert found.diagonal().max() < 1.3
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    assert (found - found.diagonal().diag()).abs().max() < tolerance
+
+
+@pytest.mark.parametrize(("able", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_muon_multiplies_bfloat16_only_where_the_cpu_has_instructions_for_it(
+    able: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "multiplies_bf16", lambda: able)
+    start = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    weight = start.clone().requires_grad_()
+    weight.grad = torch.randn(8, 16, generator=torch.Generator().manual_seed(1))
+    Muon([weight], lr=1.0, weight_decay=0.0, momentum=0.0).step()
+    assert torch.equal(weight, start.add(orthogonal(weight.grad, dtype), alpha=-0.8))
 
 
 @pytest.mark.parametrize("schedule", learning.SCHEDULES)
