@@ -280,12 +280,8 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
         highlight=False,
         soft_wrap=True,
     )
-    if machine.emulates_bf16(trainer):
-        console.print(
-            f"[yellow]trainer.precision={trainer.precision}: this CPU has no instructions for bfloat16; "
-            "trainer.precision=32-true takes a fraction of the time",
-            soft_wrap=True,
-        )
+    if remark := machine.remark(trainer):
+        console.print(f"[yellow]{remark}", soft_wrap=True)
     if data.notice:
         console.rule(style="red")
         console.print(f"[bold red]{data.notice}", soft_wrap=True)

@@ -68,9 +68,14 @@ def multiplies_bf16() -> bool:
     return bool(_capabilities().get("avx512_bf16") or _capabilities().get("amx_bf16"))
 
 
-def emulates_bf16(config: TrainerConfig) -> bool:
-    """Whether training as the config asks would take several times as long as with precision=32-true."""
-    return str(config.precision or "").startswith("bf16") and kind(config) == "cpu" and not multiplies_bf16()
+def remark(config: TrainerConfig) -> str:
+    """What is better known before training as the config asks; empty where that suits this machine."""
+    if str(config.precision).startswith("bf16") and kind(config) == "cpu" and not multiplies_bf16():
+        return (
+            f"trainer.precision={config.precision} takes many times as long as 32-true here: "
+            "this CPU has no instructions for bfloat16"
+        )
+    return ""
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def test_bfloat16_is_chosen_only_where_the_hardware_has_instructions_for_it(
         found = machine.suited(given)
         assert found.precision == ("bf16-mixed" if able else "32-true")
         assert found.matmul_precision == "highest"
-        assert not machine.emulates_bf16(found)
+        assert not machine.remark(found)
         assert given.precision == "auto", "what was given stays as it is"
         assert machine.suited(replace(given, precision="64-true")).precision == "64-true"
     assert machine.suited(replace(given, accelerator="mps")).precision == "32-true"
