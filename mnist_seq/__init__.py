@@ -41,7 +41,7 @@ def compose(*overrides: str) -> TrainConfig:
 
 def build(*overrides: str) -> tuple[ReaderModule, SceneData]:
     """Module and data module of a run, for a Trainer of one's own: `Trainer(max_steps=9).fit(*build("data=grid"))`."""
-    from mnist_seq.train import assemble
+    from mnist_seq.learn.fit import assemble
 
     return assemble(compose(*overrides))
 
@@ -50,7 +50,8 @@ def fit(*overrides: str) -> Run:
     """Train as `python -m mnist_seq.train` does, and return the run."""
     from mnist_seq import command
     from mnist_seq.config import TrainConfig
-    from mnist_seq.train import show, train
+    from mnist_seq.learn.fit import train
+    from mnist_seq.train import show
 
     cfg, directory = command.compose("train", list(overrides))
     run = train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))

@@ -10,6 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
+from mnist_seq.errors import UserError
+
 PACKAGES = ("streamlit", "streamlit_drawable_canvas")
 UPLOAD = 10
 """Largest file that the page takes, megabytes."""
@@ -24,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _require_packages()
         _require_free(asked.host, asked.port)
-    except (ValueError, OSError) as problem:
+    except UserError as problem:
         print(f"mnist_seq: {problem}", file=sys.stderr)
         return 1
     return _serve(asked.host, asked.port, asked.run)
@@ -33,13 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _require_packages() -> None:
     missing = next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
     if missing:
-        raise ValueError(f"the page needs {missing}: pip install 'mnist_seq[app]'")
+        raise UserError(f"the page needs {missing}: pip install 'mnist_seq[app]'")
 
 
 def _require_free(host: str, port: int) -> None:
     """Refuse an address that cannot be served at, before anything heavy is imported."""
     if not 1 <= port <= 65535:
-        raise ValueError(f"--port {port} must lie in 1..65535")
+        raise UserError(f"--port {port} must lie in 1..65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as door:
@@ -47,8 +49,8 @@ def _require_free(host: str, port: int) -> None:
             door.bind(address)
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
-            raise OSError(f"port {port} of {host} is taken: choose another with --port") from problem
-        raise OSError(f"nothing can be served at {host}:{port}: {problem.strerror}") from problem
+            raise UserError(f"port {port} of {host} is taken: choose another with --port") from problem
+        raise UserError(f"nothing can be served at {host}:{port}: {problem.strerror}") from problem
 
 
 def _serve(host: str, port: int, run: str | None) -> int:

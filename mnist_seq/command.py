@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from mnist_seq.errors import CannotWriteError, Interrupted, UserError
 from mnist_seq.presets import CONFIGS, register
 from mnist_seq.run import FAILURE
 
@@ -65,10 +66,16 @@ class Task:
 
 
 def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
-    """The same config from Python, and the directory that its run would use."""
+    """The same config from Python, and the directory that its run would use.
+
+    Raises:
+        UserError: an unknown key or preset, or a value of the wrong type.
+    """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
 
     prepare()
     outer = GlobalHydra.instance().hydra  # of a Hydra program that calls this
@@ -76,6 +83,8 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
     try:
         with hydra.initialize_config_dir(str(CONFIGS), version_base=HYDRA):
             cfg = hydra.compose(config_name, _spelled_out(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as problem:
+        raise UserError(_said(problem)) from problem
     finally:
         GlobalHydra.instance().hydra = outer
     directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
@@ -96,11 +105,15 @@ def typed(cfg: DictConfig, schema: type[T]) -> T:
     """The one door from OmegaConf to dataclasses.
 
     Raises:
-        ValueError: a broken law.
+        UserError: a broken law, or a value that is missing or cannot be interpolated.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    config = OmegaConf.to_object(cfg)
+    try:
+        config = OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as problem:
+        raise UserError(_said(problem)) from problem
     assert isinstance(config, schema)
     return config
 
@@ -126,7 +139,7 @@ def _spelled_out(overrides: list[str]) -> list[str]:
         return overrides
     for given in overrides:
         if given.startswith("data=") and given != "data=folder":
-            raise ValueError(f"{short}DIR means data=folder: leave out {given}")
+            raise UserError(f"{short}DIR means data=folder: leave out {given}")
     spelled = [f"data.path={it.removeprefix(short)}" if it.startswith(short) else it for it in overrides]
     return ["data=folder", *(it for it in spelled if it != "data=folder")]
 
@@ -161,7 +174,9 @@ def require_folder(key: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise OSError(f"{key}={folder} cannot be made a folder ({problem.strerror}): choose another") from problem
+        raise CannotWriteError(
+            f"{key}={folder} cannot be made a folder ({problem.strerror}): choose another"
+        ) from problem
 
 
 def _refuse_unwritable(arguments: list[str]) -> None:
@@ -170,14 +185,14 @@ def _refuse_unwritable(arguments: list[str]) -> None:
     path = Path(given[-1] if given else "outputs").absolute()
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"hydra.run.dir={path} cannot be made: {there} is not a writable directory; choose another")
+        raise UserError(f"hydra.run.dir={path} cannot be made: {there} is not a writable directory; choose another")
 
 
 @contextlib.contextmanager
 def mistakes_in_a_line(directory: Path | None = None) -> Iterator[None]:
-    """A user's mistake ends in its message and exit code 1, a signal in 128 + its number; neither shows a traceback.
+    """A UserError ends in its message and exit code 1, a signal in 128 + its number; all else keeps its traceback.
 
-    HYDRA_FULL_ERROR=1 shows the traceback.
+    HYDRA_FULL_ERROR=1 shows the traceback of a UserError too.
 
     Args:
         directory: where Hydra wants the output of what is run within.
@@ -187,12 +202,14 @@ def mistakes_in_a_line(directory: Path | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         _clear_away(directory)
         leave("interrupted", 128 + signal.SIGINT)
-    except Exception as problem:
-        signum = getattr(problem, "signum", None)
-        if os.environ.get("HYDRA_FULL_ERROR") or not (signum or _is_mistake(problem)):
+    except Interrupted as stopped:
+        _clear_away(directory)
+        leave(_said(stopped), 128 + stopped.signum)
+    except UserError as problem:
+        if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         _clear_away(directory)
-        leave(_said(problem), 128 + signum if signum else 1)
+        leave(_said(problem), 1)
 
 
 def leave(message: str, code: int) -> NoReturn:
@@ -208,9 +225,9 @@ def others_go_on(directory: Path) -> Iterator[None]:
     failure.unlink(missing_ok=True)
     try:
         yield
+    except Interrupted:
+        raise
     except Exception as problem:
-        if hasattr(problem, "signum"):
-            raise
         failure.write_text(f"{_said(problem)}\n\n{traceback.format_exc()}")
         print(f"mnist_seq: {directory} failed: {_said(problem)}", file=sys.stderr)
     finally:
@@ -219,11 +236,6 @@ def others_go_on(directory: Path) -> Iterator[None]:
 
 def _said(problem: Exception) -> str:
     return " ".join(str(problem).split()) or type(problem).__name__
-
-
-def _is_mistake(problem: Exception) -> bool:
-    known = ("MisconfigurationException", "DivergedError")
-    return isinstance(problem, (ValueError, OSError)) or type(problem).__name__ in known
 
 
 def _clear_away(directory: Path | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mnist_seq import command
 from mnist_seq.config import CompareConfig
 from mnist_seq.config.law import require
+from mnist_seq.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -52,9 +53,9 @@ def members(name: str) -> list[str]:
     elif path.exists():
         return [name]
     else:
-        raise FileNotFoundError(f"{name} does not exist: give run directories, or a folder of them")
+        raise NotFoundError(f"{name} does not exist: give run directories, or a folder of them")
     if not runs:
-        raise FileNotFoundError(f"{name} holds no finished run: give run directories, or a folder of them")
+        raise NotFoundError(f"{name} holds no finished run: give run directories, or a folder of them")
     return runs
 
 
@@ -69,7 +70,7 @@ def require_comparable(groups: dict[str, list[str]]) -> None:
     sizes = {name: len(runs) for name, runs in groups.items()}
     if min(sizes.values()) == 1 < max(sizes.values()):
         told = ", ".join(f"{name} holds {many}" for name, many in sizes.items())
-        raise ValueError(f"runs compare with runs, and several seeds with several: {told}")
+        raise UserError(f"runs compare with runs, and several seeds with several: {told}")
     for name, runs in groups.items():
         recipes = [Run.open(run).recipe for run in runs if len(runs) > 1]
         require(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
 from mnist_seq.config import ExportConfig
+from mnist_seq.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -65,7 +66,7 @@ def _seeds(run: str, others: list[str]) -> list[Card]:
         judged = other.metrics.get("test")
         require(other.recipe == recipe, f"seeds: {place} differs from {run} in more than its seed")
         if not judged:
-            raise ValueError(f"seeds: {place} was not judged: python -m mnist_seq.evaluate run={place} split=test")
+            raise UserError(f"seeds: {place} was not judged: python -m mnist_seq.evaluate run={place} split=test")
         scores.append({"seed": other.metrics["seed"]} | {key: judged[key] for key in ("scenes", *MEASURES)})
     return scores
 
@@ -101,7 +102,7 @@ def _scenes(card: Card) -> Tensor | None:
         return None
     try:
         splits = sets.load(restore_data(card["data"])).splits
-    except (OSError, ValueError):
+    except UserError:
         return None
     return splits["val"][:SCENES].images if "val" in splits else splits["test"][:SCENES].images
 

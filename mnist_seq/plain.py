@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from mnist_seq.config import FAMILIES, MODELS, CustomConfig, DataConfig, ModelConfig, TrainerConfig
 from mnist_seq.config.law import require_known
+from mnist_seq.errors import UserError
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ def restore(schema: type[T], values: dict[str, Any]) -> T:
     for key, value in values.items():
         if key not in hints:
             if not open_ended:
-                raise ValueError(f"{schema.__name__} has no key {key!r}: saved by another version?")
+                raise UserError(f"{schema.__name__} has no key {key!r}: saved by another version?")
             extra[key] = value
         elif key == "model" and isinstance(value, dict):
             known[key] = restore_model(value)

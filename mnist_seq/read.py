@@ -13,6 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trust", metavar="MODULE", help="a module of your own that the model needs; its code runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     asked = parser.parse_args(arguments)
+    from mnist_seq.errors import UserError
     from mnist_seq.run import latest
     from mnist_seq.use.reader import load
     from mnist_seq.use.weights import trust
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.trust:
             trust(asked.trust)
         readings = load(asked.run or latest(), asked.device).read(asked.pictures)
-    except (ValueError, OSError, RuntimeError) as problem:
+    except UserError as problem:
         print(f"mnist_seq: {' '.join(str(problem).split())}", file=sys.stderr)
         return 1
     for picture, reading in zip(asked.pictures, readings, strict=True):

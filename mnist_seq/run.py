@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_seq.config import TrainConfig
+from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
 from mnist_seq.plain import plain, restore
 
 FAILURE = "failed.txt"
@@ -68,14 +69,14 @@ class Run:
             ValueError: there is a run in it already; one that never saved anything does not count.
         """
         if self.last.exists() or self.weights.exists():
-            raise ValueError(f"{self.path} already holds a run: resume={self.path}, or choose another hydra.run.dir")
+            raise UserError(f"{self.path} already holds a run: resume={self.path}, or choose another hydra.run.dir")
         try:
             for folder in (self.checkpoints, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
             self._metrics.unlink(missing_ok=True)
             self.write_config(config)
         except OSError as problem:
-            raise OSError(
+            raise CannotWriteError(
                 f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir"
             ) from problem
         self.record(id=secrets.token_hex(4), overrides=overrides or [], seed=config.seed)
@@ -89,9 +90,9 @@ class Run:
         """
         run = cls(path)
         if not run.path.is_dir():
-            raise FileNotFoundError(f"{run.path} does not exist: give a run directory, such as outputs/<date>/<time>")
+            raise NotFoundError(f"{run.path} does not exist: give a run directory, such as outputs/<date>/<time>")
         if not run.exists:
-            raise FileNotFoundError(f"{run.path} is not a run directory: it holds no config.yaml")
+            raise NotFoundError(f"{run.path} is not a run directory: it holds no config.yaml")
         return run
 
     @property
@@ -112,7 +113,7 @@ class Run:
         try:
             return restore(TrainConfig, yaml.safe_load(self._config.read_text()))
         except (yaml.YAMLError, TypeError, AttributeError) as problem:
-            raise ValueError(f"{self._config} is not a run's config: {problem}") from problem
+            raise UserError(f"{self._config} is not a run's config: {problem}") from problem
 
     @property
     def recipe(self) -> TrainConfig:
@@ -190,7 +191,7 @@ def latest(outputs: Path = Path("outputs")) -> Path:
     """
     runs = sorted(outputs.glob("**/weights.safetensors"), key=lambda path: path.stat().st_mtime)
     if not runs:
-        raise FileNotFoundError(f"no trained run under {outputs.resolve()}: train one, or name a run directory")
+        raise NotFoundError(f"no trained run under {outputs.resolve()}: train one, or name a run directory")
     return runs[-1].parent
 
 

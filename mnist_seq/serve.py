@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnist_seq import command
 from mnist_seq.config import ServeConfig
+from mnist_seq.errors import UserError
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +31,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
         from mnist_seq.serving import service
     except ImportError as problem:
-        raise ValueError(f"serving needs {problem.name}: pip install 'mnist_seq[serve]'") from problem
+        raise UserError(f"serving needs {problem.name}: pip install 'mnist_seq[serve]'") from problem
     from mnist_seq.learn import gate, machine
     from mnist_seq.serving.guard import JSONLines
     from mnist_seq.serving.protocol import Hasty
@@ -83,7 +84,7 @@ def _listen(config: ServeConfig) -> socket.socket:
     except OSError as problem:
         why = str(problem.strerror).partition(" (while")[0]
         reason = f"host={config.host} port={config.port} cannot be listened on ({why})"
-        raise OSError(f"{reason}: choose another host, another port, or port=0 for a free one") from problem
+        raise UserError(f"{reason}: choose another host, another port, or port=0 for a free one") from problem
 
 
 if __name__ == "__main__":

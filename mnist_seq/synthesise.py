@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
 from mnist_seq.config import SynthesiseConfig
+from mnist_seq.errors import UserError
 from mnist_seq.plain import plain
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     config.data.scene_seed = config.seed
     loaded = sets.load(config.data, config.seed)
     if config.split not in loaded.splits:
-        raise ValueError(f"split={config.split} is not to be had: choose from {', '.join(loaded.splits)}")
+        raise UserError(f"split={config.split} is not to be had: choose from {', '.join(loaded.splits)}")
     if loaded.notice:
         console.print(f"[bold red]{loaded.notice}", soft_wrap=True)
     if config.look:
@@ -59,7 +60,7 @@ def keep(config: SynthesiseConfig, loaded: Sets, console: Console) -> None:
     from mnist_seq.data import archive
 
     if config.data.family == "folder":
-        raise ValueError("data=folder is on disk already: choose a scene family")
+        raise UserError("data=folder is on disk already: choose a scene family")
     number, target = config.scenes or 10_000, Path(str(config.to))
     columns = [TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)]
     with Progress(*columns, console=console) as progress:

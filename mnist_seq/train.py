@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,18 +9,11 @@ from typing import TYPE_CHECKING
 from mnist_seq import command
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.law import require
-from mnist_seq.plain import plain
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
     from omegaconf import DictConfig
-    from rich.console import Console
 
-    from mnist_seq.data.module import SceneData
-    from mnist_seq.learn.modules import ReaderModule
     from mnist_seq.run import Run
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -31,6 +22,7 @@ def main() -> None:
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     """A run; of a sweep that is started again, the rest of one, or nothing where it is finished."""
+    from mnist_seq.learn.fit import train
     from mnist_seq.run import Run
 
     config, changed, begun = command.typed(cfg, TrainConfig), _overrides(), Run(directory)
@@ -58,81 +50,6 @@ def _refuse_to_share(config: TrainConfig) -> None:
     )
 
 
-def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
-    """The module and the data of a run, seeded, with digits at hand.
-
-    Raises:
-        FileNotFoundError, ValueError, ConnectionError: no digits, nothing to begin with, or what has seen val.
-    """
-    import lightning as L
-    import torch
-
-    from mnist_seq import nn
-    from mnist_seq.data.module import SceneData
-    from mnist_seq.learn import machine
-    from mnist_seq.learn.modules import ReaderModule
-    from mnist_seq.use import weights
-
-    L.seed_everything(config.seed, verbose=False)
-    data = SceneData(config.data, config.seed)
-    model = nn.build(config.model, data.spec)
-    if machine.rank():
-        torch.manual_seed(config.seed + machine.rank())  # dropout of its own
-    data.setup()
-    module = ReaderModule(model, config.optim, config.loss)
-    module.learnt_val = [data.source] if data.teaches_val else []
-    if config.init_from:
-        module.begins_with = weights.transfer(model, config.init_from)
-        before = module.begins_with.learnt_val
-        require(
-            "val" not in data.sets or data.source not in before,
-            f"init_from={config.init_from} learnt the val digits too (data.pool=full): "
-            "choose data.pool=full, or a reader that did not",
-        )
-        module.learnt_val = sorted({*module.learnt_val, *before})
-    return module, data
-
-
-def train(config: TrainConfig, directory: Path, changed: list[str] | None = None) -> Run:
-    """Train, judge on val, and leave all of it in the run's directory.
-
-    Args:
-        directory: where a new run goes.
-        changed: the overrides that were asked for; when resuming, only those of steps and loggers may be.
-    """
-    from rich.console import Console
-
-    from mnist_seq.learn import loggers, machine
-    from mnist_seq.run import Run
-
-    first = machine.rank() == 0  # of the processes that share a run; it alone writes, prints and judges
-    console, resuming = Console(quiet=not first), config.resume is not None
-    if resuming:
-        run, config = _reopen(config, changed or [])
-    else:
-        run, config.trainer = Run(directory), machine.suited(config.trainer)
-    machine.keep_memory()
-    module, data = assemble(replace(config, init_from=None) if resuming else config)
-    config.data.digits = data.source  # what `auto` found stays this run's source
-    if first:
-        run.write_config(config) if resuming else run.begin(config, changed)
-    with run.logging() if first else nullcontext(), machine.threads(config.trainer.threads):
-        _say_what(run, config, data, console)
-        if module.begins_with and first:
-            log.info("%s", module.begins_with)
-            run.record(init_from=vars(module.begins_with))
-        others = loggers.begin(config, run) if first else []
-        try:
-            _fit(run, config, module, data, others, console)
-            if first:
-                _conclude(run, config, module, data)
-                loggers.conclude(others, run)
-        finally:
-            for line in loggers.finish(others, run.best):
-                console.print(line, highlight=False)
-    return run
-
-
 def show(run: Run, briefly: bool = False) -> None:
     """What came out, where it is, and what to do next; of a job of a sweep, what came out."""
     from rich.console import Console
@@ -155,137 +72,6 @@ def show(run: Run, briefly: bool = False) -> None:
     if run.report.is_file():
         console.print(f"to look at: {run.report}")
     console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test")
-
-
-def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
-    """The run to resume and its own config, in which only the number of steps and the loggers may change."""
-    from mnist_seq.run import Run
-
-    run = Run.open(str(config.resume))
-    saved = run.config
-    for override in changed:
-        key = override.lstrip("+~").split("=")[0]
-        if key == "trainer.max_steps":
-            saved.trainer.max_steps = config.trainer.max_steps
-        elif key.split(".")[0] == "logger":
-            saved.logger = config.logger
-        elif key != "resume":
-            raise ValueError(f"{override} cannot change a run that is resumed: only trainer.max_steps and logger can")
-    if not run.last.is_file():
-        raise FileNotFoundError(f"{run.path} holds no checkpoint to resume: start it again without resume=")
-    return run, saved
-
-
-def _fit(
-    run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, others: list[Logger], console: Console
-) -> None:
-    from mnist_seq.learn import callbacks, checkpoints, loggers, machine
-    from mnist_seq.learn.progress import ProgressReport
-    from mnist_seq.learn.trainer import build_trainer, targets
-    from mnist_seq.use import weights
-
-    resumed = weights.read_checkpoint(run.last)["global_step"] if run.last.exists() else None
-    first = machine.rank() == 0
-    told = [loggers.MetricsTable(run.table, resume_at=resumed), *others] if first else []
-    speed = callbacks.Speed()
-    validates = "val" in data.sets
-    saving = checkpoints.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
-    ours = [
-        speed,
-        callbacks.MatmulPrecision(config.trainer),
-        checkpoints.StopOnSignal(run, saving),
-        callbacks.StopOnDivergence(run),
-        callbacks.Pictures(),
-        ProgressReport(speed, console),
-        saving,
-    ]
-    theirs = targets(config.callbacks, "callbacks")
-    trainer = build_trainer(config.trainer, run, told, [*theirs, *ours], validates)
-    if config.trainer.compile:
-        module.compile_forward(machine.kind(config.trainer))
-    try:
-        trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
-    finally:
-        module.forget_compiled()
-    if first and run.last.exists():  # what is saved counts: the averaged weights, where there are some
-        module.model.load_state_dict(weights.load(run.last)[0].state_dict())
-    if not first:
-        return
-    if speed.scenes or "seconds" not in run.metrics:  # a run that is resumed may have had no step left
-        run.record(scenes_per_second=round(speed.mean, 1), seconds=round(speed.spent, 1))
-    run.record(
-        steps=trainer.global_step,
-        scenes=trainer.global_step * config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
-        device=str(trainer.strategy.root_device),
-        precision=str(trainer.precision),
-        matmul_precision=config.trainer.matmul_precision,
-    )
-
-
-def _conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData) -> None:
-    """Judge the weights that count on val, write them, draw the plots."""
-    from mnist_seq import run as runs
-    from mnist_seq.figures import report
-    from mnist_seq.figures.report import Subject
-    from mnist_seq.learn.judge import judge
-    from mnist_seq.nn import cost
-    from mnist_seq.use import weights
-
-    model, revision = module.model, runs.revision()
-    run.record(
-        flops=3 * cost.per_scene(model)[""].flops * run.metrics.get("scenes", 0),  # a step takes thrice a forward pass
-        digits=data.source,
-        notice=data.notice,
-        parameters=sum(weight.numel() for weight in model.parameters()),
-        revision=revision,
-        versions=runs.versions(),
-    )
-    judgement = None
-    if "val" in data.sets:
-        judgement = judge(model, data.sets["val"], len(data.sets["val"]), loss=config.loss)
-        run.record(val=judgement.summary())
-    about = {"data": plain(data.config), "digits": data.source, "loss": plain(config.loss), "revision": revision}
-    weights.save(model, run.weights, learnt_val=module.learnt_val, **about)
-    draw(run, module, data)
-    if judgement and config.report:
-        val, taught = data.sets["val"], data.sets["train"]
-        subject = Subject(str(run.path), model, about, val, data.source, data.notice, taught, run)
-        report.write(subject, judgement, run.report)
-
-
-def draw(run: Run, module: ReaderModule, data: SceneData) -> None:
-    """The run's plots."""
-    from mnist_seq.figures import plots, trends
-
-    notice = data.notice
-    plots.save(trends.curves(run.rows, notice), run.plots / "curves.png")
-    split = "val" if "val" in data.sets else "train"
-    shown = data.sets[split]
-    scenes = shown[:32]
-    readout = module.model.cpu().eval().read(scenes.images)
-    plots.save(plots.samples(scenes, readout, notice, shown.spec.ordered), run.plots / "samples.png")
-    if split == "val":
-        figure = plots.confusion(run.metrics["val"]["confusion"], "Digits of val, by what was read", notice)
-        plots.save(figure, run.plots / "confusion.png")
-
-
-def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) -> None:
-    from mnist_seq.learn import machine
-
-    trainer = config.trainer
-    console.print(
-        f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
-        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}, matmul "
-        f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {run.path}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if remark := machine.remark(trainer):
-        console.print(f"[yellow]{remark}", soft_wrap=True)
-    if data.notice:
-        console.rule(style="red")
-        console.print(f"[bold red]{data.notice}", soft_wrap=True)
-        console.rule(style="red")
 
 
 def _overrides() -> list[str]:

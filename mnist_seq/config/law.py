@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mnist_seq.errors import UserError
+
 
 def require(holds: bool, law: str) -> None:
     """Refuse a config whose law does not hold.
@@ -15,7 +17,7 @@ def require(holds: bool, law: str) -> None:
         ValueError: it does not hold.
     """
     if not holds:
-        raise ValueError(law)
+        raise UserError(law)
 
 
 def require_known(key: str, value: object, known: Iterable[str]) -> None:

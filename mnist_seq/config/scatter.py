@@ -8,6 +8,7 @@ from typing import Any
 
 from mnist_seq.config.data import CountedConfig, Spec
 from mnist_seq.config.law import require, require_known
+from mnist_seq.errors import UserError
 
 ORDERS = ("left_to_right", "raster", "rows", "set")
 
@@ -80,7 +81,7 @@ class ScatterConfig(CountedConfig):
         side = max(self.height, self.width)
         while self._seats(side, side).total < self.max_digits:
             side += 4
-        raise ValueError(
+        raise UserError(
             f"data.max_digits={self.max_digits} does not fit on {self.height}x{self.width} with "
             f"data.overlap={self.overlap} and data.order_margin={self.order_margin}: choose at most "
             f"data.max_digits={room}, or data.height={side} data.width={side}"

@@ -20,6 +20,7 @@ from PIL import Image
 from mnist_seq.data.folder import CARD
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.data.sets import SceneSet
+from mnist_seq.errors import UserError
 from mnist_seq.run import whole
 
 _SHARD = 500
@@ -42,9 +43,9 @@ def write(scenes: SceneSet, number: int, about: dict[str, Any], target: Path) ->
         yield number
         return
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"to={target} already holds something else: choose another folder")
+        raise UserError(f"to={target} already holds something else: choose another folder")
     if part.exists() and (not (part / CARD).is_file() or (part / CARD).read_text() != card):
-        raise ValueError(f"{part} holds the beginnings of another data set: remove it, or choose another to=")
+        raise UserError(f"{part} holds the beginnings of another data set: remove it, or choose another to=")
     shards = part / "shards"
     if not (part / "labels.jsonl").is_file():
         yield from _write_shards(scenes, number, shards, part, card)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_seq.config.law import require_known
+from mnist_seq.errors import DownloadError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def load(source: str = "auto", pool: str = "split") -> Digits:
         return _torchvision(source, pool)
     try:
         return _torchvision("mnist", pool)
-    except ConnectionError as problem:
+    except DownloadError as problem:
         log.warning("%s: taking the digits that scikit-learn ships instead", problem)
         return _uci(pool)
 
@@ -194,7 +195,7 @@ def _torchvision(source: str, pool: str) -> Digits:
         try:
             part = opener(str(folder()), training, False)
         except Exception as problem:  # torchvision reports damage by assertions, ValueErrors and RuntimeErrors alike
-            raise ValueError(f"{raw} holds no readable {source}: delete that folder to download it again") from problem
+            raise UserError(f"{raw} holds no readable {source}: delete that folder to download it again") from problem
         images = part.data.to(torch.uint8)
         labels = part.targets if part.targets.ndim == 1 else part.targets[:, 0]
         parts.append((images.mT.contiguous() if source == "emnist" else images, labels.long()))
@@ -211,9 +212,9 @@ def _check(raw: Path) -> None:
     for name, published in _SHA256.items():
         path = raw / name
         if not path.is_file():
-            raise ValueError(f"{path} is missing: delete {raw} to download MNIST again")
+            raise UserError(f"{path} is missing: delete {raw} to download MNIST again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != published:
-            raise ValueError(f"{path} is damaged (not the published file): delete {raw} to download MNIST again")
+            raise UserError(f"{path} is damaged (not the published file): delete {raw} to download MNIST again")
 
 
 def _download(source: str, home: str, opener: Opener) -> None:
@@ -223,7 +224,7 @@ def _download(source: str, home: str, opener: Opener) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
     except OSError as problem:
-        raise ConnectionError(f"{source} cannot be stored: {problem} (set MNIST_SEQ_DATA)") from problem
+        raise DownloadError(f"{source} cannot be stored: {problem} (set MNIST_SEQ_DATA)") from problem
     log.info("downloading %s to %s", source, target)
     failure: list[BaseException] = []
 
@@ -241,7 +242,7 @@ def _download(source: str, home: str, opener: Opener) -> None:
         _wait(worker, staging)
         if worker.is_alive() or failure:
             reason = " ".join(f"{failure[0]}".split())[:160] if failure else f"no byte arrived for {_PATIENCE} s"
-            raise ConnectionError(f"{source} is not in {target} and cannot be downloaded ({reason})")
+            raise DownloadError(f"{source} is not in {target} and cannot be downloaded ({reason})")
         (staging / home / "raw").replace(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

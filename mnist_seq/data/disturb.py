@@ -17,6 +17,7 @@ from mnist_seq.data import augment, folder, rng
 from mnist_seq.data.digits import SIDE, Pool, ink_boxes
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.data.sets import SceneSet, Synthesised
+from mnist_seq.errors import UserError
 
 _OF_DIGITS = ("rotation", "stroke")
 """What is done to digits before they are placed; all else is done to the picture."""
@@ -32,7 +33,7 @@ class Disturbed:
         """
         if changed := [key for key in _OF_DIGITS if key in config.chosen]:
             if not isinstance(scenes, Synthesised):
-                raise ValueError(
+                raise UserError(
                     f"disturb.{changed[0]}={config.chosen[changed[0]]} changes digits before they are placed, "
                     "and these scenes are pictures already: choose disturb.blur, noise or contrast"
                 )

@@ -27,6 +27,7 @@ from mnist_seq import tokens
 from mnist_seq.config import Spec
 from mnist_seq.data.pictures import ink
 from mnist_seq.data.scenes import Scenes
+from mnist_seq.errors import NotFoundError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +100,11 @@ class FolderSet:
     def _image(self, label: Label) -> Tensor:
         try:
             pixels = ink(label.image)
-        except (ValueError, OSError) as problem:
-            raise ValueError(f"{label.place}: {problem}") from problem
+        except UserError as problem:
+            raise UserError(f"{label.place}: {problem}") from problem
         size = (self.spec.height, self.spec.width)
         if pixels.shape != size:
-            raise ValueError(
+            raise UserError(
                 f"{label.place}: {label.image} is {pixels.shape[0]}x{pixels.shape[1]} pixels, but the first image "
                 f"{size[0]}x{size[1]}: make all of one size"
             )
@@ -150,9 +151,9 @@ def card(path: str) -> dict[str, Any]:
             try:
                 found = json.loads((folder / CARD).read_text())
             except ValueError as problem:
-                raise ValueError(f"{folder / CARD} is no JSON: {problem}") from problem
+                raise UserError(f"{folder / CARD} is no JSON: {problem}") from problem
             if not isinstance(found, dict) or not isinstance(found.get("data", {}), dict):
-                raise ValueError(f"{folder / CARD} is not what synthesise writes: remove it, or synthesise anew")
+                raise UserError(f"{folder / CARD} is not what synthesise writes: remove it, or synthesise anew")
             return found
     return {}
 
@@ -173,7 +174,7 @@ def places(index: int | slice, length: int) -> Tensor:
 def _labels(path: Path, whole: bool) -> dict[str, list[Label]]:
     """The labels of each split."""
     if not path.is_dir():
-        raise FileNotFoundError(f"data.path={path} is no folder")
+        raise NotFoundError(f"data.path={path} is no folder")
     inside = {split: list(_read(path / split)) for split in SPLITS if (path / split).is_dir()}
     if inside:
         if whole and "val" in inside:
@@ -189,13 +190,13 @@ def _labels(path: Path, whole: bool) -> dict[str, list[Label]]:
 def _read(folder: Path) -> Iterator[Label]:
     jsonl, table = folder / "labels.jsonl", folder / "labels.csv"
     if not jsonl.is_file() and not table.is_file():
-        raise FileNotFoundError(f"{folder} holds neither labels.jsonl nor labels.csv")
+        raise NotFoundError(f"{folder} holds neither labels.jsonl nor labels.csv")
     path, rows = (jsonl, _json_rows(jsonl)) if jsonl.is_file() else (table, _csv_rows(table))
     line = 0
     for line, row in rows:
         yield _label(f"{path}:{line}", folder, row)
     if not line:
-        raise ValueError(f"{path} is empty: a line is {_EXAMPLE}")
+        raise UserError(f"{path} is empty: a line is {_EXAMPLE}")
 
 
 _EXAMPLE = '{"image": "images/7.png", "digits": [3, 1, 4]}, or 7.png,3 1 4 in a labels.csv'
@@ -207,7 +208,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 yield line, json.loads(text)
             except json.JSONDecodeError as problem:
-                raise ValueError(f"{path}:{line}: no JSON ({problem.msg}): a line is {_EXAMPLE}") from problem
+                raise UserError(f"{path}:{line}: no JSON ({problem.msg}): a line is {_EXAMPLE}") from problem
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
@@ -221,22 +222,22 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _label(place: str, folder: Path, row: Any) -> Label:
     if not isinstance(row, dict) or not isinstance(row.get("image"), str):
-        raise ValueError(f"{place}: no image is named: a line is {_EXAMPLE}")
+        raise UserError(f"{place}: no image is named: a line is {_EXAMPLE}")
     digits, image = row.get("digits"), folder / row["image"]
     if not isinstance(digits, list) or any(type(digit) is not int or not 0 <= digit <= 9 for digit in digits):
-        raise ValueError(f"{place}: digits must be a list of 0..9, not {digits}")
+        raise UserError(f"{place}: digits must be a list of 0..9, not {digits}")
     if not image.is_file():
-        raise FileNotFoundError(f"{place}: {image} does not exist")
+        raise NotFoundError(f"{place}: {image} does not exist")
     known = {}
     for key in ("boxes", "sources"):
         known[key] = row.get(key) or []
         if not isinstance(known[key], list) or (known[key] and len(known[key]) != len(digits)):
-            raise ValueError(f"{place}: {key} must be a list with one for each of {len(digits)} digits")
+            raise UserError(f"{place}: {key} must be a list with one for each of {len(digits)} digits")
     for box in known["boxes"]:
         if not isinstance(box, list) or len(box) != 4 or any(type(side) is not int for side in box):
-            raise ValueError(f"{place}: a box must be four whole pixels, x0 y0 x1 y1, not {box}")
+            raise UserError(f"{place}: a box must be four whole pixels, x0 y0 x1 y1, not {box}")
     if any(type(source) is not int for source in known["sources"]):
-        raise ValueError(f"{place}: sources must be numbers of digits, not {known['sources']}")
+        raise UserError(f"{place}: sources must be numbers of digits, not {known['sources']}")
     return Label(place, image, digits, known["boxes"], known["sources"])
 
 
@@ -245,6 +246,6 @@ def _spec(labels: dict[str, list[Label]], about: dict[str, Any]) -> Spec:
     ordered, digit_size = about.get("ordered", True), about.get("data", {}).get("digit_size", 28)
     try:
         height, width = ink(rows[0].image).shape
-    except (ValueError, OSError) as problem:
-        raise ValueError(f"{rows[0].place}: {problem}") from problem
+    except UserError as problem:
+        raise UserError(f"{rows[0].place}: {problem}") from problem
     return Spec(height, width, max(1, *(len(label.digits) for label in rows)), (0, 0), ordered, digit_size)

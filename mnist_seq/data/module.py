@@ -13,6 +13,7 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, Spec
 from mnist_seq.data import rng, sets
 from mnist_seq.data.sets import SceneSet
+from mnist_seq.errors import UserError
 
 
 class Ids(NamedTuple):
@@ -100,7 +101,7 @@ class SceneData(L.LightningDataModule):
         if not self.sets:
             loaded = sets.load(self.config, self.seed)
             if "train" not in loaded.splits:
-                raise ValueError(
+                raise UserError(
                     f"data.path={vars(self.config)['path']} has no train split: only {', '.join(loaded.splits)}"
                 )
             self.source, self.notice, self.sets = loaded.source, loaded.notice, loaded.splits

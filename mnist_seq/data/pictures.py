@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from mnist_seq.errors import NotFoundError, UserError
+
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 _GREY = (0.299, 0.587, 0.114)
@@ -35,10 +37,10 @@ def _grey(picture: Picture) -> Tensor:
         picture = np.asarray(_flat(_upright(picture)))
     values = torch.as_tensor(np.array(picture) if isinstance(picture, np.ndarray) else picture).detach().cpu()
     if values.ndim not in (2, 3) or values.numel() == 0:
-        raise ValueError(f"an image of shape {tuple(values.shape)}: give H W, H W C or C H W")
+        raise UserError(f"an image of shape {tuple(values.shape)}: give H W, H W C or C H W")
     if values.ndim == 3:
         if values.shape[0] not in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
-            raise ValueError(f"an image of shape {tuple(values.shape)}: 1, 3 or 4 channels, first or last")
+            raise UserError(f"an image of shape {tuple(values.shape)}: 1, 3 or 4 channels, first or last")
         if values.shape[2] in (1, 3, 4) and values.shape[0] not in (1, 3, 4):
             values = values.permute(2, 0, 1)
     unit = _unit(values)
@@ -55,10 +57,10 @@ def _unit(values: Tensor) -> Tensor:
         if values.dtype != torch.uint8:
             values = values.long()  # torch knows neither least nor most of 16 unsigned bits
             if values.min() < 0 or values.max() > 255:
-                raise ValueError(f"grey levels from {values.min()} to {values.max()}: give 0..255, or floats in [0, 1]")
+                raise UserError(f"grey levels from {values.min()} to {values.max()}: give 0..255, or floats in [0, 1]")
         return values.float() / 255
     if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
-        raise ValueError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
+        raise UserError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
     return values.float()
 
 
@@ -67,9 +69,9 @@ def _open(path: Path) -> Image.Image:
         image = Image.open(path)
         image.load()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
+        raise NotFoundError(f"{path} does not exist") from None
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as problem:
-        raise ValueError(f"{path} is not a readable image: {problem}") from problem
+        raise UserError(f"{path} is not a readable image: {problem}") from problem
     return image
 
 

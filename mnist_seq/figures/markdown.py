@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from mnist_seq.config import Anchor, ResultsConfig
+from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.figures.tables import FIGURES
 from mnist_seq.run import write_whole
 
@@ -63,10 +64,10 @@ def require_marks(path: Path) -> None:
         FileNotFoundError, ValueError: no such file, or no such lines in it.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"readme={path} does not exist: give a Markdown file, or leave it out")
+        raise NotFoundError(f"readme={path} does not exist: give a Markdown file, or leave it out")
     lines = path.read_text().splitlines()
     if lines.count(_BEGIN) != 1 or lines.count(_END) != 1 or lines.index(_BEGIN) > lines.index(_END):
-        raise ValueError(f"readme={path} needs a line {_BEGIN} and, after it, a line {_END}: the tables go between")
+        raise UserError(f"readme={path} needs a line {_BEGIN} and, after it, a line {_END}: the tables go between")
 
 
 def put(path: Path, text: str) -> None:

@@ -12,13 +12,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from mnist_seq.config import TrainerConfig
+from mnist_seq.errors import DivergedError
 from mnist_seq.learn import machine
 from mnist_seq.learn.loggers import logs_at
 from mnist_seq.run import Run
-
-
-class DivergedError(Exception):
-    """The loss is no longer a finite number."""
 
 
 class StopOnDivergence(Callback):

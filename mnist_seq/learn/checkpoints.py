@@ -17,18 +17,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from mnist_seq.data.module import IdStream
+from mnist_seq.errors import Interrupted
 from mnist_seq.run import Run, whole
-
-
-class Interrupted(Exception):
-    """Training was asked to stop by a signal, and saved itself first."""
-
-    def __init__(self, signum: int, step: int, run: Run) -> None:
-        resume = f"python -m mnist_seq.train resume={run.path}"
-        super().__init__(
-            f"stopped by {signal.Signals(signum).name} after step {step}, which is saved; go on with: {resume}"
-        )
-        self.signum = signum
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -163,7 +153,11 @@ class StopOnSignal(Callback):
             return
         self.checkpoints.save_between_steps(trainer)
         if signum != signal.SIGUSR2:
-            raise Interrupted(signum, trainer.global_step, self.run)
+            raise Interrupted(
+                signum,
+                f"stopped by {signal.Signals(signum).name} after step {trainer.global_step}, which is saved; "
+                f"go on with: python -m mnist_seq.train resume={self.run.path}",
+            )
         self.received = None
         self._before[signal.SIGUSR2](signal.SIGUSR2, None)
 

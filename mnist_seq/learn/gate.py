@@ -10,6 +10,7 @@ from typing import Any
 
 from mnist_seq.config import FolderConfig
 from mnist_seq.data import sets
+from mnist_seq.errors import UserError
 from mnist_seq.learn.judge import judge
 from mnist_seq.nn.model import Model
 from mnist_seq.plain import restore_data
@@ -64,12 +65,10 @@ def check(model: Model, card: dict[str, Any]) -> str:
     if found is None:
         return "not examined: its scenes cannot be made of built-in digits"
     if card["data"]["family"] == "single" and not (found.exact_match > SINGLE_ACCURACY and found.loss < SINGLE_LOSS):
-        raise ValueError(
-            f"{found}: a reader of single digits needs above {SINGLE_ACCURACY:.0%} and below {SINGLE_LOSS}"
-        )
+        raise UserError(f"{found}: a reader of single digits needs above {SINGLE_ACCURACY:.0%} and below {SINGLE_LOSS}")
     if not released:
         return f"{found}; it was never exported, so there is nothing to hold it to"
     then = Marks(released["exact_match"], released["loss"])
     if found.exact_match < then.exact_match - MARGIN or found.loss > then.loss + LOSS_MARGIN:
-        raise ValueError(f"{found}, but when it was released: {then}; these weights are damaged, or another version's")
+        raise UserError(f"{found}, but when it was released: {then}; these weights are damaged, or another version's")
     return f"{found}, as when it was released"

@@ -9,15 +9,20 @@ import warnings
 from typing import Any
 
 import lightning as L
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object, instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
 from mnist_seq.config import TrainerConfig
+from mnist_seq.errors import UserError
 from mnist_seq.learn.checkpoints import WholeCheckpoints
 from mnist_seq.run import Run
+
+_HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+"""Of a `_target_`'s values, those that `hydra.utils.instantiate` keeps for itself."""
 
 
 def build_trainer(
@@ -34,7 +39,7 @@ def build_trainer(
     arguments = config.arguments()
     unknown = arguments.keys() - inspect.signature(L.Trainer.__init__).parameters.keys()
     if unknown:
-        raise ValueError(f"trainer.{min(unknown)} is no argument of Lightning's Trainer")
+        raise UserError(f"trainer.{min(unknown)} is no argument of Lightning's Trainer")
     ours: dict[str, Any] = {
         "default_root_dir": run.path,
         "logger": loggers,
@@ -56,7 +61,10 @@ def build_trainer(
         arguments.get("strategy") == "ddp"
     ):  # ranks validate different numbers of batches: nothing may wait for the others there
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
-    return L.Trainer(**ours | arguments)
+    try:
+        return L.Trainer(**ours | arguments)
+    except (MisconfigurationException, TypeError, ValueError) as problem:
+        raise UserError(f"trainer: {problem}") from problem
 
 
 def last_step(trainer: L.Trainer) -> int | None:
@@ -76,11 +84,17 @@ def targets(group: dict[str, Any] | None, key: str, **offered: Any) -> list[Any]
         if values is None:
             continue
         if not isinstance(values, dict) or "_target_" not in values:
-            raise ValueError(f"{key}.{name} has no _target_: name the class to build")
+            raise UserError(f"{key}.{name} has no _target_: name the class to build")
         try:
-            asked = inspect.signature(get_object(values["_target_"])).parameters
-            extra = {it: value for it, value in offered.items() if it in asked and it not in values}
-            built.append(instantiate(values | extra))
+            signature = inspect.signature(get_object(values["_target_"]))
+            extra = {it: value for it, value in offered.items() if it in signature.parameters and it not in values}
+            signature.bind(**{it: value for it, value in (values | extra).items() if it not in _HYDRA_KEYS})
         except (HydraException, ImportError, TypeError, ValueError) as problem:
-            raise ValueError(f"{key}.{name} cannot be built: {str(problem).splitlines()[0]}") from problem
+            raise UserError(f"{key}.{name} cannot be built: {str(problem).splitlines()[0]}") from problem
+        try:
+            built.append(instantiate(values | extra))
+        except InstantiationException as problem:
+            if isinstance(problem.__cause__, (UserError, MisconfigurationException)):
+                raise UserError(f"{key}.{name} cannot be built: {problem.__cause__}") from problem
+            raise
     return built

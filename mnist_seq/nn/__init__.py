@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from mnist_seq.config import CustomConfig, ModelConfig, Spec
+from mnist_seq.errors import UserError
 from mnist_seq.nn.classifier import Classifier
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.maps import attention_maps
@@ -25,21 +28,33 @@ def custom(config: CustomConfig, spec: Spec) -> Model:
         ValueError: no such class, not one of a model, or arguments that it does not take.
     """
     key, (place, _, name) = f"model._target_={config._target_}", config._target_.rpartition(".")
-    try:
-        target = getattr(importlib.import_module(place), name)
-    except (ImportError, AttributeError, ValueError) as problem:
-        raise ValueError(f"{key} cannot be found: {problem}") from problem
+    target = getattr(_imported(key, place), name, None)
+    if target is None:
+        raise UserError(f"{key} cannot be found: module {place!r} has no attribute {name!r}")
     known = isinstance(target, type) and issubclass(target, Model)
     if not known or getattr(target, "reads", None) not in ("sequence", "cells"):
-        raise ValueError(f"{key} is no subclass of mnist_seq.nn.Model with reads = 'sequence' or 'cells'")
+        raise UserError(f"{key} is no subclass of mnist_seq.nn.Model with reads = 'sequence' or 'cells'")
     if target.reads == "cells":
         require_cells(config._target_, spec)
     try:
-        made: Model = target(spec=spec, **config.arguments)
+        inspect.signature(target).bind(spec=spec, **config.arguments)
     except TypeError as problem:
-        raise ValueError(f"{key} cannot be built: {problem}") from problem
+        raise UserError(f"{key} cannot be built: {problem}") from problem
+    made: Model = target(spec=spec, **config.arguments)
     made.config, made.spec = config, spec
     return made
+
+
+def _imported(key: str, place: str) -> ModuleType:
+    """A module by its name; one that is there but fails while it is imported keeps its traceback."""
+    try:
+        if place:
+            return importlib.import_module(place)
+    except ModuleNotFoundError as problem:
+        if not f"{place}.".startswith(f"{problem.name}."):
+            raise
+        raise UserError(f"{key} cannot be found: {problem}") from problem
+    raise UserError(f"{key} cannot be found: name a class with its module, as in model._target_=mine.Reader")
 
 
 MODELS: dict[str, Callable[[Any, Spec], Model]] = {
@@ -68,16 +83,16 @@ def from_card(card: dict[str, Any]) -> Model:
     """
     missing = {"model", "spec", "vocabulary"} - card.keys()
     if missing:
-        raise ValueError(f"the model card lacks {', '.join(sorted(missing))}")
+        raise UserError(f"the model card lacks {', '.join(sorted(missing))}")
     if list(card["vocabulary"]) != list(VOCABULARY):
-        raise ValueError(
+        raise UserError(
             f"weights of another vocabulary ({' '.join(card['vocabulary'])}): this is {' '.join(VOCABULARY)}"
         )
     config, spec = restore_model(card["model"]), restore(Spec, card["spec"])
     if isinstance(config, CustomConfig):
         place = config._target_.rpartition(".")[0]
         if place not in sys.modules:  # cards come from others, and to import is to run
-            raise ValueError(f"these are weights of {config._target_}, whose code is not loaded: {_trust(place)}")
+            raise UserError(f"these are weights of {config._target_}, whose code is not loaded: {_trust(place)}")
     return build(config, spec)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config import Spec
+from mnist_seq.errors import UserError
 from mnist_seq.tokens import BOS, DIGITS, EMPTY, EOS, PAD, VOCABULARY
 
 
@@ -121,7 +122,7 @@ def beam(model: Writer, images: Tensor, width: int, best: int = 1, constrain: bo
     images_, device = len(images), images.device
     cache = model.start(images)
     if not isinstance(cache, Reorderable):
-        raise ValueError(
+        raise UserError(
             f"the cache of {type(model).__name__} has no repeat and reorder, which beam search needs: read greedily"
         )
     cache, forbidden = cache.repeat(width), _forbidden(constrain, device)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig, Spec
+from mnist_seq.errors import UserError
 
 
 class Patches(nn.Module):
@@ -19,7 +20,7 @@ class Patches(nn.Module):
         super().__init__()
         smaller = min(spec.height, spec.width)
         if config.patch > smaller:
-            raise ValueError(
+            raise UserError(
                 f"model.patch={config.patch} is larger than the {spec.height}x{spec.width} image: "
                 f"choose at most model.patch={smaller}"
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from mnist_seq.errors import UserError
 from mnist_seq.serving import drawing, showing
 from mnist_seq.serving.looking import look
 from mnist_seq.serving.ways import WAYS, Brought, Way
@@ -58,7 +59,7 @@ def _choose(run: str | None) -> tuple[str, Reader] | None:
         name = st.segmented_control("Reader", list(places), default=name, required=True, key="reader")
     try:
         return name, _loaded(places[name])
-    except (ValueError, OSError, RuntimeError) as problem:
+    except UserError as problem:
         st.error(_line(problem))
         return None
 
@@ -66,7 +67,7 @@ def _choose(run: str | None) -> tuple[str, Reader] | None:
 def _bring(bring: Way, reader: Reader, name: str) -> list[Brought]:
     try:
         return bring(reader, name)
-    except (ValueError, OSError) as problem:
+    except UserError as problem:
         st.error(_line(problem))
         return []
 
@@ -77,7 +78,7 @@ def _read(reader: Reader, brought: list[Brought], hint: str) -> None:
         return
     try:
         looks = look(reader, [it.picture for it in brought])
-    except (ValueError, OSError, RuntimeError) as problem:
+    except UserError as problem:
         st.error(_line(problem))
         return
     for it, seen in zip(brought, looks, strict=True):

@@ -22,6 +22,7 @@ import mnist_seq
 from mnist_seq.command import mistakes_in_a_line, others_go_on
 from mnist_seq.config import SearchConfig
 from mnist_seq.config.law import require
+from mnist_seq.errors import UserError
 from mnist_seq.run import FAILURE, Run
 from mnist_seq.sweeps import slots
 from mnist_seq.sweeps.slots import Job, Slot
@@ -182,11 +183,11 @@ def open_storage(config: SearchConfig) -> RDBStorage:
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=config.retries),
             )
         except ImportError as missing:
-            raise ValueError(f"storage={url} needs a package that is not installed: {missing}") from missing
+            raise UserError(f"storage={url} needs a package that is not installed: {missing}") from missing
         except SQLAlchemyError as now:
             problem = now
             time.sleep(_POLL)
-    raise ValueError(f"storage={url} cannot be opened: {str(problem).partition(chr(10))[0]}") from problem
+    raise UserError(f"storage={url} cannot be opened: {str(problem).partition(chr(10))[0]}") from problem
 
 
 def asked(trials: list[FrozenTrial]) -> dict[int, FrozenTrial]:

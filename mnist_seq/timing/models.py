@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_seq.config import BenchConfig, TrainerConfig
+from mnist_seq.errors import UserError
 from mnist_seq.learn import machine
 from mnist_seq.learn.losses import taught
 from mnist_seq.timing import limits, peers
@@ -199,7 +200,7 @@ def _graph(module: ReaderModule) -> dict[str, Callable[[Tensor], Any]]:
         try:
             onnx.write(module.model, Path(folder, "reader.onnx"), {})
             session = onnx.session(Path(folder, "reader.onnx"), threads=1)
-        except ValueError:
+        except UserError:
             return {}
     return {"ours in ONNX Runtime, 1 thread": lambda images: session.run(None, {"images": images.numpy()})}
 

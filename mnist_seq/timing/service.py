@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from mnist_seq.errors import UserError
 from mnist_seq.timing.clock import Figure, in_turn, ratio, spread
 from mnist_seq.use import reader
 
@@ -115,7 +116,7 @@ def _started(batch: int) -> Iterator[int]:
         while not (found := re.search(r"listening on http://\S+?:(\d+)", said)):
             line = process.stderr.readline()
             if not line:
-                raise ValueError(f"the service did not start: {said.strip()}")
+                raise UserError(f"the service did not start: {said.strip()}")
             said += line
         threading.Thread(target=process.stderr.read, daemon=True).start()  # or it would wait to be heard
         yield int(found[1])

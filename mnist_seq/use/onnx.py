@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mnist_seq.errors import UserError
 from mnist_seq.nn.model import Model
 from mnist_seq.run import whole
 from mnist_seq.tokens import PAD
@@ -64,7 +65,7 @@ def write(model: Model, path: Path, card: dict[str, Any]) -> None:
                 dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             )
     except torch.onnx.errors.OnnxExporterError as problem:
-        raise ValueError(
+        raise UserError(
             f"to=onnx: {type(model).__name__} cannot be written: {str(problem).splitlines()[0]}"
         ) from problem
     assert program is not None
@@ -100,4 +101,4 @@ def session(path: Path, threads: int = 0) -> Any:
 def _require() -> None:
     for package in ("onnxruntime", "onnxscript"):
         if not importlib.util.find_spec(package):
-            raise ValueError(f"to=onnx needs {package}: pip install 'mnist_seq[onnx]'")
+            raise UserError(f"to=onnx needs {package}: pip install 'mnist_seq[onnx]'")

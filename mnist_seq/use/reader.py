@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.data.pictures import Picture, ink
+from mnist_seq.errors import UserError
 from mnist_seq.nn import attention_maps, decoding
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.model import Model
@@ -96,9 +97,9 @@ class Reader:
         spec = self.model.spec
         images = canvases if canvases.ndim == 4 else canvases[:, None]
         if images.shape[1:] != (1, spec.height, spec.width):
-            raise ValueError(f"canvases of shape {tuple(canvases.shape)}: give B {spec.height} {spec.width}")
+            raise UserError(f"canvases of shape {tuple(canvases.shape)}: give B {spec.height} {spec.width}")
         if beams != 1 and not isinstance(self.model, decoding.Writer):
-            raise ValueError(f"beams={beams}: this model reads by cells and writes no tokens, leave it at 1")
+            raise UserError(f"beams={beams}: this model reads by cells and writes no tokens, leave it at 1")
         inked = images.amax((1, 2, 3)) - images.amin((1, 2, 3)) >= FAINTEST
         found = iter(self._read(images[inked].to(self.device), beams) if inked.any() else [])
         return [next(found) if any_ink else self._blank() for any_ink in inked.tolist()]

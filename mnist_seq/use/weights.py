@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.nn import card, from_card
 from mnist_seq.nn.model import Model
 from mnist_seq.run import whole, write_whole
@@ -43,8 +44,10 @@ def trust(place: str) -> None:
     """
     try:
         importlib.import_module(place)
-    except ImportError as problem:
-        raise ValueError(f"trust={place} cannot be imported: {problem}") from problem
+    except ModuleNotFoundError as problem:
+        if not f"{place}.".startswith(f"{problem.name}."):
+            raise  # it is there, and lacks something itself
+        raise UserError(f"trust={place} cannot be imported: {problem}") from problem
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
@@ -58,12 +61,12 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> tu
     try:
         model = from_card(about)
     except (KeyError, TypeError, AttributeError) as problem:
-        raise ValueError(f"{path} has a card that describes no model: {type(problem).__name__} {problem}") from problem
+        raise UserError(f"{path} has a card that describes no model: {type(problem).__name__} {problem}") from problem
     try:
         model.load_state_dict(weights)
     except RuntimeError as problem:
         detail = textwrap.shorten(str(problem).split("\n")[1].strip(), 200, placeholder=" ...")
-        raise ValueError(f"{path} holds weights of another shape than its card says: {detail}") from problem
+        raise UserError(f"{path} holds weights of another shape than its card says: {detail}") from problem
     return model.eval().to(device), about
 
 
@@ -105,7 +108,7 @@ def transfer(model: Model, path: str | os.PathLike[str]) -> Transfer:
             left[name] = f"{_by(there[name])} there, {_by(own[name])} here"
     taken = [name for name in own if name not in left]
     if not taken:
-        raise ValueError(f"init_from={path}: no weight there has the name and shape of one of this model")
+        raise UserError(f"init_from={path}: no weight there has the name and shape of one of this model")
     model.load_state_dict({name: there[name] for name in taken}, strict=False)
     share = sum(own[name].numel() for name in taken) / sum(weight.numel() for weight in own.values())
     theirs, ours = about.get("model", {}), card(model)["model"]
@@ -122,7 +125,7 @@ def _read(place: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, A
     """Weights and card of a run directory, a .safetensors file, a checkpoint or a reader that ships with us."""
     path = pretrained.find(place)
     if not path.exists():
-        raise FileNotFoundError(
+        raise NotFoundError(
             f"{path} does not exist: give a run directory, weights (.safetensors), a checkpoint, "
             f"or one of {', '.join(pretrained.names())}"
         )
@@ -135,25 +138,25 @@ def _within(folder: Path) -> Path:
     for candidate in ("weights.safetensors", "checkpoints/last.ckpt"):
         if (folder / candidate).is_file():
             return folder / candidate
-    raise FileNotFoundError(f"{folder} holds neither weights.safetensors nor checkpoints/last.ckpt")
+    raise NotFoundError(f"{folder} holds neither weights.safetensors nor checkpoints/last.ckpt")
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as problem:
-        raise ValueError(f"{path} is not a safetensors file: {problem}") from problem
+        raise UserError(f"{path} is not a safetensors file: {problem}") from problem
     beside = path.with_name(_CARD)
     try:
         about = json.loads(beside.read_text())
     except FileNotFoundError as problem:
-        raise FileNotFoundError(f"{beside} is missing: weights need the model card beside them") from problem
+        raise NotFoundError(f"{beside} is missing: weights need the model card beside them") from problem
     except (ValueError, OSError) as problem:
-        raise ValueError(f"{beside} is not a model card: {problem}") from problem
+        raise UserError(f"{beside} is not a model card: {problem}") from problem
     if not isinstance(about, dict):
-        raise ValueError(f"{beside} is not a model card: it holds a {type(about).__name__}")
+        raise UserError(f"{beside} is not a model card: it holds a {type(about).__name__}")
     if "sha256" in about and about["sha256"] != _checksum(path):
-        raise ValueError(f"{path} is not the file that {beside} tells of: its SHA-256 is another; copy both anew")
+        raise UserError(f"{path} is not the file that {beside} tells of: its SHA-256 is another; copy both anew")
     return weights, about
 
 
@@ -165,7 +168,7 @@ def _checksum(path: Path) -> str:
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     checkpoint = read_checkpoint(path)
     if "reader" not in checkpoint or "state_dict" not in checkpoint:
-        raise ValueError(f"{path} is not a checkpoint of a reader: it holds no model card")
+        raise UserError(f"{path} is not a checkpoint of a reader: it holds no model card")
     weights = {name: weight for name, weight in checkpoint["state_dict"].items() if name.startswith(_PREFIX)}
     return {name.removeprefix(_PREFIX): weight for name, weight in weights.items()}, checkpoint["reader"]
 
@@ -180,7 +183,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # the unpickler raises whatever the bytes lead it to
         reason = (str(problem).splitlines() or [""])[0]
-        raise ValueError(f"{path} is not a checkpoint: {type(problem).__name__} {reason}") from problem
+        raise UserError(f"{path} is not a checkpoint: {type(problem).__name__} {reason}") from problem
     if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}")
+        raise UserError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}")
     return checkpoint

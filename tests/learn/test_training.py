@@ -15,6 +15,7 @@ import torch
 
 import mnist_seq
 from mnist_seq import train
+from mnist_seq.errors import DivergedError, Interrupted
 from mnist_seq.learn import callbacks, checkpoints, machine
 from mnist_seq.run import Run
 from mnist_seq.use import weights
@@ -66,7 +67,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int]
     begin: tuple[str, ...] = (*overrides, f"hydra.run.dir={tmp_path / 'parts'}")
     for step in (3, 5, 8, 9, 11):
         stop[:] = [step]
-        with pytest.raises(checkpoints.Interrupted, match=f"after step {step}.*resume="):
+        with pytest.raises(Interrupted, match=f"after step {step}.*resume="):
             mnist_seq.fit(*begin)
         begin = (f"resume={tmp_path / 'parts'}",)
     same(mnist_seq.fit(*begin), whole)
@@ -85,7 +86,7 @@ def test_a_signal_that_comes_while_ranks_agree_is_for_the_next_step(tmp_path: Pa
     trainer: Any = SimpleNamespace(accumulate_grad_batches=1, world_size=2, global_step=3, strategy=ranks)
     stop.on_train_batch_start(trainer, None, None, 0)  # type: ignore[arg-type]
     assert not saved
-    with pytest.raises(checkpoints.Interrupted, match="SIGTERM after step 3"):
+    with pytest.raises(Interrupted, match="SIGTERM after step 3"):
         stop.on_train_batch_start(trainer, None, None, 1)  # type: ignore[arg-type]
     assert saved
 
@@ -94,7 +95,7 @@ def test_the_time_of_a_run_that_was_broken_off_counts(tmp_path: Path, stop: list
     begin: tuple[str, ...] = (*TINY, f"hydra.run.dir={tmp_path / 'run'}")
     for step in (3, 7):
         stop[:] = [step]
-        with pytest.raises(checkpoints.Interrupted):
+        with pytest.raises(Interrupted):
             mnist_seq.fit(*begin)
         begin = (f"resume={tmp_path / 'run'}",)
         last = tmp_path / "run/checkpoints/last.ckpt"
@@ -189,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
         "optim.warmup_steps=0",
         "trainer.gradient_clip_val=null",
     )
-    with pytest.raises(callbacks.DivergedError, match=r"not finite.*nothing was saved yet.*optim.lr"):
+    with pytest.raises(DivergedError, match=r"not finite.*nothing was saved yet.*optim.lr"):
         mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
     assert not (tmp_path / "run/checkpoints/last.ckpt").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 import mnist_seq
 from mnist_seq import nn
 from mnist_seq.config import CustomConfig, Spec
+from mnist_seq.errors import UserError
 from mnist_seq.nn import Model, decoding
 from mnist_seq.tokens import VOCABULARY
 from mnist_seq.use import weights
@@ -130,3 +132,24 @@ def test_what_is_no_model_is_refused_in_a_line(target: str, arguments: dict[str,
     with pytest.raises(ValueError, match=said) as refused:
         nn.build(CustomConfig.of({"_target_": target, **arguments}), SPEC)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("class Reader(nn.Model):\n    def __init__(self, spec):\n        [][spec]\n", TypeError),
+        ("class Reader(nn.Model):\n    def __init__(self, spec):\n        open('/gone')\n", FileNotFoundError),
+        ("import not_installed_anywhere\n", ModuleNotFoundError),
+        ("1 / 0\n", ZeroDivisionError),
+    ],
+)
+def test_a_bug_in_a_custom_model_keeps_its_own_error(
+    source: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = "    reads = 'sequence'\n    def read(self, images): ...\n    def embed(self, images): ...\n"
+    (tmp_path / "buggy.py").write_text(f"from mnist_seq import nn\n{source}{body if 'class' in source else ''}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "buggy", raising=False)
+    with pytest.raises(error) as raised:
+        nn.build(CustomConfig("buggy.Reader"), SPEC)
+    assert not isinstance(raised.value, UserError)

@@ -1,0 +1,55 @@
+"""Which errors end in one line, and which keep their traceback."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+from pathlib import Path
+
+import pytest
+
+from mnist_seq import command
+from mnist_seq.errors import CannotWriteError, DivergedError, DownloadError, Interrupted, NotFoundError, UserError
+from mnist_seq.run import FAILURE
+
+BUGS = (ValueError("x"), OSError("x"), FileNotFoundError("x"), ConnectionError("x"), RuntimeError("x"), TypeError("x"))
+MISTAKES = (UserError, NotFoundError, DownloadError, CannotWriteError, DivergedError)
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_user_error_ends_in_one_line_and_exit_code_1(
+    kind: type[UserError], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit) as left, command.mistakes_in_a_line():
+        raise kind("key=value is wrong:\n choose another")
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "mnist_seq: key=value is wrong: choose another\n"
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: type(bug).__name__)
+def test_a_bug_passes_through_whatever_its_class(bug: Exception) -> None:
+    with pytest.raises(type(bug)) as raised, command.mistakes_in_a_line():
+        raise bug
+    assert raised.value is bug
+
+
+def test_no_class_name_and_no_attribute_makes_an_error_a_mistake_or_a_signal(tmp_path: Path) -> None:
+    class DivergedError(Exception):
+        signum = signal.SIGTERM
+
+    with pytest.raises(DivergedError), command.mistakes_in_a_line():
+        raise DivergedError
+    with command.others_go_on(tmp_path):
+        raise DivergedError("a bug that carries a signum")
+    assert "Traceback" in (tmp_path / FAILURE).read_text()
+
+
+def test_an_interruption_ends_in_128_and_its_signal_and_survives_a_process_boundary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stopped = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, "stopped")))
+    with pytest.raises(SystemExit) as left, command.mistakes_in_a_line():
+        raise stopped
+    assert left.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "mnist_seq: stopped\n"
