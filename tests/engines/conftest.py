@@ -13,9 +13,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+# A job that is requeued waits until its credential expires: two minutes by default.
 SLURM = """ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/none
+AuthInfo=cred_expire=2
 CredType=cred/none
 SlurmUser={user}
 SlurmdUser={user}

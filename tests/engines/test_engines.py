@@ -20,6 +20,8 @@ pytestmark = [
     pytest.mark.engines,
     pytest.mark.skipif(not (find_spec("psycopg") and find_spec("submitit")), reason="make test-engines installs them"),
 ]
+SWEEP = ("mnist_seq.train", "-m", *TINY, "trainer.max_steps=600", "trainer.val_check_interval=200", "trainer.threads=1")
+SWEEP += ("seed=0,1",)
 ON_SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "hydra.launcher.cpus_per_task=1")
 
 
@@ -27,16 +29,22 @@ def test_no_trial_is_lost_on_postgresql(tmp_path: Path, postgres: str) -> None:
     workers_die(tmp_path, postgres)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep's directory without Slurm."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    started = start(folder, *SWEEP, "hydra.sweep.dir=sweep")
+    out, err = started.communicate(timeout=300)
+    assert started.returncode == 0, out + err
+    return folder / "sweep"
+
+
 @pytest.mark.parametrize("way", [("scontrol", "requeue"), ("scancel", "--signal=USR2")], ids=["requeued", "preempted"])
 def test_a_job_that_slurm_takes_away_goes_on_where_it_was(
-    tmp_path: Path, slurm: dict[str, str], way: tuple[str, ...]
+    tmp_path: Path, uninterrupted: Path, slurm: dict[str, str], way: tuple[str, ...]
 ) -> None:
     """Slurm's own requeueing, and the signal that announces preemption and time limits."""
-    longer = (*TINY, "trainer.max_steps=600", "trainer.val_check_interval=200", "trainer.threads=1")
-    sweep = ("mnist_seq.train", "-m", *longer, "seed=0,1")
-    plain = start(tmp_path, *sweep, "hydra.sweep.dir=plain")
-    assert plain.wait(timeout=200) == 0
-    started = start(tmp_path, *sweep, "hydra.sweep.dir=sweep", *ON_SLURM, **slurm)
+    started = start(tmp_path, *SWEEP, "hydra.sweep.dir=sweep", *ON_SLURM, **slurm)
     first = tmp_path / "sweep"
     while started.poll() is None and not list(first.glob("*seed-0*/metrics.csv")):
         time.sleep(0.05)
@@ -50,5 +58,5 @@ def test_a_job_that_slurm_takes_away_goes_on_where_it_was(
     assert started.returncode == 0, out + err
     run = Run(next(first.glob("*seed-0*")))
     assert run.log.read_text().count("Restored all states from the checkpoint") == 1, "it was saved, and gone on with"
-    assert table(first) == table(tmp_path / "plain")
-    assert weights(first) == weights(tmp_path / "plain")
+    assert table(first) == table(uninterrupted)
+    assert weights(first) == weights(uninterrupted)
