@@ -53,7 +53,7 @@ def fit(*overrides: str) -> Run:
     from mnist_seq.learn.fit import train
     from mnist_seq.train import show
 
-    cfg, directory = command.compose("train", list(overrides))
+    cfg, directory = command.compose("train", list(overrides), one_run=True)
     run = train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
     show(run)
     return run

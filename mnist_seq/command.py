@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -59,17 +59,22 @@ class Task:
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        directory = Path(HydraConfig.get().runtime.output_dir)
+        hydra = HydraConfig.get()
+        directory = Path(hydra.runtime.output_dir)
         one_of_many = others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
         with mistakes_in_a_line(directory), one_of_many:
+            _require_swept(hydra.sweeper.get("params"), list(hydra.overrides.task))
             self.job(cfg, directory)
 
 
-def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
+def compose(config_name: str, overrides: list[str], one_run: bool = False) -> tuple[DictConfig, Path]:
     """The same config from Python, and the directory that its run would use.
 
+    Args:
+        one_run: it is to be run as it is, so that it must not be a sweep.
+
     Raises:
-        UserError: an unknown key or preset, or a value of the wrong type.
+        UserError: an unknown key or preset, a value of the wrong type, or a sweep.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
@@ -87,10 +92,29 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
         raise UserError(_said(problem)) from problem
     finally:
         GlobalHydra.instance().hydra = outer
+    if one_run:
+        _require_swept(OmegaConf.select(cfg, "hydra.sweeper.params"), overrides)
     directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, directory
+
+
+def _require_swept(params: Mapping[str, object] | None, overrides: list[str]) -> None:
+    """Refuse to train once what is meant as a sweep: Hydra reads an experiment's sweeper.params only under -m, and only
+    where that experiment itself is not swept over.
+
+    Args:
+        params: `hydra.sweeper.params` of this run.
+        overrides: what this run was given; under -m, a value for each of those keys.
+    """
+    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    missing = sorted(params.keys() - given) if params else []
+    if missing:
+        raise UserError(
+            f"this experiment is a sweep over {', '.join(missing)}: run it with -m, one such experiment at a time, "
+            f"or choose a value ({missing[0]}=...)"
+        )
 
 
 def sweeping() -> bool:

@@ -9,6 +9,7 @@ import mnist_seq
 from mnist_seq import command, config, presets
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.learning import OURS
+from mnist_seq.errors import UserError
 from mnist_seq.plain import plain, restore, restore_data
 from mnist_seq.presets import CONFIGS
 
@@ -42,6 +43,14 @@ def test_every_preset_composes_and_says_what_it_is(path: Path) -> None:
     group, name = str(path.parent.relative_to(CONFIGS)), path.stem
     if group not in (".", "search"):  # tests/sweeps has the searches
         mnist_seq.compose(*choice(group, name))
+
+
+def test_an_experiment_that_is_a_sweep_is_refused_as_one_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a sweep over optim.lr, seed: run it with -m"):
+        mnist_seq.fit("experiment=lr_range", f"hydra.run.dir={tmp_path / 'run'}")
+    with pytest.raises(UserError, match=r"is a sweep over optim.lr: run it with -m"):
+        mnist_seq.fit("experiment=lr_range", "seed=0", f"hydra.run.dir={tmp_path / 'run'}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_family_has_a_preset() -> None:

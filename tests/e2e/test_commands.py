@@ -129,6 +129,14 @@ def test_a_failed_run_stops_no_other_and_the_exit_code_tells(tmp_path: Path) -> 
     assert not (went / "failed.txt").exists(), "what went well has not failed any more"
 
 
+def test_experiments_that_are_sweeps_are_not_swept_over(tmp_path: Path) -> None:
+    """Hydra would read neither's hydra.sweeper.params, and train a default run of each."""
+    swept = ("mnist_seq.train", "-m", "experiment=lr_range,ablation", *TINY, "hydra.sweep.dir=sweep")
+    out, _ = run(tmp_path, *swept, code=1)
+    assert "is a sweep over optim.lr, seed" in out.replace("\n", " ")
+    assert not list((tmp_path / "sweep").rglob("metrics.json"))
+
+
 def test_a_signal_ends_a_whole_sweep(tmp_path: Path) -> None:
     sweep = ("mnist_seq.train", "-m", *LONGER, "seed=0,1", "hydra.sweep.dir=sweep")
     started = start(tmp_path, *sweep)

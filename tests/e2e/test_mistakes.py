@@ -25,6 +25,7 @@ MISTAKES = {
     "nothing to resume": ("train resume=gone", "gone does not exist"),
     "no run to resume": ("train resume=folder", "folder is not a run directory"),
     "nowhere to write": ("train hydra.run.dir=text.png/run", "text.png is not a writable directory"),
+    "a sweep as one run": ("train experiment=sets data.digits=uci", "is a sweep over"),
     "no such search": ("search search=gone", "Could not find 'search/gone'"),
     "a search of nothing": ("search trials=0", "trials=0 must be at least 1"),
     "a search for what is not there": ("search overrides=['model.width=3']", "Key 'width' not in"),
