@@ -118,6 +118,11 @@ class Run:
             ) from problem
         self.record(id=secrets.token_hex(4), overrides=overrides or [], seed=config.seed)
 
+    def remove_halves(self) -> None:
+        """Remove what a kill left of checkpoints that were being written; for the process that trains here alone."""
+        for half in self.checkpoints.glob(f".*{self.last.suffix}.*"):
+            half.unlink(missing_ok=True)
+
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """A run that is there.

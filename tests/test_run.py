@@ -74,6 +74,15 @@ def test_a_full_disk_costs_no_checkpoint_and_is_told_in_a_line(tmp_path: Path, m
     assert mnist_seq.fit(f"resume={run.path}").metrics["steps"] == 12
 
 
+def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.checkpoints.mkdir()
+    for name in (".last.ckpt.123", ".best.ckpt.4", "last.ckpt", "best.ckpt"):
+        (run.checkpoints / name).touch()
+    run.remove_halves()
+    assert {path.name for path in run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
 def test_weights_that_cannot_be_written_leave_those_of_before(tmp_path: Path, tiny_run: Run) -> None:
     model, _ = weights.load(tiny_run.path)
     path = tmp_path / "weights.safetensors"

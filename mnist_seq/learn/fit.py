@@ -79,6 +79,7 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
     config.data.digits = data.source  # what `auto` found stays this run's source
     if first:
         run.write_config(config) if resuming else run.begin(config, changed)
+        run.remove_halves()
     with run.logging() if first else nullcontext(), machine.threads(config.trainer.threads):
         _say_what(run, config, data, console)
         if module.begins_with and first:
