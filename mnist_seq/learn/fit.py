@@ -142,7 +142,9 @@ def _fit(
     told = [loggers.MetricsTable(run.table, resume_at=resumed), *others] if first else []
     speed = callbacks.Speed()
     validates = _validates(config, data)
-    saving = checkpoints.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
+    batches = config.trainer.val_check_interval or 1000
+    accumulated = config.trainer.arguments().get("accumulate_grad_batches", 1)
+    saving = checkpoints.Checkpoints(run, None if validates else max(1, batches // accumulated))
     ours = [
         speed,
         callbacks.MatmulPrecision(config.trainer),
