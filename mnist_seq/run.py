@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import logging
 import os
 import platform
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,15 +27,42 @@ FAILURE = "failed.txt"
 PACKAGES = ("mnist_seq", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A full disk, or a file that may not be written, is the user's to mend; any other error keeps its traceback.
+
+    Raises:
+        CannotWriteError: `path` cannot be written.
+    """
+    try:
+        yield
+    except CannotWriteError:
+        raise
+    except OSError as problem:
+        if problem.errno not in _UNWRITABLE:
+            raise
+        raise CannotWriteError(
+            f"{path} cannot be written ({problem.strerror}): make room in {path.parent}, or choose another directory"
+        ) from problem
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file that is there whole or not at all: write to the path given, and it takes its place at the end."""
+    """A file that is there whole or not at all: write to the path given, and it takes its place at the end.
+
+    Raises:
+        CannotWriteError: no permission, or no space left; what was there before is still there.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield beside
-        with beside.open("rb") as written:
-            os.fsync(written.fileno())
-        beside.replace(path)
+        with writing(path):
+            yield beside
+            with beside.open("rb") as written:
+                os.fsync(written.fileno())
+            beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -42,6 +71,14 @@ def write_whole(path: Path, text: str) -> None:
     """A text as a file that is there whole or not at all."""
     with whole(path) as beside:
         beside.write_text(text)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts off: it is not what the run is about, and a traceback a line would hide what is."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class Run:
@@ -80,6 +117,11 @@ class Run:
                 f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir"
             ) from problem
         self.record(id=secrets.token_hex(4), overrides=overrides or [], seed=config.seed)
+
+    def remove_halves(self) -> None:
+        """Remove what a kill left of checkpoints that were being written; for the process that trains here alone."""
+        for half in self.checkpoints.glob(f".*{self.last.suffix}.*"):
+            half.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -156,7 +198,7 @@ class Run:
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Everything that is logged within goes to run.log too."""
-        handler = logging.FileHandler(self.log)
+        handler = _LogFile(self.log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = [logging.getLogger(name) for name in ("mnist_seq", "lightning.pytorch", "py.warnings")]
         for logger in loggers:

@@ -13,6 +13,8 @@ SCHEDULES = ("linear", "cosine", "constant", "wsd")
 OURS = ("preset", "matmul_precision", "compile", "threads")
 """Keys of the trainer that Lightning's does not know."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "32", "bf16", "16", "64")
+"""Those of Lightning's that train here, and `auto`; the weights that are kept are float32."""
 LOSSES = ("cross_entropy", "multiset")
 
 
@@ -74,7 +76,8 @@ class LossConfig:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of Lightning's Trainer; any other of them passes through (`+trainer.profiler=simple`).
+    """Arguments of Lightning's Trainer; others of them pass through (`+trainer.profiler=simple`), as far as they mean
+    the same here; learn/checks.py says which do not.
 
     A field left null takes the value of the preset that `trainer=auto` picks, or else Lightning's.
     """
@@ -88,7 +91,7 @@ class TrainerConfig:
     """Of this machine, or of each node."""
     num_nodes: int | None = None
     strategy: str | None = None
-    """How several devices share a run: `ddp`, each with data.batch_size scenes a step, or another of Lightning's."""
+    """How several devices share a run: `ddp`, each with data.batch_size scenes a step; `auto` is that too."""
     precision: str | None = None
     """32-true, bf16-mixed, ... as Lightning names them; `auto` takes bf16-mixed on a GPU or CPU that has instructions
     for bfloat16, and 32-true elsewhere."""
@@ -98,7 +101,8 @@ class TrainerConfig:
     compile: bool | None = None
     """Compile the model's forward pass; on CUDA with CUDA graphs."""
     val_check_interval: int | None = None
-    """Batches between validations, a step each unless gradients are accumulated; each writes a checkpoint."""
+    """Batches between validations, a step each unless gradients are accumulated (then a multiple of
+    accumulate_grad_batches); each writes a checkpoint."""
     log_every_n_steps: int | None = None
     gradient_clip_val: float | None = None
     """Largest norm of the gradient; 0 clips nothing."""
@@ -114,6 +118,12 @@ class TrainerConfig:
             require_known("trainer.matmul_precision", self.matmul_precision, known)
         clip = self.gradient_clip_val
         require(clip is None or clip >= 0, f"trainer.gradient_clip_val={clip} must be above 0, or 0 for none")
+        require(
+            self.precision != "16-true",
+            "trainer.precision=16-true diverges, float16 has no room for the squares of gradients: "
+            "choose bf16-true, or 16-mixed on a GPU",
+        )
+        require_known("trainer.precision", self.precision or "auto", PRECISIONS)
         require_known("trainer.accelerator", self.accelerator or "auto", ACCELERATORS)
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config import DataConfig, Spec
+from mnist_seq.config.law import require
 from mnist_seq.data import rng, sets
 from mnist_seq.data.sets import SceneSet
 from mnist_seq.errors import UserError
@@ -27,7 +28,8 @@ class IdStream:
     """Batches of ids, each rank its own.
 
     `once`: every scene once an epoch, in order. Otherwise batches go on from epoch to epoch: with fresh ids, or, given
-    the seed of a `shuffle`, with each scene once an epoch in an order of that epoch's own.
+    the seed of a `shuffle`, with each scene once an epoch in an order of that epoch's own. What Lightning takes for an
+    epoch is a whole number of optimiser steps then, since it steps at the end of each, and would cut an accumulation.
 
     Its state is the number of batches handed out, so that a resumed run goes on with the next one.
     """
@@ -41,15 +43,17 @@ class IdStream:
         ranks: int,
         once: bool = True,
         shuffle: int | None = None,
+        batches_per_step: int = 1,
     ) -> None:
         self.split, self.batch_size, self.scenes = split, batch_size, scenes
         self.rank, self.ranks, self.once, self.shuffle = rank, ranks, once, shuffle
+        self.batches_per_step = batches_per_step
         self.handed_out = 0
 
     def __len__(self) -> int:
         share = self.batch_size * self.ranks
         if not self.once:
-            return max(1, self.scenes // share)
+            return max(1, self.scenes // (share * self.batches_per_step)) * self.batches_per_step
         left = self.scenes % share
         return self.scenes // share + (left > self.rank * self.batch_size)
 
@@ -129,12 +133,20 @@ class SceneData(L.LightningDataModule):
         return self.sets[batch.split].render(batch.ids)
 
     def _reading(self, split: str) -> IdStream:
-        return self._stream(split, max(self.config.batch_size, 500), len(self.sets[split]))
+        """Every rank gets a batch: one without any would not wait for the others where they count together."""
+        scenes, ranks = len(self.sets[split]), self.trainer.world_size if self.trainer else 1
+        require(
+            scenes >= ranks,
+            f"{scenes} scenes of {split} are fewer than the {ranks} processes that share them: "
+            "choose more data.val_scenes, or fewer trainer.devices",
+        )
+        return self._stream(split, min(max(self.config.batch_size, 500), scenes // ranks), scenes)
 
     def _stream(self, split: str, size: int, number: int, once: bool = True, shuffle: int | None = None) -> IdStream:
         trainer = self.trainer
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return IdStream(split, size, number, rank, ranks, once, shuffle)
+        accumulated = trainer.accumulate_grad_batches if trainer and not once else 1
+        return IdStream(split, size, number, rank, ranks, once, shuffle, accumulated)
 
 
 @lru_cache(maxsize=2)

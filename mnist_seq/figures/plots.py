@@ -17,6 +17,7 @@ from mnist_seq.data.scenes import Scenes
 from mnist_seq.judging.calibration import Calibration
 from mnist_seq.judging.misread import Misread
 from mnist_seq.nn.decoding import Readout
+from mnist_seq.run import whole
 from mnist_seq.tokens import decode
 
 _RIGHT, _WRONG, BLUE, GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"
@@ -33,9 +34,9 @@ def samples(scenes: Scenes, readout: Readout, notice: str = "", ordered: bool = 
     figure = blank(1.25 * columns, rows * (1.1 * height / width + 0.45), notice)
     panels = _panels(figure, scenes.images[:, 0], rows, columns)
     read, truth = decode(readout.digits), decode(scenes.digits)
-    for axes, is_, was, whole in zip(panels, read, truth, readout.ended.tolist(), strict=True):
-        title = " ".join(map(str, is_)) + "..." * (not whole) or "none"
-        right = whole and (is_ == was if ordered else sorted(is_) == sorted(was))
+    for axes, is_, was, ended in zip(panels, read, truth, readout.ended.tolist(), strict=True):
+        title = " ".join(map(str, is_)) + "..." * (not ended) or "none"
+        right = ended and (is_ == was if ordered else sorted(is_) == sorted(was))
         if not right:
             title += f"\n(is {' '.join(map(str, was)) or 'none'})"
         axes.set_title(title, fontsize=9, color=_RIGHT if right else _WRONG, pad=3)
@@ -130,7 +131,8 @@ def reliability(calibration: Calibration) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, in a folder that is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with whole(path) as beside:
+        figure.savefig(beside, dpi=150, format=path.suffix[1:])
 
 
 def as_array(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:

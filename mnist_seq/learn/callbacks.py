@@ -19,7 +19,11 @@ from mnist_seq.run import Run
 
 
 class StopOnDivergence(Callback):
-    """Stops where the loss is not finite, before anything of it is saved; asks the device only every few steps."""
+    """Stops where the loss is not finite; asks the device only every few steps.
+
+    Nothing is saved of such a step, whoever saves: whatever goes into a checkpoint is looked at first, weights and the
+    optimiser's averages too, which a gradient spoils a step before the loss shows it.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -34,16 +38,28 @@ class StopOnDivergence(Callback):
             self._check(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._check(trainer)
+        self._check(trainer, [*module.parameters()])
 
-    def _check(self, trainer: L.Trainer) -> None:
-        diverged = self._finite is not None and not bool(self._finite)
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        averages = [
+            value
+            for optimizer in trainer.optimizers
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, torch.Tensor)
+        ]
+        self._check(trainer, [*module.parameters(), *averages])
+
+    def _check(self, trainer: L.Trainer, weights: list[torch.Tensor] | None = None) -> None:
+        finite = [] if self._finite is None else [self._finite]
+        finite += [torch.isfinite(weight.detach()).all().to(trainer.strategy.root_device) for weight in weights or []]
+        diverged = bool(finite) and not bool(torch.stack(finite).all())
         if trainer.world_size > 1:
             diverged = trainer.strategy.reduce_boolean_decision(diverged, all=False)  # all of them stop
         if diverged:
             kept = f"the last good checkpoint is {self.run.last}" if self.run.last.exists() else "nothing was saved yet"
             raise DivergedError(
-                f"the loss is not finite any more by step {trainer.global_step}: {kept}; "
+                f"the loss, or a weight, is not finite any more by step {trainer.global_step}: {kept}; "
                 "try a lower optim.lr, a longer optim.warmup_steps or a smaller trainer.gradient_clip_val"
             )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import random
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +19,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from mnist_seq.config.law import require
 from mnist_seq.data.module import IdStream
 from mnist_seq.errors import Interrupted
 from mnist_seq.run import Run, whole
@@ -26,16 +30,19 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        packed = io.BytesIO()
+        torch.save(checkpoint, packed)  # to a full disk it would end in an error of its own, without the reason
         with whole(Path(path)) as beside:
-            torch.save(checkpoint, beside)
+            beside.write_bytes(packed.getbuffer())
 
 
 class Checkpoints(Checkpoint):
     """Writes last.ckpt at each validation and after the last step, and keeps the best of them as best.ckpt.
 
-    It owns the best score, and restores the random states, so that a resumed run equals an uninterrupted one.
-    Lightning's ModelCheckpoint leaves last.ckpt behind where the score did not rise, and forgets the best when a run
-    is moved.
+    It owns the best score, and restores the random states, so that a resumed run equals an uninterrupted one. A run
+    that was stopped before its last step, by a callback or the clock, stops at once when it is resumed, unless
+    trainer.max_steps is raised. Lightning's ModelCheckpoint leaves last.ckpt behind where the score did not rise, and
+    forgets the best when a run is moved.
 
     Args:
         every_n_steps: save that often where there is no validation.
@@ -45,9 +52,23 @@ class Checkpoints(Checkpoint):
         self.run, self.monitor, self.every_n_steps = run, monitor, every_n_steps
         self.best = -1.0
         self.saved_at = -1
+        self._stopped_within: int | None = None
+        """The max_steps of a run that was stopped before them; -1 where there were none."""
         self._random: dict[str, Any] | None = None
 
+    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        within = checkpoint["callbacks"].get(self.state_key, {}).get("stopped_within")
+        if within is not None:
+            most = within if within > 0 else checkpoint["global_step"]
+            trainer.should_stop = trainer.max_steps == within or 0 < trainer.max_steps <= most
+
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        batches, accumulated = trainer.num_training_batches, trainer.accumulate_grad_batches
+        require(
+            batches % accumulated == 0,
+            f"+trainer.limit_train_batches={trainer.limit_train_batches} makes epochs of {batches} batches, which "
+            f"+trainer.accumulate_grad_batches={accumulated} does not divide: leave it out, or choose a multiple",
+        )
         if self._random is not None:
             set_random_state(self._random)
 
@@ -85,11 +106,13 @@ class Checkpoints(Checkpoint):
         _count(trainer, +1)
 
     def _save(self, trainer: L.Trainer) -> None:
+        stopped = trainer.should_stop and not 0 < trainer.max_steps <= trainer.global_step
+        self._stopped_within = trainer.max_steps if stopped else None
         trainer.save_checkpoint(self.run.last)
         self.saved_at = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "random": random_state()}
+        return {"best": self.best, "random": random_state(), "stopped_within": self._stopped_within}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self._random = state["best"], state["random"]
@@ -102,6 +125,11 @@ def _count(trainer: L.Trainer, batches: int) -> None:
     progress = trainer.fit_loop.epoch_loop.batch_progress
     progress.total.ready += batches
     progress.current.ready += batches
+
+
+def batches_shown(trainer: L.Trainer) -> int:
+    """Batches that training has taken on each rank, by all the processes that a run went on in."""
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
 
 
 def random_state() -> dict[str, Any]:
@@ -125,6 +153,20 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+
+
+@contextmanager
+def signal_handlers_restored() -> Iterator[None]:
+    """What a signal does to this process is as before afterwards, however training ends: Lightning and we change it."""
+    names = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    before = {it: signal.getsignal(it) for it in (getattr(signal, name, None) for name in names) if it is not None}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for signum, handler in before.items():
+                if handler is not None:  # else it was not set from Python
+                    signal.signal(signum, handler)
 
 
 class StopOnSignal(Callback):
@@ -152,6 +194,15 @@ class StopOnSignal(Callback):
         if signum is None:
             return
         self.checkpoints.save_between_steps(trainer)
+        self._obey(signum, trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """A signal that came during the last step or validation; what comes later meets the handlers of before."""
+        if self.received is not None:
+            self._obey(self.received, trainer)
+
+    def _obey(self, signum: int, trainer: L.Trainer) -> None:
+        """Once all is saved."""
         if signum != signal.SIGUSR2:
             raise Interrupted(
                 signum,
@@ -167,11 +218,6 @@ class StopOnSignal(Callback):
         if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(signum is not None, all=False):
             return signum or signal.SIGTERM
         return signum
-
-    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.received == signal.SIGINT == signum:

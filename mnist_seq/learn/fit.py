@@ -10,6 +10,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
@@ -17,8 +18,9 @@ from mnist_seq import nn
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.law import require
 from mnist_seq.data.module import SceneData
-from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
 from mnist_seq.learn import callbacks, checkpoints, loggers, machine
+from mnist_seq.learn.checks import check_arguments, check_callbacks
 from mnist_seq.learn.conclude import conclude
 from mnist_seq.learn.modules import ReaderModule
 from mnist_seq.learn.progress import ProgressReport
@@ -68,11 +70,16 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         run, config = _reopen(config, changed or [])
     else:
         run, config.trainer = Run(directory), machine.suited(config.trainer)
+        check_arguments(config.trainer)
     machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
+    theirs = targets(config.callbacks, "callbacks")
+    if not resuming:
+        check_callbacks(theirs, _validates(config, data))
     config.data.digits = data.source  # what `auto` found stays this run's source
     if first:
         run.write_config(config) if resuming else run.begin(config, changed)
+        run.remove_halves()
     with run.logging() if first else nullcontext(), machine.threads(config.trainer.threads):
         _say_what(run, config, data, console)
         if module.begins_with and first:
@@ -80,10 +87,15 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
             run.record(init_from=vars(module.begins_with))
         others = loggers.begin(config, run) if first else []
         try:
-            _fit(run, config, module, data, others, console)
+            _fit(run, config, module, data, theirs, others, console)
             if first:
                 conclude(run, config, module, data)
                 loggers.conclude(others, run)
+        except CannotWriteError as problem:
+            if not run.last.exists():
+                raise
+            go_on = f"python -m mnist_seq.train resume={run.path}"
+            raise CannotWriteError(f"{problem}; {run.last} is the last good one, go on with: {go_on}") from problem
         finally:
             for line in loggers.finish(others, run.best):
                 console.print(line, highlight=False)
@@ -104,18 +116,35 @@ def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
             raise UserError(f"{override} cannot change a run that is resumed: only trainer.max_steps and logger can")
     if not run.last.is_file():
         raise NotFoundError(f"{run.path} holds no checkpoint to resume: start it again without resume=")
+    taken, most = weights.read_checkpoint(run.last)["global_step"], saved.trainer.max_steps
+    require(
+        most is None or most >= taken,
+        f"trainer.max_steps={most} is less than the {taken} steps that {run.path} has taken: choose more",
+    )
     return run, saved
 
 
+def _validates(config: TrainConfig, data: SceneData) -> bool:
+    return "val" in data.sets and config.trainer.arguments().get("limit_val_batches") != 0
+
+
 def _fit(
-    run: Run, config: TrainConfig, module: ReaderModule, data: SceneData, others: list[Logger], console: Console
+    run: Run,
+    config: TrainConfig,
+    module: ReaderModule,
+    data: SceneData,
+    theirs: list[Callback],
+    others: list[Logger],
+    console: Console,
 ) -> None:
     resumed = weights.read_checkpoint(run.last)["global_step"] if run.last.exists() else None
     first = machine.rank() == 0
     told = [loggers.MetricsTable(run.table, resume_at=resumed), *others] if first else []
     speed = callbacks.Speed()
-    validates = "val" in data.sets
-    saving = checkpoints.Checkpoints(run, None if validates else config.trainer.val_check_interval or 1000)
+    validates = _validates(config, data)
+    batches = config.trainer.val_check_interval or 1000
+    accumulated = config.trainer.arguments().get("accumulate_grad_batches", 1)
+    saving = checkpoints.Checkpoints(run, None if validates else max(1, batches // accumulated))
     ours = [
         speed,
         callbacks.MatmulPrecision(config.trainer),
@@ -125,25 +154,30 @@ def _fit(
         ProgressReport(speed, console),
         saving,
     ]
-    theirs = targets(config.callbacks, "callbacks")
-    trainer = build_trainer(config.trainer, run, told, [*theirs, *ours], validates)
-    if config.trainer.compile:
-        module.compile_forward(machine.kind(config.trainer))
-    try:
-        trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
-    except MisconfigurationException as problem:
-        raise UserError(f"Lightning refuses: {problem}") from problem
-    finally:
-        module.forget_compiled()
-    if first and run.last.exists():  # what is saved counts: the averaged weights, where there are some
-        module.model.load_state_dict(weights.load(run.last)[0].state_dict())
+    with machine.torch_settings(), checkpoints.signal_handlers_restored():
+        trainer = build_trainer(config.trainer, run, told, [*theirs, *ours], validates)
+        if config.trainer.compile:
+            module.compile_forward(machine.kind(config.trainer))
+        try:
+            trainer.fit(module, data, ckpt_path=run.last if resumed is not None else None, weights_only=True)
+        except MisconfigurationException as problem:
+            raise UserError(f"Lightning refuses: {problem}") from problem
+        except SystemExit as left:
+            if isinstance(left.__context__, KeyboardInterrupt):  # a second Ctrl-C, of which Lightning makes exit code 1
+                raise KeyboardInterrupt from left
+            raise
+        finally:
+            module.forget_compiled()
+    require(trainer.global_step > 0, "training ended before its first step: give more trainer.max_time")
     if not first:
         return
+    module.float()  # whatever the precision of training: evaluation is in float32
+    module.model.load_state_dict(weights.load(run.last)[0].state_dict())  # of averaged weights, where there are some
     if speed.scenes or "seconds" not in run.metrics:  # a run that is resumed may have had no step left
         run.record(scenes_per_second=round(speed.mean, 1), seconds=round(speed.spent, 1))
     run.record(
         steps=trainer.global_step,
-        scenes=trainer.global_step * config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
+        scenes=checkpoints.batches_shown(trainer) * config.data.batch_size * trainer.world_size,
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
         matmul_precision=config.trainer.matmul_precision,

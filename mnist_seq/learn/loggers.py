@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mnist_seq.config import TrainConfig
 from mnist_seq.learn.trainer import targets
-from mnist_seq.run import Run, read_table, whole
+from mnist_seq.run import Run, read_table, whole, writing
 
 
 def logs_at(trainer: L.Trainer, step: int) -> bool:
@@ -64,7 +64,7 @@ class MetricsTable(Logger):
             self.columns += new
             self._write([*rows, row])
         else:
-            with self.path.open("a", newline="") as file:
+            with writing(self.path), self.path.open("a", newline="") as file:
                 file.write(self._lines([row]))
 
     def _raw(self) -> list[dict[str, str]]:

@@ -31,6 +31,10 @@ def suited(config: TrainerConfig) -> TrainerConfig:
         chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
         config = restore(TrainerConfig, presets.stated("trainer", PRESETS[kind(config)])[0] | chosen)
     config = copy.copy(config)
+    require(
+        kind(config) != "mps" or config.precision not in ("64", "64-true"),
+        f"trainer.precision={config.precision} is not to be had on mps: choose 32-true, or trainer.accelerator=cpu",
+    )
     if config.precision == "auto":
         config.precision = "bf16-mixed" if _suits_bf16(kind(config)) else "32-true"
     if config.matmul_precision == "auto":
@@ -75,6 +79,8 @@ def remark(config: TrainerConfig) -> str:
             f"trainer.precision={config.precision} takes many times as long as 32-true here: "
             "this CPU has no instructions for bfloat16"
         )
+    if config.precision in ("16", "16-mixed") and kind(config) == "cpu":
+        return f"trainer.precision={config.precision} is bf16-mixed here: torch mixes no float16 on a CPU"
     return ""
 
 
@@ -95,6 +101,20 @@ def matmul_precision(config: TrainerConfig) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def torch_settings() -> Iterator[None]:
+    """What Lightning's Trainer sets for the whole process, as for its `deterministic` and `benchmark`, ends here."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, gradients = torch.backends.cudnn.benchmark, torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_grad_enabled(gradients)
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from mnist_seq.judging.verdicts import MEASURES, Verdict, judge, share
 from mnist_seq.learn.losses import Taught
 from mnist_seq.nn.decoding import Readout
 
+NAMES = (*MEASURES, "loss")
+"""Of what `ReadingScore` computes."""
+
 
 class ReadingScore(Metric):
     """Sums of verdicts and losses over batches and devices, divided once at the end."""

@@ -34,9 +34,10 @@ class ProgressReport(Callback):
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._said = 0.0
+        self._begun_at = 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._said = time.monotonic()
+        self._said, self._begun_at = time.monotonic(), trainer.global_step
         if not self.console.is_terminal:
             return
         columns: list[str | ProgressColumn] = [TextColumn("training"), BarColumn(), MofNCompleteColumn()]
@@ -83,10 +84,9 @@ class ProgressReport(Callback):
         return "  ".join(parts)
 
     def _left(self, trainer: L.Trainer, steps: int) -> str:
-        done = self.speed.scenes
-        if not done or not self.speed.seconds:
+        here = trainer.global_step - self._begun_at
+        if not here or not self.speed.seconds:
             return ""
-        here = max(1, round(done / (len_batch(trainer) * trainer.world_size)))
         seconds = int(self.speed.seconds / here * (steps - trainer.global_step))
         return f"{seconds // 60}:{seconds % 60:02d} left"
 
@@ -94,8 +94,3 @@ class ProgressReport(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def len_batch(trainer: L.Trainer) -> int:
-    """Scenes a step and device."""
-    return int(trainer.datamodule.config.batch_size)  # type: ignore[attr-defined]

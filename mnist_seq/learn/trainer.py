@@ -34,12 +34,9 @@ def build_trainer(
         validates: there are scenes to validate on.
 
     Raises:
-        ValueError: an argument that Lightning's Trainer does not have.
+        UserError: arguments that Lightning's Trainer refuses.
     """
     arguments = config.arguments()
-    unknown = arguments.keys() - inspect.signature(L.Trainer.__init__).parameters.keys()
-    if unknown:
-        raise UserError(f"trainer.{min(unknown)} is no argument of Lightning's Trainer")
     ours: dict[str, Any] = {
         "default_root_dir": run.path,
         "logger": loggers,
@@ -57,9 +54,8 @@ def build_trainer(
             handler.setLevel(logging.WARNING)  # its hints and advertisements go to run.log alone
     for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
         warnings.filterwarnings("ignore", message=noise)
-    if (
-        arguments.get("strategy") == "ddp"
-    ):  # ranks validate different numbers of batches: nothing may wait for the others there
+    if config.strategy == "ddp" or config.processes > 1:
+        # ranks validate different numbers of batches: nothing may wait for the others there
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
     try:
         return L.Trainer(**ours | arguments)

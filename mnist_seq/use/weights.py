@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from mnist_seq.errors import NotFoundError, UserError
@@ -31,7 +32,7 @@ def save(model: Model, path: Path, **about: Any) -> None:
     """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary, checksum and what is said."""
     with whole(path) as beside:
         state = model.state_dict().items()
-        save_file({name: weight.detach().cpu().contiguous().clone() for name, weight in state}, beside)
+        beside.write_bytes(serialized({name: weight.detach().cpu().contiguous().clone() for name, weight in state}))
         checksum = _checksum(beside)
     write_whole(path.with_name(_CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
 

@@ -1,10 +1,12 @@
 from itertools import chain
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mnist_seq.config import GridConfig
 from mnist_seq.data.module import IdStream, SceneData
+from mnist_seq.errors import UserError
 
 
 def ids(stream: IdStream) -> list[int]:
@@ -25,6 +27,41 @@ def test_training_never_sees_a_scene_twice() -> None:
     flat = [index for stream in streams for _ in range(3) for index in ids(stream)]
     assert len(streams[0]) == 2
     assert sorted(flat) == list(range(3 * 2 * 2 * 4))
+
+
+@pytest.mark.parametrize("shuffle", [None, 3])
+@pytest.mark.parametrize("batches", [1, 3, 8])
+def test_an_epoch_is_a_whole_number_of_steps_and_holds_the_same_batches(batches: int, shuffle: int | None) -> None:
+    once = IdStream("train", 4, 20, 0, 1, once=False, shuffle=shuffle)
+    several = IdStream("train", 4, 20, 0, 1, once=False, shuffle=shuffle, batches_per_step=batches)
+    assert len(several) == {1: 5, 3: 3, 8: 8}[batches]
+    expected = [index for _ in range(24) for index in ids(once)]
+    found = [index for _ in range(5) for index in ids(several)]
+    assert found == expected[: len(found)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 16])
+@pytest.mark.parametrize("scenes", [16, 17, 31, 500, 501, 5000])
+def test_every_rank_has_a_batch_to_validate(scenes: int, ranks: int) -> None:
+    """One without any would leave the others waiting for it where they add up their sums."""
+    shares = []
+    for rank in range(ranks):
+        data = SceneData(GridConfig(digits="uci", val_scenes=scenes))
+        data.sets = {"val": range(scenes)}  # type: ignore[dict-item]
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks, accumulate_grad_batches=1)  # type: ignore[assignment]
+        stream = data.val_dataloader()
+        assert isinstance(stream, IdStream)
+        assert len(stream) >= 1
+        shares.append(ids(stream))
+    assert sorted(chain(*shares)) == list(range(scenes))
+
+
+def test_fewer_val_scenes_than_processes_are_refused() -> None:
+    data = SceneData(GridConfig(digits="uci", val_scenes=3))
+    data.sets = {"val": range(3)}  # type: ignore[dict-item]
+    data.trainer = SimpleNamespace(global_rank=0, world_size=4, accumulate_grad_batches=1)  # type: ignore[assignment]
+    with pytest.raises(UserError, match=r"3 scenes of val are fewer than the 4 processes.*data.val_scenes"):
+        data.val_dataloader()
 
 
 def test_a_resumed_stream_goes_on_with_the_next_batch() -> None:

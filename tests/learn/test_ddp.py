@@ -44,9 +44,19 @@ def test_two_processes_learn_what_one_learns_from_as_many_scenes(tmp_path: Path)
     assert two.metrics["scenes"] == one.metrics["scenes"] == 30 * 32
     assert two.metrics["val"]["loss"] == pytest.approx(one.metrics["val"]["loss"], rel=1e-4)
     for column in ("val/loss", "train/loss"):
-        mine, other = (list(_column(each, column)) for each in (one, two))
+        mine, other = (_column(each, column) for each in (one, two))
         assert other == pytest.approx(mine, rel=1e-3)
         assert len(mine) >= 3
+
+
+def test_processes_may_outnumber_the_batches_of_val(tmp_path: Path) -> None:
+    few = (*(it for it in TRAINED if "val_scenes" not in it), "data.val_scenes=101", "report=false")
+    asked = (*few, "trainer=cpu", "trainer.devices=2", "trainer.max_steps=4")
+    finish(start(tmp_path, "mnist_seq.train", *asked, "trainer.val_check_interval=2", "hydra.run.dir=two"))
+    two = Run(tmp_path / "two")
+    assert two.metrics["val"]["scenes"] == 101
+    assert len(_column(two, "val/loss")) == 2
+    assert _column(two, "val/exact_match")[-1] == two.metrics["val"]["exact_match"]
 
 
 def _column(of: Run, name: str) -> list[float]:

@@ -9,6 +9,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import mnist_seq
 from mnist_seq.config import TrainerConfig
@@ -56,6 +57,30 @@ def test_bfloat16_that_was_asked_for_is_taken_and_remarked_on_where_it_is_slow(
     run = mnist_seq.fit(*TINY, "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path / 'run'}")
     assert run.metrics["precision"] == "bf16-mixed"
     assert ("no instructions for bfloat16" in capsys.readouterr().out) != able
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed", "16-mixed"])
+def test_a_precision_trains_saves_goes_on_and_evaluates(precision: str, tmp_path: Path) -> None:
+    from mnist_seq.config import EvaluateConfig
+    from mnist_seq.learn.exam import exam
+
+    asked = (*TINY, "data=single", "report=false", f"trainer.precision={precision}", "trainer.max_steps=4")
+    first = mnist_seq.fit(*asked, f"hydra.run.dir={tmp_path / 'run'}")
+    run = mnist_seq.fit(f"resume={first.path}", "trainer.max_steps=7")
+    assert run.metrics["steps"] == 7
+    judged = exam(EvaluateConfig(run=str(run.path))).judge()
+    assert judged.figures["exact_match"].value == run.metrics["val"]["exact_match"]
+    assert {weight.dtype for weight in load_file(run.weights).values()} == {torch.float32}
+
+
+def test_float16_on_a_cpu_is_said_to_be_bfloat16() -> None:
+    found = machine.suited(TrainerConfig(preset="cpu", accelerator="cpu", precision="16-mixed"))
+    assert "trainer.precision=16-mixed is bf16-mixed here" in machine.remark(found)
+
+
+def test_double_precision_on_mps_is_refused() -> None:
+    with pytest.raises(ValueError, match="64-true is not to be had on mps: choose 32-true"):
+        machine.suited(TrainerConfig(preset="mps", accelerator="mps", precision="64-true"))
 
 
 @pytest.mark.parametrize(("asked", "chosen"), [(None, "gpu"), ("gpu", "gpu"), ("cuda", "gpu"), ("cpu", "cpu")])

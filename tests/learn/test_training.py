@@ -56,9 +56,10 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     [
         ("model.dropout=0.2", "model.drop_path=0.2"),
         ("callbacks=ema", "optim=muon"),
+        ("+trainer.accumulate_grad_batches=3", "trainer.val_check_interval=6", "data.fixed=900"),
         ("data.fixed=450", "loss=multiset", "data=scatter", "data.order=set", "data.order_margin=0"),
     ],
-    ids=["dropout", "ema and muon", "fixed and shuffled"],
+    ids=["dropout", "ema and muon", "accumulated", "fixed and shuffled"],
 )
 def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int], extra: tuple[str, ...]) -> None:
     """Stopped between validations, at one (5), within an epoch and at its end (every 3 steps)."""
@@ -71,6 +72,14 @@ def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, stop: list[int]
             mnist_seq.fit(*begin)
         begin = (f"resume={tmp_path / 'parts'}",)
     same(mnist_seq.fit(*begin), whole)
+
+
+def test_a_signal_that_comes_during_the_last_step_is_not_lost(tmp_path: Path, stop: list[int]) -> None:
+    stop[:] = [12]
+    with pytest.raises(Interrupted, match="after step 12, which is saved.*resume="):
+        mnist_seq.fit(*TINY, f"hydra.run.dir={tmp_path / 'run'}")
+    assert weights.read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["global_step"] == 12
+    assert mnist_seq.fit(f"resume={tmp_path / 'run'}").finished
 
 
 def test_a_signal_that_comes_while_ranks_agree_is_for_the_next_step(tmp_path: Path) -> None:
@@ -287,11 +296,10 @@ def test_the_modules_work_in_a_plain_trainer(tmp_path: Path, grids: Any) -> None
 
 
 def test_any_argument_of_lightnings_trainer_passes_through(tmp_path: Path) -> None:
-    run = mnist_seq.fit(
-        *TINY, "+trainer.limit_val_batches=1", "+trainer.accumulate_grad_batches=2", f"hydra.run.dir={tmp_path / 'run'}"
-    )
+    passed = ("+trainer.limit_val_batches=1", "+trainer.gradient_clip_algorithm=value")
+    run = mnist_seq.fit(*TINY, *passed, f"hydra.run.dir={tmp_path / 'run'}")
     assert run.metrics["steps"] == 12
-    assert run.config.trainer.arguments()["accumulate_grad_batches"] == 2
+    assert run.config.trainer.arguments()["gradient_clip_algorithm"] == "value"
     with pytest.raises(ValueError, match=r"trainer.speed is no argument"):
         mnist_seq.fit(*TINY, "+trainer.speed=9", f"hydra.run.dir={tmp_path / 'other'}")
     with pytest.raises(ValueError, match=r"callbacks.mine cannot be built"):
