@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import io
 import logging
 import os
 import re
@@ -41,6 +42,7 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
     """
     import hydra
 
+    escape_unencodable()
     with mistakes_in_a_line():
         sys.argv[1:] = _spelled_out(sys.argv[1:])
         if writes:
@@ -59,6 +61,7 @@ class Task:
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
+        escape_unencodable()
         directory = Path(HydraConfig.get().runtime.output_dir)
         one_of_many = others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
         with mistakes_in_a_line(directory), one_of_many:
@@ -210,6 +213,13 @@ def mistakes_in_a_line(directory: Path | None = None) -> Iterator[None]:
             raise
         _clear_away(directory)
         leave(_said(problem), 1)
+
+
+def escape_unencodable() -> None:
+    """What the encoding of the terminal lacks is printed as an escape, such as \\u2014, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def leave(message: str, code: int) -> NoReturn:

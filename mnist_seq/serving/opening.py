@@ -7,6 +7,8 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
+from mnist_seq.data.pictures import decoded
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DRAFT = (1024, 1024)
 """Large JPEGs are decoded no larger than is needed for this."""
@@ -55,7 +57,7 @@ def opened(data: bytes, pixels: int) -> Image.Image:
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a JPEG with a preview of itself
         image.draft("L", _DRAFT)
         if frames == 1:
-            image.load()
+            image = decoded(image)
     except Exception as problem:
         raise Damaged(f"is damaged: {_line(problem)}") from problem
     if frames > 1:
