@@ -238,7 +238,8 @@ def others_go_on(directory: Path) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception as problem:
-        failure.write_text(f"{_said(problem)}\n\n{traceback.format_exc()}")
+        told = f"{_said(problem)}\n\n{traceback.format_exc()}"
+        failure.write_text(told, encoding="utf-8", errors="backslashreplace")
         print(f"mnist_seq: {directory} failed: {_said(problem)}", file=sys.stderr)
     finally:
         gc.collect()  # a trainer and its module hold each other

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
 from mnist_seq.config.law import require_known
@@ -137,7 +137,7 @@ def _full(most: int) -> int:
 # -------------------------------------------------------------------------------------------------------------- images
 
 
-def decoded(image: Image.Image) -> Image.Image:
+def decoded(image: ImageFile.ImageFile) -> Image.Image:
     """Load the pixels of a file that Pillow opened.
 
     Of colours of 16 bits Pillow keeps the upper 8, in which there is little where only the lower bits are used.
@@ -159,9 +159,9 @@ def decoded(image: Image.Image) -> Image.Image:
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        frames = getattr(image, "n_frames", 1) if image.format in _FRAMES else 1
-        image = decoded(image)
+        file = Image.open(path)
+        frames = getattr(file, "n_frames", 1) if file.format in _FRAMES else 1
+        image = decoded(file)
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist") from None
     except Exception as problem:  # a damaged file leads a decoder anywhere
@@ -185,7 +185,8 @@ def _of_image(image: Image.Image) -> Tensor:
         raise UserError(f"an image of {image.width}x{image.height} pixels: give one that has some")
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits a pixel
         return _deep(image)
-    values = torch.from_numpy(np.array(image.convert("RGBA" if image.has_transparency_data else "L")))
+    plain = image.mode in ("L", "1", "RGB") and not image.has_transparency_data
+    values = torch.from_numpy(np.array(image.convert("L" if plain else "RGBA")))
     return _mixed(_unit(values[None] if values.ndim == 2 else values.permute(2, 0, 1)))
 
 
