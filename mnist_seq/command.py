@@ -42,8 +42,7 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
     """
     import hydra
 
-    escape_unencodable()
-    with mistakes_in_a_line():
+    with unencodable_escaped(), mistakes_in_a_line():
         sys.argv[1:] = _spelled_out(sys.argv[1:])
         if writes:
             _refuse_unwritable(sys.argv[1:])
@@ -61,10 +60,9 @@ class Task:
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        escape_unencodable()
         directory = Path(HydraConfig.get().runtime.output_dir)
         one_of_many = others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
-        with mistakes_in_a_line(directory), one_of_many:
+        with unencodable_escaped(), mistakes_in_a_line(directory), one_of_many:
             self.job(cfg, directory)
 
 
@@ -215,11 +213,18 @@ def mistakes_in_a_line(directory: Path | None = None) -> Iterator[None]:
         leave(_said(problem), 1)
 
 
-def escape_unencodable() -> None:
-    """What the encoding of the terminal lacks is printed as an escape, such as \\u2014, and ends no command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+@contextlib.contextmanager
+def unencodable_escaped() -> Iterator[None]:
+    """What the encoding of stdout and stderr lacks is printed as an escape, such as \\u2014, and ends nothing."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            stream.reconfigure(errors=errors)
 
 
 def leave(message: str, code: int) -> NoReturn:

@@ -13,13 +13,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trust", metavar="MODULE", help="a module of your own that the model needs; its code runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     asked = parser.parse_args(arguments)
-    from mnist_seq.command import escape_unencodable
+    from mnist_seq.command import unencodable_escaped
+
+    with unencodable_escaped():
+        return _read(asked)
+
+
+def _read(asked: argparse.Namespace) -> int:
+    """Print a line a picture; the exit code, 1 where any could not be read."""
     from mnist_seq.errors import UserError
     from mnist_seq.run import latest
     from mnist_seq.use.reader import load
     from mnist_seq.use.weights import trust
 
-    escape_unencodable()
     try:
         if asked.trust:
             trust(asked.trust)

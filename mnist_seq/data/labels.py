@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,7 +123,8 @@ def _label(place: str, folder: Path, row: dict[str, Any]) -> Label:
     name = row.get("image")
     if not isinstance(name, str) or not name:
         raise UserError(f"{place}: no image is named: give image and digits")
-    image, digits = folder / name, _digits(place, row)
+    # A name is UTF-8 as the file is, even where the locale would have file names in another encoding.
+    image, digits = folder / os.fsdecode(name.encode("utf-8", "surrogatepass")), _digits(place, row)
     if not image.is_file():
         raise NotFoundError(f"{place}: {image} does not exist")
     known = {}
