@@ -54,8 +54,9 @@ def fit(*overrides: str) -> Run:
     from mnist_seq.train import show
 
     cfg, directory = command.compose("train", list(overrides), one_run=True)
-    run = train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
-    show(run)
+    with command.unencodable_escaped():
+        run = train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
+        show(run)
     return run
 
 

@@ -51,7 +51,9 @@ def _keep(config: BenchConfig, measured: dict[str, list[Figure]], about: dict[st
 
     figures = {name: [figure._asdict() for figure in figures] for name, figures in measured.items()}
     with whole(Path(config.to) / "bench.json") as beside:
-        beside.write_text(json.dumps({"figures": figures, "config": plain(config), **about}, indent=2) + "\n")
+        beside.write_text(
+            json.dumps({"figures": figures, "config": plain(config), **about}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

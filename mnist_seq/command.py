@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import io
 import logging
 import os
 import re
@@ -41,7 +42,7 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
     """
     import hydra
 
-    with mistakes_in_a_line():
+    with unencodable_escaped(), mistakes_in_a_line():
         sys.argv[1:] = _spelled_out(sys.argv[1:])
         if writes:
             _refuse_unwritable(sys.argv[1:])
@@ -62,7 +63,7 @@ class Task:
         hydra = HydraConfig.get()
         directory = Path(hydra.runtime.output_dir)
         one_of_many = others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
-        with mistakes_in_a_line(directory), one_of_many:
+        with unencodable_escaped(), mistakes_in_a_line(directory), one_of_many:
             _require_swept(hydra.sweeper.get("params"), list(hydra.overrides.task))
             self.job(cfg, directory)
 
@@ -236,6 +237,20 @@ def mistakes_in_a_line(directory: Path | None = None) -> Iterator[None]:
         leave(_said(problem), 1)
 
 
+@contextlib.contextmanager
+def unencodable_escaped() -> Iterator[None]:
+    """What the encoding of stdout and stderr lacks is printed as an escape, such as \\u2014, and ends nothing."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            stream.reconfigure(errors=errors)
+
+
 def leave(message: str, code: int) -> NoReturn:
     """End the process with a line on stderr."""
     print(f"mnist_seq: {message}", file=sys.stderr)
@@ -252,7 +267,8 @@ def others_go_on(directory: Path) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception as problem:
-        failure.write_text(f"{_said(problem)}\n\n{traceback.format_exc()}")
+        told = f"{_said(problem)}\n\n{traceback.format_exc()}"
+        failure.write_text(told, encoding="utf-8", errors="backslashreplace")
         print(f"mnist_seq: {directory} failed: {_said(problem)}", file=sys.stderr)
     finally:
         gc.collect()  # a trainer and its module hold each other

@@ -21,7 +21,7 @@ def stated(group: str, name: str) -> tuple[dict[str, Any], list[str]]:
     """The values that `configs/<group>/<name>.yaml` states itself, and the schemas that it inherits the others from."""
     import yaml
 
-    values = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+    values = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text(encoding="utf-8"))
     inherited = (str(part).partition("@")[0] for part in values.pop("defaults", []))
     return values, [part.removeprefix("schema/") for part in inherited if part.startswith("schema/")]
 

@@ -13,6 +13,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trust", metavar="MODULE", help="a module of your own that the model needs; its code runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     asked = parser.parse_args(arguments)
+    from mnist_seq.command import unencodable_escaped
+
+    with unencodable_escaped():
+        return _read(asked)
+
+
+def _read(asked: argparse.Namespace) -> int:
+    """Print a line a picture; the exit code, 1 where any could not be read."""
     from mnist_seq.errors import UserError
     from mnist_seq.run import latest
     from mnist_seq.use.reader import load
@@ -21,14 +29,23 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if asked.trust:
             trust(asked.trust)
-        readings = load(asked.run or latest(), asked.device).read(asked.pictures)
+        reader = load(asked.run or latest(), asked.device)
     except UserError as problem:
-        print(f"mnist_seq: {' '.join(str(problem).split())}", file=sys.stderr)
-        return 1
-    for picture, reading in zip(asked.pictures, readings, strict=True):
+        return _failed(problem)
+    code = 0
+    for picture, reading in zip(asked.pictures, reader.stream(asked.pictures), strict=True):
+        if isinstance(reading, UserError):
+            code = _failed(reading)
+            continue
         certainties = " ".join(f"{probability:.2f}" for probability in reading.per_digit)
         print(f"{picture}: {reading}  (confidence {reading.confidence:.2f}; {certainties or '-'})")
-    return 0
+    return code
+
+
+def _failed(problem: Exception) -> int:
+    """Say why in a line; the exit code."""
+    print(f"mnist_seq: {' '.join(str(problem).split())}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

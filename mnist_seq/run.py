@@ -68,9 +68,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """A text as a file that is there whole or not at all."""
+    """A text as a file that is there whole or not at all, in UTF-8; what that lacks of names of files is escaped."""
     with whole(path) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 class _LogFile(logging.FileHandler):
@@ -153,7 +153,7 @@ class Run:
         import yaml
 
         try:
-            return restore(TrainConfig, yaml.safe_load(self._config.read_text()))
+            return restore(TrainConfig, yaml.safe_load(self._config.read_text(encoding="utf-8")))
         except (yaml.YAMLError, TypeError, AttributeError) as problem:
             raise UserError(f"{self._config} is not a run's config: {problem}") from problem
 
@@ -165,7 +165,7 @@ class Run:
     @property
     def text(self) -> str:
         """The same as it is written."""
-        return self._config.read_text()
+        return self._config.read_text(encoding="utf-8")
 
     def write_config(self, config: TrainConfig) -> None:
         import yaml
@@ -175,7 +175,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """Figures and provenance so far."""
-        return dict(json.loads(self._metrics.read_text())) if self._metrics.is_file() else {}
+        return dict(json.loads(self._metrics.read_text(encoding="utf-8"))) if self._metrics.is_file() else {}
 
     @property
     def rows(self) -> list[dict[str, float]]:
@@ -198,7 +198,7 @@ class Run:
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Everything that is logged within goes to run.log too."""
-        handler = _LogFile(self.log)
+        handler = _LogFile(self.log, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = [logging.getLogger(name) for name in ("mnist_seq", "lightning.pytorch", "py.warnings")]
         for logger in loggers:
@@ -214,7 +214,7 @@ class Run:
 def read_table(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.csv, each with what was logged then; a line cut off by a kill is left out."""
     rows = []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
                 values = {name: float(value) for name, value in row.items() if value}
@@ -254,7 +254,9 @@ def revision() -> str | None:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=10
+        ).stdout.strip()
 
     try:
         if not git("ls-files", "run.py"):

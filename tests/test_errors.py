@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,14 @@ def test_an_interruption_ends_in_128_and_its_signal_and_survives_a_process_bound
         raise stopped
     assert left.value.code == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "mnist_seq: stopped\n"
+
+
+def test_what_the_terminal_cannot_show_is_escaped_and_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with command.unencodable_escaped():
+        print("caf\N{LATIN SMALL LETTER E WITH ACUTE} \udce9 \N{EM DASH}")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"caf\\xe9 \\udce9 \\u2014\n"  # type: ignore[attr-defined]
+    with pytest.raises(UnicodeEncodeError):
+        print("\N{EM DASH}")

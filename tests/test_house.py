@@ -81,6 +81,29 @@ def test_a_file_does_one_thing(path: Path) -> None:
     assert path.stem not in ("util", "utils", "helper", "helpers", "common", "misc")
 
 
+def without_encoding(path: Path) -> list[str]:
+    """Calls that read or write text in the encoding of the locale."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or "encoding" in {given.arg for given in node.keywords}:
+            continue
+        function = ast.unparse(node.func)
+        modes = {
+            part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        }
+        owner, _, name = function.rpartition(".")
+        opens = name == "open" and owner not in ("Image", "Run", "os") and not modes & {"rb", "wb", "ab"}
+        pipes = any(given.arg in ("text", "universal_newlines") for given in node.keywords) and "subprocess" in owner
+        if name in ("read_text", "write_text", "FileHandler") or opens or pipes:
+            found.append(f"{path.name}:{node.lineno}: {function}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_text_is_read_and_written_in_an_encoding_that_is_named(path: Path) -> None:
+    assert not without_encoding(path)
+
+
 def loaded_by(statement: str) -> set[str]:
     code = f"{statement}\nimport sys\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,7 +18,8 @@ class Spec:
     max_digits: int
     """Longest sequence that may have to be written."""
     cells: tuple[int, int]
-    """Rows and columns of the cells that a classifier reads; 0 0 where two digits can share a cell of any grid."""
+    """Rows and columns of the cells that a classifier reads; 0 0 where two digits can share a cell of any grid, or
+    the labels of a folder name none."""
     ordered: bool = True
     """Whether digits must be read in their order; otherwise they are a set, and any order is right."""
     digit_size: int = 28

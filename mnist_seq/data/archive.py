@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from mnist_seq import tokens
 from mnist_seq.data.folder import CARD
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.data.sets import SceneSet
@@ -39,12 +40,12 @@ def write(scenes: SceneSet, number: int, about: dict[str, Any], target: Path) ->
     """
     part = target.with_name(f"{target.name}.part")
     card = json.dumps(about, indent=2) + "\n"
-    if (target / CARD).is_file() and (target / CARD).read_text() == card:
+    if (target / CARD).is_file() and (target / CARD).read_text(encoding="utf-8") == card:
         yield number
         return
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"to={target} already holds something else: choose another folder")
-    if part.exists() and (not (part / CARD).is_file() or (part / CARD).read_text() != card):
+    if part.exists() and (not (part / CARD).is_file() or (part / CARD).read_text(encoding="utf-8") != card):
         raise UserError(f"{part} holds the beginnings of another data set: remove it, or choose another to=")
     shards = part / "shards"
     if not (part / "labels.jsonl").is_file():
@@ -57,19 +58,23 @@ def write(scenes: SceneSet, number: int, about: dict[str, Any], target: Path) ->
 def _write_shards(scenes: SceneSet, number: int, shards: Path, part: Path, card: str) -> Iterator[int]:
     shards.mkdir(parents=True, exist_ok=True)
     with whole(part / CARD) as path:
-        path.write_text(card)
+        path.write_text(card, encoding="utf-8")
     for first in range(0, number, _SHARD):
         last = min(first + _SHARD, number)
         labels = shards / f"{first:08}.jsonl"
         if not labels.is_file():
-            rows = _write_images(scenes.render(torch.arange(first, last)), first, part)
+            rows = _write_images(scenes.render(torch.arange(first, last)), first, part, scenes.spec.cells)
             with whole(labels) as path:
-                path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+                path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
         yield last
 
 
-def _write_images(scenes: Scenes, first: int, part: Path) -> list[dict[str, Any]]:
-    """The images of a shard, and the lines of their labels."""
+def _write_images(scenes: Scenes, first: int, part: Path, grid: tuple[int, int]) -> list[dict[str, Any]]:
+    """The images of a shard, and the lines of their labels.
+
+    Args:
+        grid: rows and columns of the cells that hold a digit each, 0 0 where there are none.
+    """
     folder = Path("images") / f"{first // _SHARD:05}"
     (part / folder).mkdir(parents=True, exist_ok=True)
     rows = []
@@ -79,30 +84,31 @@ def _write_images(scenes: Scenes, first: int, part: Path) -> list[dict[str, Any]
         name = folder / f"{first + place:08}.png"
         (part / name).write_bytes(written.getvalue())
         count = int(scenes.counts[place])
-        rows.append(
-            {
-                "image": name.as_posix(),
-                "digits": scenes.digits[place, :count].tolist(),
-                "boxes": scenes.boxes[place, :count].tolist(),
-                "sources": scenes.sources[place, :count].tolist(),
-                "sha256": hashlib.sha256(written.getvalue()).hexdigest(),
-            }
-        )
+        row = {
+            "image": name.as_posix(),
+            "digits": scenes.digits[place, :count].tolist(),
+            "boxes": scenes.boxes[place, :count].tolist(),
+            "sources": scenes.sources[place, :count].tolist(),
+        }
+        if any(grid):
+            held = [None if cell == tokens.EMPTY else cell for cell in scenes.cells[place].tolist()]
+            row["cells"] = [held[start : start + grid[1]] for start in range(0, len(held), grid[1])]
+        rows.append(row | {"sha256": hashlib.sha256(written.getvalue()).hexdigest()})
     return rows
 
 
 def _conclude(number: int, shards: Path, part: Path) -> None:
     """Labels, README and checksums of the whole; the labels last, as the sign that all is there."""
-    labels = "".join(shard.read_text() for shard in sorted(shards.glob("*.jsonl")))
-    card = json.loads((part / CARD).read_text())
-    (part / "README.md").write_text(_readme(card))
+    labels = "".join(shard.read_text(encoding="utf-8") for shard in sorted(shards.glob("*.jsonl")))
+    card = json.loads((part / CARD).read_text(encoding="utf-8"))
+    (part / "README.md").write_text(_readme(card), encoding="utf-8")
     sums = [(row["sha256"], row["image"]) for row in map(json.loads, labels.splitlines())]
     assert len(sums) == number
     texts = {name: (part / name).read_bytes() for name in ("README.md", CARD)} | {"labels.jsonl": labels.encode()}
     sums += [(hashlib.sha256(text).hexdigest(), name) for name, text in texts.items()]
-    (part / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in sums))
+    (part / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in sums), encoding="utf-8")
     with whole(part / "labels.jsonl") as path:
-        path.write_text(labels)
+        path.write_text(labels, encoding="utf-8")
 
 
 def _readme(card: dict[str, Any]) -> str:
@@ -114,7 +120,8 @@ def _readme(card: dict[str, Any]) -> str:
 {card["protocol"]}
 
     labels.jsonl   a line each: image, digits in reading order, boxes (x0 y0 x1 y1 of the ink, pixels, half open),
-                   sources (index of each digit in its data set, training images first), sha256 of the image
+                   sources (index of each digit in its data set, training images first), cells (what each cell of
+                   a grid holds, row by row, where no two digits share one), sha256 of the image
     images/        8-bit grey PNG, light ink on black
     SHA256SUMS     check with: sha256sum --check --quiet SHA256SUMS
     {CARD}      how it was made, for machines

@@ -5,13 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import socket
-import tempfile
-import threading
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_seq.config.law import require_known
+from mnist_seq.data import download
 from mnist_seq.errors import DownloadError, UserError
 
 log = logging.getLogger(__name__)
 
 SIDE = 28
 """Side of a digit's frame, pixels."""
-_PATIENCE = 15
-"""Seconds without a byte after which a download is given up."""
 _VAL_SHARE = 6
 """One training image in so many is for validation: the last ones."""
 
@@ -159,41 +152,35 @@ _SHA256 = {
 }
 """Of MNIST's files as LeCun, Cortes and Burges published them, unpacked."""
 
-Opener = Callable[[str, bool, bool], Any]
-
-
-def _open(name: str, **train: Any) -> Opener:
-    """A data set of torchvision, not imported before it is needed."""
-
-    def opened(root: str, training: bool, download: bool) -> Any:
-        import torchvision.datasets
-
-        return getattr(torchvision.datasets, name)(root, train=training, download=download, **train)
-
-    return opened
-
-
-TORCHVISION: dict[str, tuple[str, Opener]] = {
-    "mnist": ("MNIST", _open("MNIST")),
-    "emnist": ("EMNIST", _open("EMNIST", split="digits")),
-    "kmnist": ("KMNIST", _open("KMNIST")),
-    "fashion_mnist": ("FashionMNIST", _open("FashionMNIST")),
-    "qmnist": ("QMNIST", _open("QMNIST", compat=True)),
+TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
+    "mnist": ("MNIST", {}),
+    "emnist": ("EMNIST", {"split": "digits"}),
+    "kmnist": ("KMNIST", {}),
+    "fashion_mnist": ("FashionMNIST", {}),
+    "qmnist": ("QMNIST", {"compat": True}),
 }
+"""Classes, after which their folders are called too, and what they are asked for."""
 SOURCES = ("auto", "uci", *TORCHVISION)
 
 
 def _torchvision(source: str, pool: str) -> Digits:
-    home, opener = TORCHVISION[source]
-    raw = folder() / home / "raw"
-    if not raw.is_dir() or not any(raw.iterdir()):
-        _download(source, home, opener)
+    import torchvision.datasets
+
+    name, wanted = TORCHVISION[source]
+    data_set, raw = getattr(torchvision.datasets, name), folder() / name / "raw"
+
+    def unpack(root: Path) -> None:
+        for training in (True, False):
+            data_set(str(root), train=training, download=True, **wanted)
+
+    if not download.present(raw):
+        download.download(source, raw, download.archives(data_set), unpack)
     if source == "mnist":
         _check(raw)
     parts = []
     for training in (True, False):
         try:
-            part = opener(str(folder()), training, False)
+            part = data_set(str(folder()), train=training, **wanted)
         except Exception as problem:  # torchvision reports damage by assertions, ValueErrors and RuntimeErrors alike
             raise UserError(f"{raw} holds no readable {source}: delete that folder to download it again") from problem
         images = part.data.to(torch.uint8)
@@ -215,49 +202,6 @@ def _check(raw: Path) -> None:
             raise UserError(f"{path} is missing: delete {raw} to download MNIST again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != published:
             raise UserError(f"{path} is damaged (not the published file): delete {raw} to download MNIST again")
-
-
-def _download(source: str, home: str, opener: Opener) -> None:
-    """Fetch into a folder beside and move in what is whole, so that a file is never half there."""
-    target = folder() / home / "raw"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
-    except OSError as problem:
-        raise DownloadError(f"{source} cannot be stored: {problem} (set MNIST_SEQ_DATA)") from problem
-    log.info("downloading %s to %s", source, target)
-    failure: list[BaseException] = []
-
-    def fetch() -> None:
-        socket.setdefaulttimeout(_PATIENCE)
-        try:
-            for training in (True, False):
-                opener(str(staging), training, True)
-        except BaseException as problem:
-            failure.append(problem)
-
-    worker = threading.Thread(target=fetch, daemon=True)
-    worker.start()
-    try:
-        _wait(worker, staging)
-        if worker.is_alive() or failure:
-            reason = " ".join(f"{failure[0]}".split())[:160] if failure else f"no byte arrived for {_PATIENCE} s"
-            raise DownloadError(f"{source} is not in {target} and cannot be downloaded ({reason})")
-        (staging / home / "raw").replace(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _wait(worker: threading.Thread, staging: Path) -> None:
-    """Until the download ends, or stands still for too long."""
-    size, since = -1, time.monotonic()
-    while worker.is_alive():
-        worker.join(0.1)
-        now = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
-        if now != size:
-            size, since = now, time.monotonic()
-        elif time.monotonic() - since > _PATIENCE:
-            return
 
 
 # -------------------------------------------------------------------------------------------------------- scikit-learn

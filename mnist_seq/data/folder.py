@@ -1,30 +1,30 @@
 """Scenes on disk: a folder of images and labels, as `synthesise` writes it or as anybody can.
 
-    DIR/labels.jsonl     {"image": "images/7.png", "digits": [3, 1, 4]}          a line each; more keys may follow
+    DIR/labels.jsonl     {"image": "images/7.png", "digits": [3, 1, 4]}          a line each; more: see labels.py
     DIR/labels.csv       image,digits  and then  images/7.png,3 1 4              instead, if you like
     DIR/images/7.png     any format that Pillow reads, all of one size; dark on light is turned round
 
 A folder with `train`, `val` or `test` folders of that kind has these splits; one without is the split that its
 card.json names, and a training set keeps its last sixth for validation.
 
-Shapes   P scenes on disk   B scenes   N longest sequence
+Shapes   P scenes on disk   B scenes   N longest sequence   C cells
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mnist_seq import tokens
 from mnist_seq.config import Spec
+from mnist_seq.data import labels as written
+from mnist_seq.data.labels import Label
 from mnist_seq.data.pictures import ink
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.errors import NotFoundError, UserError
@@ -35,19 +35,6 @@ SPLITS = ("train", "val", "test")
 CARD = "card.json"
 _VAL_SHARE = 6
 """One scene in so many of a folder without splits is for validation: the last ones."""
-
-
-class Label(NamedTuple):
-    """A line of the labels."""
-
-    place: str
-    """File and line, for errors."""
-    image: Path
-    digits: list[int]
-    boxes: list[list[int]]
-    """x0 y0 x1 y1 of each digit's ink, where they are known."""
-    sources: list[int]
-    """Index of each digit in its data set, where it is known."""
 
 
 class FolderSet:
@@ -91,11 +78,21 @@ class FolderSet:
             images=torch.stack([self._image(label) for label in self.labels])[:, None],
             digits=digits,
             tokens=tokens.encode(digits),
-            cells=digits.new_zeros(many, 0),
+            cells=self._cells(),
             counts=(digits < tokens.DIGITS).sum(1),
             boxes=boxes,
             sources=sources,
         )
+
+    def _cells(self) -> Tensor:
+        """What each cell holds; P C."""
+        rows, cols = self.spec.cells
+        cells = torch.full((len(self.labels), rows * cols), tokens.EMPTY)
+        for place, label in enumerate(self.labels):
+            for cell, digit in enumerate(_flat(label) if rows else []):
+                if digit is not None:
+                    cells[place, cell] = digit
+        return cells
 
     def _image(self, label: Label) -> Tensor:
         try:
@@ -122,15 +119,22 @@ def load(path: str, whole: bool = False) -> dict[str, FolderSet]:
     """
     labels = _labels(Path(path), whole)
     shape = _spec(labels, card(path))
-    taught = {source for label in labels.get("train", []) for source in label.sources}
-    shown = sum(not taught.isdisjoint(label.sources) for label in labels.get("val", []))
+    train = labels.get("train", [])
+    if train and not any(label.digits for label in train):
+        raise UserError(f"data.path={path}: none of its {len(train)} training pictures has a digit: label them")
+    taught, pictures = {source for label in train for source in label.sources}, {label.image for label in train}
+    val = labels.get("val", [])
+    twice = sum(label.image in pictures for label in val)
+    if twice:
+        log.warning("%s: %d of %d val pictures are training pictures too: label each once", path, twice, len(val))
+    shown = sum(not taught.isdisjoint(label.sources) for label in val)
     if shown:
         log.warning(
             "%s: %d of %d val scenes show digits that training scenes show too: synthesise split=train and split=val "
             "into folders train and val of one folder instead",
             path,
             shown,
-            len(labels["val"]),
+            len(val),
         )
     return {split: FolderSet(split, rows, shape) for split, rows in labels.items()}
 
@@ -149,7 +153,7 @@ def card(path: str) -> dict[str, Any]:
     for folder in (Path(path), *(Path(path) / split for split in SPLITS)):
         if (folder / CARD).is_file():
             try:
-                found = json.loads((folder / CARD).read_text())
+                found = json.loads((folder / CARD).read_text(encoding="utf-8"))
             except ValueError as problem:
                 raise UserError(f"{folder / CARD} is no JSON: {problem}") from problem
             if not isinstance(found, dict) or not isinstance(found.get("data", {}), dict):
@@ -175,77 +179,50 @@ def _labels(path: Path, whole: bool) -> dict[str, list[Label]]:
     """The labels of each split."""
     if not path.is_dir():
         raise NotFoundError(f"data.path={path} is no folder")
-    inside = {split: list(_read(path / split)) for split in SPLITS if (path / split).is_dir()}
+    inside = {split: written.read(path / split) for split in SPLITS if (path / split).is_dir()}
     if inside:
         if whole and "val" in inside:
             inside["train"] = inside.get("train", []) + inside.pop("val")
         return inside
-    labels, split = list(_read(path)), card(str(path)).get("split", "train")
+    labels, split = written.read(path), card(str(path)).get("split", "train")
     kept = 0 if whole else len(labels) // _VAL_SHARE
     if split != "train" or not kept:
         return {split: labels}
     return {"train": labels[:-kept], "val": labels[-kept:]}
 
 
-def _read(folder: Path) -> Iterator[Label]:
-    jsonl, table = folder / "labels.jsonl", folder / "labels.csv"
-    if not jsonl.is_file() and not table.is_file():
-        raise NotFoundError(f"{folder} holds neither labels.jsonl nor labels.csv")
-    path, rows = (jsonl, _json_rows(jsonl)) if jsonl.is_file() else (table, _csv_rows(table))
-    line = 0
-    for line, row in rows:
-        yield _label(f"{path}:{line}", folder, row)
-    if not line:
-        raise UserError(f"{path} is empty: a line is {_EXAMPLE}")
-
-
-_EXAMPLE = '{"image": "images/7.png", "digits": [3, 1, 4]}, or 7.png,3 1 4 in a labels.csv'
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    for line, text in enumerate(path.read_text().splitlines(), 1):
-        if text.strip():
-            try:
-                yield line, json.loads(text)
-            except json.JSONDecodeError as problem:
-                raise UserError(f"{path}:{line}: no JSON ({problem.msg}): a line is {_EXAMPLE}") from problem
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin a file with a mark
-        reader = csv.DictReader(lines)
-        for row in reader:
-            digits = (row.get("digits") or "").split()
-            known = [int(digit) if digit.isdecimal() else digit for digit in digits]
-            yield reader.line_num, {"image": row.get("image"), "digits": known}
-
-
-def _label(place: str, folder: Path, row: Any) -> Label:
-    if not isinstance(row, dict) or not isinstance(row.get("image"), str):
-        raise UserError(f"{place}: no image is named: a line is {_EXAMPLE}")
-    digits, image = row.get("digits"), folder / row["image"]
-    if not isinstance(digits, list) or any(type(digit) is not int or not 0 <= digit <= 9 for digit in digits):
-        raise UserError(f"{place}: digits must be a list of 0..9, not {digits}")
-    if not image.is_file():
-        raise NotFoundError(f"{place}: {image} does not exist")
-    known = {}
-    for key in ("boxes", "sources"):
-        known[key] = row.get(key) or []
-        if not isinstance(known[key], list) or (known[key] and len(known[key]) != len(digits)):
-            raise UserError(f"{place}: {key} must be a list with one for each of {len(digits)} digits")
-    for box in known["boxes"]:
-        if not isinstance(box, list) or len(box) != 4 or any(type(side) is not int for side in box):
-            raise UserError(f"{place}: a box must be four whole pixels, x0 y0 x1 y1, not {box}")
-    if any(type(source) is not int for source in known["sources"]):
-        raise UserError(f"{place}: sources must be numbers of digits, not {known['sources']}")
-    return Label(place, image, digits, known["boxes"], known["sources"])
-
-
 def _spec(labels: dict[str, list[Label]], about: dict[str, Any]) -> Spec:
     rows = [label for split in labels.values() for label in split]
     ordered, digit_size = about.get("ordered", True), about.get("data", {}).get("digit_size", 28)
+    longest = max(1, *(len(label.digits) for label in rows))
+    _refuse_two_truths(rows)
     try:
         height, width = ink(rows[0].image).shape
     except UserError as problem:
         raise UserError(f"{rows[0].place}: {problem}") from problem
-    return Spec(height, width, max(1, *(len(label.digits) for label in rows)), (0, 0), ordered, digit_size)
+    return Spec(height, width, longest, _grid(rows, longest), ordered, digit_size)
+
+
+def _refuse_two_truths(labels: list[Label]) -> None:
+    first: dict[Path, Label] = {}
+    for label in labels:
+        known = first.setdefault(label.image, label)
+        if known.digits != label.digits:
+            raise UserError(
+                f"{label.place}: digits {label.digits}, but {known.place} gives the same image {known.digits}"
+            )
+
+
+def _grid(labels: list[Label], longest: int) -> tuple[int, int]:
+    """Rows and columns of cells that hold a digit each, as the labels say; pictures of single digits are one cell."""
+    shapes = [(len(label.cells), len(label.cells[0]) if label.cells else 0) for label in labels]
+    for label, (rows, cols) in zip(labels, shapes, strict=True):
+        if (rows, cols) != shapes[0]:
+            first = f"{shapes[0][0]}x{shapes[0][1]} of {labels[0].place}"
+            raise UserError(f"{label.place}: {rows}x{cols} cells, but the {first}: give all pictures the same")
+    return (1, 1) if shapes[0] == (0, 0) and longest == 1 else shapes[0]
+
+
+def _flat(label: Label) -> list[int | None]:
+    """What the cells of a scene hold, in raster order."""
+    return [cell for row in label.cells for cell in row] if label.cells else [*label.digits]

@@ -1,4 +1,7 @@
-"""Pictures of any kind, as ink on a background of 0."""
+"""Pictures of any kind, as ink on a background of 0.
+
+Shapes   H W picture   C channels: grey, red green blue, or red green blue alpha
+"""
 
 from __future__ import annotations
 
@@ -7,71 +10,164 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
+from mnist_seq.config.law import require_known
 from mnist_seq.errors import NotFoundError, UserError
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 _GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601)."""
+_CHANNELS = (1, 3, 4)
+_AXIS = {"first": 0, "last": 2}
+"""Where the channels of an array are."""
+_DEPTHS = (1, 8, 10, 12, 14, 16, 24, 32)
+"""Bits of a grey level: of masks, cameras and scanners, whatever the number of bits that a file keeps each in."""
+_OPAQUE = 0.95
+"""Least alpha of what is opaque."""
+_FRAMES = ("GIF", "PNG", "TIFF", "WEBP", "AVIF")
+"""Formats that may hold many pictures."""
 
 
-def ink(picture: Picture) -> Tensor:
+def ink(picture: Picture, channels: str | None = None) -> Tensor:
     """A picture as floats in [0, 1], the background (the median of its border) near 0; H W.
 
+    Args:
+        channels: where those of an array or tensor are, `first` or `last`, if its shape alone does not say.
+
     Raises:
-        FileNotFoundError, ValueError: no such file, or not an image.
+        NotFoundError: no such file.
+        UserError: not an image, or an array that might be several pictures as well as one.
     """
-    grey = _grey(picture)
+    grey = _grey(picture, channels)
     border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     return 1 - grey if border.median() > 0.5 else grey
 
 
-def _grey(picture: Picture) -> Tensor:
+def _grey(picture: Picture, channels: str | None) -> Tensor:
     """Floats in [0, 1]; H W."""
     if isinstance(picture, (str, os.PathLike)):
         picture = _open(Path(picture))
     if isinstance(picture, Image.Image):
-        picture = np.asarray(_flat(_upright(picture)))
-    values = torch.as_tensor(np.array(picture) if isinstance(picture, np.ndarray) else picture).detach().cpu()
-    if values.ndim not in (2, 3) or values.numel() == 0:
-        raise UserError(f"an image of shape {tuple(values.shape)}: give H W, H W C or C H W")
-    if values.ndim == 3:
-        if values.shape[0] not in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
-            raise UserError(f"an image of shape {tuple(values.shape)}: 1, 3 or 4 channels, first or last")
-        if values.shape[2] in (1, 3, 4) and values.shape[0] not in (1, 3, 4):
-            values = values.permute(2, 0, 1)
-    unit = _unit(values)
-    if unit.ndim == 2:
-        return unit
-    colour = unit[:3] * unit[3] + 1 - unit[3] if len(unit) == 4 else unit  # transparent is paper
-    return colour[0] if len(colour) == 1 else torch.einsum("chw,c->hw", colour, torch.tensor(_GREY))
+        return _of_image(_upright(picture))
+    if isinstance(picture, np.ndarray) and picture.dtype.kind in "buif":
+        picture = torch.as_tensor(np.array(picture, dtype=picture.dtype.newbyteorder("=")))
+    if not isinstance(picture, Tensor):
+        raise UserError(f"a picture of type {type(picture).__name__}: give a path, a PIL image, an array or a tensor")
+    return _mixed(_unit(_channels_first(picture.detach().cpu(), channels)))
+
+
+# ------------------------------------------------------------------------------------------------- arrays and tensors
+
+
+def _channels_first(values: Tensor, channels: str | None) -> Tensor:
+    """C H W of H W, H W C or C H W."""
+    shape = " ".join(map(str, values.shape))
+    if channels is not None:
+        require_known("channels", channels, _AXIS)
+    if values.ndim == 2 and values.numel():
+        return values[None]
+    if values.ndim != 3 or not values.numel():
+        raise UserError(f"an image of shape {shape}: give one picture, H W, H W C or 1 H W, or a list of them")
+    may_be = [name for name, axis in _AXIS.items() if values.shape[axis] in _CHANNELS and channels in (None, name)]
+    if not may_be:
+        raise UserError(
+            f"an image of shape {shape}: give 1, 3 or 4 channels, or list(x) where these are several pictures"
+        )
+    if may_be == ["first"] and (values.shape[0] == 1 or channels):
+        return values
+    if may_be == ["last"]:
+        return values.permute(2, 0, 1)
+    how = " or ".join(f'channels="{name}"' for name in may_be)
+    raise UserError(
+        f"an image of shape {shape} can be one picture or {values.shape[0]}: give {how} for one, list(x) for several"
+    )
 
 
 def _unit(values: Tensor) -> Tensor:
+    """Grey levels as floats in [0, 1]."""
     if values.dtype == torch.bool:
         return values.float()
-    if not values.is_floating_point():
-        if values.dtype != torch.uint8:
-            values = values.long()  # torch knows neither least nor most of 16 unsigned bits
-            if values.min() < 0 or values.max() > 255:
-                raise UserError(f"grey levels from {values.min()} to {values.max()}: give 0..255, or floats in [0, 1]")
-        return values.float() / 255
-    if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
-        raise UserError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
-    return values.float()
+    if values.is_floating_point():
+        if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
+            raise UserError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
+        return values.float()
+    whole = values.long()  # torch knows neither least nor most of 16 unsigned bits
+    least, most = int(whole.min()), int(whole.max())
+    if least < 0 or (most > 255 and values.dtype != torch.uint16):
+        raise UserError(f"grey levels from {least} to {most}: give 0..255, 16 unsigned bits, or floats in [0, 1]")
+    return whole.float() / _full(most)
+
+
+def _mixed(unit: Tensor) -> Tensor:
+    """Grey of C H W, where transparent with what lies behind it; H W."""
+    if len(unit) == 1:
+        return unit[0]
+    grey = torch.einsum("chw,c->hw", unit[:3], torch.tensor(_GREY))
+    return grey if len(unit) == 3 else grey * unit[3] + _behind(grey, unit[3]) * (1 - unit[3])
+
+
+def _behind(grey: Tensor, alpha: Tensor) -> float:
+    """The grey behind a transparent picture: that of its own paper, else the one on which all its strokes are seen."""
+    opaque = alpha >= _OPAQUE
+    seen = grey[opaque] if opaque.any() else grey[alpha > 0]
+    if not len(seen):
+        return 1.0
+    low, level, high = np.quantile(seen.numpy(), (0.05, 0.5, 0.95))
+    inked = float(((seen - level).abs() > 0.25).float().mean()) > 0.002
+    solid = len(seen) > 0.7 * _extent(opaque.any(0)) * _extent(opaque.any(1))  # strokes leave more of their box empty
+    if (inked and solid) or len(seen) > 0.9 * grey.numel():
+        return float(level)
+    return 0.0 if low > 1 - high else 1.0
+
+
+def _extent(there: Tensor) -> int:
+    """From the first that is there to the last."""
+    places = there.nonzero()
+    return int(places[-1] - places[0]) + 1 if len(places) else len(there)
+
+
+def _full(most: int) -> int:
+    """The level of white where this is the largest level: of the fewest bits that hold it."""
+    return next((2**bits - 1 for bits in _DEPTHS if most < 2**bits), most)
+
+
+# -------------------------------------------------------------------------------------------------------------- images
+
+
+def decoded(image: ImageFile.ImageFile) -> Image.Image:
+    """Load the pixels of a file that Pillow opened.
+
+    Of colours of 16 bits Pillow keeps the upper 8, in which there is little where only the lower bits are used.
+
+    Raises:
+        UserError: there is nothing in them.
+        Exception: whatever a damaged file leads a decoder to.
+    """
+    deep = image.mode in ("RGB", "RGBA") and ";16" in str(image.tile)
+    image.load()
+    if not deep:
+        return image
+    most = np.asarray(image).max(initial=0)
+    if not most:
+        raise UserError("its colours of 16 bits are all darker than 256 of 65535: save it with 8 bits")
+    top = next(2**bits - 1 for bits in (2, 4, 6, 8) if most < 2**bits)
+    return image.point([level * 255 // top for level in range(256)] * len(image.getbands()))
 
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
+        file = Image.open(path)
+        frames = getattr(file, "n_frames", 1) if file.format in _FRAMES else 1
+        image = decoded(file)
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist") from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as problem:
-        raise UserError(f"{path} is not a readable image: {problem}") from problem
+    except Exception as problem:  # a damaged file leads a decoder anywhere
+        raise UserError(f"{path} is not a readable image: {problem or type(problem).__name__}") from problem
+    if frames > 1:
+        raise UserError(f"{path} holds {frames} pictures: give one")
     return image
 
 
@@ -83,14 +179,21 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """Grey, with transparent parts as paper."""
-    if image.mode in ("L", "1") or (image.mode == "RGB" and "transparency" not in image.info):
-        return image.convert("L")
+def _of_image(image: Image.Image) -> Tensor:
+    """Floats in [0, 1]; H W."""
+    if 0 in image.size:
+        raise UserError(f"an image of {image.width}x{image.height} pixels: give one that has some")
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits a pixel
-        values = np.asarray(image, dtype=np.float32)
-        most = values.max(initial=0)
-        top = 65535 if most > 255 else 1 if image.mode == "F" and most <= 1 else 255
-        return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    paper = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(paper, image.convert("RGBA")).convert("L")
+        return _deep(image)
+    plain = image.mode in ("L", "1", "RGB") and not image.has_transparency_data
+    values = torch.from_numpy(np.array(image.convert("L" if plain else "RGBA")))
+    return _mixed(_unit(values[None] if values.ndim == 2 else values.permute(2, 0, 1)))
+
+
+def _deep(image: Image.Image) -> Tensor:
+    values = np.array(image, dtype=np.float64)
+    least, most = float(values.min(initial=0)), float(values.max(initial=0))
+    if not np.isfinite(values).all() or least < 0 or 1 < most < 2:  # a little beyond 1 is no scale of 0..255
+        raise UserError(f"grey levels from {least:g} to {most:g}: give 0..255, 16 unsigned bits, or floats in [0, 1]")
+    top = 1 if image.mode == "F" and most <= 1 else _full(int(most))
+    return torch.from_numpy(values / top).float()

@@ -65,14 +65,14 @@ def require_marks(path: Path) -> None:
     """
     if not path.is_file():
         raise NotFoundError(f"readme={path} does not exist: give a Markdown file, or leave it out")
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     if lines.count(_BEGIN) != 1 or lines.count(_END) != 1 or lines.index(_BEGIN) > lines.index(_END):
         raise UserError(f"readme={path} needs a line {_BEGIN} and, after it, a line {_END}: the tables go between")
 
 
 def put(path: Path, text: str) -> None:
     """Replace what stands between the two lines."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     before, after = lines[: lines.index(_BEGIN) + 1], lines[lines.index(_END) :]
     write_whole(path, "\n".join([*before, text.rstrip("\n"), *after]) + "\n")
 

@@ -58,7 +58,7 @@ class Subject:
 def write_judgement(judgement: Judgement, folder: Path) -> None:
     """judgement.json and scenes.csv, in a folder that is there."""
     write_whole(folder / "judgement.json", json.dumps(judgement.everything(), indent=2) + "\n")
-    with whole(folder / "scenes.csv") as beside, beside.open("w", newline="") as file:
+    with whole(folder / "scenes.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
         rows = judgement.rows()
         table = csv.DictWriter(file, rows[0])
         table.writeheader()

@@ -64,18 +64,17 @@ class MetricsTable(Logger):
             self.columns += new
             self._write([*rows, row])
         else:
-            with writing(self.path), self.path.open("a", newline="") as file:
+            with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
                 file.write(self._lines([row]))
 
     def _raw(self) -> list[dict[str, str]]:
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         with whole(self.path) as beside:
-            beside.write_text(
-                self._lines([dict(zip(["step", *self.columns], ["step", *self.columns], strict=True)), *rows])
-            )
+            header = dict(zip(["step", *self.columns], ["step", *self.columns], strict=True))
+            beside.write_text(self._lines([header, *rows]), encoding="utf-8")
 
     def _lines(self, rows: list[dict[str, str]]) -> str:
         lines = io.StringIO()
@@ -118,7 +117,7 @@ def conclude(loggers: list[Logger], run: Run) -> None:
         if isinstance(logger, WandbLogger) and run.report.is_file():
             import wandb
 
-            logger.experiment.log({"report": wandb.Html(run.report.read_text(), inject=False)})
+            logger.experiment.log({"report": wandb.Html(run.report.read_text(encoding="utf-8"), inject=False)})
 
 
 def finish(loggers: list[Logger], best: Path) -> list[str]:

@@ -45,12 +45,13 @@ class Model(nn.Module, ABC):
 
 
 def require_cells(name: str, spec: Spec) -> None:
-    """Refuse scenes in which two digits can share a cell, for a model that reads by cells.
+    """Refuse scenes without cells that hold a digit each, for a model that reads by cells.
 
     Raises:
-        ValueError: they can.
+        UserError: they have none.
     """
     require(
         spec.cells != (0, 0),
-        f"model={name} reads a digit a cell, but two digits of these scenes can share one: choose model=enc_dec",
+        f"model={name} reads a digit a cell, but two digits of these scenes can share one, or the labels of their "
+        "folder name no cells: choose model=enc_dec",
     )

@@ -7,6 +7,8 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
+from mnist_seq.data.pictures import decoded
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DRAFT = (1024, 1024)
 """Large JPEGs are decoded no larger than is needed for this."""
@@ -41,26 +43,26 @@ def opened(data: bytes, pixels: int) -> Image.Image:
         Unfit: one of its kinds, with a reason that goes on after what the picture is called.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        file = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as problem:
         raise NotPicture("is not a readable PNG, JPEG or WebP file") from problem
     except Image.DecompressionBombError as problem:
         raise TooLarge(f"has far more than {pixels:,} pixels, the most that are read") from problem
     except Exception as problem:  # a hostile header leads a decoder anywhere
         raise Damaged(f"is damaged: {_line(problem)}") from problem
-    if image.width * image.height > pixels:
-        size = f"{image.width}x{image.height}"
+    if file.width * file.height > pixels:
+        size = f"{file.width}x{file.height}"
         raise TooLarge(f"has {size} pixels: at most {pixels:,} are read, make it smaller")
     try:
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a JPEG with a preview of itself
-        image.draft("L", _DRAFT)
-        if frames == 1:
-            image.load()
+        frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # a JPEG with a preview of itself
+        if frames > 1:
+            raise Damaged(f"has {frames} frames: give one")
+        file.draft("L", _DRAFT)
+        return decoded(file)
+    except Damaged:
+        raise
     except Exception as problem:
         raise Damaged(f"is damaged: {_line(problem)}") from problem
-    if frames > 1:
-        raise Damaged(f"has {frames} frames: give one")
-    return image
 
 
 def _line(problem: Exception) -> str:

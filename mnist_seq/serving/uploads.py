@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from http import HTTPStatus
 from typing import Annotated
 
@@ -19,6 +20,10 @@ from mnist_seq.serving.opening import Damaged, NotPicture, TooLarge, Unfit, open
 
 _FIELD = 1024
 """Bytes of a form's field that is no file; none is used."""
+_DATA_URL = re.compile(r"\A\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+"""What a data URL begins with, as `toDataURL` and `readAsDataURL` of browsers write it."""
+_BLANKS = dict.fromkeys(map(ord, " \t\r\n"))
+"""What MIME and command line tools break base64 into lines with."""
 STATUS: dict[type[Unfit], HTTPStatus] = {
     NotPicture: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -33,7 +38,7 @@ class Images(BaseModel):
 
     images: Annotated[list[str], FailFast()] = Field(
         min_length=1,
-        description="PNG, JPEG or WebP files in base64",
+        description="PNG, JPEG or WebP files in base64, which may be broken into lines, or as data URLs",
         json_schema_extra={"items": {"type": "string", "format": "byte", "contentMediaType": "image/png"}},
     )
 
@@ -107,7 +112,7 @@ def _of_json(body: bytes, limits: Limits) -> list[bytes]:
     found = []
     for place, text in enumerate(encoded):
         try:
-            found.append(base64.b64decode(text, validate=True))
+            found.append(base64.b64decode(_DATA_URL.sub("", text).translate(_BLANKS), validate=True))
         except ValueError as problem:
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"images[{place}] is not base64") from problem
     return found

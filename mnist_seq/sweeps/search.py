@@ -143,7 +143,7 @@ class Search:
             process.join()
         failure = run.path / FAILURE
         if failure.exists():
-            raise _Undone(failure.read_text().partition("\n")[0])
+            raise _Undone(failure.read_text(encoding="utf-8").partition("\n")[0])
         if process.exitcode:
             raise _Broken
         return float(run.metrics["val"]["exact_match"])

@@ -83,7 +83,9 @@ def members(runs: list[Path]) -> list[Member]:
 
 def failures(directory: Path) -> dict[Path, str]:
     """Jobs under a directory that failed when they were last run, and why."""
-    return {path.parent: path.read_text().partition("\n")[0] for path in sorted(directory.rglob(FAILURE))}
+    return {
+        path.parent: path.read_text(encoding="utf-8").partition("\n")[0] for path in sorted(directory.rglob(FAILURE))
+    }
 
 
 def over_seeds(found: list[Member]) -> dict[str, dict[str, tuple[float, float, int]]]:
@@ -104,7 +106,7 @@ def over_seeds(found: list[Member]) -> dict[str, dict[str, tuple[float, float, i
 def write(found: list[Member], path: Path) -> None:
     """A line a run: its choices, seed, figures and directory."""
     keys = sorted({key for member in found for key in member.choices})
-    with whole(path) as beside, beside.open("w", newline="") as file:
+    with whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow([*keys, "seed", *found[0].figures, "run"])
         for member in found:

@@ -35,10 +35,10 @@ class Watch:
         code = running.process.exitcode
         if code and not failure.exists():
             reason = f"signal {-code}" if code < 0 else f"exit code {code}"
-            failure.write_text(f"its process ended with {reason}: see {job.directory / OUTPUT}\n")
+            failure.write_text(f"its process ended with {reason}: see {job.directory / OUTPUT}\n", encoding="utf-8")
         if failure.exists():
             self.failed += 1
-            said = "[red]failed[/]: " + failure.read_text().partition("\n")[0]
+            said = "[red]failed[/]: " + failure.read_text(encoding="utf-8").partition("\n")[0]
         else:
             self.done += 1
             said = _last_line(job.directory)

@@ -109,7 +109,7 @@ def _request(picture: Image.Image) -> bytes:
 def _started(batch: int) -> Iterator[int]:
     """A service of its own; its port."""
     command = [sys.executable, "-m", "mnist_seq.serve", f"run={READER}", "port=0", f"batch={batch}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         assert process.stderr
         said = ""

@@ -50,7 +50,7 @@ def startup(config: BenchConfig) -> list[Figure]:
 def _whole(arguments: tuple[str, ...], folder: str) -> str:
     """A Python process from begin to end; what it said."""
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=True).stdout
 
 
 def _peak_memory(arguments: tuple[str, ...], folder: str) -> float:

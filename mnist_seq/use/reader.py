@@ -6,8 +6,9 @@ Shapes   B images   H W canvas of the model
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -21,6 +22,9 @@ from mnist_seq.nn.model import Model
 from mnist_seq.tokens import DIGITS
 from mnist_seq.use import weights
 from mnist_seq.use.fitting import FAINTEST, fit
+
+_BATCH = 256
+"""Pictures that are held, and sequences that are written, at a time: what bounds memory, however many are read."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +57,51 @@ class Reader:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def read(self, pictures: Picture | Sequence[Picture], beams: int = 1) -> Any:
-        """Read a picture, or each of a list in one batch.
+    def read(self, pictures: Picture | Sequence[Picture], beams: int = 1, channels: str | None = None) -> Any:
+        """Read a picture, or each of a list in batches.
 
         Args:
-            pictures: a path, PIL image, array or tensor: H W, H W C or C H W with 1, 3 or 4 channels; uint8, or floats
-                in [0, 1]; light on dark or dark on light; one of the canvas' size is read as it is, any other is
-                fitted to it, as `canvas` shows.
+            pictures: a path, PIL image, array or tensor, or a list of them. Arrays and tensors are H W, 1 H W or H W C
+                with 1, 3 or 4 channels, in truth values, floats in [0, 1], uint8 or uint16, where white is the largest
+                level of the fewest of 1, 8, 10, 12, 14 and 16 bits that hold all; light on dark or dark on light. One
+                of the canvas' size is read as it is, any other is fitted to it, as `canvas` shows.
             beams: readings followed at once by beam search; 1 reads greedily.
+            channels: where those of arrays are, `first` or `last`, if their shape alone does not say: 3 28 28 can be
+                one picture or three.
 
         Returns:
             A Reading, or a list of them; one of a picture without ink has no digits, whatever the model.
 
         Raises:
-            FileNotFoundError, ValueError: no such file, or not an image; beams of a model that writes no tokens.
+            NotFoundError, UserError: no such file, or not an image, by its place in a list, where `stream` goes on;
+                beams of a model that writes no tokens.
         """
-        if isinstance(pictures, (list, tuple)):
-            return self.read_canvases(self._canvases(pictures), beams) if pictures else []
-        return self.read_canvases(self._canvases([cast(Picture, pictures)]), beams)[0]
+        if not isinstance(pictures, (list, tuple)):
+            return self.read_canvases(self._canvases([cast(Picture, pictures)], channels), beams)[0]
+        readings = []
+        for place, reading in enumerate(self.stream(pictures, beams, channels)):
+            if isinstance(reading, UserError):
+                raise type(reading)(f"pictures[{place}]: {reading}") from reading
+            readings.append(reading)
+        return readings
 
-    def canvas(self, picture: Picture) -> Tensor:
+    def stream(
+        self, pictures: Iterable[Picture], beams: int = 1, channels: str | None = None
+    ) -> Iterator[Reading | UserError]:
+        """Read any number of pictures, some at a time; where one cannot be read, its error stands in its place.
+
+        Args:
+            pictures, beams, channels: as for `read`.
+        """
+        rest = iter(pictures)
+        while batch := list(islice(rest, _BATCH)):
+            seen = [self._canvas_or_error(picture, channels) for picture in batch]
+            canvases = [canvas for canvas in seen if isinstance(canvas, Tensor)]
+            readings = iter(self.read_canvases(torch.stack(canvases), beams) if canvases else [])
+            for canvas in seen:
+                yield canvas if isinstance(canvas, UserError) else next(readings)
+
+    def canvas(self, picture: Picture, channels: str | None = None) -> Tensor:
         """A picture as the model sees it; H W, floats in [0, 1], ink on 0.
 
         One of the canvas' size stays as it is, if need be turned round to light on dark. Of any other the ink is found,
@@ -82,11 +111,11 @@ class Reader:
             FileNotFoundError, ValueError: as for `read`.
         """
         spec = self.model.spec
-        return fit(ink(picture), (spec.height, spec.width), spec.digit_size)
+        return fit(ink(picture, channels), (spec.height, spec.width), spec.digit_size)
 
     @torch.inference_mode()
     def read_canvases(self, canvases: Tensor, beams: int = 1) -> list[Reading]:
-        """Read what `canvas` gave, in one batch.
+        """Read what `canvas` gave.
 
         Args:
             canvases: B H W or B 1 H W, floats in [0, 1], ink on 0.
@@ -101,19 +130,22 @@ class Reader:
         if beams != 1 and not isinstance(self.model, decoding.Writer):
             raise UserError(f"beams={beams}: this model reads by cells and writes no tokens, leave it at 1")
         inked = images.amax((1, 2, 3)) - images.amin((1, 2, 3)) >= FAINTEST
-        found = iter(self._read(images[inked].to(self.device), beams) if inked.any() else [])
+        parts = images[inked].split(max(1, _BATCH // max(beams, 1))) if inked.any() else ()
+        found = iter([reading for part in parts for reading in self._read(part.to(self.device), beams)])
         return [next(found) if any_ink else self._blank() for any_ink in inked.tolist()]
 
     @torch.no_grad()
-    def embed(self, pictures: Picture | Sequence[Picture]) -> Tensor:
+    def embed(self, pictures: Picture | Sequence[Picture], channels: str | None = None) -> Tensor:
         """The encoder's summary of a picture, D, or of each of a list, B D."""
-        if isinstance(pictures, (list, tuple)):
-            return self.model.embed(self._canvases(pictures))
-        return self.model.embed(self._canvases([cast(Picture, pictures)]))[0]
+        if not isinstance(pictures, (list, tuple)):
+            return self.embed([cast(Picture, pictures)], channels)[0]
+        parts = [pictures[first : first + _BATCH] for first in range(0, len(pictures), _BATCH)]
+        return torch.cat([self.model.embed(self._canvases(part, channels)) for part in parts])
 
-    def attention_maps(self, picture: Picture) -> dict[str, Tensor]:
+    def attention_maps(self, picture: Picture, channels: str | None = None) -> dict[str, Tensor]:
         """Where each head of each layer looks while it reads; H L S each, as `nn.attention_maps` says."""
-        return {name: weights[0] for name, weights in attention_maps(self.model, self._canvases([picture])).items()}
+        maps = attention_maps(self.model, self._canvases([picture], channels))
+        return {name: weights[0] for name, weights in maps.items()}
 
     def _read(self, images: Tensor, beams: int) -> list[Reading]:
         if beams == 1:
@@ -122,9 +154,15 @@ class Reader:
         ranked = [_readings(Readout(*(part[image] for part in found[:4]))) for image in range(len(images))]
         return [replace(best, alternatives=[it for it in others if it.confidence > 0]) for best, *others in ranked]
 
-    def _canvases(self, pictures: Sequence[Picture]) -> Tensor:
+    def _canvases(self, pictures: Sequence[Picture], channels: str | None) -> Tensor:
         """B 1 H W."""
-        return torch.stack([self.canvas(picture) for picture in pictures]).to(self.device)[:, None]
+        return torch.stack([self.canvas(picture, channels) for picture in pictures]).to(self.device)[:, None]
+
+    def _canvas_or_error(self, picture: Picture, channels: str | None) -> Tensor | UserError:
+        try:
+            return self.canvas(picture, channels)
+        except UserError as problem:
+            return problem
 
     def _blank(self) -> Reading:
         rows, cols = self.model.spec.cells

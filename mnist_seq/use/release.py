@@ -109,7 +109,7 @@ class Release:
         environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
         environment.filters["percent"] = lambda share: f"{share:.2%}"
         return (
-            environment.from_string(Path(__file__).with_name("card.md").read_text()).render(
+            environment.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
                 about,
                 reads=reads(spec, about.get("data", {})),
                 place=self.name if folder.resolve().parent == pretrained.FOLDER else f"./{folder.name}",

@@ -149,7 +149,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} is not a safetensors file: {problem}") from problem
     beside = path.with_name(_CARD)
     try:
-        about = json.loads(beside.read_text())
+        about = json.loads(beside.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise NotFoundError(f"{beside} is missing: weights need the model card beside them") from problem
     except (ValueError, OSError) as problem:

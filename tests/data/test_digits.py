@@ -1,5 +1,3 @@
-import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -15,10 +13,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MNIST_SEQ_DATA", str(tmp_path))
     monkeypatch.setattr(digits, "_SHA256", {})
     return tmp_path
-
-
-def serve(monkeypatch: pytest.MonkeyPatch, opener: digits.Opener) -> None:
-    monkeypatch.setitem(digits.TORCHVISION, "mnist", ("MNIST", opener))
 
 
 def test_pools_are_disjoint_and_in_the_order_of_the_data_set(home: Path) -> None:
@@ -68,49 +62,6 @@ def test_a_data_set_without_published_checksums_is_refused_by_folder(home: Path)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match="no readable mnist"):
         digits.load("mnist")
-
-
-def test_auto_falls_back_on_real_digits_and_says_so(
-    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refused(root: str, training: bool, download: bool) -> None:
-        raise OSError("no route to host")
-
-    serve(monkeypatch, refused)
-    with caplog.at_level(logging.WARNING):
-        assert digits.load("auto").source == "uci"
-    assert "no route to host" in caplog.text
-    with pytest.raises(ConnectionError, match="no route to host"):
-        digits.load("mnist")
-    assert not list(home.rglob("*.gz"))
-    assert [path.name for path in home.rglob("*")] == ["MNIST"], "nothing half-downloaded is left"
-
-
-def test_a_download_that_stands_still_is_given_up_and_a_slow_one_waited_for(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(digits, "_PATIENCE", 0.6)
-    real = digits.TORCHVISION["mnist"][1]
-    stuck = True
-
-    def opener(root: str, training: bool, download: bool) -> object:
-        if not download:
-            return real(root, training, False)
-        raw = Path(root) / "MNIST" / "raw"
-        if stuck:
-            time.sleep(3)
-        elif not raw.exists():
-            for kilobyte in range(6):  # longer than the patience, and never without a byte for so long
-                (Path(root) / "slow").write_bytes(bytes(kilobyte))
-                time.sleep(0.25)
-            write_mnist(Path(root))
-        return None
-
-    serve(monkeypatch, opener)
-    with pytest.raises(ConnectionError, match="no byte arrived"):
-        digits.load("mnist")
-    stuck = False
-    assert len(digits.load("mnist").pools["train"]) == 50
 
 
 def test_an_unknown_source_is_refused() -> None:

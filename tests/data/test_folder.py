@@ -10,10 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+import mnist_seq
+from mnist_seq import nn, tokens
 from mnist_seq.config import DisturbConfig, FolderConfig
 from mnist_seq.data import archive, folder, sets
 from mnist_seq.data.disturb import Disturbed
 from mnist_seq.data.sets import Synthesised
+from mnist_seq.errors import UserError
+from tests.conftest import TINY, tiny_models
 from tests.data.presets import pool, preset
 
 ABOUT = {"family": "scatter", "protocol": "Digits.", "split": "test", "scenes": 1200, "data": {"family": "scatter"}}
@@ -99,13 +103,75 @@ def test_nothing_is_written_over_anything_else(tmp_path: Path) -> None:
         written(tmp_path / "other", 1300)
 
 
-def test_digits_that_train_and_val_share_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows = [{"image": "0.png", "digits": [1, 2], "sources": [number, 90]} for number in range(6)]
-    shared, apart = ([json.dumps(row) for row in each] for each in (rows, [*rows[:5], rows[5] | {"sources": [5, 91]}]))
-    folder.load(str(own(tmp_path / "apart", apart)))
+def test_digits_and_pictures_that_train_and_val_share_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"image": f"{number}.png", "digits": [1, 2], "sources": [number, 90]} for number in range(6)]
+    shared, apart, twice = (
+        [json.dumps(row) for row in [*rows[:5], rows[5] | last]]
+        for last in ({}, {"sources": [5, 91]}, {"sources": [5, 91], "image": "0.png"})
+    )
+    folder.load(str(own(tmp_path / "apart", apart, images=6)))
     assert not caplog.text
-    folder.load(str(own(tmp_path / "shared", shared)))
+    folder.load(str(own(tmp_path / "shared", shared, images=6)))
     assert "1 of 1 val scenes show digits that training scenes show too" in caplog.text
+    caplog.clear()
+    folder.load(str(own(tmp_path / "twice", twice, images=6)))
+    assert "1 of 1 val pictures are training pictures too" in caplog.text
+
+
+def test_a_picture_with_two_different_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"labels.jsonl:2: digits \[2\], but .*labels.jsonl:1 gives the same image \[1\]"
+    ):
+        folder.load(str(own(tmp_path, [line(0, [1]), line(0, [2])])))
+
+
+def test_a_training_folder_without_a_single_digit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none of its 3 training pictures has a digit: label them"):
+        folder.load(str(own(tmp_path, [line(number, []) for number in range(3)])))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["single", "grid data.empty=0.4", "scatter", "line", "cluttered", "mixed"],
+    ids=lambda asked: asked.split()[0],
+)
+def test_the_cells_of_a_folder_are_those_of_the_family_that_it_shows(asked: str, tmp_path: Path) -> None:
+    name, *overrides = asked.split()
+    shown = Synthesised(preset(name, *overrides), pool("train"))
+    for _ in archive.write(shown, 40, ABOUT | {"split": "train", "scenes": 40}, tmp_path / "scenes"):
+        pass
+    read = folder.load(str(tmp_path / "scenes"), whole=True)["train"]
+    assert read.spec.cells == shown.spec.cells
+    assert torch.equal(read[:40].cells, shown[:40].cells)
+
+
+def test_pictures_of_at_most_one_digit_are_one_cell_and_others_without_cells_have_none(tmp_path: Path) -> None:
+    single = folder.load(str(own(tmp_path / "single", [line(0, [3]), line(1, [])])))["train"]
+    assert single.spec.cells == (1, 1)
+    assert single[:2].cells.tolist() == [[3], [tokens.EMPTY]]
+    several = folder.load(str(own(tmp_path / "several", [line(0, [3]), line(1, [3, 1])])))["train"]
+    assert several.spec.cells == (0, 0)
+    with pytest.raises(UserError, match="or the labels of their folder name no cells: choose model=enc_dec"):
+        nn.build(tiny_models()["classifier"], several.spec)
+
+
+def test_cells_of_different_shapes_are_refused(tmp_path: Path) -> None:
+    rows = [{"image": "0.png", "digits": [3, 1], "cells": [[3, 1]]}, {"image": "1.png", "digits": [3, 1]}]
+    with pytest.raises(UserError, match=r"labels.jsonl:2: 0x0 cells, but the 1x2 of .*labels.jsonl:1"):
+        folder.load(str(own(tmp_path, [json.dumps(row) for row in rows])))
+
+
+@pytest.mark.parametrize("asked", ["single", "grid data.empty=0.4", "scatter"], ids=lambda asked: asked.split()[0])
+def test_a_classifier_trains_and_is_evaluated_on_a_folder(asked: str, tmp_path: Path) -> None:
+    name, *overrides = asked.split()
+    shown = Synthesised(preset(name, *overrides), pool("train"))
+    for _ in archive.write(shown, 70, ABOUT | {"split": "train", "scenes": 70}, tmp_path / "scenes"):
+        pass
+    tiny = [it for it in TINY if not it.startswith("data.digits")]
+    run = mnist_seq.fit(f"data.from={tmp_path}/scenes", "model=classifier", *tiny, f"hydra.run.dir={tmp_path}/run")
+    assert 0 <= run.metrics["val"]["exact_match"] <= 1
 
 
 @pytest.mark.parametrize("full", [True, False])
@@ -128,20 +194,8 @@ def test_an_own_folder_is_read_light_on_dark(tmp_path: Path) -> None:
     assert scenes.sources.unique().tolist() == [-1]
 
 
-def test_a_table_serves_as_labels_too(tmp_path: Path) -> None:
-    mine = own(tmp_path / "mine", [])
-    (mine / "labels.jsonl").unlink()
-    (mine / "labels.csv").write_text("image,digits\n0.png,3 1\n1.png,\n")
-    assert folder.load(str(mine))["train"][:2].digits.tolist() == [[3, 1], [10, 10]]
-    (mine / "labels.csv").write_text("image,digits\n2.png,7\n", encoding="utf-8-sig")
-    assert folder.load(str(mine))["train"][:1].digits.tolist() == [[7]]
-    (mine / "labels.csv").write_text("image,digits\n0.png,3 x\n")
-    with pytest.raises(ValueError, match=r"labels.csv:2: digits must be a list of 0..9, not \[3, 'x'\]"):
-        folder.load(str(mine))
-
-
 def test_splits_are_folders_or_the_last_sixth_or_what_the_card_says(tmp_path: Path) -> None:
-    flat = own(tmp_path / "flat", [line(0, [number]) for number in range(7)])
+    flat = own(tmp_path / "flat", [line(number, [number]) for number in range(7)], images=7)
     assert {split: len(part) for split, part in folder.load(str(flat)).items()} == {"train": 6, "val": 1}
     assert {split: len(part) for split, part in folder.load(str(flat), whole=True).items()} == {"train": 7}
     for split, many in (("train", 3), ("test", 2)):
@@ -153,33 +207,6 @@ def test_splits_are_folders_or_the_last_sixth_or_what_the_card_says(tmp_path: Pa
         "test": 2,
     }
     assert list(folder.load(str(written(tmp_path / "scenes", 20)))) == ["test"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        (['{"image": '], r"labels.jsonl:1: no JSON"),
-        ([line(), "[1, 2]"], r"labels.jsonl:2: no image is named: a line is \{"),
-        ([line(), '{"digits": [1]}'], r"labels.jsonl:2: no image is named"),
-        ([line(0, [1, 10])], r"labels.jsonl:1: digits must be a list of 0..9, not \[1, 10\]"),
-        ([line(0, "12")], r"labels.jsonl:1: digits must be a list of 0..9, not 12"),
-        ([line(0, [True])], r"labels.jsonl:1: digits must be"),
-        ([line(9)], r"labels.jsonl:1: .*9.png does not exist"),
-        (
-            ['{"image": "0.png", "digits": [1, 2], "boxes": [[0, 0, 1, 1]]}'],
-            "boxes must be a list with one for each of 2",
-        ),
-        (['{"image": "0.png", "digits": [1], "boxes": 4}'], "labels.jsonl:1: boxes must be a list with one for each"),
-        (['{"image": "0.png", "digits": [1], "boxes": [{"x": 1}]}'], "a box must be four whole pixels, x0 y0 x1 y1"),
-        (['{"image": "0.png", "digits": [1], "boxes": [[0, 0.5, 1, 1]]}'], "a box must be four whole pixels"),
-        (['{"image": "0.png", "digits": [1], "sources": ["a.png"]}'], "labels.jsonl:1: sources must be numbers"),
-        ([""], "labels.jsonl is empty"),
-    ],
-)
-def test_a_wrong_line_is_named_with_what_is_wrong(tmp_path: Path, lines: list[str], said: str) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=said) as refused:
-        folder.load(str(own(tmp_path, lines)))
-    assert "\n" not in str(refused.value)
 
 
 def test_images_smaller_than_the_blur_are_blurred_too(tmp_path: Path) -> None:

@@ -232,6 +232,26 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
     assert (tmp_path / "run/weights.safetensors").exists()
 
 
+def test_a_terminal_and_a_locale_of_ascii_end_no_command(tmp_path: Path) -> None:
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    picture = tmp_path / "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"
+    Image.new("L", (56, 56)).save(picture)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/labels.csv").write_text(f"image,digits\n../{picture.name},\n../other.png,7\n", encoding="utf-8")
+    Image.new("L", (56, 56), 255).save(tmp_path / "other.png")
+    tiny = [it for it in TINY if not it.startswith("data.digits")]
+    for asked in (
+        ["mnist_seq.train", "model=enc_dec", "data=grid", *TINY, "hydra.run.dir=run"],
+        ["mnist_seq.evaluate", "run=run", "scenes=50"],
+        ["mnist_seq.read", picture.name, "--run", "run"],
+        ["mnist_seq.train", "data.from=mine", *tiny, "hydra.run.dir=own"],
+    ):
+        started = start(tmp_path, *asked, **ascii_alone)
+        out, err = started.communicate(timeout=300)
+        assert started.returncode == 0, out + err
+        assert (out + err).isascii()
+
+
 def test_help_names_the_groups_and_the_way(tmp_path: Path) -> None:
     out, _ = run(tmp_path, "mnist_seq.train", "--help")
     for word in (

@@ -45,6 +45,28 @@ def test_an_answer_is_what_the_reader_reads(
         held(answer.json(), expected)
 
 
+def test_base64_is_read_with_the_prefix_of_a_data_url_and_with_line_breaks(
+    client: TestClient, pictures: list[Image.Image]
+) -> None:
+    plain = base64.b64encode(encoded(pictures[0])).decode()
+    broken = base64.encodebytes(encoded(pictures[0])).decode()
+    ways = [plain, broken, broken.replace("\n", "\r\n\t"), *(f"{prefix}{broken}" for prefix in PREFIXES)]
+    readings = client.post("/read", json={"images": ways}).json()["readings"]
+    assert readings == readings[:1] * len(ways)
+
+
+PREFIXES = ("data:image/png;base64,", "\n DATA:image/png;charset=utf-8;BASE64,\n", "data:;base64,")
+
+
+@pytest.mark.parametrize(
+    "text", ["data:image/png,{}", "data:image/png;base64,data:image/png;base64,{}", "AAAA data:image/png;base64,{}"]
+)
+def test_what_only_looks_like_a_data_url_is_refused(text: str, client: TestClient, pictures: list[Image.Image]) -> None:
+    sent = text.format(base64.b64encode(encoded(pictures[0])).decode())
+    answer = client.post("/read", json={"images": [sent]})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "images[0] is not base64")
+
+
 def test_pictures_of_any_size_and_colour_are_fitted_as_the_reader_does(
     client: TestClient, reader: Reader, pictures: list[Image.Image]
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ import torch
 from PIL import Image
 
 import mnist_seq
+from mnist_seq import read
+from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.nn import build
 from mnist_seq.run import Run
 from mnist_seq.use import weights
@@ -32,33 +36,70 @@ def reader(tiny_run: Run) -> Reader:
     return mnist_seq.load(tiny_run.path)
 
 
-def test_every_kind_of_picture_is_the_same_picture(grey: np.ndarray, tmp_path: Path) -> None:
-    expected = torch.from_numpy(grey) / 255
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(grey).convert("RGB").save(tmp_path / "colour.png")
-    Image.fromarray(255 - grey).save(tmp_path / "paper.png")
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    clear = Image.new("RGBA", (56, 56), (0, 0, 0, 0))
-    clear.putalpha(Image.fromarray(grey))
-    pictures = [
-        *(tmp_path / f"{name}.png" for name in ("grey", "colour", "paper", "deep")),
-        str(tmp_path / "grey.png"),
-        Image.fromarray(grey),
-        clear,
-        grey,
-        255 - grey,
-        grey[..., None],
-        np.stack([grey] * 3),
-        np.stack([grey] * 3, -1),
-        grey.astype(np.float64) / 255,
-        grey.astype(np.uint16),
-        Image.fromarray(grey.astype(np.float32) / 255),
-        torch.from_numpy(grey),
-        torch.from_numpy(grey)[None] / 255,
-        1 - expected,
-    ]
-    for picture in pictures:
-        torch.testing.assert_close(ink(picture), expected, atol=0.005, rtol=0)
+def test_a_stack_of_pictures_is_never_read_as_one(reader: Reader, grey: np.ndarray) -> None:
+    for several in (2, 3, 4, 5):
+        stack = np.stack([grey] * several)
+        for given in (stack, torch.from_numpy(stack), stack[:, None], stack[..., None]):
+            with pytest.raises(UserError, match=r"list\(x\)|or a list of them"):
+                reader.read(given)
+        assert [it.digits for it in reader.read(list(stack))] == [reader.read(grey).digits] * several
+    assert reader.read(np.stack([grey] * 3), channels="first") == reader.read(np.stack([grey] * 3, -1))
+
+
+def test_any_number_of_pictures_is_read_a_few_at_a_time(
+    reader: Reader, grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    read, canvas = reader.model.read, reader.canvas
+    alive = weakref.WeakSet[torch.Tensor]()
+
+    def counted(images: torch.Tensor) -> Any:
+        sizes.append(len(images))
+        return read(images)
+
+    def kept(picture: np.ndarray, channels: str | None) -> torch.Tensor:
+        alive.add(made := canvas(picture, channels))
+        assert len(alive) <= 8
+        return made
+
+    monkeypatch.setattr("mnist_seq.use.reader._BATCH", 4)
+    monkeypatch.setattr(reader.model, "read", counted)
+    monkeypatch.setattr(reader, "canvas", kept)
+    pictures = [np.roll(grey, shift, 0) for shift in range(10)]
+    streamed = list(reader.stream(picture for picture in pictures))
+    assert sizes == [4, 4, 2]
+    assert reader.read(pictures) == streamed
+    assert reader.embed(pictures).shape == (10, 16)
+    sizes.clear()
+    assert len(reader.read_canvases(torch.from_numpy(np.stack(pictures)) / 255)) == 10
+    assert sizes == [4, 4, 2]
+
+
+def test_a_picture_that_cannot_be_read_hides_no_other(reader: Reader, grey: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture", encoding="utf-8")
+    pictures = [grey, tmp_path / "text.png", 255 - grey, tmp_path / "gone.png", None]
+    first, text, second, gone, nothing = reader.stream(pictures)
+    assert first.digits == second.digits == reader.read(grey).digits
+    assert "text.png is not a readable image" in str(text)
+    assert isinstance(gone, NotFoundError)
+    assert "a picture of type NoneType" in str(nothing)
+    with pytest.raises(UserError, match=r"pictures\[1\]: .*text.png is not a readable image"):
+        reader.read(pictures)
+    with pytest.raises(NotFoundError, match=r"pictures\[0\]: .*gone.png does not exist"):
+        reader.read(pictures[3:])
+
+
+def test_the_command_reads_what_it_can_and_names_the_rest(
+    tiny_run: Run, grey: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(grey).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    names = [str(tmp_path / name) for name in ("good.png", "bad.png", "gone.png", "good.png")]
+    assert read.main([*names, "--run", str(tiny_run.path)]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split(":")[0] for line in out.splitlines()] == [names[0]] * 2
+    assert [name in line for name, line in zip(names[1:3], err.splitlines(), strict=True)] == [True] * 2
+    assert read.main([names[0], "--run", str(tiny_run.path)]) == 0
 
 
 def test_a_picture_of_another_size_is_cropped_to_its_ink_and_fitted(grey: np.ndarray) -> None:
@@ -130,14 +171,6 @@ def test_canvases_are_read_as_their_pictures_are(reader: Reader, grey: np.ndarra
         reader.read_canvases(canvases[:, :28])
 
 
-def test_a_photo_is_read_as_the_camera_was_held(grey: np.ndarray, tmp_path: Path) -> None:
-    turned = Image.fromarray(grey).transpose(Image.Transpose.ROTATE_90)
-    exif = turned.getexif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
-    turned.save(tmp_path / "turned.png", exif=exif)
-    torch.testing.assert_close(ink(tmp_path / "turned.png"), torch.from_numpy(grey) / 255)
-
-
 @pytest.mark.parametrize(
     "picture",
     [
@@ -147,10 +180,12 @@ def test_a_photo_is_read_as_the_camera_was_held(grey: np.ndarray, tmp_path: Path
         np.full((5, 5), 7.0),
         np.full((5, 5), np.nan),
         np.full((5, 5), 300),
+        np.full((5, 5), -1),
+        np.array(["a.png"]),
     ],
 )
 def test_what_is_no_image_is_refused_in_a_line(reader: Reader, picture: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="shape|grey levels") as refused:
+    with pytest.raises(ValueError, match="shape|grey levels|type") as refused:
         reader.read(picture)
     assert "\n" not in str(refused.value)
 
