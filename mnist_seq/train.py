@@ -55,10 +55,10 @@ def show(run: Run, briefly: bool = False) -> None:
     from rich.console import Console
 
     from mnist_seq.figures import tables
-    from mnist_seq.learn import machine
+    from mnist_seq.learn import ranks
 
     metrics, console = run.metrics, Console(highlight=False, soft_wrap=True)
-    if machine.rank():
+    if ranks.rank(run.config.trainer):
         return
     if not briefly and "val" in metrics:
         console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))
