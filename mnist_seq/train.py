@@ -24,9 +24,12 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     """A run; of a sweep that is started again, the rest of one, or nothing where it is finished."""
     from mnist_seq.learn.fit import train
     from mnist_seq.run import Run
+    from mnist_seq.sweeps.settings import require_same
 
     config, changed, begun = command.typed(cfg, TrainConfig), _overrides(), Run(directory)
     sweeping = command.sweeping()
+    if sweeping and (begun.finished or begun.last.is_file()):
+        require_same(begun, config, changed, "choose another hydra.sweep.dir, or another hydra.sweep.subdir")
     config.report = not sweeping if config.report == "auto" else config.report
     if sweeping and begun.finished:
         print(f"{directory} is finished: left as it is")

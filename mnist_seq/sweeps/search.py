@@ -21,10 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 import mnist_seq
 from mnist_seq.command import mistakes_in_a_line, others_go_on
 from mnist_seq.config import SearchConfig
-from mnist_seq.config.law import require
 from mnist_seq.errors import UserError
 from mnist_seq.run import FAILURE, Run
 from mnist_seq.sweeps import slots
+from mnist_seq.sweeps.settings import require_same
 from mnist_seq.sweeps.slots import Job, Slot
 
 _POLL = 0.5
@@ -215,8 +215,8 @@ def train(overrides: list[str], directory: Path) -> None:
     """A trial's run, or the rest of one that broke off; a mistake in it is left in its directory."""
     run, begin = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
     with mistakes_in_a_line(), others_go_on(directory):
-        held = run.metrics.get("overrides", begin)
-        require(held == begin, f"{directory} holds a trial of another search: choose another to=")
+        if run.finished or run.last.is_file():
+            require_same(run, mnist_seq.compose(*overrides), begin, "choose another to=")
         if not run.finished:
             mnist_seq.fit(*([f"resume={directory}"] if run.last.is_file() else begin))
 
