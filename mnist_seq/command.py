@@ -85,7 +85,8 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
         with hydra.initialize_config_dir(str(CONFIGS), version_base=HYDRA):
             cfg = hydra.compose(config_name, _spelled_out(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as problem:
-        raise UserError(_said(problem)) from problem
+        why = f" ({str(problem.__cause__).partition(chr(10))[0]})" if problem.__cause__ else ""
+        raise UserError(_said(problem) + why) from problem
     finally:
         GlobalHydra.instance().hydra = outer
     directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
