@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from rich.console import Console
 
 import mnist_seq
 from mnist_seq.figures import comparison, tables, trends
-from mnist_seq.run import Run
+from mnist_seq.run import FAILURE, Run
 from mnist_seq.sweeps import table as sweeps
 from mnist_seq.sweeps.members import FIGURES
 
@@ -173,3 +175,35 @@ def test_runs_without_validation_are_counted(sweep: Path, capsys: pytest.Capture
     (sweep / "full" / "metrics.json").write_text(json.dumps(metrics))
     sweeps.conclude(sweep)
     assert "1 more runs have no validation" in capsys.readouterr().out
+
+
+def test_a_launcher_that_cannot_stop_is_not_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+    def begin(on_failure: str, launcher: str) -> None:
+        hydra = {"launcher": {"_target_": launcher}, "sweeper": {"_target_": "theirs.Sweeper"}}
+        sweeps.SweepTable(on_failure).on_multirun_start(OmegaConf.create({"hydra": hydra}))
+
+    begin("continue", "hydra_plugins.submitit.SlurmLauncher")
+    begin("stop", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    begin("stop", "hydra_plugins.devices_launcher.DevicesLauncher")
+    for asked, launcher in (("stop", "hydra_plugins.submitit.SlurmLauncher"), ("pause", "x.BasicLauncher")):
+        with pytest.raises(SystemExit):
+            begin(asked, launcher)
+        assert f"hydra.callbacks.table.on_failure={asked}" in capsys.readouterr().err
+
+
+def test_a_sweep_that_is_to_stop_ends_with_the_job_that_failed(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def end(on_failure: str, job: str, launcher: str = "BasicLauncher") -> None:
+        hydra = {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(sweep)}, "launcher": {"_target_": f"hydra.{launcher}"}}
+        config = OmegaConf.create({"hydra": hydra | {"runtime": {"output_dir": str(sweep / job)}}})
+        sweeps.SweepTable(on_failure).on_job_end(config, None)
+
+    (sweep / "3" / FAILURE).write_text("it did not fit\n")
+    end("stop", "0")
+    end("continue", "3")
+    end("stop", "3", "DevicesLauncher")  # which stops by itself
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit):
+        end("stop", "3")
+    out = capsys.readouterr().out
+    assert "stopped at the first failure" in out
+    assert "failed: 3: it did not fit" in out
