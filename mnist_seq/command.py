@@ -46,6 +46,7 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
         sys.argv[1:] = _spelled_out(sys.argv[1:])
         if writes:
             _refuse_unwritable(sys.argv[1:])
+        _refuse_uncountable(sys.argv[1:])
         prepare()
         hydra.main(version_base=HYDRA, config_path=str(CONFIGS), config_name=config_name)(Task(job, writes))()
 
@@ -90,7 +91,8 @@ def compose(config_name: str, overrides: list[str], one_run: bool = False) -> tu
         with hydra.initialize_config_dir(str(CONFIGS), version_base=HYDRA):
             cfg = hydra.compose(config_name, _spelled_out(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as problem:
-        raise UserError(_said(problem)) from problem
+        why = f" ({str(problem.__cause__).partition(chr(10))[0]})" if problem.__cause__ else ""
+        raise UserError(_said(problem) + why) from problem
     finally:
         GlobalHydra.instance().hydra = outer
     if one_run:
@@ -211,6 +213,15 @@ def _refuse_unwritable(arguments: list[str]) -> None:
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"hydra.run.dir={path} cannot be made: {there} is not a writable directory; choose another")
+
+
+def _refuse_uncountable(arguments: list[str]) -> None:
+    """Hydra's own sweeper shows a traceback for a sweep that it cannot run; others may know more of them."""
+    from mnist_seq.sweeps.syntax import require_countable
+
+    multirun = not {"-m", "--multirun"}.isdisjoint(arguments)
+    if multirun and not any(it.startswith("hydra/sweeper=") for it in arguments):
+        require_countable([it for it in arguments if "=" in it and not it.startswith("-")])
 
 
 @contextlib.contextmanager

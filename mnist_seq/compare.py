@@ -86,15 +86,17 @@ def sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -
 
     from mnist_seq.figures import comparison, tables
     from mnist_seq.run import write_whole
-    from mnist_seq.sweeps import table
+    from mnist_seq.sweeps import members as sweeps
 
     asked = config.data is not None or config.scenes is not None or config.split != "val"
     require(not asked, f"runs=[{name}] is shown by what its runs found on val: leave out data, split and scenes")
-    found = table.members([Path(run) for run in runs])
+    found = sweeps.members([Path(run) for run in runs])
     require(len(found) > 1, f"runs=[{name}] holds {len(found)} judged runs: name two runs or more, or a sweep")
     folder = Path(config.to or (name if Path(name).is_dir() else _new()))
     command.require_folder("to", folder)
-    console.print(tables.sweep(table.over_seeds(found), escape(f"{name}, {len(found)} runs")))
+    console.print(tables.sweep(sweeps.over_seeds(found), escape(f"{name}, {len(found)} runs")))
+    for notice in sweeps.notices(found):
+        console.print(f"[bold red]{notice}")
     write_whole(folder / "comparison.html", comparison.sweep(found, name))
     console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
-from mnist_seq.config import SearchConfig, TrainConfig
+from mnist_seq.config import SearchConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,11 +25,11 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.sweeps import slots
-    from mnist_seq.sweeps.search import Search, likely
+    from mnist_seq.sweeps.search import Search
+    from mnist_seq.sweeps.space import require_trainable
 
     config, console = command.typed(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
-    # What no trial could run is told before any does.
-    command.typed(command.compose("train", [*config.overrides, *likely(config.space)])[0], TrainConfig)
+    require_trainable(config)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     worker = Search(config, lambda study, trial: console.print(_line(study, trial)))
     console.print(f"{config.study}: {config.trials} trials, runs in {config.to}")
@@ -50,6 +50,7 @@ def _line(study: Study, trial: FrozenTrial) -> str:
 def _show(study: Study, config: SearchConfig, console: Console) -> None:
     """The best trials, pictures of all, and what to do next; exit code 1 where some failed."""
     from mnist_seq.figures import pages, tables
+    from mnist_seq.run import Run
     from mnist_seq.sweeps.search import asked
 
     last = asked(study.trials).values()
@@ -58,6 +59,8 @@ def _show(study: Study, config: SearchConfig, console: Console) -> None:
     title = f"{config.study}: {len(best)} trained to the end, {len(pruned)} pruned, {len(failed)} failed"
     console.print(tables.trials([(it.number, it.value or 0, it.params) for it in best[:10]], title))
     if best:
+        if notice := Run(best[0].user_attrs["run"]).metrics.get("notice"):
+            console.print(f"[bold red]{notice}")
         for page in pages.search(study, Path(config.to)):
             console.print(f"picture: {page}")
         console.print(f"next: python -m mnist_seq.evaluate run={best[0].user_attrs['run']} split=test")

@@ -24,9 +24,12 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     """A run; of a sweep that is started again, the rest of one, or nothing where it is finished."""
     from mnist_seq.learn.fit import train
     from mnist_seq.run import Run
+    from mnist_seq.sweeps.settings import require_same
 
     config, changed, begun = command.typed(cfg, TrainConfig), _overrides(), Run(directory)
     sweeping = command.sweeping()
+    if sweeping and (begun.finished or begun.last.is_file()):
+        require_same(begun, config, changed, "choose another hydra.sweep.dir, or another hydra.sweep.subdir")
     config.report = not sweeping if config.report == "auto" else config.report
     if sweeping and begun.finished:
         print(f"{directory} is finished: left as it is")
@@ -55,10 +58,10 @@ def show(run: Run, briefly: bool = False) -> None:
     from rich.console import Console
 
     from mnist_seq.figures import tables
-    from mnist_seq.learn import machine
+    from mnist_seq.learn import ranks
 
     metrics, console = run.metrics, Console(highlight=False, soft_wrap=True)
-    if machine.rank():
+    if ranks.rank(run.config.trainer):
         return
     if not briefly and "val" in metrics:
         console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))

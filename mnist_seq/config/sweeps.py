@@ -74,15 +74,13 @@ class SearchConfig:
         require(bool(self.space), "space is empty: name what is to be searched, as configs/search/grid_small.yaml does")
         for key, among in self.space.items():
             if isinstance(among, dict):
-                given = set(among)
-                require(
-                    {"low", "high"} <= given <= _RANGE,
-                    f"space.{key}={among} must have low and high, and maybe log or step",
-                )
-                require(among["low"] < among["high"], f"space.{key}={among} must have low below high")
+                _require_range(f"space.{key}={among}", among)
             else:
                 require(
                     isinstance(among, list) and bool(among), f"space.{key}={among} must be a list of choices or a range"
+                )
+                require(
+                    len({repr(choice) for choice in among}) == len(among), f"space.{key}={among} names a choice twice"
                 )
         _ = self.devices
 
@@ -90,3 +88,21 @@ class SearchConfig:
     def devices(self) -> DevicesConfig:
         """Where the trials run."""
         return DevicesConfig(slots=self.slots, per_device=self.per_device, threads=self.threads)
+
+
+def _require_range(told: str, among: dict[str, Any]) -> None:
+    """Raises UserError for what Optuna could not draw from, trial by trial."""
+    require({"low", "high"} <= set(among) <= _RANGE, f"{told} must have low and high, and maybe log or step")
+    low, high, log, step = among["low"], among["high"], among.get("log", False), among.get("step")
+    numbers = [it for it in (low, high, step) if it is not None]
+    require(
+        all(isinstance(it, (int, float)) and not isinstance(it, bool) for it in numbers),
+        f"{told} must have numbers for low, high and step",
+    )
+    require(low < high, f"{told} must have low below high")
+    require(isinstance(log, bool), f"{told} must have true or false for log")
+    require(not log or low > 0, f"{told} must have low above 0 where log is true")
+    require(not log or step is None, f"{told} has log: true and a step: choose one")
+    require(step is None or step > 0, f"{told} must have a step above 0")
+    whole = isinstance(low, int) and isinstance(high, int)
+    require(not whole or step is None or isinstance(step, int), f"{told} is of whole numbers: so must its step be")

@@ -9,7 +9,7 @@ from mnist_seq.figures import gallery, inline, trends
 from mnist_seq.judging.comparing import Contender, Versus, in_words, letters, likely, points
 
 if TYPE_CHECKING:
-    from mnist_seq.sweeps.table import Member
+    from mnist_seq.sweeps.members import Member
 
 _FLIPPED = 24
 Row = list[dict[str, Any]]
@@ -65,11 +65,12 @@ def readers(contenders: list[Contender], against: list[Versus], scenes: SceneSet
 
 def sweep(members: list[Member], name: str) -> str:
     """The runs of a sweep in a table that can be sorted, and a drawing of each key that was swept."""
-    keys = sorted({key for member in members for key in member.choices})
+    keys = sorted({key for member in members for key in member.apart})
+    notice = " ".join(sorted({member.notice for member in members} - {""}))
     figures = ["exact_match", "digit_accuracy", "parameters", "scenes", "seconds"]
     rows = [
         [
-            *(_cell(member.choices.get(key, ""), member.choices.get(key, "")) for key in keys),
+            *(_cell(member.apart.get(key, ""), member.apart.get(key, "")) for key in keys),
             _cell(str(member.seed), member.seed),
             *(_percent(member.figures[name]) for name in figures[:2]),
             *(_cell(f"{member.figures[name]:,.0f}", member.figures[name]) for name in figures[2:]),
@@ -77,17 +78,19 @@ def sweep(members: list[Member], name: str) -> str:
         ]
         for member in sorted(members, key=lambda it: -it.figures["exact_match"])
     ]
-    swept = {key: [(it.choices[key], it.figures["exact_match"]) for it in members if key in it.choices] for key in keys}
-    drawings = [
-        inline.svg(trends.swept(key, choices), key)
-        for key, choices in swept.items()
-        if len({it for it, _ in choices}) > 1
-    ]
+    drawings = []
+    for key in sorted({key for member in members for key in member.choices}):
+        swept: dict[str, list[tuple[str, float]]] = {}
+        for it in members:
+            if key in it.choices:
+                swept.setdefault(it.condition, []).append((it.choices[key], it.figures["exact_match"]))
+        if len({value for each in swept.values() for value, _ in each}) > 1:
+            drawings.append(inline.svg(trends.swept(key, swept, notice), key))
     return inline.render(
         "comparison.html",
         title=name,
         heading=f"{len(members)} runs",
-        notice="",
+        notice=notice,
         said="Figures are of val. Click a column's head to sort by it.",
         columns=[*keys, "seed", "exact match", "digits", *figures[2:], "run"],
         rows=rows,

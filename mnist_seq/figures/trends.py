@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 from mnist_seq.figures.plots import BLUE, GREY, blank, opened
 
 if TYPE_CHECKING:
-    from mnist_seq.sweeps.scaling import Point, PowerLaw
+    from mnist_seq.sweeps.scaling import Curve
     from mnist_seq.timing.growth import Point as Step
+
+COLOURS = (BLUE, "tab:orange", "tab:green", "tab:purple")
 
 
 def curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
@@ -62,23 +65,28 @@ def growth(measured: dict[str, list[Step]]) -> Figure:
     return figure
 
 
-def scaling(points: list[Point], best: list[Point], law: PowerLaw | None) -> Figure:
-    """Errors against training FLOPs, sizes of models by colour, and the law of the best choices."""
-    figure = blank(6, 4.2, "")
-    axes = figure.subplots()
-    sizes = sorted({point.parameters for point in points})
-    for size in sizes:
-        same = [point for point in points if point.parameters == size]
-        shade = str(0.75 - 0.6 * sizes.index(size) / max(1, len(sizes) - 1))
-        axes.plot([it.flops for it in same], [it.error for it in same], "o-", color=shade, label=_parameters(size))
-    if law:
-        reach = [best[0].flops, best[-1].flops]
-        name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
-        axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
-    axes.set(xscale="log", xlabel="training FLOPs", ylabel="val, share not read right")
-    _errors(axes, [it.error for it in points])
-    axes.legend(frameon=False, fontsize=8)
-    opened(axes)
+def scaling(curves: dict[str, Curve], notice: str = "") -> Figure:
+    """Errors against training FLOPs, sizes of models by colour, and the law of the best choices.
+
+    Args:
+        curves: by condition, each in a panel of its own.
+    """
+    figure = blank(6 * len(curves), 4.2, notice)
+    panels = figure.subplots(1, len(curves), squeeze=False).flat
+    for axes, (condition, (points, best, law)) in zip(panels, curves.items(), strict=True):
+        sizes = sorted({point.parameters for point in points})
+        for size in sizes:
+            same = [point for point in points if point.parameters == size]
+            shade = str(0.75 - 0.6 * sizes.index(size) / max(1, len(sizes) - 1))
+            axes.plot([it.flops for it in same], [it.error for it in same], "o-", color=shade, label=_parameters(size))
+        if law:
+            reach = [best[0].flops, best[-1].flops]
+            name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
+            axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
+        axes.set(xscale="log", xlabel="training FLOPs", ylabel="val, share not read right", title=condition)
+        _errors(axes, [it.error for it in points])
+        axes.legend(frameon=False, fontsize=8)
+        opened(axes)
     return figure
 
 
@@ -100,21 +108,25 @@ def learning(curves: dict[str, list[tuple[int, float]]]) -> Figure:
     return figure
 
 
-def swept(key: str, choices: list[tuple[str, float]]) -> Figure:
+def swept(key: str, choices: dict[str, list[tuple[str, float]]], notice: str = "") -> Figure:
     """Exact match of runs against a value that they differ in, their means joined.
 
     Args:
-        choices: of each run the value and the share read right.
+        choices: by condition, of each run the value and the share read right.
     """
-    figure = blank(4.2, 3.2, "")
+    figure = blank(4.2, 3.2, notice)
     axes = figure.subplots()
-    values = sorted({value for value, _ in choices}, key=_as_number)
+    values = sorted({value for each in choices.values() for value, _ in each}, key=_as_number)
     numbers = [_as_number(value)[1] for value in values]
     numeric = all(not _as_number(value)[0] for value in values)
     places = dict(zip(values, numbers if numeric else range(len(values)), strict=True))
-    axes.scatter([places[value] for value, _ in choices], [right for _, right in choices], 14, GREY, alpha=0.7)
-    means = [fmean(right for value, right in choices if value == each) for each in values]
-    axes.plot([places[value] for value in values], means, "o-", markersize=4, color=BLUE)
+    for colour, (condition, each) in zip(cycle(COLOURS), choices.items(), strict=False):
+        axes.scatter([places[value] for value, _ in each], [right for _, right in each], 14, GREY, alpha=0.7)
+        chosen = [value for value in values if value in dict(each)]
+        means = [fmean(right for other, right in each if other == value) for value in chosen]
+        axes.plot([places[value] for value in chosen], means, "o-", markersize=4, color=colour, label=condition)
+    if len(choices) > 1:
+        axes.legend(frameon=False, fontsize=8)
     if numeric and numbers[0] > 0 and numbers[-1] >= 8 * numbers[0]:
         axes.set_xscale("log")
     axes.set_xticks([places[value] for value in values], values)

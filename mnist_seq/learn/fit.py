@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -19,7 +18,7 @@ from mnist_seq.config import TrainConfig
 from mnist_seq.config.law import require
 from mnist_seq.data.module import SceneData
 from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
-from mnist_seq.learn import callbacks, checkpoints, loggers, machine
+from mnist_seq.learn import callbacks, checkpoints, loggers, machine, ranks
 from mnist_seq.learn.checks import check_arguments, check_callbacks
 from mnist_seq.learn.conclude import conclude
 from mnist_seq.learn.modules import ReaderModule
@@ -40,8 +39,6 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     L.seed_everything(config.seed, verbose=False)
     data = SceneData(config.data, config.seed)
     model = nn.build(config.model, data.spec)
-    if machine.rank():
-        torch.manual_seed(config.seed + machine.rank())  # dropout of its own
     data.setup()
     module = ReaderModule(model, config.optim, config.loss)
     module.learnt_val = [data.source] if data.teaches_val else []
@@ -64,13 +61,19 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         directory: where a new run goes.
         changed: the overrides that were asked for; when resuming, only those of steps and loggers may be.
     """
-    first = machine.rank() == 0  # of the processes that share a run; it alone writes, prints and judges
-    console, resuming = Console(quiet=not first), config.resume is not None
+    resuming = config.resume is not None
     if resuming:
         run, config = _reopen(config, changed or [])
     else:
         run, config.trainer = Run(directory), machine.suited(config.trainer)
         check_arguments(config.trainer)
+    with ranks.settled(config.trainer):
+        return _train(run, config, resuming, changed)
+
+
+def _train(run: Run, config: TrainConfig, resuming: bool, changed: list[str] | None) -> Run:
+    first = ranks.rank(config.trainer) == 0  # of the processes that share a run; it alone writes, prints and judges
+    console = Console(quiet=not first)
     machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     theirs = targets(config.callbacks, "callbacks")
@@ -138,7 +141,7 @@ def _fit(
     console: Console,
 ) -> None:
     resumed = weights.read_checkpoint(run.last)["global_step"] if run.last.exists() else None
-    first = machine.rank() == 0
+    first = ranks.rank(config.trainer) == 0
     told = [loggers.MetricsTable(run.table, resume_at=resumed), *others] if first else []
     speed = callbacks.Speed()
     validates = _validates(config, data)

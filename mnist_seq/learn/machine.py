@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from lightning.fabric.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mnist_seq import presets
@@ -35,6 +34,8 @@ def suited(config: TrainerConfig) -> TrainerConfig:
         kind(config) != "mps" or config.precision not in ("64", "64-true"),
         f"trainer.precision={config.precision} is not to be had on mps: choose 32-true, or trainer.accelerator=cpu",
     )
+    if config.devices is None:  # as many as Lightning would take
+        config.devices = torch.cuda.device_count() if kind(config) == "cuda" else 1
     if config.precision == "auto":
         config.precision = "bf16-mixed" if _suits_bf16(kind(config)) else "32-true"
     if config.matmul_precision == "auto":
@@ -59,11 +60,6 @@ def device(name: str) -> str:
         return next(kind for kind, found in there.items() if found)
     require(there[name], f"device={name} is not to be had on this machine: choose device=cpu, or device=auto")
     return name
-
-
-def rank() -> int:
-    """Of this process among those that train together; 0 writes, prints and judges."""
-    return int(getattr(rank_zero_only, "rank", 0))
 
 
 def multiplies_bf16() -> bool:

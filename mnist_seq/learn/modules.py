@@ -60,6 +60,10 @@ class ReaderModule(L.LightningModule):
             self.compiled, self.model._compiled_call_impl = False, None
             torch.compiler.reset()
 
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.trainer.global_rank:
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)  # dropout of its own
+
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
         went = taught(self.model, scenes, self.loss_config)
         share = self._share(went.total)

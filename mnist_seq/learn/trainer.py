@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from mnist_seq.config import TrainerConfig
 from mnist_seq.errors import UserError
+from mnist_seq.learn import ranks
 from mnist_seq.learn.checkpoints import WholeCheckpoints
 from mnist_seq.run import Run
 
@@ -41,7 +42,7 @@ def build_trainer(
         "default_root_dir": run.path,
         "logger": loggers,
         "callbacks": callbacks,
-        "plugins": [WholeCheckpoints()],
+        "plugins": [WholeCheckpoints(), ranks.environment(config)],
         "check_val_every_n_epoch": None,
         "limit_val_batches": None if validates else 0,
         "num_sanity_val_steps": 0,

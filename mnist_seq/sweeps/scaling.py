@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hydra.experimental.callback import Callback
 
-from mnist_seq.sweeps.table import members, over_seeds, under
+from mnist_seq.sweeps.members import Member, members, notices, over_seeds, under
 
 
 class PowerLaw(NamedTuple):
@@ -33,33 +33,57 @@ class Point(NamedTuple):
     """Share of val that was not read right."""
 
 
+class Curve(NamedTuple):
+    """Points that compare: judged on the same scenes, done under the same conditions."""
+
+    points: list[Point]
+    """Cheapest first."""
+    best: list[Point]
+    """Those that no cheaper one beats."""
+    law: PowerLaw | None
+    """Of the best, where there are three or more."""
+
+
 class ScalingLaw(Callback):
-    """When a multirun has ended: scaling.png in its directory, and the law in a line."""
+    """When a multirun has ended: scaling.png in its directory, and each law in a line."""
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         from mnist_seq.figures import plots, trends
 
         directory = Path(config.hydra.sweep.dir)
-        points = points_of(directory)
-        if not points:
+        curves = curves_of(directory)
+        if not curves:
             return
-        best = frontier(points)
-        law = fit(best) if len(best) > 2 else None
-        plots.save(trends.scaling(points, best, law), directory / "scaling.png")
-        if law:
-            told = f"error = {law.scale:.3g} * FLOPs^-{law.exponent:.3f} (+- {law.spread:.3f})"
-            print(f"{told}, along the {len(best)} choices that no cheaper one beats")
+        notice = " ".join(notices(members(under(directory))))
+        plots.save(trends.scaling(curves, notice), directory / "scaling.png")
+        for condition, curve in curves.items():
+            if law := curve.law:
+                told = f"error = {law.scale:.3g} * FLOPs^-{law.exponent:.3f} (+- {law.spread:.3f})"
+                among = f"along the {len(curve.best)} choices that no cheaper one beats"
+                print(f"{told}, {among}" + (f", {condition}" if condition else ""))
         print(f"picture: {directory / 'scaling.png'}")
 
 
-def points_of(directory: Path) -> list[Point]:
-    """Of the runs under a directory, cheapest first; those that read all right have no place on a logarithmic axis."""
-    groups = over_seeds(members(under(directory))).items()
+def curves_of(directory: Path) -> dict[str, Curve]:
+    """Of the runs under a directory, by the conditions that no override names: errors under others do not compare."""
+    found = members(under(directory))
+    conditions = sorted({member.condition for member in found})
+    curves = {it: _curve(points_of([member for member in found if member.condition == it])) for it in conditions}
+    return {condition: curve for condition, curve in curves.items() if curve.points}
+
+
+def points_of(found: list[Member]) -> list[Point]:
+    """Of each choice, cheapest first; those that read all right have no place on a logarithmic axis."""
     points = [
         Point(name, figures["parameters"][0], figures["flops"][0], 1 - figures["exact_match"][0])
-        for name, figures in groups
+        for name, figures in over_seeds(found).items()
     ]
     return sorted((point for point in points if point.error > 0), key=lambda point: point.flops)
+
+
+def _curve(points: list[Point]) -> Curve:
+    best = frontier(points)
+    return Curve(points, best, fit(best) if len(best) > 2 else None)
 
 
 def frontier(points: list[Point]) -> list[Point]:

@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
@@ -21,11 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 import mnist_seq
 from mnist_seq.command import mistakes_in_a_line, others_go_on
 from mnist_seq.config import SearchConfig
-from mnist_seq.config.law import require
 from mnist_seq.errors import UserError
 from mnist_seq.run import FAILURE, Run
 from mnist_seq.sweeps import slots
+from mnist_seq.sweeps.settings import require_same
 from mnist_seq.sweeps.slots import Job, Slot
+from mnist_seq.sweeps.space import require_continuable, suggested
 
 _POLL = 0.5
 """Seconds between looks at a trial."""
@@ -33,6 +33,8 @@ _ATTEMPTS = 5
 """To open a storage."""
 _SURPLUS = "surplus"
 """Attribute of a trial beyond the number asked for."""
+_DIGITS = "digits"
+"""Attribute of a trial: whose it was judged on."""
 _SCORE = "val/exact_match"
 PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
     "none": lambda spared: optuna.pruners.NopPruner(),
@@ -146,18 +148,30 @@ class Search:
             raise _Undone(failure.read_text(encoding="utf-8").partition("\n")[0])
         if process.exitcode:
             raise _Broken
+        self._require_same_digits(trial, run)
         return float(run.metrics["val"]["exact_match"])
+
+    def _require_same_digits(self, trial: Trial, run: Run) -> None:
+        """Give no score to a trial that fell back on other digits than those before it: the study would rank both."""
+        digits = run.metrics["digits"]
+        trial.set_user_attr(_DIGITS, digits)
+        before = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        others = {it.user_attrs[_DIGITS] for it in before if _DIGITS in it.user_attrs} - {digits}
+        if others:
+            told = f"it was judged on digits={digits}, trials before it on digits={', '.join(sorted(others))}"
+            (run.path / FAILURE).write_text(f"{told}: name one in overrides=[data.digits=...]\n")
+            raise _Undone(told)
 
 
 def open_study(config: SearchConfig) -> optuna.Study:
     """The study of a config: a new one, or the one that is there.
 
     Raises:
-        ValueError: its storage cannot be opened.
+        UserError: its storage cannot be opened, or its trials do not compare with those that are asked for.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been so since 2021
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=open_storage(config),
         study_name=config.study,
         direction="maximize",
@@ -165,6 +179,8 @@ def open_study(config: SearchConfig) -> optuna.Study:
         pruner=PRUNERS[config.pruner](config.spared),
         load_if_exists=True,
     )
+    require_continuable(study, config)
+    return study
 
 
 def open_storage(config: SearchConfig) -> RDBStorage:
@@ -201,31 +217,14 @@ def original(trial: FrozenTrial) -> int:
     return trial.number if number is None else number
 
 
-def likely(space: dict[str, Any]) -> list[str]:
-    """The first value of each key of a space, as overrides."""
-    return [f"{key}={among['low'] if isinstance(among, dict) else among[0]}" for key, among in space.items()]
-
-
-def suggested(trial: Trial, space: dict[str, Any]) -> list[str]:
-    """A value for each key of a space, as overrides."""
-    return [f"{key}={_suggest(trial, key, among)}" for key, among in space.items()]
-
-
 def train(overrides: list[str], directory: Path) -> None:
     """A trial's run, or the rest of one that broke off; a mistake in it is left in its directory."""
     run, begin = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
     with mistakes_in_a_line(), others_go_on(directory):
-        held = run.metrics.get("overrides", begin)
-        require(held == begin, f"{directory} holds a trial of another search: choose another to=")
+        if run.finished or run.last.is_file():
+            require_same(run, mnist_seq.compose(*overrides), begin, "choose another to=")
         if not run.finished:
             mnist_seq.fit(*([f"resume={directory}"] if run.last.is_file() else begin))
-
-
-def _suggest(trial: Trial, key: str, among: Any) -> Any:
-    if isinstance(among, list):
-        return trial.suggest_categorical(key, among)
-    whole = isinstance(among["low"], int) and isinstance(among["high"], int)
-    return (trial.suggest_int if whole else trial.suggest_float)(key, **among)
 
 
 def _report(trial: Trial, run: Run, reported: set[float]) -> None:

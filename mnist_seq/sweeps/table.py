@@ -3,82 +3,106 @@
 from __future__ import annotations
 
 import csv
-from math import isnan, nan
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 
+from mnist_seq.command import mistakes_in_a_line
+from mnist_seq.config.law import require, require_known
 from mnist_seq.run import FAILURE, Run, whole
+from mnist_seq.sweeps.members import Member, members, notices, over_seeds, under
+from mnist_seq.sweeps.syntax import require_countable
 
-FIGURES = ("exact_match", "multiset_match", "digit_accuracy", "count_accuracy", "loss")
-"""Of val, in sweep.csv; losses of different names do not compare."""
+if TYPE_CHECKING:
+    from rich.console import Console
 
-
-class Member(NamedTuple):
-    """A finished run of a sweep."""
-
-    path: Path
-    choices: dict[str, str]
-    """Its overrides, the seed's apart."""
-    seed: int
-    figures: dict[str, float]
+ON_FAILURE = ("continue", "stop")
+_IN_TURN = ".BasicLauncher"
+_STOPPING = (_IN_TURN, ".DevicesLauncher")
+"""Launchers that can stop a sweep at its first failure."""
 
 
 class SweepTable(Callback):
-    """Sums up a multirun: in sweep.csv after every job, as a table when it has ended; exit code 1 where jobs failed."""
+    """Sums up a multirun: in sweep.csv after every job, as a table when it has ended; exit code 1 where jobs failed.
+
+    Args:
+        on_failure: of a job: `continue` with the others, or `stop` the sweep.
+    """
+
+    def __init__(self, on_failure: str = "continue") -> None:
+        self.on_failure = on_failure
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        with mistakes_in_a_line():
+            require_known("hydra.callbacks.table.on_failure", self.on_failure, ON_FAILURE)
+            launcher = config.hydra.launcher._target_
+            require(
+                self.on_failure == "continue" or launcher.endswith(_STOPPING),
+                f"hydra.callbacks.table.on_failure=stop is not for {launcher}: choose hydra/launcher=devices or basic",
+            )
+            if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+                params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+                require_countable([*params, *config.hydra.overrides.task], GlobalHydra.instance().config_loader())
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
-        if config.hydra.mode == RunMode.MULTIRUN and (found := members(under(Path(config.hydra.sweep.dir)))):
-            write(found, Path(config.hydra.sweep.dir) / "sweep.csv")
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        directory = Path(config.hydra.sweep.dir)
+        if found := members(under(directory)):
+            write(found, directory / "sweep.csv")
+        in_turn = config.hydra.launcher._target_.endswith(_IN_TURN)  # else the launcher knows, and stops the others
+        if in_turn and self.on_failure == "stop" and (Path(config.hydra.runtime.output_dir) / FAILURE).exists():
+            stop(directory)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        from rich.console import Console
-        from rich.markup import escape
-
-        from mnist_seq.figures import tables
-
-        directory, console = Path(config.hydra.sweep.dir), Console()
-        found, failed = members(under(directory)), failures(directory)
-        if found:
-            write(found, directory / "sweep.csv")
-            console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
-            console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
-        for path, said in failed.items():
-            console.print(f"[red]failed:[/] {path.name}: {escape(said)}", highlight=False, soft_wrap=True)
-        if failed:
-            console.print(f"the same command tries them again with hydra.sweep.dir={directory}", soft_wrap=True)
-            raise SystemExit(1)
+        conclude(Path(config.hydra.sweep.dir))
 
 
-def under(directory: Path) -> list[Path]:
-    """The runs under a directory."""
-    return [path.parent for path in sorted(directory.rglob("metrics.json"))]
+def conclude(directory: Path) -> None:
+    """Tell what the sweep in a directory came to.
+
+    Raises:
+        SystemExit: jobs failed; exit code 1.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    failed = failures(directory)
+    _tell(directory, console)
+    for path, said in failed.items():
+        console.print(f"[red]failed:[/] {path.name}: {escape(said)}", highlight=False, soft_wrap=True)
+    if failed:
+        console.print(f"the same command tries them again with hydra.sweep.dir={directory}", soft_wrap=True)
+        raise SystemExit(1)
 
 
-def members(runs: list[Path]) -> list[Member]:
-    """Those of the runs that were judged on val, by what sets them apart."""
-    judged = [(Run(path), Run(path).metrics) for path in runs]
-    told = [
-        (run, metrics, dict(_pair(override) for override in metrics.get("overrides", [])))
-        for run, metrics in judged
-        if "val" in metrics and "seed" in metrics
-    ]
-    return [
-        Member(
-            run.path,
-            {key: value for key, value in choices.items() if key != "seed" and not _common(key, value, told)},
-            metrics["seed"],
-            {name: metrics["val"][name] for name in FIGURES}
-            | {
-                name: metrics.get(name, nan)
-                for name in ("parameters", "scenes", "flops", "scenes_per_second", "seconds")
-            },
-        )
-        for run, metrics, choices in told
-    ]
+def stop(directory: Path) -> None:
+    """End a sweep of which a job has failed.
+
+    Raises:
+        SystemExit: exit code 1.
+    """
+    print("stopped at the first failure, as hydra.callbacks.table.on_failure=stop asks: the rest was not trained")
+    conclude(directory)
+
+
+def _tell(directory: Path, console: Console) -> None:
+    from mnist_seq.figures import tables
+
+    runs = under(directory)
+    found = members(runs)
+    if found:
+        write(found, directory / "sweep.csv")
+        console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
+        for notice in notices(found):
+            console.print(f"[bold red]{notice}", soft_wrap=True)
+        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
+    if unjudged := [run for run in runs if "steps" in (told := Run(run).metrics) and "val" not in told]:
+        console.print(f"{len(unjudged)} more runs have no validation (data.pool=full), and are in no table")
 
 
 def failures(directory: Path) -> dict[Path, str]:
@@ -88,41 +112,12 @@ def failures(directory: Path) -> dict[Path, str]:
     }
 
 
-def over_seeds(found: list[Member]) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Choices, by the last parts of their keys where these tell them apart -> figure -> mean, deviation, seeds."""
-    groups: dict[str, list[Member]] = {}
-    keys = {key for member in found for key in member.choices}
-    short = {key: key.rpartition(".")[2] for key in keys}
-    told = {key: short[key] if list(short.values()).count(short[key]) == 1 else key for key in keys}
-    for member in found:
-        name = " ".join(f"{told[key]}={value}" for key, value in member.choices.items()) or "default"
-        groups.setdefault(name, []).append(member)
-    return {
-        name: {figure: _spread([it.figures[figure] for it in group]) for figure in group[0].figures}
-        for name, group in groups.items()
-    }
-
-
 def write(found: list[Member], path: Path) -> None:
-    """A line a run: its choices, seed, figures and directory."""
-    keys = sorted({key for member in found for key in member.choices})
+    """A line a run: what sets it apart, its seed, figures, digits, notice and directory."""
+    keys = sorted({key for member in found for key in member.apart if key != "data.digits" or member.choices.get(key)})
     with whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow([*keys, "seed", *found[0].figures, "run"])
+        table.writerow([*keys, "seed", *found[0].figures, "digits", "notice", "run"])
         for member in found:
-            chosen = [member.choices.get(key, "") for key in keys]
-            table.writerow([*chosen, member.seed, *member.figures.values(), member.path])
-
-
-def _pair(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key.lstrip("+~"), value
-
-
-def _common(key: str, value: str, told: list[tuple[Run, Any, dict[str, str]]]) -> bool:
-    return len(told) > 1 and all(choices.get(key) == value for _, _, choices in told)
-
-
-def _spread(values: list[float]) -> tuple[float, float, int]:
-    known = [value for value in values if not isnan(value)]  # runs of older versions tell less
-    return mean(known or [nan]), stdev(known) if len(known) > 1 else 0.0, len(values)
+            apart = [member.apart.get(key, "") for key in keys]
+            table.writerow([*apart, member.seed, *member.figures.values(), member.digits, member.notice, member.path])

@@ -19,11 +19,19 @@ _TAIL = 2000
 """Bytes of a job's output in which its last line is looked for."""
 
 
-class Watch:
-    """What was done, what failed, what runs."""
+class FirstFailure(Exception):
+    """A job failed, and the others are not to go on."""
 
-    def __init__(self, jobs: int, console: Console, live: Live | None) -> None:
-        self.jobs, self.console, self.live = jobs, console, live
+
+class Watch:
+    """What was done, what failed, what runs.
+
+    Args:
+        stops: raise FirstFailure where a job fails.
+    """
+
+    def __init__(self, jobs: int, console: Console, live: Live | None, stops: bool = False) -> None:
+        self.jobs, self.console, self.live, self.stops = jobs, console, live, stops
         self.done = self.failed = 0
 
     def look(self, running: Sequence[Running], waiting: int) -> None:
@@ -43,6 +51,8 @@ class Watch:
             self.done += 1
             said = _last_line(job.directory)
         self.console.print(f"{self.done + self.failed}/{self.jobs} {job.name}: {said}", highlight=False, soft_wrap=True)
+        if self.stops and self.failed:
+            raise FirstFailure
 
     def _table(self, running: Sequence[Running]) -> Table:
         table = Table("job", "on", "for", "last said", box=None, pad_edge=False)
@@ -57,14 +67,14 @@ class Watch:
 
 
 @contextmanager
-def watched(jobs: int) -> Iterator[Watch]:
-    """Report on so many jobs, within."""
+def watched(jobs: int, stops: bool = False) -> Iterator[Watch]:
+    """Report on so many jobs, within; `stops` as for Watch."""
     console = Console()
     if not console.is_terminal:
-        yield Watch(jobs, console, None)
+        yield Watch(jobs, console, None, stops)
         return
     with Live(console=console, refresh_per_second=2, transient=True) as live:
-        yield Watch(jobs, console, live)
+        yield Watch(jobs, console, live, stops)
 
 
 def _last_line(directory: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 import mnist_seq
 from mnist_seq.figures import comparison
 from mnist_seq.run import Run
-from mnist_seq.sweeps.table import members, under
+from mnist_seq.sweeps.members import members, under
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser

@@ -44,6 +44,21 @@ def test_side_by_side_is_one_after_the_other_to_the_bit_and_a_failure_stops_neit
     assert "seed 0" in next((tmp_path / "side").glob("*heads-2*seed-0*")).joinpath("output.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    "launcher", [(), ("hydra/launcher=devices", "hydra.launcher.slots=1")], ids=["basic", "devices"]
+)
+def test_a_sweep_can_stop_at_its_first_failure(launcher: tuple[str, ...], tmp_path: Path) -> None:
+    sweep = ("mnist_seq.train", "-m", *TINY, "model.heads=2,5,4", "hydra.sweep.dir=sweep", *launcher)
+    out, _ = run(tmp_path, *sweep, "hydra.callbacks.table.on_failure=stop", code=1)
+    assert [path.parent.name.count("heads-2") for path in tmp_path.glob("sweep/*/weights.safetensors")] == [1]
+    assert "stopped at the first failure" in out
+    assert "heads=5 does not divide" in out
+    assert out.count("failed: ") == 1 + len(launcher) // 2, "as it happens in a line, and at the end"
+    assert not list(tmp_path.glob("sweep/*heads-4*"))
+    run(tmp_path, *sweep, code=1)
+    assert len(list(tmp_path.glob("sweep/*/weights.safetensors"))) == 2, "the others go on by themselves"
+
+
 def test_killed_with_all_its_jobs_a_sweep_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
     longer = (*TINY, "trainer.max_steps=60", "trainer.val_check_interval=10")
     sweep = ("mnist_seq.train", "-m", *longer, "seed=0,1,2", *SIDE_BY_SIDE)

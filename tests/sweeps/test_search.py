@@ -19,7 +19,7 @@ from mnist_seq import command
 from mnist_seq.config import SearchConfig, TrainConfig
 from mnist_seq.presets import CONFIGS
 from mnist_seq.run import Run
-from mnist_seq.sweeps import search
+from mnist_seq.sweeps import search, space
 from mnist_seq.sweeps.slots import Slot
 from tests.conftest import TINY
 from tests.e2e.forked import run
@@ -51,6 +51,14 @@ def study_of(folder: Path, storage: str | None = None) -> optuna.Study:
         ({"space": {"seed": {"low": 1}}}, "must have low and high"),
         ({"space": {"seed": {"low": 2, "high": 1}}}, "must have low below high"),
         ({"space": {"seed": 3}}, "must be a list of choices or a range"),
+        ({"space": {"seed": []}}, "must be a list of choices or a range"),
+        ({"space": {"seed": [1, 2, 1]}}, "names a choice twice"),
+        ({"space": {"seed": {"low": "a", "high": "b"}}}, "must have numbers"),
+        ({"space": {"seed": {"low": 1, "high": 9, "step": 0.5}}}, "so must its step be"),
+        ({"space": {"seed": {"low": 1, "high": 9, "step": 0}}}, "a step above 0"),
+        ({"space": {"seed": {"low": 0, "high": 9, "log": True}}}, "low above 0 where log is true"),
+        ({"space": {"seed": {"low": 1, "high": 9, "log": "yes"}}}, "true or false for log"),
+        ({"space": {"seed": {"low": 1, "high": 9, "log": True, "step": 2}}}, "has log: true and a step"),
         ({"pruner": "axe"}, "pruner=axe is unknown"),
         ({"trials": 0}, "trials=0 must be at least 1"),
         ({"slots": 0}, "slots=0 must be at least 1"),
@@ -68,7 +76,7 @@ def test_what_a_preset_searches_can_be_trained(path: Path) -> None:
     else:
         config = command.typed(command.compose("search", [f"search={path.stem}"])[0], SearchConfig)
         assert Path(config.to).name == config.study == path.stem
-        arguments = [*config.overrides, *search.likely(config.space)]
+        arguments = [*config.overrides, *space.likely(config.space)]
     for key, _, value in (it.partition("=") for it in arguments):
         assert value or key == "hydra.run.dir"
     composed, directory = command.compose("train", arguments)
@@ -95,14 +103,14 @@ def wandb_arguments(sweep: dict[str, Any]) -> list[str]:
 
 def test_suggestions_lie_in_their_space() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    seen = [dict(it.split("=") for it in search.suggested(study.ask(), SPACE)) for _ in range(40)]
+    seen = [dict(it.split("=") for it in space.suggested(study.ask(), SPACE)) for _ in range(40)]
     assert {it["model.norm"] for it in seen} == {"pre", "post"}
     assert {it["model.encoder_depth"] for it in seen} == {"1", "2"}
     rates = sorted(float(it["optim.lr"]) for it in seen)
     assert rates[0] >= 1e-4
     assert rates[-1] <= 1e-2
     assert rates[len(rates) // 2] < 2e-3, "evenly over magnitudes"
-    assert search.likely(SPACE) == ["model.norm=pre", "optim.lr=0.0001", "model.encoder_depth=1"]
+    assert space.likely(SPACE) == ["model.norm=pre", "optim.lr=0.0001", "model.encoder_depth=1"]
 
 
 def test_a_trial_counts_once_however_often_it_is_tried() -> None:
@@ -120,10 +128,11 @@ def test_a_trial_counts_once_however_often_it_is_tried() -> None:
 
 @pytest.mark.slow
 def test_a_search_ends_with_what_reads_best(tmp_path: Path) -> None:
-    asked = write_search(tmp_path, seed=3, space=SPACE | {"model.heads": [2, 5]}, pruner="none")
+    space = SPACE | {"model.dim": [16, 20], "model.heads": [2, 5]}  # 5 suits 20 alone
+    asked = write_search(tmp_path, seed=1, space=space, pruner="none")
     out, _ = run(tmp_path, *asked, "trials=3", code=1)
     trials = study_of(tmp_path).trials
-    states = Counter("FAIL" if it.params["model.heads"] == 5 else "COMPLETE" for it in trials)
+    states = Counter("FAIL" if it.params["model.dim"] % it.params["model.heads"] else "COMPLETE" for it in trials)
     assert Counter(it.state.name for it in trials) == states
     assert states["FAIL"] > 0 < states["COMPLETE"], "another seed shows both"
     assert f"{states['COMPLETE']} trained to the end, 0 pruned, {states['FAIL']} failed" in out
@@ -141,7 +150,7 @@ def test_a_trial_takes_no_other_searchs_run_for_its_own(tmp_path: Path) -> None:
     search.train(overrides, tmp_path / "trial")
     assert not (tmp_path / "trial" / "failed.txt").exists(), "its own is left as it is"
     search.train([*overrides, "model.norm=post"], tmp_path / "trial")
-    assert "holds a trial of another search" in (tmp_path / "trial" / "failed.txt").read_text()
+    assert "model.norm=pre, not post: choose another to=" in (tmp_path / "trial" / "failed.txt").read_text()
     assert Run(tmp_path / "trial").metrics["val"]["exact_match"] == score
 
 
@@ -184,3 +193,21 @@ def test_a_trial_beyond_the_number_asked_for_is_given_back(tmp_path: Path) -> No
     assert beyond.user_attrs == {"surplus": True}
     assert list(search.asked(worker.study.trials)) == [0, last.number]
     assert not list((tmp_path / "found").glob("trial-*"))
+
+
+def test_a_trial_that_fell_back_on_other_digits_has_no_score(tmp_path: Path) -> None:
+    config = SearchConfig(space=SPACE, to=str(tmp_path / "found"), study="mine")
+    worker = search.Search(config, tell=lambda study, trial: None)
+    worker.study.add_trial(create_trial(value=0.5, user_attrs={"digits": "mnist"}))
+    for digits, said in (("mnist", None), ("uci", "judged on digits=uci, trials before it on digits=mnist")):
+        run = Run(tmp_path / digits)
+        run.path.mkdir()
+        run.record(digits=digits)
+        trial = worker.study.ask()
+        if said is None:
+            worker._require_same_digits(trial, run)
+            assert not (run.path / "failed.txt").exists()
+            continue
+        with pytest.raises(search._Undone, match=said):
+            worker._require_same_digits(trial, run)
+        assert said in (run.path / "failed.txt").read_text()

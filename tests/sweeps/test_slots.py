@@ -12,6 +12,7 @@ import pytest
 
 from mnist_seq.sweeps import slots
 from mnist_seq.sweeps.slots import Job, Running, Slot
+from mnist_seq.sweeps.watch import FirstFailure, watched
 
 
 class Ear:
@@ -112,3 +113,13 @@ def nest(folder: Path) -> None:
 def linger(folder: Path) -> None:
     (folder / "pid").write_text(str(os.getpid()))
     time.sleep(60)
+
+
+def test_who_is_to_stop_at_a_failure_begins_no_other_job(tmp_path: Path) -> None:
+    jobs = [Job(name, tmp_path / name, leave, (code,)) for name, code in (("well", 0), ("fails", 7), ("later", 0))]
+    with pytest.raises(FirstFailure), watched(3, stops=True) as report:
+        slots.run_all(jobs, [Slot(1)], report)
+    assert not (tmp_path / "later").exists()
+    with watched(3) as report:
+        slots.run_all(jobs, [Slot(1)], report)
+    assert (report.done, report.failed) == (2, 1)

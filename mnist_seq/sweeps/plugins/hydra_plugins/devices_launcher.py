@@ -36,8 +36,8 @@ class DevicesLauncher(Launcher):
         from hydra.core.utils import JobReturn, JobStatus
 
         from mnist_seq.command import leave, mistakes_in_a_line
-        from mnist_seq.sweeps import slots
-        from mnist_seq.sweeps.watch import watched
+        from mnist_seq.sweeps import slots, table
+        from mnist_seq.sweeps.watch import FirstFailure, watched
 
         with mistakes_in_a_line():
             free = slots.of(self.devices)
@@ -48,8 +48,10 @@ class DevicesLauncher(Launcher):
         ]
         before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
-            with watched(len(jobs)) as report:
+            with watched(len(jobs), stops=self._stops) as report:
                 slots.run_all(jobs, free, report)
+        except FirstFailure:
+            table.stop(Path(self.config.hydra.sweep.dir))
         except KeyboardInterrupt:
             again = f"the same command goes on with hydra.sweep.dir={self.config.hydra.sweep.dir}"
             leave(f"interrupted; {again}", 128 + signal.SIGINT)
@@ -57,6 +59,13 @@ class DevicesLauncher(Launcher):
             signal.signal(signal.SIGTERM, before)
         # What a job came to is in its directory; Hydra would end the sweep with the first that failed.
         return [JobReturn(overrides=list(given), status=JobStatus.COMPLETED) for given in job_overrides]
+
+    @property
+    def _stops(self) -> bool:
+        """Whether the sweep is to end with the first job that fails."""
+        from omegaconf import OmegaConf
+
+        return OmegaConf.select(self.config, "hydra.callbacks.table.on_failure") == "stop"
 
     def _job(self, overrides: list[str], number: int, name: str) -> Job:
         from omegaconf import open_dict

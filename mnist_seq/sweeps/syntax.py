@@ -1,0 +1,49 @@
+"""Sweeps that Hydra's basic sweeper cannot run: it would show a traceback, or do nothing and call that done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mnist_seq.config.law import require
+from mnist_seq.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+
+
+def require_countable(overrides: list[str], loader: ConfigLoader | None = None) -> None:
+    """Refuse a sweep over what is not a list of values, or is an empty one.
+
+    Args:
+        overrides: as they are written, those of a sweep among them.
+        loader: knows what `glob` stands for; without it that is taken for granted.
+
+    Raises:
+        UserError: naming the override.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob, RangeSweep
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create(config_loader=loader)
+    for written in overrides:
+        try:
+            (override,) = parser.parse_overrides([written])
+        except HydraException as problem:
+            said = str(problem).partition("See http")[0].splitlines()
+            raise UserError(f"{written} cannot be read: {' '.join(line.strip() for line in said)}") from problem
+        if not override.is_sweep_override():
+            continue
+        require(
+            override.is_discrete_sweep(),
+            f"{written} has no end of values: name some, {override.key_or_group}=A,B, "
+            "or search the range with python -m mnist_seq.search",
+        )
+        values: Any = override.value()
+        if isinstance(values, Glob) and loader is None:
+            continue
+        require(not isinstance(values, RangeSweep) or values.step != 0, f"{written} has a step of 0: choose another")
+        require(
+            next(iter(override.sweep_string_iterator()), None) is not None,
+            f"{written} stands for no value, and a sweep over it has no job: name what is to be swept",
+        )
