@@ -8,6 +8,7 @@ Nothing heavy is imported until it is called.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,16 @@ def build(*overrides: str) -> tuple[ReaderModule, SceneData]:
 
 def fit(*overrides: str) -> Run:
     """Train as `python -m mnist_seq.train` does, and return the run."""
-    from mnist_seq import command
+    from mnist_seq import command, run_lock
     from mnist_seq.config import TrainConfig
     from mnist_seq.learn.fit import train
     from mnist_seq.train import show
 
-    cfg, directory = command.compose("train", list(overrides))
-    run = train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
+    cfg, directory, unnamed = command.compose("train", list(overrides))
+    config = command.typed(cfg, TrainConfig)
+    own = run_lock.hold_unused(directory, "hydra.run.dir") if unnamed and not config.resume else nullcontext(directory)
+    with own as place:
+        run = train(config, place, changed=list(overrides))
     show(run)
     return run
 
@@ -79,12 +83,17 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
     return splits[split]
 
 
-def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Reader:
-    """A trained reader, from a run directory, weights (.safetensors) or a checkpoint.
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu", trust: bool | str | None = None) -> Reader:
+    """A trained reader, from a run directory, weights (.safetensors), a checkpoint, or `pretrained:NAME`.
+
+    Args:
+        path: a bare NAME means the included model too, as long as there is no path of that name.
+        trust: True, or a module, to import the class of a model from outside the package: its code runs.
 
     Raises:
         FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
     """
+    from mnist_seq.use import pretrained
     from mnist_seq.use.reader import load as load_reader
 
-    return load_reader(path, device)
+    return load_reader(pretrained.expand(path), device, trust)

@@ -9,19 +9,21 @@ import sys
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnist_seq.read", description="Read the digits in pictures.")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="an image file of any size")
-    parser.add_argument("--run", metavar="PATH", help="run directory, weights or checkpoint (default: the newest run)")
-    parser.add_argument("--trust", metavar="MODULE", help="a module of your own that the model needs; its code runs")
+    parser.add_argument(
+        "--run", metavar="PATH", help="run directory, weights, checkpoint or pretrained:NAME (default: the newest run)"
+    )
+    parser.add_argument(
+        "--trust", metavar="MODULE", help="true, or the module of a model from outside the package; its code runs"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     asked = parser.parse_args(arguments)
     from mnist_seq.errors import UserError
-    from mnist_seq.run import latest
+    from mnist_seq.run import named
     from mnist_seq.use.reader import load
-    from mnist_seq.use.weights import trust
 
     try:
-        if asked.trust:
-            trust(asked.trust)
-        readings = load(asked.run or latest(), asked.device).read(asked.pictures)
+        trust = True if asked.trust == "true" else asked.trust
+        readings = load(named(asked.run), asked.device, trust).read(asked.pictures)
     except UserError as problem:
         print(f"mnist_seq: {' '.join(str(problem).split())}", file=sys.stderr)
         return 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +14,21 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from rich.markup import escape
 
-from mnist_seq import nn
-from mnist_seq.config import TrainConfig
+from mnist_seq import nn, trust
+from mnist_seq.config import CustomConfig, EvaluateConfig, TrainConfig
 from mnist_seq.config.law import require
 from mnist_seq.data.module import SceneData
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.learn import callbacks, checkpoints, loggers, machine
 from mnist_seq.learn.conclude import conclude
+from mnist_seq.learn.evaluation import evaluate
 from mnist_seq.learn.modules import ReaderModule
 from mnist_seq.learn.progress import ProgressReport
 from mnist_seq.learn.trainer import build_trainer, targets
-from mnist_seq.run import Run
+from mnist_seq.run import FAILURE, Run, resumable
+from mnist_seq.run_lock import hold
 from mnist_seq.use import weights
 
 log = logging.getLogger(__name__)
@@ -56,20 +61,33 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
 
 
 def train(config: TrainConfig, directory: Path, changed: list[str] | None = None) -> Run:
-    """Train, judge on val, and leave all of it in the run's directory.
+    """Train, judge on val, and leave all of it in the run's directory, in which nobody else trains meanwhile.
 
     Args:
         directory: where a new run goes.
         changed: the overrides that were asked for; when resuming, only those of steps and loggers may be.
     """
     first = machine.rank() == 0  # of the processes that share a run; it alone writes, prints and judges
+    place = Run.open(resumable(config.resume)).path if config.resume else directory
+    with hold(place, "directory" if config.resume else "hydra.run.dir") if first else nullcontext():
+        run = _train(config, Run(place), changed or [], first)
+        if first:
+            (run.path / FAILURE).unlink(missing_ok=True)
+        if first and run.config.test:
+            asked = EvaluateConfig(run=str(run.path), split="test", report=bool(run.config.report))
+            evaluate(asked, Console(highlight=False, soft_wrap=True))
+    return run
+
+
+def _train(config: TrainConfig, run: Run, changed: list[str], first: bool) -> Run:
     console, resuming = Console(quiet=not first), config.resume is not None
     if resuming:
-        run, config = _reopen(config, changed or [])
+        config = _reopen(run, config, changed)
     else:
-        run, config.trainer = Run(directory), machine.suited(config.trainer)
+        config.trainer, config.trust = machine.suited(config.trainer), None
     machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
+    require(not config.test or "test" in data.sets, "test=true: these data have no test split, leave it out")
     config.data.digits = data.source  # what `auto` found stays this run's source
     if first:
         run.write_config(config) if resuming else run.begin(config, changed)
@@ -86,25 +104,39 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
                 loggers.conclude(others, run)
         finally:
             for line in loggers.finish(others, run.best):
-                console.print(line, highlight=False)
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
     return run
 
 
-def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
-    """The run to resume and its own config, in which only the number of steps and the loggers may change."""
-    run = Run.open(str(config.resume))
+def _reopen(run: Run, config: TrainConfig, changed: list[str]) -> TrainConfig:
+    """The own config of the run to resume, in which only the number of steps and the loggers may change.
+
+    Raises:
+        UserError: a change of anything else, or code of others in it that is not trusted.
+        NotFoundError: nothing to go on from.
+    """
     saved = run.config
     for override in changed:
         key = override.lstrip("+~").split("=")[0]
         if key == "trainer.max_steps":
             saved.trainer.max_steps = config.trainer.max_steps
+        elif key == "test":
+            saved.test = config.test
         elif key.split(".")[0] == "logger":
             saved.logger = config.logger
-        elif key != "resume":
+        elif key not in ("resume", "trust"):
             raise UserError(f"{override} cannot change a run that is resumed: only trainer.max_steps and logger can")
     if not run.last.is_file():
         raise NotFoundError(f"{run.path} holds no checkpoint to resume: start it again without resume=")
-    return run, saved
+    trust.require_trusted(run.path, _code(saved), config.trust, own=_code(config))
+    return saved
+
+
+def _code(config: TrainConfig) -> Iterator[str]:
+    """The code that a config names and building its parts would run; of a class that is imported it has run."""
+    yield from trust.targets([config.callbacks, config.logger])
+    if isinstance(config.model, CustomConfig) and config.model._target_.rpartition(".")[0] not in sys.modules:
+        yield config.model._target_
 
 
 def _fit(
@@ -155,7 +187,7 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
     console.print(
         f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
         f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}, matmul "
-        f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {run.path}",
+        f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {escape(str(run.path))}",
         highlight=False,
         soft_wrap=True,
     )
@@ -163,5 +195,5 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
         console.print(f"[yellow]{remark}", soft_wrap=True)
     if data.notice:
         console.rule(style="red")
-        console.print(f"[bold red]{data.notice}", soft_wrap=True)
+        console.print(f"[bold red]{escape(data.notice)}", soft_wrap=True)
         console.rule(style="red")

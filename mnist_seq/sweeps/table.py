@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 
+from mnist_seq.command_line import pasted
 from mnist_seq.run import FAILURE, Run, whole
 
 FIGURES = ("exact_match", "multiset_match", "digit_accuracy", "count_accuracy", "loss")
@@ -44,12 +45,13 @@ class SweepTable(Callback):
         found, failed = members(under(directory)), failures(directory)
         if found:
             write(found, directory / "sweep.csv")
-            console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
-            console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
+            console.print(tables.sweep(over_seeds(found), escape(f"{directory}, {len(found)} runs")))
+            console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, markup=False, soft_wrap=True)
         for path, said in failed.items():
-            console.print(f"[red]failed:[/] {path.name}: {escape(said)}", highlight=False, soft_wrap=True)
+            console.print(f"[red]failed:[/] {escape(f'{path.name}: {said}')}", highlight=False, soft_wrap=True)
         if failed:
-            console.print(f"the same command tries them again with hydra.sweep.dir={directory}", soft_wrap=True)
+            again = f"the same command tries them again with {pasted('hydra.sweep.dir', directory)}"
+            console.print(again, highlight=False, markup=False, soft_wrap=True)
             raise SystemExit(1)
 
 

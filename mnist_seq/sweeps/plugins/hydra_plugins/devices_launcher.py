@@ -36,6 +36,7 @@ class DevicesLauncher(Launcher):
         from hydra.core.utils import JobReturn, JobStatus
 
         from mnist_seq.command import leave, mistakes_in_a_line
+        from mnist_seq.command_line import pasted
         from mnist_seq.sweeps import slots
         from mnist_seq.sweeps.watch import watched
 
@@ -51,7 +52,7 @@ class DevicesLauncher(Launcher):
             with watched(len(jobs)) as report:
                 slots.run_all(jobs, free, report)
         except KeyboardInterrupt:
-            again = f"the same command goes on with hydra.sweep.dir={self.config.hydra.sweep.dir}"
+            again = f"the same command goes on with {pasted('hydra.sweep.dir', self.config.hydra.sweep.dir)}"
             leave(f"interrupted; {again}", 128 + signal.SIGINT)
         finally:
             signal.signal(signal.SIGTERM, before)
