@@ -157,6 +157,12 @@ class Run:
         """Add facts to metrics.json, in place of older ones of the same name."""
         write_whole(self._metrics, json.dumps(self.metrics | facts, indent=2) + "\n")
 
+    def forget(self, name: str) -> None:
+        """Remove a fact that holds no more."""
+        facts = self.metrics
+        if facts.pop(name, None) is not None:
+            write_whole(self._metrics, json.dumps(facts, indent=2) + "\n")
+
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Everything that is logged within goes to run.log too."""

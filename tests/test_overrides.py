@@ -129,6 +129,13 @@ def test_a_missing_test_split_is_told_before_training(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
+def test_figures_of_test_do_not_outlive_the_weights_that_they_were_found_of(tmp_path: Path, tiny_run: Run) -> None:
+    run = Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    run.record(test={"scenes": 10_000})
+    assert "test" in mnist_seq.fit(f"resume={run.path}").metrics, "no step was left"
+    assert "test" not in mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=13").metrics
+
+
 def test_what_failed_in_a_sweep_has_not_failed_any_more_once_it_is_trained(tmp_path: Path, tiny_run: Run) -> None:
     run = Run(shutil.copytree(tiny_run.path, tmp_path / "job"))
     (run.path / "failed.txt").write_text("in use by another process\n")

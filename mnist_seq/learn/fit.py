@@ -98,8 +98,11 @@ def _train(config: TrainConfig, run: Run, changed: list[str], first: bool) -> Ru
             run.record(init_from=vars(module.begins_with))
         others = loggers.begin(config, run) if first else []
         try:
+            steps = run.metrics.get("steps")
             _fit(run, config, module, data, others, console)
             if first:
+                if run.metrics["steps"] != steps:
+                    run.forget("test")  # of weights that are replaced now
                 conclude(run, config, module, data)
                 loggers.conclude(others, run)
         finally:
