@@ -50,12 +50,13 @@ def fit(*overrides: str) -> Run:
     """Train as `python -m mnist_seq.train` does, and return the run."""
     from mnist_seq import command
     from mnist_seq.config import TrainConfig
-    from mnist_seq.learn.fit import train
+    from mnist_seq.learn.fit import own_directory, train
     from mnist_seq.train import show
 
-    cfg, directory = command.compose("train", list(overrides), one_run=True)
-    with command.unencodable_escaped():
-        run = train(command.typed(cfg, TrainConfig), directory, changed=list(overrides))
+    cfg, directory, unnamed = command.compose("train", list(overrides), one_run=True)
+    config = command.typed(cfg, TrainConfig)
+    with command.unencodable_escaped(), own_directory(config, directory, unnamed) as place:
+        run = train(config, place, changed=list(overrides))
         show(run)
     return run
 
@@ -80,12 +81,17 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
     return splits[split]
 
 
-def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Reader:
-    """A trained reader, from a run directory, weights (.safetensors) or a checkpoint.
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu", trust: bool | str | None = None) -> Reader:
+    """A trained reader, from a run directory, weights (.safetensors), a checkpoint, or `pretrained:NAME`.
+
+    Args:
+        path: a bare NAME means the included model too, as long as there is no path of that name.
+        trust: True, or a module, to import the class of a model from outside the package: its code runs.
 
     Raises:
         FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
     """
+    from mnist_seq.use import pretrained
     from mnist_seq.use.reader import load as load_reader
 
-    return load_reader(path, device)
+    return load_reader(pretrained.expand(path), device, trust)

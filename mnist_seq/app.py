@@ -13,6 +13,7 @@ from pathlib import Path
 from mnist_seq.errors import UserError
 
 PACKAGES = ("streamlit", "streamlit_drawable_canvas")
+TRUST = "true, or the module of a model from outside the package; its code runs"
 UPLOAD = 10
 """Largest file that the page takes, megabytes."""
 
@@ -21,7 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnist_seq.app", description="A page on which readers read.")
     parser.add_argument("--port", type=int, default=8501, help="where the page is served (default: 8501)")
     parser.add_argument("--host", default="127.0.0.1", help="whom it is served to (default: 127.0.0.1, this machine)")
-    parser.add_argument("--run", metavar="PATH", help="run directory, weights or checkpoint to play with")
+    parser.add_argument(
+        "--run", metavar="PATH", help="run directory, weights, checkpoint or pretrained:NAME to play with"
+    )
+    parser.add_argument("--trust", metavar="MODULE", help=TRUST)
     asked = parser.parse_args(arguments)
     try:
         _require_packages()
@@ -29,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as problem:
         print(f"mnist_seq: {problem}", file=sys.stderr)
         return 1
-    return _serve(asked.host, asked.port, asked.run)
+    return _serve(asked.host, asked.port, {"--run": asked.run, "--trust": asked.trust})
 
 
 def _require_packages() -> None:
@@ -53,7 +57,7 @@ def _require_free(host: str, port: int) -> None:
         raise UserError(f"nothing can be served at {host}:{port}: {problem.strerror}") from problem
 
 
-def _serve(host: str, port: int, run: str | None) -> int:
+def _serve(host: str, port: int, told: dict[str, str | None]) -> int:
     """Until Ctrl-C."""
     from streamlit.web import cli
 
@@ -72,8 +76,9 @@ def _serve(host: str, port: int, run: str | None) -> int:
     }
     page = str(Path(__file__).parent / "serving" / "page.py")
     flags = [f"--{key}={value}" for key, value in options.items()]
+    passed = [it for key, value in told.items() if value for it in (key, value)]
     with contextlib.suppress(KeyboardInterrupt):
-        cli.main(["run", page, *flags, "--", *(["--run", run] if run else [])], standalone_mode=False)
+        cli.main(["run", page, *flags, "--", *passed], standalone_mode=False)
     return 0
 
 

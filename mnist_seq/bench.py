@@ -42,7 +42,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         measured[name] = SUITES[name](config)
         console.print(tables.timings(measured[name], f"{name}: {SUITES[name].__doc__}"))
         _keep(config, measured, about)
-    console.print(f"all figures: {config.to}/bench.json", highlight=False, soft_wrap=True)
+    console.print(f"all figures: {config.to}/bench.json", highlight=False, markup=False, soft_wrap=True)
 
 
 def _keep(config: BenchConfig, measured: dict[str, list[Figure]], about: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from mnist_seq.errors import CannotWriteError, Interrupted, UserError
+from mnist_seq.overrides import make_absolute, spelled_out
 from mnist_seq.presets import CONFIGS, register
-from mnist_seq.run import FAILURE
+from mnist_seq.run import FAILURE, Run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -43,7 +44,7 @@ def run(config_name: str, job: Job, writes: bool = False) -> None:
     import hydra
 
     with unencodable_escaped(), mistakes_in_a_line():
-        sys.argv[1:] = _spelled_out(sys.argv[1:])
+        sys.argv[1:] = spelled_out(sys.argv[1:])
         if writes:
             _refuse_unwritable(sys.argv[1:])
         _refuse_uncountable(sys.argv[1:])
@@ -63,13 +64,26 @@ class Task:
 
         hydra = HydraConfig.get()
         directory = Path(hydra.runtime.output_dir)
+        if self.writes:
+            make_absolute(cfg, Path(hydra.runtime.cwd))
+        else:  # nothing is written into a directory of its own, and so hydra.job.chdir means nothing
+            os.chdir(hydra.runtime.cwd)
         one_of_many = others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
         with unencodable_escaped(), mistakes_in_a_line(directory), one_of_many:
             _require_swept(hydra.sweeper.get("params"), list(hydra.overrides.task))
             self.job(cfg, directory)
 
 
-def compose(config_name: str, overrides: list[str], one_run: bool = False) -> tuple[DictConfig, Path]:
+class Composed(NamedTuple):
+    """A config, and where its run goes."""
+
+    config: DictConfig
+    directory: Path
+    unnamed: bool
+    """The directory has the default name, which others may have too."""
+
+
+def compose(config_name: str, overrides: list[str], one_run: bool = False) -> Composed:
     """The same config from Python, and the directory that its run would use.
 
     Args:
@@ -89,7 +103,7 @@ def compose(config_name: str, overrides: list[str], one_run: bool = False) -> tu
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONFIGS), version_base=HYDRA):
-            cfg = hydra.compose(config_name, _spelled_out(overrides), return_hydra_config=True)
+            cfg = hydra.compose(config_name, spelled_out(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as problem:
         why = f" ({str(problem.__cause__).partition(chr(10))[0]})" if problem.__cause__ else ""
         raise UserError(_said(problem) + why) from problem
@@ -97,10 +111,11 @@ def compose(config_name: str, overrides: list[str], one_run: bool = False) -> tu
         GlobalHydra.instance().hydra = outer
     if one_run:
         _require_swept(OmegaConf.select(cfg, "hydra.sweeper.params"), overrides)
-    directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
+    directory, unnamed = Path(OmegaConf.select(cfg, "hydra.run.dir")), is_default(cfg.hydra.run)
     with open_dict(cfg):
         del cfg["hydra"]
-    return cfg, directory
+    make_absolute(cfg, Path.cwd())
+    return Composed(cfg, directory, unnamed)
 
 
 def _require_swept(params: Mapping[str, object] | None, overrides: list[str]) -> None:
@@ -159,21 +174,17 @@ def prepare() -> None:
     logger.handlers = [logging.StreamHandler()]
 
 
-def _spelled_out(overrides: list[str]) -> list[str]:
-    """`data.from=DIR` is `data=folder data.path=DIR`: `from` is a keyword of Python, and no name for a field."""
-    short = "data.from="
-    if not any(given.startswith(short) for given in overrides):
-        return overrides
-    for given in overrides:
-        if given.startswith("data=") and given != "data=folder":
-            raise UserError(f"{short}DIR means data=folder: leave out {given}")
-    spelled = [f"data.path={it.removeprefix(short)}" if it.startswith(short) else it for it in overrides]
-    return ["data=folder", *(it for it in spelled if it != "data=folder")]
+def is_default(directory: DictConfig) -> bool:
+    """Whether `hydra.run` or `hydra.sweep` leaves its `dir` to us."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.to_container(directory, resolve=False)["dir"]).startswith("${run_directory:")  # type: ignore[index, call-overload]
 
 
 def _run_directory(resume: str | None) -> str:
-    if resume and Path(resume).is_dir():
-        return resume
+    for place in [Path(resume), Path(resume).parent.parent] if resume else []:  # a run, or its last.ckpt
+        if Run(place).exists:
+            return str(place)
     return datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
 
 
@@ -209,7 +220,7 @@ def require_folder(key: str, folder: Path) -> None:
 def _refuse_unwritable(arguments: list[str]) -> None:
     """Hydra makes a run's directory before we are asked, and shows a traceback where it cannot."""
     given = [it.partition("=")[2] for it in arguments if it.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
-    path = Path(given[-1] if given else "outputs").absolute()
+    path = Path(given[-1].strip("'\"") if given else "outputs").absolute()
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"hydra.run.dir={path} cannot be made: {there} is not a writable directory; choose another")
@@ -292,6 +303,6 @@ def _said(problem: Exception) -> str:
 def _clear_away(directory: Path | None) -> None:
     """Remove what Hydra made under outputs/ for a run that never began, as far as it is empty."""
     if directory and directory.parts[-3:-2] == ("outputs",):
-        with contextlib.suppress(OSError):
-            for folder in (directory, *directory.parents[:2]):
+        for folder in (directory, *directory.parents[:2]):
+            with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -44,6 +44,8 @@ def members(name: str) -> list[str]:
     """
     from mnist_seq.run import Run
 
+    if name.startswith("pretrained:"):
+        return [name]
     path = Path(name)
     if has_magic(name) and not path.exists():
         root, pattern = (Path("/"), name[1:]) if path.is_absolute() else (Path(), name)
@@ -115,7 +117,7 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
     against = [versus(contenders[0], other) for other in contenders[1:]]
     notice = exam.sets.notice
     if notice:
-        console.print(f"[bold red]{notice}")
+        console.print(f"[bold red]{escape(notice)}")
     said = (
         f"{exam.number:,} {config.split} scenes of {exam.data.family}, digits: {exam.sets.source}; "
         + (
@@ -130,7 +132,7 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
     console.print(tables.comparison(contenders, against))
     for letter, found in zip(letters(contenders)[1:], against, strict=True):
         console.print(f"[bold]{letter}[/] against [bold]A[/]: {in_words(found.difference)}")
-    console.print(said)
+    console.print(said, markup=False)
     told = {
         "scenes": exam.number,
         "split": config.split,

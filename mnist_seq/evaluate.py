@@ -19,50 +19,12 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.figures import report, tables
-    from mnist_seq.learn.exam import exam
-    from mnist_seq.run import Run, latest
+    from mnist_seq.learn.evaluation import evaluate
+    from mnist_seq.run import named
 
-    console = Console(highlight=False, soft_wrap=True)
     config = command.typed(cfg, EvaluateConfig)
-    config.run = config.run or str(latest())
-    asked, folder = exam(config), destination(config, _asked_data())
-    command.require_folder("to", folder)
-    judgement = asked.judge()
-    summary = judgement.summary()
-    if asked.notice:
-        console.print(f"[bold red]{asked.notice}")
-    console.print(tables.results({config.split: summary}, f"{config.run}, digits: {asked.sets.source}"))
-    run = Run(config.run)
-    if asked.usual and run.finished:
-        run.record(**{config.split: summary})
-        console.print(f"added to {run.path / 'metrics.json'}", markup=False)
-    report.write_judgement(judgement, folder)
-    console.print(f"all figures and every scene: {folder / 'judgement.json'}, {folder / 'scenes.csv'}", markup=False)
-    if config.report:
-        report.write(asked.subject, judgement, folder / "report.html")
-        console.print(f"to look at: {folder / 'report.html'}", markup=False)
-
-
-def destination(config: EvaluateConfig, data: str = "") -> Path:
-    """The folder of an evaluation: `to`, or one in the run's directory, or, of weights alone, one under outputs/.
-
-    Args:
-        data: what the scenes are called, where they are not the run's own.
-    """
-    if config.to:
-        return Path(config.to)
-    run = Path(str(config.run))
-    told = {
-        data: config.data is not None,
-        f"beams-{config.beams}": config.beams > 1,
-        "unconstrained": not config.constrain,
-        f"{config.scenes}-scenes": config.scenes is not None,
-        **{f"{key}-{value:g}": True for key, value in config.disturb.chosen.items()},
-    }
-    name = "_".join([config.split, *(it for it, differs in told.items() if differs)])
-    whose = Path(run.absolute().parent.name) / run.stem
-    return run / "judged" / name if run.is_dir() else Path("outputs", "judged") / whose / name
+    config.run = named(config.run)
+    evaluate(config, Console(highlight=False, soft_wrap=True), _asked_data())
 
 
 def _asked_data() -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
+from mnist_seq.command_line import command_line
 from mnist_seq.config import ExportConfig
 from mnist_seq.errors import UserError
 
@@ -27,15 +28,13 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.run import latest
+    from mnist_seq.run import named
     from mnist_seq.use import weights
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     config = command.typed(cfg, ExportConfig)
-    run = config.run or str(latest())
-    if config.trust:
-        weights.trust(config.trust)
-    model, card = weights.load(run)
+    run = named(config.run)
+    model, card = weights.load(run, trust=config.trust)
     if config.seeds:
         card["seeds"] = _seeds(run, config.seeds)
     name = config.name or card.get("name") or card.get("data", {}).get("family", "reader")
@@ -66,7 +65,7 @@ def _seeds(run: str, others: list[str]) -> list[Card]:
         judged = other.metrics.get("test")
         require(other.recipe == recipe, f"seeds: {place} differs from {run} in more than its seed")
         if not judged:
-            raise UserError(f"seeds: {place} was not judged: python -m mnist_seq.evaluate run={place} split=test")
+            raise UserError(f"seeds: {place} was not judged: {command_line('evaluate', run=place, split='test')}")
         scores.append({"seed": other.metrics["seed"]} | {key: judged[key] for key in ("scenes", *MEASURES)})
     return scores
 

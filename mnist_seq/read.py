@@ -9,8 +9,12 @@ import sys
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnist_seq.read", description="Read the digits in pictures.")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="an image file of any size")
-    parser.add_argument("--run", metavar="PATH", help="run directory, weights or checkpoint (default: the newest run)")
-    parser.add_argument("--trust", metavar="MODULE", help="a module of your own that the model needs; its code runs")
+    parser.add_argument(
+        "--run", metavar="PATH", help="run directory, weights, checkpoint or pretrained:NAME (default: the newest run)"
+    )
+    parser.add_argument(
+        "--trust", metavar="MODULE", help="true, or the module of a model from outside the package; its code runs"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     asked = parser.parse_args(arguments)
     from mnist_seq.command import unencodable_escaped
@@ -22,14 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _read(asked: argparse.Namespace) -> int:
     """Print a line a picture; the exit code, 1 where any could not be read."""
     from mnist_seq.errors import UserError
-    from mnist_seq.run import latest
+    from mnist_seq.run import named
     from mnist_seq.use.reader import load
-    from mnist_seq.use.weights import trust
 
     try:
-        if asked.trust:
-            trust(asked.trust)
-        reader = load(asked.run or latest(), asked.device)
+        reader = load(named(asked.run), asked.device, True if asked.trust == "true" else asked.trust)
     except UserError as problem:
         return _failed(problem)
     code = 0

@@ -19,13 +19,15 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     """Judge on val as training did, and write the page."""
     from mnist_seq.figures import report
+    from mnist_seq.learn.evaluation import home
     from mnist_seq.learn.exam import exam
-    from mnist_seq.run import Run, latest
+    from mnist_seq.run import Run, named
 
     config = command.typed(cfg, ReportConfig)
-    run = Run(config.run or latest())
-    asked = exam(EvaluateConfig(run=str(run.path), device=config.device, trust=config.trust))
-    page = Path(config.to or (run.report if run.exists else run.path.with_suffix(".html")))
+    model = named(config.run)
+    run = Run(model)
+    asked = exam(EvaluateConfig(run=model, device=config.device, trust=config.trust))
+    page = Path(config.to or (run.report if run.exists else home(model) / "report.html"))
     command.require_folder("to", page.parent)
     report.write(asked.subject, asked.judge(), page)
     print(f"to look at: {page}")

@@ -81,7 +81,7 @@ def judge(readers: list[str], config: ResultsConfig, folder: Path, console: Cons
 
     found: dict[str, Any] = {"protocols": {}, "misread": {}, "disturbed": {}, "elsewhere": {}}
     for name in readers:
-        own = exam(_asked(config, config.scenes, f"run={name} data={name}"))
+        own = exam(_asked(config, config.scenes, f"run=pretrained:{name} data={name}"))
         source, taught = own.sets.source, own.card.get("digits")
         require(
             not config.readme or source == taught,
@@ -101,7 +101,7 @@ def judge(readers: list[str], config: ResultsConfig, folder: Path, console: Cons
             judged = exam(replace(own.config, disturb=how, scenes=config.others), own.sets).judge()
             found["disturbed"][name][what] = judged.figures["exact_match"].value
         found["elsewhere"][name] = {
-            what: exam(_asked(config, config.others, f"run={name} {asked}")).judge().summary()
+            what: exam(_asked(config, config.others, f"run=pretrained:{name} {asked}")).judge().summary()
             for what, asked in config.elsewhere.get(name, {}).items()
         }
     return found
@@ -141,10 +141,10 @@ def seconds_before(card: dict[str, Any]) -> float:
     """Seconds that those readers took to train which a reader began with, as far as they ship."""
     from mnist_seq.use import pretrained, weights
 
-    name = card["trained"].get("began_with")
+    name = str(card["trained"].get("began_with")).removeprefix(pretrained.PREFIX)
     if name not in pretrained.names():
         return 0.0
-    earlier = weights.load(name)[1]
+    earlier = weights.load(f"{pretrained.PREFIX}{name}")[1]
     return float(earlier["trained"]["seconds"]) + seconds_before(earlier)
 
 

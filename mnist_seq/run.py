@@ -18,7 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mnist_seq.command_line import pasted
 from mnist_seq.config import TrainConfig
+from mnist_seq.config.law import require
 from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
 from mnist_seq.plain import plain, restore
 
@@ -106,7 +108,8 @@ class Run:
             ValueError: there is a run in it already; one that never saved anything does not count.
         """
         if self.last.exists() or self.weights.exists():
-            raise UserError(f"{self.path} already holds a run: resume={self.path}, or choose another hydra.run.dir")
+            go_on = pasted("resume", self.path)
+            raise UserError(f"{self.path} already holds a run: {go_on}, or choose another hydra.run.dir")
         try:
             for folder in (self.checkpoints, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,8 @@ class Run:
         """
         run = cls(path)
         if not run.path.is_dir():
-            raise NotFoundError(f"{run.path} does not exist: give a run directory, such as outputs/<date>/<time>")
+            why = "is a file" if run.path.exists() else "does not exist"
+            raise NotFoundError(f"{run.path} {why}: give a run directory, such as outputs/<date>/<time>")
         if not run.exists:
             raise NotFoundError(f"{run.path} is not a run directory: it holds no config.yaml")
         return run
@@ -160,7 +164,7 @@ class Run:
     @property
     def recipe(self) -> TrainConfig:
         """What it shares with runs that differ in their seed alone."""
-        return replace(self.config, seed=0, logger=None, report="auto")
+        return replace(self.config, seed=0, logger=None, report="auto", test=False)
 
     @property
     def text(self) -> str:
@@ -195,6 +199,12 @@ class Run:
         """Add facts to metrics.json, in place of older ones of the same name."""
         write_whole(self._metrics, json.dumps(self.metrics | facts, indent=2) + "\n")
 
+    def forget(self, name: str) -> None:
+        """Remove a fact that holds no more."""
+        facts = self.metrics
+        if facts.pop(name, None) is not None:
+            write_whole(self._metrics, json.dumps(facts, indent=2) + "\n")
+
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Everything that is logged within goes to run.log too."""
@@ -225,16 +235,72 @@ def read_table(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def latest(outputs: Path = Path("outputs")) -> Path:
-    """The newest run directory with weights.
+def named(run: str | None) -> str:
+    """What `run=` means where it is null or `latest`: the newest training run.
 
     Raises:
-        FileNotFoundError: there is none.
+        NotFoundError: there is none.
+        UserError: something here is called latest.
     """
-    runs = sorted(outputs.glob("**/weights.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not runs:
-        raise NotFoundError(f"no trained run under {outputs.resolve()}: train one, or name a run directory")
-    return runs[-1].parent
+    if run not in (None, "latest"):
+        return str(run)
+    if run == "latest":
+        _require_no_path("run")
+    return str(latest())
+
+
+def latest(outputs: Path = Path("outputs")) -> Path:
+    """The training run that ended last; an exported model is none.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    for weights in _newest_first(outputs, "weights.safetensors"):
+        if (run := Run(weights.parent)).exists and run.finished:
+            return run.path
+    raise NotFoundError(f"no trained run under {outputs.resolve()}: train one, or name a run directory")
+
+
+def latest_unfinished(outputs: Path = Path("outputs")) -> Path:
+    """The training run whose checkpoint is the newest of those that have not ended since.
+
+    Raises:
+        NotFoundError: there is none.
+        UserError: something here is called latest.
+    """
+    _require_no_path("resume")
+    for last in _newest_first(outputs, "last.ckpt"):
+        run = Run(last.parent.parent)
+        ended = run.finished and run.weights.stat().st_mtime >= last.stat().st_mtime
+        if run.last == last and run.exists and not ended:
+            return run.path
+    raise NotFoundError(f"resume=latest: no run under {outputs.resolve()} stopped before its end: name a run directory")
+
+
+def _require_no_path(key: str) -> None:
+    require(not Path("latest").exists(), f"{key}=latest: there is a path of that name here, which is {key}=./latest")
+
+
+def _newest_first(outputs: Path, name: str) -> list[Path]:
+    return sorted(outputs.rglob(name), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def resumable(resume: str) -> Path:
+    """The directory of a run that is named by itself, or by the checkpoint that it goes on from.
+
+    Raises:
+        UserError: another of its checkpoints, which it does not go on from.
+    """
+    path = Path(resume)
+    if not path.is_file() or path.parent.name != "checkpoints":
+        return path
+    run = path.parent.parent
+    require(
+        path.name == "last.ckpt",
+        f"resume={path}: a run goes on from its last.ckpt, {pasted('resume', run)}; "
+        f"to begin another with these weights, {pasted('init_from', path)}",
+    )
+    return run
 
 
 def versions(*others: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
+from mnist_seq.command_line import command_line
 from mnist_seq.config import SearchConfig
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     config, console = command.typed(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
     require_trainable(config)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    worker = Search(config, lambda study, trial: console.print(_line(study, trial)))
-    console.print(f"{config.study}: {config.trials} trials, runs in {config.to}")
+    worker = Search(config, lambda study, trial: console.print(_line(study, trial), markup=False))
+    console.print(f"{config.study}: {config.trials} trials, runs in {config.to}", markup=False)
     try:
         worker.run(slots.of(config.devices))
     except KeyboardInterrupt:
@@ -49,6 +50,8 @@ def _line(study: Study, trial: FrozenTrial) -> str:
 
 def _show(study: Study, config: SearchConfig, console: Console) -> None:
     """The best trials, pictures of all, and what to do next; exit code 1 where some failed."""
+    from rich.markup import escape
+
     from mnist_seq.figures import pages, tables
     from mnist_seq.run import Run
     from mnist_seq.sweeps.search import asked
@@ -57,15 +60,15 @@ def _show(study: Study, config: SearchConfig, console: Console) -> None:
     best, pruned, failed = ([it for it in last if it.state.name == state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     best.sort(key=lambda it: -(it.value or 0))
     title = f"{config.study}: {len(best)} trained to the end, {len(pruned)} pruned, {len(failed)} failed"
-    console.print(tables.trials([(it.number, it.value or 0, it.params) for it in best[:10]], title))
+    console.print(tables.trials([(it.number, it.value or 0, it.params) for it in best[:10]], escape(title)))
     if best:
         if notice := Run(best[0].user_attrs["run"]).metrics.get("notice"):
-            console.print(f"[bold red]{notice}")
+            console.print(f"[bold red]{escape(notice)}")
         for page in pages.search(study, Path(config.to)):
-            console.print(f"picture: {page}")
-        console.print(f"next: python -m mnist_seq.evaluate run={best[0].user_attrs['run']} split=test")
+            console.print(f"picture: {page}", markup=False)
+        console.print(f"next: {command_line('evaluate', run=best[0].user_attrs['run'], split='test')}", markup=False)
     for it in failed:
-        console.print(f"[red]failed:[/] trial {it.number}, see {it.user_attrs.get('run')}")
+        console.print(f"[red]failed:[/] trial {it.number}, see {escape(str(it.user_attrs.get('run')))}")
     if failed:
         raise SystemExit(1)
 

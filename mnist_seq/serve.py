@@ -1,4 +1,4 @@
-"""A reader over HTTP: `python -m mnist_seq.serve model=grid`, then http://127.0.0.1:8000/docs."""
+"""A reader over HTTP: `python -m mnist_seq.serve model=pretrained:grid`, then http://127.0.0.1:8000/docs."""
 
 from __future__ import annotations
 
@@ -33,17 +33,16 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     except ImportError as problem:
         raise UserError(f"serving needs {problem.name}: pip install 'mnist_seq[serve]'") from problem
     from mnist_seq.learn import gate, machine
+    from mnist_seq.run import named
     from mnist_seq.serving.guard import JSONLines
     from mnist_seq.serving.protocol import Hasty
-    from mnist_seq.use import reader, weights
+    from mnist_seq.use import reader
 
     logger = logging.getLogger("mnist_seq")
     logger.handlers[0].setFormatter(JSONLines())
     logging.getLogger("uvicorn").handlers = logger.handlers
     taken = _listen(config)
-    if config.trust:
-        weights.trust(config.trust)
-    loaded = reader.load(config.run, machine.device(config.device))
+    loaded = reader.load(named(config.run), machine.device(config.device), config.trust)
     examined = gate.check(loaded.model, loaded.card) if config.gate else "not examined: gate=false"
     host, port = taken.getsockname()[:2]
     logger.info(f"{config.run}: {examined}")

@@ -23,6 +23,7 @@ def main() -> None:
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     from mnist_seq.data import sets
 
@@ -32,10 +33,11 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     if config.split not in loaded.splits:
         raise UserError(f"split={config.split} is not to be had: choose from {', '.join(loaded.splits)}")
     if loaded.notice:
-        console.print(f"[bold red]{loaded.notice}", soft_wrap=True)
+        console.print(f"[bold red]{escape(loaded.notice)}", soft_wrap=True)
     if config.look:
         path = look(config, loaded)
-        console.print(f"{path}: a look at {config.data.family}, split {config.split}", highlight=False, soft_wrap=True)
+        look_at = f"{path}: a look at {config.data.family}, split {config.split}"
+        console.print(look_at, highlight=False, markup=False, soft_wrap=True)
     if config.to:
         keep(config, loaded, console)
 
@@ -67,7 +69,8 @@ def keep(config: SynthesiseConfig, loaded: Sets, console: Console) -> None:
         bar = progress.add_task("scenes", total=number)
         for done in archive.write(loaded.splits[config.split], number, card(config, loaded, number), target):
             progress.update(bar, completed=done)
-    console.print(f"{target}: {number:,} scenes, with README.md and SHA256SUMS", highlight=False, soft_wrap=True)
+    made = f"{target}: {number:,} scenes, with README.md and SHA256SUMS"
+    console.print(made, highlight=False, markup=False, soft_wrap=True)
 
 
 def card(config: SynthesiseConfig, loaded: Sets, number: int) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
+from mnist_seq.command_line import command_line
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.law import require
 
@@ -38,8 +41,25 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         _refuse_to_share(config)
     if sweeping and begun.last.is_file():
         config, changed = replace(config, resume=str(directory)), []
-    run = train(config, directory, changed)
-    show(run, briefly=sweeping)
+    with _own_directory(directory, config) as directory:
+        show(train(config, directory, changed), briefly=sweeping)
+
+
+@contextmanager
+def _own_directory(directory: Path, config: TrainConfig) -> Iterator[Path]:
+    """The run's directory, as Hydra is told too."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict, read_write
+
+    from mnist_seq.learn.fit import own_directory
+
+    hydra: Any = HydraConfig.get()
+    unnamed = not command.sweeping() and command.is_default(hydra.run)
+    with own_directory(config, directory, unnamed) as place:
+        if place != directory:
+            with read_write(hydra), open_dict(hydra):  # Lightning tells the other processes what stands here
+                hydra.run.dir, hydra.runtime.output_dir = str(place), str(place)
+        yield place
 
 
 def _refuse_to_share(config: TrainConfig) -> None:
@@ -56,6 +76,7 @@ def _refuse_to_share(config: TrainConfig) -> None:
 def show(run: Run, briefly: bool = False) -> None:
     """What came out, where it is, and what to do next; of a job of a sweep, what came out."""
     from rich.console import Console
+    from rich.markup import escape
 
     from mnist_seq.figures import tables
     from mnist_seq.learn import ranks
@@ -64,17 +85,19 @@ def show(run: Run, briefly: bool = False) -> None:
     if ranks.rank(run.config.trainer):
         return
     if not briefly and "val" in metrics:
-        console.print(tables.results({"val": metrics["val"]}, f"{run.path}, digits: {metrics['digits']}"))
+        title = escape(f"{run.path}, digits: {metrics['digits']}")
+        console.print(tables.results({"val": metrics["val"]}, title))
     console.print(
         f"{metrics['parameters']:,} parameters, {metrics['steps']:,} steps, "
         f"{metrics['scenes_per_second']:,.0f} scenes/s, {metrics['seconds']:,.0f} s on {metrics['device']}"
     )
     if briefly:
         return
-    console.print(f"weights, plots, checkpoints and metrics: {run.path}")
+    console.print(f"weights, plots, checkpoints and metrics: {run.path}", markup=False)
     if run.report.is_file():
-        console.print(f"to look at: {run.report}")
-    console.print(f"next: python -m mnist_seq.evaluate run={run.path} split=test")
+        console.print(f"to look at: {run.report}", markup=False)
+    if "test" not in metrics:
+        console.print(f"next: {command_line('evaluate', run=run.path, split='test')}", markup=False)
 
 
 def _overrides() -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnist_seq.config.disturb import DisturbConfig
-from mnist_seq.config.law import require, require_known
+from mnist_seq.config.law import require, require_known, require_trust
 from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.model import CustomConfig
 
@@ -32,11 +32,18 @@ class TrainConfig:
     report: Any = "auto"
     """Write report.html at the end: true, false, or auto, which leaves it out for jobs of a sweep."""
     init_from: str | None = None
-    """A run, weights or a checkpoint whose parts, as far as name and shape match, the model begins with."""
+    """A run, weights, a checkpoint or pretrained:NAME whose parts, as far as name and shape match, the model begins
+    with."""
     resume: str | None = None
-    """A run directory to go on with; only trainer.max_steps and logger may change."""
+    """A run directory, or its last.ckpt, to go on with; `latest` is the newest under outputs/ that has not ended. Only
+    trainer.max_steps and logger may change."""
+    trust: Any = None
+    """true, or a module: the code from outside the package that the run which is resumed names may run."""
+    test: bool = False
+    """Evaluate on the test split at the end too, as `evaluate split=test` does."""
 
     def __post_init__(self) -> None:
+        require_trust(self.trust)
         require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
         require(self.report in (True, False, "auto"), f"report={self.report} must be true, false or auto")
         if isinstance(self.model, dict):
@@ -48,7 +55,8 @@ class EvaluateConfig:
     """Judging a run: `python -m mnist_seq.evaluate`."""
 
     run: str | None = None
-    """A run directory, a checkpoint or weights; null takes the newest run under outputs/."""
+    """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
+    outputs/."""
     data: Any = None
     """Another data preset than the run's own."""
     split: str = "val"
@@ -62,8 +70,8 @@ class EvaluateConfig:
     """Never write PAD or BOS."""
     disturb: DisturbConfig = field(default_factory=DisturbConfig)
     """What the scenes are put through."""
-    trust: str | None = None
-    """A module of your own that the model needs, to be imported: its code runs."""
+    trust: Any = None
+    """true, or a module: the code from outside the package that a saved model names may run."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     to: str | None = None
@@ -72,6 +80,7 @@ class EvaluateConfig:
     """Write report.html."""
 
     def __post_init__(self) -> None:
+        require_trust(self.trust)
         require_known("device", self.device, DEVICES)
         require_known("split", self.split, ("val", "test"))
         require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
@@ -84,15 +93,17 @@ class ReportConfig:
     """The page of a run: `python -m mnist_seq.report`."""
 
     run: str | None = None
-    """A run directory, a checkpoint or weights; null takes the newest run under outputs/."""
+    """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
+    outputs/."""
     to: str | None = None
     """The page, a path that ends in .html; null takes report.html in the run's directory."""
-    trust: str | None = None
-    """A module of your own that the model needs, to be imported: its code runs."""
+    trust: Any = None
+    """true, or a module: the code from outside the package that a saved model names may run."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
 
     def __post_init__(self) -> None:
+        require_trust(self.trust)
         require_known("device", self.device, DEVICES)
         require(self.to is None or self.to.endswith(".html"), f"to={self.to} must end in .html")
 
@@ -102,7 +113,8 @@ class CompareConfig:
     """Readers side by side: `python -m mnist_seq.compare`."""
 
     runs: list[str] = field(default_factory=list)
-    """Runs or weights; or several seeds of a recipe each, as a folder of runs or a pattern with *; or one sweep."""
+    """Runs, weights or pretrained:NAME; or several seeds of a recipe each, as a folder of runs or a pattern with *; or
+    one sweep."""
     data: Any = None
     """A data preset that all can read; null takes the first one's own."""
     split: str = "val"
@@ -110,14 +122,15 @@ class CompareConfig:
     scenes: int | None = None
     """How many; null takes data.val_scenes for val and 10,000 for test."""
     batch_size: int = 512
-    trust: str | None = None
-    """A module of your own that a model needs, to be imported: its code runs."""
+    trust: Any = None
+    """true, or a module: the code from outside the package that a saved model names may run."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     to: str | None = None
     """The folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
 
     def __post_init__(self) -> None:
+        require_trust(self.trust)
         self.runs = [run.rstrip("/") or "/" for run in self.runs]
         require(len(set(self.runs)) == len(self.runs), f"runs=[{','.join(self.runs)}] names one of them twice")
         require(bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or a sweep's folder, runs=[DIR]")
@@ -144,7 +157,8 @@ class ExportConfig:
     """A reader to give away: `python -m mnist_seq.export`."""
 
     run: str | None = None
-    """A run directory, a checkpoint or weights; null takes the newest run under outputs/."""
+    """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
+    outputs/."""
     to: str = "weights"
     """`weights`: safetensors of 16-bit floats and a model card; `onnx`: one graph, for ONNX Runtime and others."""
     name: str | None = None
@@ -153,10 +167,11 @@ class ExportConfig:
     """Where its own folder, called as it is, is made; null takes outputs/exported."""
     seeds: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, judged on test, of whose scores the card tells too."""
-    trust: str | None = None
-    """A module of your own that the model needs, to be imported: its code runs."""
+    trust: Any = None
+    """true, or a module: the code from outside the package that a saved model names may run."""
 
     def __post_init__(self) -> None:
+        require_trust(self.trust)
         require_known("to", self.to, FORMS)
         named = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
         require(bool(named), f"name={self.name} must be letters, digits, _, - and dots, to name a folder")

@@ -28,3 +28,13 @@ def require_known(key: str, value: object, known: Iterable[str]) -> None:
     """
     known = list(known)
     require(value in known, f"{key}={value} is unknown: choose from {', '.join(known)}")
+
+
+def require_trust(trust: object) -> None:
+    """Refuse what names no code.
+
+    Raises:
+        ValueError: neither true, false or null, nor a module.
+    """
+    named = isinstance(trust, str) and all(part.isidentifier() for part in trust.split("."))
+    require(trust is None or isinstance(trust, bool) or named, f"trust={trust} must be true, false or a module's name")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from mnist_seq.config.commands import DEVICES
-from mnist_seq.config.law import require, require_known
+from mnist_seq.config.law import require, require_known, require_trust
 
 
 @dataclass
@@ -39,8 +40,8 @@ class Limits:
 class ServeConfig:
     """A reader over HTTP: `python -m mnist_seq.serve`."""
 
-    run: str = "grid"
-    """A reader that ships with the package, by name, or a run, a checkpoint or weights; `model=` says the same."""
+    run: str = "pretrained:grid"
+    """An included model, or a run directory, a checkpoint or weights; `model=` says the same."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 takes requests from everywhere."""
     port: int = 8000
@@ -52,14 +53,15 @@ class ServeConfig:
     """CPU threads that read; null leaves it to torch."""
     gate: bool = True
     """Refuse to serve a reader that reads built-in scenes worse than when it was released."""
-    trust: str | None = None
-    """A module of your own that the model needs, to be imported: its code runs."""
+    trust: Any = None
+    """true, or a module: the code from outside the package that the model names may run."""
     device: str = "cpu"
     """auto, cpu, cuda, mps."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         require_known("device", self.device, DEVICES)
+        require_trust(self.trust)
         require(0 <= self.port <= 65535, f"port={self.port} must lie in 0..65535; 0 takes a free one")
         require(self.batch >= 1, f"batch={self.batch} must be at least 1")
         require(self.threads is None or self.threads >= 1, f"threads={self.threads} must be at least 1, or null")

@@ -96,7 +96,8 @@ def trials(best: list[tuple[int, float, dict[str, Any]]], title: str) -> Table:
     table.add_column("", overflow="fold")
     for number, score, chosen in best:
         values = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in chosen.values())
-        table.add_row(str(number), f"{score:.2%}", " ".join(map("=".join, zip(chosen, values, strict=True))))
+        choices = " ".join(map("=".join, zip(chosen, values, strict=True)))
+        table.add_row(str(number), f"{score:.2%}", escape(choices))
     return table
 
 

@@ -19,6 +19,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from mnist_seq.command_line import command_line
 from mnist_seq.config.law import require
 from mnist_seq.data.module import IdStream
 from mnist_seq.errors import Interrupted
@@ -207,7 +208,7 @@ class StopOnSignal(Callback):
             raise Interrupted(
                 signum,
                 f"stopped by {signal.Signals(signum).name} after step {trainer.global_step}, which is saved; "
-                f"go on with: python -m mnist_seq.train resume={self.run.path}",
+                f"go on with: {command_line('train', resume=self.run.path)}",
             )
         self.received = None
         self._before[signal.SIGUSR2](signal.SIGUSR2, None)

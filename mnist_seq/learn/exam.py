@@ -109,9 +109,7 @@ def exam(config: EvaluateConfig, loaded: Sets | None = None) -> Exam:
     """
     machine.keep_memory()
     run = str(config.run)
-    if config.trust:
-        weights.trust(config.trust)
-    model, card = weights.load(run, machine.device(config.device))
+    model, card = weights.load(run, machine.device(config.device), config.trust)
     require(
         (config.beams == 1 and config.constrain) or isinstance(model, decoding.Writer),
         f"beams={config.beams} constrain={config.constrain}: {run} writes no tokens, leave both",

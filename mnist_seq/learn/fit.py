@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,19 +14,23 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from rich.markup import escape
 
-from mnist_seq import nn
-from mnist_seq.config import TrainConfig
+from mnist_seq import nn, trust
+from mnist_seq.command_line import command_line
+from mnist_seq.config import CustomConfig, EvaluateConfig, TrainConfig
 from mnist_seq.config.law import require
 from mnist_seq.data.module import SceneData
 from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
 from mnist_seq.learn import callbacks, checkpoints, loggers, machine, ranks
 from mnist_seq.learn.checks import check_arguments, check_callbacks
 from mnist_seq.learn.conclude import conclude
+from mnist_seq.learn.evaluation import evaluate
 from mnist_seq.learn.modules import ReaderModule
 from mnist_seq.learn.progress import ProgressReport
 from mnist_seq.learn.trainer import build_trainer, targets
-from mnist_seq.run import Run
+from mnist_seq.run import FAILURE, Run, resumable
+from mnist_seq.run_lock import hold, hold_unused
 from mnist_seq.use import weights
 
 log = logging.getLogger(__name__)
@@ -54,31 +60,58 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     return module, data
 
 
+@contextmanager
+def own_directory(config: TrainConfig, directory: Path, unnamed: bool) -> Iterator[Path]:
+    """Where a run goes: the directory, or where another process was given the same default name, the next free one.
+
+    Args:
+        unnamed: the directory has the default name, which others may have too. Processes that share a run are told by
+            name where it lies, or write nothing.
+    """
+    if config.resume or not unnamed or ranks.rank(machine.suited(config.trainer)):
+        yield directory
+        return
+    with hold_unused(directory, "hydra.run.dir") as place:
+        yield place
+
+
 def train(config: TrainConfig, directory: Path, changed: list[str] | None = None) -> Run:
-    """Train, judge on val, and leave all of it in the run's directory.
+    """Train, judge on val, and leave all of it in the run's directory, in which nobody else trains meanwhile.
 
     Args:
         directory: where a new run goes.
         changed: the overrides that were asked for; when resuming, only those of steps and loggers may be.
     """
-    resuming = config.resume is not None
-    if resuming:
-        run, config = _reopen(config, changed or [])
+    run = Run.open(resumable(config.resume)) if config.resume else Run(directory)
+    if config.resume:
+        trainer = run.config.trainer
     else:
-        run, config.trainer = Run(directory), machine.suited(config.trainer)
-        check_arguments(config.trainer)
-    with ranks.settled(config.trainer):
-        return _train(run, config, resuming, changed)
+        trainer = config.trainer = machine.suited(config.trainer)
+        check_arguments(trainer)
+    with ranks.settled(trainer):
+        first = ranks.rank(trainer) == 0  # of the processes that share a run; it alone writes, prints and evaluates
+        with hold(run.path, "directory" if config.resume else "hydra.run.dir") if first else nullcontext():
+            _train(config, run, changed or [], first)
+            if first:
+                (run.path / FAILURE).unlink(missing_ok=True)
+            if first and run.config.test:
+                asked = EvaluateConfig(run=str(run.path), split="test", report=bool(run.config.report))
+                evaluate(asked, Console(highlight=False, soft_wrap=True))
+    return run
 
 
-def _train(run: Run, config: TrainConfig, resuming: bool, changed: list[str] | None) -> Run:
-    first = ranks.rank(config.trainer) == 0  # of the processes that share a run; it alone writes, prints and judges
-    console = Console(quiet=not first)
+def _train(config: TrainConfig, run: Run, changed: list[str], first: bool) -> None:
+    console, resuming = Console(quiet=not first), config.resume is not None
+    if resuming:
+        config = _reopen(run, config, changed)
+    else:
+        config.trust = None
     machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     theirs = targets(config.callbacks, "callbacks")
     if not resuming:
         check_callbacks(theirs, _validates(config, data))
+    require(not config.test or "test" in data.sets, "test=true: these data have no test split, leave it out")
     config.data.digits = data.source  # what `auto` found stays this run's source
     if first:
         run.write_config(config) if resuming else run.begin(config, changed)
@@ -90,32 +123,40 @@ def _train(run: Run, config: TrainConfig, resuming: bool, changed: list[str] | N
             run.record(init_from=vars(module.begins_with))
         others = loggers.begin(config, run) if first else []
         try:
+            steps = run.metrics.get("steps")
             _fit(run, config, module, data, theirs, others, console)
             if first:
+                if run.metrics["steps"] != steps:
+                    run.forget("test")  # of weights that are replaced now
                 conclude(run, config, module, data)
                 loggers.conclude(others, run)
         except CannotWriteError as problem:
             if not run.last.exists():
                 raise
-            go_on = f"python -m mnist_seq.train resume={run.path}"
+            go_on = command_line("train", resume=run.path)
             raise CannotWriteError(f"{problem}; {run.last} is the last good one, go on with: {go_on}") from problem
         finally:
             for line in loggers.finish(others, run.best):
-                console.print(line, highlight=False)
-    return run
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
-    """The run to resume and its own config, in which only the number of steps and the loggers may change."""
-    run = Run.open(str(config.resume))
+def _reopen(run: Run, config: TrainConfig, changed: list[str]) -> TrainConfig:
+    """The own config of the run to resume, in which only the number of steps and the loggers may change.
+
+    Raises:
+        UserError: a change of anything else, or code of others in it that is not trusted.
+        NotFoundError: nothing to go on from.
+    """
     saved = run.config
     for override in changed:
         key = override.lstrip("+~").split("=")[0]
         if key == "trainer.max_steps":
             saved.trainer.max_steps = config.trainer.max_steps
+        elif key == "test":
+            saved.test = config.test
         elif key.split(".")[0] == "logger":
             saved.logger = config.logger
-        elif key != "resume":
+        elif key not in ("resume", "trust"):
             raise UserError(f"{override} cannot change a run that is resumed: only trainer.max_steps and logger can")
     if not run.last.is_file():
         raise NotFoundError(f"{run.path} holds no checkpoint to resume: start it again without resume=")
@@ -124,7 +165,15 @@ def _reopen(config: TrainConfig, changed: list[str]) -> tuple[Run, TrainConfig]:
         most is None or most >= taken,
         f"trainer.max_steps={most} is less than the {taken} steps that {run.path} has taken: choose more",
     )
-    return run, saved
+    trust.require_trusted(run.path, _code(saved), config.trust, own=_code(config))
+    return saved
+
+
+def _code(config: TrainConfig) -> Iterator[str]:
+    """The code that a config names and building its parts would run; of a class that is imported it has run."""
+    yield from trust.targets([config.callbacks, config.logger])
+    if isinstance(config.model, CustomConfig) and config.model._target_.rpartition(".")[0] not in sys.modules:
+        yield config.model._target_
 
 
 def _validates(config: TrainConfig, data: SceneData) -> bool:
@@ -192,7 +241,7 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
     console.print(
         f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
         f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}, matmul "
-        f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {run.path}",
+        f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {escape(str(run.path))}",
         highlight=False,
         soft_wrap=True,
     )
@@ -200,5 +249,5 @@ def _say_what(run: Run, config: TrainConfig, data: SceneData, console: Console) 
         console.print(f"[yellow]{remark}", soft_wrap=True)
     if data.notice:
         console.rule(style="red")
-        console.print(f"[bold red]{data.notice}", soft_wrap=True)
+        console.print(f"[bold red]{escape(data.notice)}", soft_wrap=True)
         console.rule(style="red")

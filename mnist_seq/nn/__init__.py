@@ -17,6 +17,7 @@ from mnist_seq.nn.maps import attention_maps
 from mnist_seq.nn.model import Model, require_cells
 from mnist_seq.plain import plain, restore, restore_model
 from mnist_seq.tokens import VOCABULARY
+from mnist_seq.trust import Trust, refusal, trusts
 
 __all__ = ["MODELS", "Classifier", "EncoderDecoder", "Model", "attention_maps", "build", "card", "from_card"]
 
@@ -74,12 +75,16 @@ def card(model: Model) -> dict[str, Any]:
     return {"model": plain(model.config), "spec": plain(model.spec), "vocabulary": list(VOCABULARY)}
 
 
-def from_card(card: dict[str, Any]) -> Model:
+def from_card(card: dict[str, Any], trust: Trust = None) -> Model:
     """The model that a card describes, with random weights.
+
+    Args:
+        trust: whether a class from outside the package may be imported; one whose module the caller has imported may
+            be used.
 
     Raises:
         ValueError: a card of another vocabulary, of a model that this version does not know, or of one from outside
-            the package whose module has not been imported.
+            the package that is not trusted.
     """
     missing = {"model", "spec", "vocabulary"} - card.keys()
     if missing:
@@ -91,10 +96,6 @@ def from_card(card: dict[str, Any]) -> Model:
     config, spec = restore_model(card["model"]), restore(Spec, card["spec"])
     if isinstance(config, CustomConfig):
         place = config._target_.rpartition(".")[0]
-        if place not in sys.modules:  # cards come from others, and to import is to run
-            raise UserError(f"these are weights of {config._target_}, whose code is not loaded: {_trust(place)}")
+        if place not in sys.modules and not trusts(config._target_, trust):
+            raise UserError(refusal("the model card", config._target_))
     return build(config, spec)
-
-
-def _trust(place: str) -> str:
-    return f"if you trust it, import {place} first, or give the command trust={place}"

@@ -12,6 +12,7 @@ from mnist_seq.errors import UserError
 from mnist_seq.serving import drawing, showing
 from mnist_seq.serving.looking import look
 from mnist_seq.serving.ways import WAYS, Brought, Way
+from mnist_seq.trust import Trust
 from mnist_seq.use import pretrained
 from mnist_seq.use.reader import Reader, load
 
@@ -19,11 +20,12 @@ from mnist_seq.use.reader import Reader, load
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run")
-    run = parser.parse_args(arguments).run
+    parser.add_argument("--trust")
+    asked = parser.parse_args(arguments)
     st.set_page_config(page_title="mnist_seq", page_icon=drawing.icon(), layout="wide")
     st.html(Path(__file__).with_name("page.css"))
     st.title("A reader of digits", anchor=False)
-    chosen = _choose(run)
+    chosen = _choose(asked.run, True if asked.trust == "true" else asked.trust)
     if chosen is None:
         return
     name, reader = chosen
@@ -45,10 +47,12 @@ def main(arguments: list[str]) -> None:
         _read(reader, brought, hint)
 
 
-def _choose(run: str | None) -> tuple[str, Reader] | None:
-    """A reader that ships with the package, or the one that the page was started with."""
-    places = {name: name for name in pretrained.names()}
-    if run:
+def _choose(run: str | None, trust: Trust = None) -> tuple[str, Reader] | None:
+    """An included model, or the one that the page was started with."""
+    places = {name: f"{pretrained.PREFIX}{name}" for name in pretrained.names()}
+    if run in places.values():
+        places = {str(run).removeprefix(pretrained.PREFIX): str(run)} | places
+    elif run:
         called = Path(run).name or run
         places = {run if called in places else called: run} | places
     if not places:
@@ -58,7 +62,7 @@ def _choose(run: str | None) -> tuple[str, Reader] | None:
     if len(places) > 1:
         name = st.segmented_control("Reader", list(places), default=name, required=True, key="reader")
     try:
-        return name, _loaded(places[name])
+        return name, _loaded(places[name], trust)
     except UserError as problem:
         st.error(_line(problem))
         return None
@@ -86,8 +90,8 @@ def _read(reader: Reader, brought: list[Brought], hint: str) -> None:
 
 
 @st.cache_resource(show_spinner="Loading the reader …", max_entries=4)
-def _loaded(place: str) -> Reader:
-    return load(place)
+def _loaded(place: str, trust: Trust) -> Reader:
+    return load(place, trust=trust)
 
 
 def _line(problem: Exception) -> str:

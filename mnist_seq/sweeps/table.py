@@ -11,6 +11,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 
 from mnist_seq.command import mistakes_in_a_line
+from mnist_seq.command_line import pasted
 from mnist_seq.config.law import require, require_known
 from mnist_seq.run import FAILURE, Run, whole
 from mnist_seq.sweeps.members import Member, members, notices, over_seeds, under
@@ -74,9 +75,10 @@ def conclude(directory: Path) -> None:
     failed = failures(directory)
     _tell(directory, console)
     for path, said in failed.items():
-        console.print(f"[red]failed:[/] {path.name}: {escape(said)}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed:[/] {escape(f'{path.name}: {said}')}", highlight=False, soft_wrap=True)
     if failed:
-        console.print(f"the same command tries them again with hydra.sweep.dir={directory}", soft_wrap=True)
+        again = f"the same command tries them again with {pasted('hydra.sweep.dir', directory)}"
+        console.print(again, highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(1)
 
 
@@ -91,16 +93,18 @@ def stop(directory: Path) -> None:
 
 
 def _tell(directory: Path, console: Console) -> None:
+    from rich.markup import escape
+
     from mnist_seq.figures import tables
 
     runs = under(directory)
     found = members(runs)
     if found:
         write(found, directory / "sweep.csv")
-        console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
+        console.print(tables.sweep(over_seeds(found), escape(f"{directory}, {len(found)} runs")))
         for notice in notices(found):
-            console.print(f"[bold red]{notice}", soft_wrap=True)
-        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
+            console.print(f"[bold red]{escape(notice)}", soft_wrap=True)
+        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, markup=False, soft_wrap=True)
     if unjudged := [run for run in runs if "steps" in (told := Run(run).metrics) and "val" not in told]:
         console.print(f"{len(unjudged)} more runs have no validation (data.pool=full), and are in no table")
 

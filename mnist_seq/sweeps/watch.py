@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -46,11 +47,12 @@ class Watch:
             failure.write_text(f"its process ended with {reason}: see {job.directory / OUTPUT}\n", encoding="utf-8")
         if failure.exists():
             self.failed += 1
-            said = "[red]failed[/]: " + failure.read_text(encoding="utf-8").partition("\n")[0]
+            said = "[red]failed[/]: " + escape(failure.read_text(encoding="utf-8").partition("\n")[0])
         else:
             self.done += 1
-            said = _last_line(job.directory)
-        self.console.print(f"{self.done + self.failed}/{self.jobs} {job.name}: {said}", highlight=False, soft_wrap=True)
+            said = escape(_last_line(job.directory))
+        which = escape(f"{self.done + self.failed}/{self.jobs} {job.name}")
+        self.console.print(f"{which}: {said}", highlight=False, soft_wrap=True)
         if self.stops and self.failed:
             raise FirstFailure
 
@@ -58,7 +60,12 @@ class Watch:
         table = Table("job", "on", "for", "last said", box=None, pad_edge=False)
         for each in running:
             passed = int(time.monotonic() - each.since)
-            row = (each.job.name, str(each.slot), f"{passed // 60}:{passed % 60:02d}", _last_line(each.job.directory))
+            row = (
+                escape(each.job.name),
+                str(each.slot),
+                f"{passed // 60}:{passed % 60:02d}",
+                escape(_last_line(each.job.directory)),
+            )
             table.add_row(*row)
         return table
 

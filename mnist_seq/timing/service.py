@@ -51,7 +51,7 @@ class Load:
 
 def service(config: BenchConfig) -> list[Figure]:
     """The `grid` reader over HTTP, on a CPU: 64 clients at once, in batches and one by one in turn; then one alone."""
-    loaded = reader.load(READER)
+    loaded = reader.load(f"pretrained:{READER}")
     pictures = _pictures()
     right = [reading.digits for reading in loaded.read(pictures)]
     requests = [_request(picture) for picture in pictures]
@@ -108,7 +108,7 @@ def _request(picture: Image.Image) -> bytes:
 @contextmanager
 def _started(batch: int) -> Iterator[int]:
     """A service of its own; its port."""
-    command = [sys.executable, "-m", "mnist_seq.serve", f"run={READER}", "port=0", f"batch={batch}"]
+    command = [sys.executable, "-m", "mnist_seq.serve", f"run=pretrained:{READER}", "port=0", f"batch={batch}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         assert process.stderr

@@ -20,6 +20,7 @@ from mnist_seq.nn import attention_maps, decoding
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.model import Model
 from mnist_seq.tokens import DIGITS
+from mnist_seq.trust import Trust
 from mnist_seq.use import weights
 from mnist_seq.use.fitting import FAINTEST, fit
 
@@ -181,10 +182,10 @@ def _readings(readout: Readout) -> list[Reading]:
     return readings
 
 
-def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Reader:
-    """A reader from a run directory, weights or a checkpoint.
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu", trust: Trust = None) -> Reader:
+    """A reader from a run directory, weights, a checkpoint, or `pretrained:NAME`.
 
     Raises:
         FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
     """
-    return Reader(*weights.load(path, device))
+    return Reader(*weights.load(path, device, trust))

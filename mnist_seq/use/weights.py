@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import textwrap
@@ -21,6 +20,7 @@ from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.nn import card, from_card
 from mnist_seq.nn.model import Model
 from mnist_seq.run import whole, write_whole
+from mnist_seq.trust import Trust
 from mnist_seq.use import pretrained
 
 _CARD = "model.json"
@@ -37,30 +37,22 @@ def save(model: Model, path: Path, **about: Any) -> None:
     write_whole(path.with_name(_CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
 
 
-def trust(place: str) -> None:
-    """Import the module of a model of one's own, so that its weights may be loaded.
+def load(
+    path: str | os.PathLike[str], device: torch.device | str = "cpu", trust: Trust = None
+) -> tuple[Model, dict[str, Any]]:
+    """A reader and its card, from a run directory, a .safetensors file, a checkpoint, or `pretrained:NAME`.
 
-    Raises:
-        ValueError: no such module.
-    """
-    try:
-        importlib.import_module(place)
-    except ModuleNotFoundError as problem:
-        if not f"{place}.".startswith(f"{problem.name}."):
-            raise  # it is there, and lacks something itself
-        raise UserError(f"trust={place} cannot be imported: {problem}") from problem
-
-
-def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
-    """A reader and its card, from a run directory, a .safetensors file, a checkpoint, or by name.
+    Args:
+        trust: whether the class of a model from outside the package may be imported.
 
     Raises:
         FileNotFoundError: nothing there to load.
-        ValueError: a damaged file, or weights of another shape, vocabulary or checksum than the card says.
+        ValueError: a damaged file, weights of another shape, vocabulary or checksum than the card says, or code that is
+            not trusted.
     """
     weights, about = _read(path)
     try:
-        model = from_card(about)
+        model = from_card(about, trust)
     except (KeyError, TypeError, AttributeError) as problem:
         raise UserError(f"{path} has a card that describes no model: {type(problem).__name__} {problem}") from problem
     try:
@@ -123,13 +115,8 @@ def _by(weight: Tensor) -> str:
 
 
 def _read(place: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and card of a run directory, a .safetensors file, a checkpoint or a reader that ships with us."""
+    """Weights and card of a run directory, a .safetensors file, a checkpoint or an included model."""
     path = pretrained.find(place)
-    if not path.exists():
-        raise NotFoundError(
-            f"{path} does not exist: give a run directory, weights (.safetensors), a checkpoint, "
-            f"or one of {', '.join(pretrained.names())}"
-        )
     if path.is_dir():
         path = _within(path)
     return _read_checkpoint(path) if path.suffix == ".ckpt" else _read_weights(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_seq.config import DisturbConfig, EvaluateConfig
-from mnist_seq.evaluate import destination
+from mnist_seq.learn.evaluation import destination
 from mnist_seq.learn.exam import exam
 from mnist_seq.run import Run
 from mnist_seq.use import weights

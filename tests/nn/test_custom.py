@@ -106,10 +106,12 @@ def test_strangers_weights_run_no_code_unless_trusted(tmp_path: Path, monkeypatc
     weights.save(model, tmp_path / "weights.safetensors")
     card = (tmp_path / "model.json").read_text()
     (tmp_path / "model.json").write_text(card.replace(HERE, "stranger.Reader"))
-    with pytest.raises(ValueError, match="import stranger first, or give the command trust=stranger"):
-        mnist_seq.load(tmp_path)
-    with pytest.raises(SystemExit, match="ran"):
-        weights.trust("stranger")
+    for trust in (None, False, "other", "strange"):
+        with pytest.raises(UserError, match=r"names stranger.Reader, and to open it runs that code: .* trust=true"):
+            mnist_seq.load(tmp_path, trust=trust)
+    for trust in (True, "stranger"):
+        with pytest.raises(SystemExit, match="ran"):
+            mnist_seq.load(tmp_path, trust=trust)
 
 
 def test_a_model_by_cells_refuses_scenes_in_which_digits_share_one() -> None:

@@ -109,7 +109,7 @@ def test_a_card_names_the_reader_that_its_own_began_with(tiny_run: Run, released
 def test_names_stand_for_readers_that_ship(
     released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grids: Synthesised
 ) -> None:
-    """Whatever lies in the working directory; `./name` means what lies there."""
+    """With the prefix whatever lies in the working directory; without, where nothing of that name lies there."""
     shelf = tmp_path / "shelf"
     shutil.copytree(released, shelf / "tiny")
     monkeypatch.setattr(pretrained, "FOLDER", shelf)
@@ -117,10 +117,10 @@ def test_names_stand_for_readers_that_ship(
     monkeypatch.chdir(tmp_path / "here")
     assert pretrained.names() == ["tiny"]
     image = grids[:1].images[0, 0]
-    assert mnist_seq.load("tiny").read(image) == mnist_seq.load(released).read(image)
+    assert mnist_seq.load("pretrained:tiny").read(image) == mnist_seq.load(released).read(image)
     with pytest.raises(FileNotFoundError, match="holds neither"):
         mnist_seq.load("./tiny")
-    with pytest.raises(FileNotFoundError, match="tinny does not exist: .* or one of tiny"):
+    with pytest.raises(FileNotFoundError, match="tinny does not exist: .* or one of pretrained:tiny"):
         mnist_seq.load("tinny")
 
 
@@ -150,7 +150,8 @@ def test_each_reader_that_ships_is_what_the_experiment_of_its_name_trains(
         assert card[key] == said[key]
     assert card["trained"]["steps"] == asked.trainer.max_steps
     assert card["trained"]["precision"] == machine.suited(asked.trainer).precision
-    assert card["trained"].get("began_with") == asked.init_from
+    before = asked.init_from and asked.init_from.removeprefix("pretrained:")
+    assert card["trained"].get("began_with") == before
 
 
 @pytest.mark.parametrize("name", pretrained.names())
@@ -158,7 +159,7 @@ def test_results_ask_of_each_reader_that_ships_what_it_can_read(name: str) -> No
     config = command.typed(command.compose("results", [])[0], ResultsConfig)
     assert name in config.anchors
     for asked in ("data=" + name, *config.elsewhere.get(name, {}).values()):
-        keys = [f"run={name}", "scenes=1", "split=val", *asked.split()]
+        keys = [f"run=pretrained:{name}", "scenes=1", "split=val", *asked.split()]
         exam(command.typed(command.compose("evaluate", keys)[0], EvaluateConfig))
 
 

@@ -36,6 +36,7 @@ class DevicesLauncher(Launcher):
         from hydra.core.utils import JobReturn, JobStatus
 
         from mnist_seq.command import leave, mistakes_in_a_line
+        from mnist_seq.command_line import pasted
         from mnist_seq.sweeps import slots, table
         from mnist_seq.sweeps.watch import FirstFailure, watched
 
@@ -53,7 +54,7 @@ class DevicesLauncher(Launcher):
         except FirstFailure:
             table.stop(Path(self.config.hydra.sweep.dir))
         except KeyboardInterrupt:
-            again = f"the same command goes on with hydra.sweep.dir={self.config.hydra.sweep.dir}"
+            again = f"the same command goes on with {pasted('hydra.sweep.dir', self.config.hydra.sweep.dir)}"
             leave(f"interrupted; {again}", 128 + signal.SIGINT)
         finally:
             signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,134 @@
+"""One process trains in a run directory at a time, and processes that are given one name get two directories."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import mnist_seq
+from mnist_seq import command, run_lock
+from mnist_seq.errors import CannotWriteError, UserError
+from mnist_seq.run import Run
+from tests.conftest import TINY
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mnist_seq import run_lock
+with run_lock.hold(Path(sys.argv[1]), "hydra.run.dir"):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> object:
+    """A directory that another process holds, and that process."""
+    directory = tmp_path / "held"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, directory], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield directory, process
+        process.kill()
+
+
+def test_a_held_directory_is_refused_in_a_line_that_names_the_process_and_the_way_out(
+    held: tuple[Path, subprocess.Popen[str]],
+) -> None:
+    directory, process = held
+    with pytest.raises(UserError) as refused, run_lock.hold(directory, "hydra.run.dir"):
+        pass
+    said = str(refused.value)
+    assert f"{directory} is in use by process {process.pid} on " in said
+    assert "choose another hydra.run.dir" in said
+
+
+def test_a_kill_frees_the_directory(held: tuple[Path, subprocess.Popen[str]]) -> None:
+    directory, process = held
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with run_lock.hold(directory, "hydra.run.dir"):
+        assert f"process {os.getpid()} on" in (directory / ".lock.holder").read_text()
+
+
+def test_a_new_run_does_not_begin_in_a_directory_that_is_held(held: tuple[Path, subprocess.Popen[str]]) -> None:
+    directory, _ = held
+    before = sorted(path.name for path in directory.iterdir())
+    with pytest.raises(UserError, match="is in use by process"):
+        mnist_seq.fit("data=grid", *TINY, f"hydra.run.dir={directory}")
+    assert sorted(path.name for path in directory.iterdir()) == before
+
+
+def test_a_run_is_not_resumed_while_it_is_held_but_can_be_read(tiny_run: Run) -> None:
+    metrics = tiny_run.metrics
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tiny_run.path], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="is in use by process"):
+            mnist_seq.fit(f"resume={tiny_run.path}", "trainer.max_steps=99")
+        assert mnist_seq.load(tiny_run.path).model.spec
+    finally:
+        holder.kill()
+        holder.wait()
+    assert tiny_run.metrics == metrics
+    assert tiny_run.config.trainer.max_steps == 12
+
+
+def test_a_process_holds_again_what_it_holds_and_another_thread_does_not(tmp_path: Path) -> None:
+    refused: list[Exception] = []
+
+    def try_it() -> None:
+        try:
+            with run_lock.hold(tmp_path, "hydra.run.dir"):
+                pass
+        except UserError as problem:
+            refused.append(problem)
+
+    with run_lock.hold(tmp_path, "hydra.run.dir"):
+        with run_lock.hold(tmp_path, "hydra.run.dir"):
+            pass
+        thread = threading.Thread(target=try_it)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_a_directory_that_cannot_be_written_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWriteError, match=r"choose another hydra.run.dir"):
+        mnist_seq.fit("data=grid", *TINY, f"hydra.run.dir={tmp_path}/file/run")
+
+
+def test_a_default_name_that_is_taken_gets_a_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a run that has begun in it, or by a process that is about to begin one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "_run_directory", lambda resume: resume or "outputs/12-00-00")
+    runs = [mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", f"seed={seed}").path for seed in (0, 1)]
+    assert runs == [Path("outputs/12-00-00"), Path("outputs/12-00-00-2")]
+    assert [Run(path).metrics["seed"] for path in runs] == [0, 1]
+    third = Path("outputs/12-00-00-3")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, third], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with run_lock.hold_unused(Path("outputs/12-00-00"), "hydra.run.dir") as place:
+            assert place == Path("outputs/12-00-00-4")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_name_that_was_asked_for_gets_no_suffix(tmp_path: Path) -> None:
+    directory = tmp_path / "mine"
+    mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", f"hydra.run.dir={directory}")
+    with pytest.raises(UserError, match=f"already holds a run: resume={directory}, or choose another"):
+        mnist_seq.fit("data=grid", *TINY, f"hydra.run.dir={directory}")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
