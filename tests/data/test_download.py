@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import logging
 import socket
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,9 +127,11 @@ print(len(digits.load("mnist").pools["train"]))
 def test_a_download_leaves_no_timeout_and_no_log_level_behind(mirror: Mirror) -> None:
     import pooch
 
-    before = socket.getdefaulttimeout(), pooch.get_logger().level
+    before = pooch.get_logger().level
+    socket.setdefaulttimeout(None)
     digits.load("mnist")
-    assert (socket.getdefaulttimeout(), pooch.get_logger().level) == before
+    assert socket.getdefaulttimeout() is None
+    assert pooch.get_logger().level == before
 
 
 def test_a_file_with_another_hash_is_refused_and_never_kept(home: Path, mirror: Mirror) -> None:
@@ -216,6 +220,21 @@ def test_the_files_of_every_data_set_are_known_by_name_hash_and_address(source: 
         assert len(file.md5) == 32
         assert file.urls
         assert all(url.startswith("http") and url.endswith(file.name) for url in file.urls)
+
+
+def test_a_data_set_in_one_archive_is_downloaded_and_unpacked_too(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for name in FILES:
+            split = name.replace("train-", "emnist-digits-train-").replace("t10k-", "emnist-digits-test-")
+            archive.writestr(f"gzip/{split}", mirror.files[name])
+    mirror.files["gzip.zip"] = zipped.getvalue()
+    monkeypatch.setattr(torchvision.datasets.EMNIST, "url", f"{mirror.url}gzip.zip")
+    monkeypatch.setattr(torchvision.datasets.EMNIST, "md5", hashlib.md5(zipped.getvalue()).hexdigest())
+    assert len(digits.load("emnist").pools["train"]) == 50
+    assert mirror.asked == ["gzip.zip"]
 
 
 def test_progress_is_shown_on_a_terminal_alone(mirror: Mirror, capfd: pytest.CaptureFixture[str]) -> None:

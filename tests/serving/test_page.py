@@ -104,7 +104,7 @@ def test_nothing_is_downloaded_and_whose_digits_are_shown_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MNIST_SEQ_DATA", str(tmp_path))
-    monkeypatch.setattr("mnist_seq.data.digits._download", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr("mnist_seq.data.download.download", lambda *_: pytest.fail("downloaded"))
     assert "NOT MNIST" in unseen.load(GridConfig()).notice
 
 
