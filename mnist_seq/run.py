@@ -115,6 +115,8 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
             self._metrics.unlink(missing_ok=True)
             self.write_config(config)
+        except CannotWriteError:
+            raise
         except OSError as problem:
             raise CannotWriteError(
                 f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir"

@@ -74,6 +74,16 @@ def test_a_full_disk_costs_no_checkpoint_and_is_told_in_a_line(tmp_path: Path, m
     assert mnist_seq.fit(f"resume={run.path}").metrics["steps"] == 12
 
 
+def test_a_run_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    run, config = Run(tmp_path / "run"), mnist_seq.compose(*TINY)
+    with (
+        files_of_at_most(9),
+        pytest.raises(CannotWriteError, match=r"config.yaml cannot be written \(File"),
+    ):
+        run.begin(config)
+    assert not run.exists
+
+
 def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.checkpoints.mkdir()
