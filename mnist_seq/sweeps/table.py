@@ -74,7 +74,7 @@ def conclude(directory: Path) -> None:
     failed = failures(directory)
     _tell(directory, console)
     for path, said in failed.items():
-        console.print(f"[red]failed:[/] {path.name}: {escape(said)}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed:[/] {escape(f'{path.name}: {said}')}", highlight=False, soft_wrap=True)
     if failed:
         console.print(f"the same command tries them again with hydra.sweep.dir={directory}", soft_wrap=True)
         raise SystemExit(1)
@@ -91,29 +91,33 @@ def stop(directory: Path) -> None:
 
 
 def _tell(directory: Path, console: Console) -> None:
+    from rich.markup import escape
+
     from mnist_seq.figures import tables
 
     runs = under(directory)
     found = members(runs)
     if found:
         write(found, directory / "sweep.csv")
-        console.print(tables.sweep(over_seeds(found), f"{directory}, {len(found)} runs"))
+        console.print(tables.sweep(over_seeds(found), escape(f"{directory}, {len(found)} runs")))
         for notice in notices(found):
-            console.print(f"[bold red]{notice}", soft_wrap=True)
-        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, soft_wrap=True)
+            console.print(f"[bold red]{escape(notice)}", soft_wrap=True)
+        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, markup=False, soft_wrap=True)
     if unjudged := [run for run in runs if "steps" in (told := Run(run).metrics) and "val" not in told]:
         console.print(f"{len(unjudged)} more runs have no validation (data.pool=full), and are in no table")
 
 
 def failures(directory: Path) -> dict[Path, str]:
     """Jobs under a directory that failed when they were last run, and why."""
-    return {path.parent: path.read_text().partition("\n")[0] for path in sorted(directory.rglob(FAILURE))}
+    return {
+        path.parent: path.read_text(encoding="utf-8").partition("\n")[0] for path in sorted(directory.rglob(FAILURE))
+    }
 
 
 def write(found: list[Member], path: Path) -> None:
     """A line a run: what sets it apart, its seed, figures, digits, notice and directory."""
     keys = sorted({key for member in found for key in member.apart if key != "data.digits" or member.choices.get(key)})
-    with whole(path) as beside, beside.open("w", newline="") as file:
+    with whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow([*keys, "seed", *found[0].figures, "digits", "notice", "run"])
         for member in found:
