@@ -98,7 +98,7 @@ def sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -
     command.require_folder("to", folder)
     console.print(tables.sweep(sweeps.over_seeds(found), escape(f"{name}, {len(found)} runs")))
     for notice in sweeps.notices(found):
-        console.print(f"[bold red]{notice}")
+        console.print(f"[bold red]{escape(notice)}")
     write_whole(folder / "comparison.html", comparison.sweep(found, name))
     console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
 

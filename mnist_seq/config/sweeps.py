@@ -48,8 +48,8 @@ class SearchConfig:
     overrides: list[str] = field(default_factory=list)
     """Of every trial's training run."""
     space: dict[str, Any] = field(default_factory=dict)
-    """Override -> choices, [pre, post], or a range, {low: 1e-4, high: 1e-2, log: true}; of whole numbers where its
-    ends are, with `step` if need be."""
+    """Override -> choices of any type, [pre, post], or a range, {low: 1e-4, high: 1e-2, log: true}; of whole numbers
+    where its ends are, with `step` if need be."""
     seed: int | None = None
     """Of the sampler; one worker with one slot then repeats itself."""
     pruner: str = "median"

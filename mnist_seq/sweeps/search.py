@@ -159,7 +159,7 @@ class Search:
         others = {it.user_attrs[_DIGITS] for it in before if _DIGITS in it.user_attrs} - {digits}
         if others:
             told = f"it was judged on digits={digits}, trials before it on digits={', '.join(sorted(others))}"
-            (run.path / FAILURE).write_text(f"{told}: name one in overrides=[data.digits=...]\n")
+            (run.path / FAILURE).write_text(f"{told}: name one in overrides=[data.digits=...]\n", encoding="utf-8")
             raise _Undone(told)
 
 

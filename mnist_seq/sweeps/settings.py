@@ -11,7 +11,7 @@ from mnist_seq.config.law import require
 from mnist_seq.plain import plain
 from mnist_seq.run import Run
 
-_NO_RESULT = ("logger", "report", "resume")
+_NO_RESULT = ("logger", "report", "resume", "trust")
 """Keys that change no result."""
 
 

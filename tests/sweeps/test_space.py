@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from mnist_seq import command
 from mnist_seq.config import SearchConfig, TrainConfig
 from mnist_seq.errors import UserError
+from mnist_seq.figures import pages
 from mnist_seq.sweeps import search, space
 from tests.conftest import TINY
 from tests.e2e.forked import run
@@ -85,12 +86,13 @@ def test_words_within_lists_are_quoted_where_hydra_would_take_them_for_grammar()
     )
 
 
-def test_list_valued_choices_are_searched_and_gone_on_with(tmp_path: Path) -> None:
-    for _ in range(2):  # what the storage kept is what was given
+def test_list_valued_choices_are_searched_gone_on_with_and_drawn(tmp_path: Path) -> None:
+    for score in (0.4, 0.5):  # what the storage kept is what was given
         study = search.open_study(config({"optim.betas": [[0.9, 0.98], [0.9, 0.99]]}, to=str(tmp_path)))
         trial = study.ask()
         assert space.suggested(trial, {"optim.betas": [[0.9, 0.98], [0.9, 0.99]]})[0].startswith("optim.betas=[0.9,0.9")
-        study.tell(trial, 0.5)
+        study.tell(trial, score)
+    assert len(pages.search(study, tmp_path)) == 3
 
 
 BEFORE = {"model.norm": ["pre", "post"], "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}

@@ -1,0 +1,27 @@
+"""Tasks of a real `srun`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_seq.run import Run
+from tests.conftest import TINY
+from tests.e2e.started import environment
+
+pytestmark = pytest.mark.engines
+
+
+def test_tasks_with_a_seed_each_leave_a_run_each(tmp_path: Path, slurm: dict[str, str]) -> None:
+    train = f"{sys.executable} -m mnist_seq.train {' '.join(TINY)} trainer.threads=1"
+    each = f"{train} seed=$SLURM_PROCID hydra.run.dir=run$SLURM_PROCID"
+    many = min(2, len(os.sched_getaffinity(0)))
+    command = ["srun", f"--ntasks={many}", "bash", "-c", each]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(**slurm), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [Run(tmp_path / f"run{task}").metrics["seed"] for task in range(many)] == list(range(many))
+    assert done.stdout.count("weights, plots, checkpoints and metrics") == many
