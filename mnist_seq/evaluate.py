@@ -20,12 +20,14 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.figures import report, tables
+    from mnist_seq.learn import machine
     from mnist_seq.learn.exam import exam
     from mnist_seq.run import Run, latest
 
     console = Console(highlight=False, soft_wrap=True)
     config = command.typed(cfg, EvaluateConfig)
     config.run = config.run or str(latest())
+    machine.keep_memory()
     asked, folder = exam(config), destination(config, _asked_data())
     command.require_folder("to", folder)
     judgement = asked.judge()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_seq import command
 from mnist_seq.config import ExportConfig
 from mnist_seq.errors import UserError
+from mnist_seq.extras import require_extra
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,6 +33,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     config = command.typed(cfg, ExportConfig)
+    if config.to == "onnx":
+        require_extra("to=onnx", "onnx")
     run = config.run or str(latest())
     if config.trust:
         weights.trust(config.trust)

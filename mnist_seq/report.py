@@ -19,11 +19,13 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     """Judge on val as training did, and write the page."""
     from mnist_seq.figures import report
+    from mnist_seq.learn import machine
     from mnist_seq.learn.exam import exam
     from mnist_seq.run import Run, latest
 
     config = command.typed(cfg, ReportConfig)
     run = Run(config.run or latest())
+    machine.keep_memory()
     asked = exam(EvaluateConfig(run=str(run.path), device=config.device, trust=config.trust))
     page = Path(config.to or (run.report if run.exists else run.path.with_suffix(".html")))
     command.require_folder("to", page.parent)

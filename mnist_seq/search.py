@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,14 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
+    import optuna
     from rich.console import Console
 
     from mnist_seq.sweeps import slots
     from mnist_seq.sweeps.search import Search, likely
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been so since 2021
     config, console = command.typed(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
     # What no trial could run is told before any does.
     command.typed(command.compose("train", [*config.overrides, *likely(config.space)])[0], TrainConfig)

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
@@ -22,7 +21,7 @@ from mnist_seq.learn import callbacks, checkpoints, loggers, machine
 from mnist_seq.learn.conclude import conclude
 from mnist_seq.learn.modules import ReaderModule
 from mnist_seq.learn.progress import ProgressReport
-from mnist_seq.learn.trainer import build_trainer, targets
+from mnist_seq.learn.trainer import build_trainer, isolated, targets
 from mnist_seq.run import Run
 from mnist_seq.use import weights
 
@@ -35,7 +34,7 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     Raises:
         FileNotFoundError, ValueError, ConnectionError: no digits, nothing to begin with, or what has seen val.
     """
-    L.seed_everything(config.seed, verbose=False)
+    machine.seed(config.seed)
     data = SceneData(config.data, config.seed)
     model = nn.build(config.model, data.spec)
     if machine.rank():
@@ -55,6 +54,7 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     return module, data
 
 
+@isolated()
 def train(config: TrainConfig, directory: Path, changed: list[str] | None = None) -> Run:
     """Train, judge on val, and leave all of it in the run's directory.
 
@@ -68,7 +68,6 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
         run, config = _reopen(config, changed or [])
     else:
         run, config.trainer = Run(directory), machine.suited(config.trainer)
-    machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     config.data.digits = data.source  # what `auto` found stays this run's source
     if first:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import ctypes
 import platform
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
-from lightning.fabric.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mnist_seq import presets
@@ -59,6 +60,8 @@ def device(name: str) -> str:
 
 def rank() -> int:
     """Of this process among those that train together; 0 writes, prints and judges."""
+    from lightning.fabric.utilities import rank_zero_only  # a service asks for its device without Lightning
+
     return int(getattr(rank_zero_only, "rank", 0))
 
 
@@ -76,6 +79,14 @@ def remark(config: TrainerConfig) -> str:
             "this CPU has no instructions for bfloat16"
         )
     return ""
+
+
+def seed(number: int) -> None:
+    """Of every generator that training may use. Lightning's `seed_everything` leaves variables in the environment too,
+    by which a later run of this process, or a process that it starts, would be seeded anew."""
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002
+    torch.manual_seed(number)
 
 
 @contextmanager
@@ -130,6 +141,7 @@ def about(device: str, *packages: str) -> dict[str, Any]:
 def keep_memory() -> None:
     """Have glibc keep what this process frees: a step hands megabytes back else, and gets them page by page again.
 
+    It cannot be undone, so it is for commands, which have a process of their own.
     glibc before 2.35 takes no threshold above 32 MiB, and a trim threshold alone would make it worse.
     """
     if platform.libc_ver()[0] == "glibc":

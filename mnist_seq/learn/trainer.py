@@ -5,20 +5,25 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
+from mnist_seq.compat import instantiate
 from mnist_seq.config import TrainerConfig
 from mnist_seq.errors import UserError
-from mnist_seq.learn.checkpoints import WholeCheckpoints
+from mnist_seq.learn.checkpoints import WholeCheckpoints, random_state, set_random_state
 from mnist_seq.run import Run
 
 _HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -52,11 +57,6 @@ def build_trainer(
         "enable_model_summary": False,
         "use_distributed_sampler": False,
     }
-    for handler in logging.getLogger("lightning.pytorch").handlers:
-        if type(handler) is logging.StreamHandler:
-            handler.setLevel(logging.WARNING)  # its hints and advertisements go to run.log alone
-    for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
-        warnings.filterwarnings("ignore", message=noise)
     if (
         arguments.get("strategy") == "ddp"
     ):  # ranks validate different numbers of batches: nothing may wait for the others there
@@ -65,6 +65,33 @@ def build_trainer(
         return L.Trainer(**ours | arguments)
     except (MisconfigurationException, TypeError, ValueError) as problem:
         raise UserError(f"trainer: {problem}") from problem
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Random states, signals, warning filters and the levels of Lightning's handlers are as before, afterwards.
+
+    Within, its hints and advertisements go to run.log alone.
+    """
+    before = random_state()
+    heard = {signum: signal.getsignal(signum) for signum in signal.valid_signals()}
+    handlers = [it for it in logging.getLogger("lightning.pytorch").handlers if type(it) is logging.StreamHandler]
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
+                warnings.filterwarnings("ignore", message=noise)
+            yield
+    finally:
+        set_random_state(before)
+        if threading.current_thread() is threading.main_thread():  # Lightning restores its own before we restore ours
+            for signum, receiver in heard.items():
+                if signal.getsignal(signum) is not receiver is not None:
+                    signal.signal(signum, receiver)
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
 
 
 def last_step(trainer: L.Trainer) -> int | None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DRAFT = (1024, 1024)
 """Large JPEGs are decoded no larger than is needed for this."""
-
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit refuses them
 
 
 class Unfit(ValueError):

@@ -59,7 +59,8 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> tu
     """
     weights, about = _read(path)
     try:
-        model = from_card(about)
+        with torch.random.fork_rng(devices=[]):  # no weight keeps its random beginning
+            model = from_card(about)
     except (KeyError, TypeError, AttributeError) as problem:
         raise UserError(f"{path} has a card that describes no model: {type(problem).__name__} {problem}") from problem
     try:
