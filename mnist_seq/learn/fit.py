@@ -79,13 +79,14 @@ def train(config: TrainConfig, directory: Path, changed: list[str] | None = None
             run.record(init_from=vars(module.begins_with))
         others = loggers.begin(config, run) if first else []
         try:
+            loggers.log_config(others, config)
             _fit(run, config, module, data, others, console)
             if first:
                 conclude(run, config, module, data)
                 loggers.conclude(others, run)
         finally:
-            for line in loggers.finish(others, run.best):
-                console.print(line, highlight=False)
+            for line in loggers.finish(others):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
     return run
 
 

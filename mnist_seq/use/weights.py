@@ -22,7 +22,7 @@ from mnist_seq.nn.model import Model
 from mnist_seq.run import whole, write_whole
 from mnist_seq.use import pretrained
 
-_CARD = "model.json"
+CARD = "model.json"
 _PREFIX = "model."
 """Of the reader's weights among those of its LightningModule."""
 
@@ -33,7 +33,7 @@ def save(model: Model, path: Path, **about: Any) -> None:
         state = model.state_dict().items()
         save_file({name: weight.detach().cpu().contiguous().clone() for name, weight in state}, beside)
         checksum = _checksum(beside)
-    write_whole(path.with_name(_CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
+    write_whole(path.with_name(CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
 
 
 def trust(place: str) -> None:
@@ -147,7 +147,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         weights = load_file(path)
     except (SafetensorError, OSError) as problem:
         raise UserError(f"{path} is not a safetensors file: {problem}") from problem
-    beside = path.with_name(_CARD)
+    beside = path.with_name(CARD)
     try:
         about = json.loads(beside.read_text())
     except FileNotFoundError as problem:
