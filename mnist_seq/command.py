@@ -100,7 +100,8 @@ def compose(config_name: str, overrides: list[str]) -> tuple[DictConfig, Path]:
         with compat.initialized(CONFIGS):
             cfg = hydra.compose(config_name, _spelled_out(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as problem:
-        raise UserError(_said(problem)) from problem
+        reason = f": {problem.__cause__}".partition("\n")[0] if problem.__cause__ else ""
+        raise UserError(_said(problem) + reason) from problem
     directory = Path(OmegaConf.select(cfg, "hydra.run.dir"))
     with open_dict(cfg):
         del cfg["hydra"]
