@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-import runpy
+import os
+import subprocess
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,10 +19,11 @@ def main() -> int:
 
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
-        # A module that runs as __main__ starts other processes by its name, as those of a run on several devices.
-        sys.argv[1:] = arguments
-        runpy.run_module(f"mnist_seq.{name}", run_name="__main__", alter_sys=True)
-        return 0
+        # In the module's own process: it starts others by what it was started with, as a run on several devices does.
+        command = [sys.executable, "-m", f"mnist_seq.{name}", *arguments]
+        if os.name == "nt":  # where exec would return to the shell at once
+            return subprocess.call(command)
+        os.execv(command[0], command)
     if name in ("-h", "--help"):
         print(_listed())
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 import tomllib
@@ -12,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from mnist_seq import __main__ as entry
-from mnist_seq.run import Run
-from tests.conftest import TINY
 from tests.e2e.started import environment
 from tests.test_house import COMMANDS, PACKAGE
 
@@ -49,12 +46,16 @@ def test_an_unknown_command_is_refused_in_a_line(
     assert said.count("\n") == 1
 
 
-def test_a_command_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_a_command_runs_as_its_module_does(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(entry.os, "name", system)
+    monkeypatch.setattr(entry.os, "execv", lambda path, command: seen.append(command))
+    monkeypatch.setattr(entry.subprocess, "call", lambda command: seen.append(command) or 3)
     monkeypatch.setattr(sys, "argv", ["mnist-seq", "train", "-m", "seed=0,1"])
-    monkeypatch.setattr(runpy, "run_module", lambda name, **how: seen.append((name, how, sys.argv[1:])))
-    assert entry.main() == 0
-    assert seen == [("mnist_seq.train", {"run_name": "__main__", "alter_sys": True}, ["-m", "seed=0,1"])]
+    code = entry.main()
+    assert seen == [[sys.executable, "-m", "mnist_seq.train", "-m", "seed=0,1"]]
+    assert code == 3 or system == "posix"
 
 
 def script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,24 +69,6 @@ def script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=300,
     )
-
-
-@pytest.mark.slow
-def test_the_script_trains_on_several_processes(tmp_path: Path) -> None:
-    """Lightning starts the others by the name of the module that runs."""
-    several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
-    tiny = [it for it in TINY if not it.startswith("trainer=")]
-    done = script(tmp_path, "train", "model=tiny", "data=single", *several, *tiny, "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
-    assert Run(tmp_path / "run").metrics["scenes"] == 12 * 32 * 2
-
-
-@pytest.mark.slow
-def test_the_script_sweeps_in_processes_of_their_own(tmp_path: Path) -> None:
-    launcher = ("hydra/launcher=devices", "hydra.launcher.slots=1", "hydra.sweep.dir=sweep")
-    done = script(tmp_path, "train", "-m", "seed=0,1", "model=tiny", "data=single", *TINY, *launcher)
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "sweep").glob("*/weights.safetensors"))) == 2
 
 
 @pytest.mark.slow
