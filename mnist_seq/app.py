@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import importlib.util
 import socket
 import sys
 from pathlib import Path
 
 from mnist_seq.errors import UserError
+from mnist_seq.extras import require_extra
 
-PACKAGES = ("streamlit", "streamlit_drawable_canvas")
 TRUST = "true, or the module of a model from outside the package; its code runs"
 UPLOAD = 10
 """Largest file that the page takes, megabytes."""
@@ -28,18 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trust", metavar="MODULE", help=TRUST)
     asked = parser.parse_args(arguments)
     try:
-        _require_packages()
+        require_extra("app", "app")
         _require_free(asked.host, asked.port)
     except UserError as problem:
         print(f"mnist_seq: {problem}", file=sys.stderr)
         return 1
     return _serve(asked.host, asked.port, {"--run": asked.run, "--trust": asked.trust})
-
-
-def _require_packages() -> None:
-    missing = next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
-    if missing:
-        raise UserError(f"the page needs {missing}: pip install 'mnist_seq[app]'")
 
 
 def _require_free(host: str, port: int) -> None:

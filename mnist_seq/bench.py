@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_seq import command
+from mnist_seq import command, extras
 from mnist_seq.config import BenchConfig
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     config, console = command.typed(cfg, BenchConfig), Console()
     config.device = machine.device(config.device)
+    if "service" in config.suites:
+        extras.require_extra("suite=service", "serve")
     machine.keep_memory()
     about = machine.about(config.device, "transformers", "x-transformers")
     console.print(
@@ -37,6 +39,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     absent = peers.absent() if {"train", "read"} & set(config.suites) else []
     if absent:
         console.print(f"not installed, and so not timed: {', '.join(absent)} (make peers)", highlight=False)
+    if "read" in config.suites and extras.missing("onnx"):
+        console.print(f"no ONNX Runtime, and so not timed: {extras.how_to_install('onnx')}", markup=False)
     measured: dict[str, list[Figure]] = {}
     for name in config.suites:
         measured[name] = SUITES[name](config)

@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,28 +28,45 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HYDRA = "1.3"
-"""Whose behaviour is meant."""
 _PLUGINS = str(Path(__file__).parent / "sweeps" / "plugins")
 Job = Callable[["DictConfig", Path], None]
 """What a command does with its composed config and its output directory."""
 
 
-def run(config_name: str, job: Job, writes: bool = False) -> None:
+def run(config_name: str, job: Job, writes: bool = False, aliases: dict[str, str] | None = None) -> None:
     """Run a command: Hydra reads the command line, and `job` gets the config.
 
     Args:
         writes: the command needs a directory of its own.
+        aliases: keys of this command line that mean another.
     """
-    import hydra
+    from mnist_seq import compat
 
     with unencodable_escaped(), mistakes_in_a_line():
-        sys.argv[1:] = spelled_out(sys.argv[1:])
+        given = spelled_out([_renamed(argument, aliases or {}) for argument in sys.argv[1:]])
         if writes:
-            _refuse_unwritable(sys.argv[1:])
-        _refuse_uncountable(sys.argv[1:])
-        prepare()
-        hydra.main(version_base=HYDRA, config_path=str(CONFIGS), config_name=config_name)(Task(job, writes))()
+            _refuse_unwritable(given)
+        _refuse_uncountable(given)
+        with own_process([sys.argv[0], *given]):
+            prepare()
+            compat.hydra_main(config_path=str(CONFIGS), config_name=config_name)(Task(job, writes))()
+
+
+@contextlib.contextmanager
+def own_process(argv: list[str]) -> Iterator[None]:
+    """What a command sets for its process: its command line, where Hydra finds our launcher, and a log on stderr.
+
+    Python code that calls a `main()` gets all of it back.
+    """
+    logger = logging.getLogger("mnist_seq")
+    before = sys.argv, sys.path, logger.level, logger.handlers
+    sys.argv, sys.path, logger.handlers = argv, [*sys.path, _PLUGINS], [logging.StreamHandler()]
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        sys.argv, sys.path, level, logger.handlers = before
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -93,22 +110,19 @@ def compose(config_name: str, overrides: list[str], one_run: bool = False) -> Co
         UserError: an unknown key or preset, a value of the wrong type, or a sweep.
     """
     import hydra
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
+    from mnist_seq import compat
+
     prepare()
-    outer = GlobalHydra.instance().hydra  # of a Hydra program that calls this
-    GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONFIGS), version_base=HYDRA):
+        with compat.initialized(CONFIGS):
             cfg = hydra.compose(config_name, spelled_out(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as problem:
         why = f" ({str(problem.__cause__).partition(chr(10))[0]})" if problem.__cause__ else ""
         raise UserError(_said(problem) + why) from problem
-    finally:
-        GlobalHydra.instance().hydra = outer
     if one_run:
         _require_swept(OmegaConf.select(cfg, "hydra.sweeper.params"), overrides)
     directory, unnamed = Path(OmegaConf.select(cfg, "hydra.run.dir")), is_default(cfg.hydra.run)
@@ -161,24 +175,24 @@ def typed(cfg: DictConfig, schema: type[T]) -> T:
 
 
 def prepare() -> None:
-    """Show Hydra our schemas and plugins, and how a run's directory is named."""
-    from omegaconf import OmegaConf
+    """Show Hydra our schemas, and how a run's directory is named."""
+    from mnist_seq import compat
 
     register()
-    if _PLUGINS not in sys.path:
-        sys.path.append(_PLUGINS)  # of the namespace in which Hydra looks for them
-    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
-    logger = logging.getLogger("mnist_seq")
-    logger.setLevel(logging.INFO)
-    logger.handlers = [logging.StreamHandler()]
+    compat.register_resolver("mnist_seq.run_directory", _run_directory, use_cache=True)
+    compat.register_resolver("mnist_seq.job_name", _job_name)
+
+
+def _renamed(argument: str, aliases: dict[str, str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{aliases.get(key, key)}{equals}{value}"
 
 
 def is_default(directory: DictConfig) -> bool:
     """Whether `hydra.run` or `hydra.sweep` leaves its `dir` to us."""
     from omegaconf import OmegaConf
 
-    return str(OmegaConf.to_container(directory, resolve=False)["dir"]).startswith("${run_directory:")  # type: ignore[index, call-overload]
+    return str(OmegaConf.to_container(directory, resolve=False)["dir"]).startswith("${mnist_seq.run_directory:")  # type: ignore[index, call-overload]
 
 
 def _run_directory(resume: str | None) -> str:
@@ -188,7 +202,7 @@ def _run_directory(resume: str | None) -> str:
     return datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
 
 
-def _job_name(overrides: list[str]) -> str:
+def _job_name(overrides: Sequence[str]) -> str:
     """The directory of a job of a multirun: what is asked of it as far as that is short, and a hash of all of it.
 
     The same job has the same directory, and so a sweep that is started again goes on; no two jobs share one.
@@ -198,7 +212,7 @@ def _job_name(overrides: list[str]) -> str:
     return f"{words[-160:].lstrip('_-')}_{digest(overrides)}"
 
 
-def digest(overrides: list[str]) -> str:
+def digest(overrides: Sequence[str]) -> str:
     """Tells sets of overrides apart, whatever their order."""
     return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
 

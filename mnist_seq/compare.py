@@ -28,7 +28,10 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
+    from mnist_seq.learn import machine
+
     config, console = command.typed(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
+    machine.keep_memory()
     groups = {name: members(name) for name in config.runs}
     if len(groups) == 1:
         sweep(config.runs[0], groups[config.runs[0]], config, console)

@@ -19,11 +19,13 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
+    from mnist_seq.learn import machine
     from mnist_seq.learn.evaluation import evaluate
     from mnist_seq.run import named
 
     config = command.typed(cfg, EvaluateConfig)
     config.run = named(config.run)
+    machine.keep_memory()
     evaluate(config, Console(highlight=False, soft_wrap=True), _asked_data())
 
 

@@ -9,6 +9,7 @@ from mnist_seq import command
 from mnist_seq.command_line import command_line
 from mnist_seq.config import ExportConfig
 from mnist_seq.errors import UserError
+from mnist_seq.extras import require_extra
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,6 +34,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     config = command.typed(cfg, ExportConfig)
+    if config.to == "onnx":
+        require_extra("to=onnx", "onnx")
     run = named(config.run)
     model, card = weights.load(run, trust=config.trust)
     if config.seeds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def stated(group: str, name: str) -> tuple[dict[str, Any], list[str]]:
     return values, [part.removeprefix("schema/") for part in inherited if part.startswith("schema/")]
 
 
+@cache
 def register() -> None:
     """Show the schemas to Hydra; each preset in `configs/` names the one it inherits as `schema/<name>`."""
     from hydra.core.config_store import ConfigStore

@@ -19,6 +19,7 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     """Judge on val as training did, and write the page."""
     from mnist_seq.figures import report
+    from mnist_seq.learn import machine
     from mnist_seq.learn.evaluation import home
     from mnist_seq.learn.exam import exam
     from mnist_seq.run import Run, named
@@ -26,6 +27,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     config = command.typed(cfg, ReportConfig)
     model = named(config.run)
     run = Run(model)
+    machine.keep_memory()
     asked = exam(EvaluateConfig(run=model, device=config.device, trust=config.trust))
     page = Path(config.to or (run.report if run.exists else home(model) / "report.html"))
     command.require_folder("to", page.parent)

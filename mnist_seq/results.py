@@ -33,6 +33,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.figures import markdown
+    from mnist_seq.learn import machine
     from mnist_seq.run import write_whole
 
     config, console = command.typed(cfg, ResultsConfig), Console(highlight=False, soft_wrap=True)
@@ -41,6 +42,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         markdown.require_marks(readme)
     readers, folder = named(config), Path(config.to)
     command.require_folder("to", folder)
+    machine.keep_memory()
     found = judge(readers, config, folder, console)
     write_whole(folder / "results.json", json.dumps(found, indent=2) + "\n")
     draw(found, folder)

@@ -62,7 +62,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield beside
-            with beside.open("rb") as written:
+            with beside.open("rb+") as written:  # Windows flushes only what is open for writing
                 os.fsync(written.fileno())
             beside.replace(path)
     finally:
@@ -209,17 +209,24 @@ class Run:
 
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """Everything that is logged within goes to run.log too."""
+        """Everything that is logged within goes to run.log too, ours from INFO on."""
         handler = _LogFile(self.log, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = [logging.getLogger(name) for name in ("mnist_seq", "lightning.pytorch", "py.warnings")]
+        levels = [logger.level for logger in loggers]
+        if not loggers[0].hasHandlers() and logging.lastResort:  # else only run.log would hear of our warnings
+            loggers[0].addHandler(logging.lastResort)
         for logger in loggers:
             logger.addHandler(handler)
+        loggers[0].setLevel(logging.INFO)
         try:
             yield
         finally:
-            for logger in loggers:
+            for logger, level in zip(loggers, levels, strict=True):
                 logger.removeHandler(handler)
+                logger.setLevel(level)
+            if logging.lastResort:
+                loggers[0].removeHandler(logging.lastResort)
             handler.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,15 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
+    import optuna
     from rich.console import Console
 
     from mnist_seq.sweeps import slots
     from mnist_seq.sweeps.search import Search
     from mnist_seq.sweeps.space import require_trainable
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been so since 2021
     config, console = command.typed(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
     require_trainable(config)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

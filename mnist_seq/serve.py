@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
 from mnist_seq.config import ServeConfig
 from mnist_seq.errors import UserError
+from mnist_seq.extras import require_extra
 
 if TYPE_CHECKING:
     import socket
@@ -19,25 +20,23 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    # to Hydra, model= is the group of architectures
-    sys.argv[1:] = [it.replace("model=", "run=", 1) if it.startswith("model=") else it for it in sys.argv[1:]]
-    command.run("serve", _job)
+    command.run("serve", _job, aliases={"model": "run"})  # to Hydra, model= is the group of architectures
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     config = command.typed(cfg, ServeConfig)
-    try:
-        import uvicorn
+    require_extra("serve", "serve")
+    import uvicorn
+    from PIL import Image
 
-        from mnist_seq.serving import service
-    except ImportError as problem:
-        raise UserError(f"serving needs {problem.name}: pip install 'mnist_seq[serve]'") from problem
     from mnist_seq.learn import gate, machine
     from mnist_seq.run import named
+    from mnist_seq.serving import service
     from mnist_seq.serving.guard import JSONLines
     from mnist_seq.serving.protocol import Hasty
     from mnist_seq.use import reader
 
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # limits.pixels refuses them
     logger = logging.getLogger("mnist_seq")
     logger.handlers[0].setFormatter(JSONLines())
     logging.getLogger("uvicorn").handlers = logger.handlers

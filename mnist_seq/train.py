@@ -25,6 +25,7 @@ def main() -> None:
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     """A run; of a sweep that is started again, the rest of one, or nothing where it is finished."""
+    from mnist_seq.learn import machine
     from mnist_seq.learn.fit import train
     from mnist_seq.run import Run
     from mnist_seq.sweeps.settings import require_same
@@ -41,6 +42,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         _refuse_to_share(config)
     if sweeping and begun.last.is_file():
         config, changed = replace(config, resume=str(directory)), []
+    machine.keep_memory()
     with _own_directory(directory, config) as directory:
         show(train(config, directory, changed), briefly=sweeping)
 

@@ -103,6 +103,11 @@ def test_a_broken_law_names_the_key_the_value_and_the_way_out(override: str, key
     assert "\n" not in str(refused.value)
 
 
+def test_a_value_of_the_wrong_type_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="model.dim=wide.*could not be converted to Integer"):
+        mnist_seq.compose("model.dim=wide")
+
+
 def test_a_config_of_another_version_is_refused_by_key() -> None:
     with pytest.raises(ValueError, match="'learning_rate'"):
         restore(config.OptimConfig, {"learning_rate": 1.0})

@@ -9,23 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TINY
+
 PACKAGE = Path(__file__).parent.parent / "mnist_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = ("data", "nn", "judging", "learn", "use", "figures", "timing", "sweeps", "serving")
-GROUND = (
-    "errors",
-    "tokens",
-    "config",
-    "plain",
-    "presets",
-    "run",
-    "run_lock",
-    "trust",
-    "overrides",
-    "command",
-    "command_line",
-    "__init__",
-)
+GROUND = ("errors", "extras", "tokens", "config", "plain", "presets", "run", "run_lock", "trust", "overrides", "compat")
+GROUND += ("command", "command_line", "__init__", "__main__")
 COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
 FORBIDDEN = {
     "data": {"nn", "judging", "learn", "use", "figures", "timing", "sweeps", "serving"},
@@ -73,7 +63,7 @@ def test_imports_run_one_way(path: Path) -> None:
     assert not ours & FORBIDDEN.get(here, set())
     if path != PACKAGE / "__init__.py":
         assert not ours & set(COMMANDS), "nobody imports a command, the Python door apart"
-    if here == "ground" and path.stem != "command" and path != PACKAGE / "__init__.py":
+    if here == "ground" and path.stem not in ("command", "__main__") and path != PACKAGE / "__init__.py":
         assert not ours & {*FLOORS, "command"}
 
 
@@ -117,9 +107,9 @@ def test_text_is_read_and_written_in_an_encoding_that_is_named(path: Path) -> No
     assert not without_encoding(path)
 
 
-def loaded_by(statement: str) -> set[str]:
+def loaded_by(statement: str, folder: Path = PACKAGE.parent) -> set[str]:
     code = f"{statement}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
@@ -128,7 +118,45 @@ def test_the_doors_are_light(statement: str) -> None:
     assert not loaded_by(statement) & {"torch", "numpy", "lightning", "hydra", "matplotlib", "sklearn"}
 
 
-def test_a_reader_works_without_lightning_and_hydra() -> None:
-    loaded = loaded_by("import mnist_seq.use.reader")
+OTHERS = {
+    "lightning",
+    "torchmetrics",
+    "torchvision",
+    "matplotlib",
+    "wandb",
+    "tensorboard",
+    "optuna",
+    "sqlalchemy",
+    "plotly",
+}
+"""Packages that take long to import, each for a purpose of its own."""
+PICTURE = PACKAGE.parent / ".github" / "seven.png"
+READS = f"import mnist_seq; assert mnist_seq.load('single').read({str(PICTURE)!r}).digits == [7]"
+SERVES = """
+import sys, uvicorn
+uvicorn.Server.run = lambda server, sockets: print("serves")
+sys.argv = ["serve", "model=single", "port=0"]
+from mnist_seq.serve import main
+main()
+"""
+TRAINS = f"import mnist_seq; mnist_seq.fit(*{TINY!r}, 'model=tiny', 'hydra.run.dir=run')"
+
+
+def test_a_reader_reads_without_what_trained_it() -> None:
+    loaded = loaded_by(READS)
     assert "torch" in loaded
-    assert not loaded & {"lightning", "hydra", "omegaconf", "torchmetrics", "torchvision", "matplotlib"}
+    assert not loaded & (OTHERS | {"hydra", "omegaconf", "sklearn"})
+
+
+def test_scenes_are_shown_without_what_trains_on_them() -> None:
+    assert not loaded_by("import mnist_seq; mnist_seq.scenes('grid', 'data.digits=uci')[0]") & OTHERS
+
+
+def test_a_service_serves_without_what_trained_its_reader() -> None:
+    loaded = loaded_by(SERVES)
+    assert {"serves", "fastapi"} <= loaded
+    assert not loaded & OTHERS
+
+
+def test_a_run_imports_no_logger_that_was_not_asked_for_and_no_search(tmp_path: Path) -> None:
+    assert not loaded_by(TRAINS, tmp_path) & {"wandb", "tensorboard", "optuna", "sqlalchemy", "plotly", "onnx"}

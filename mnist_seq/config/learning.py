@@ -27,7 +27,7 @@ class OptimConfig:
     lr: float = 2e-3
     """Peak learning rate."""
     weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[float, ...] = (0.9, 0.98)
     momentum: float = 0.95
     """Of Muon."""
     warmup_steps: int = 100

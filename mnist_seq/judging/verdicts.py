@@ -92,9 +92,7 @@ def kinds(verdict: Verdict) -> dict[str, Tensor]:
 
 def edits(read: list[int], truth: list[int]) -> int:
     """Digits to put in, leave out or replace until a reading is right (Levenshtein 1966)."""
-    from torchmetrics.functional.text import edit_distance
-
-    return int(edit_distance("".join(map(str, read)), "".join(map(str, truth)), reduction="sum"))
+    return sum(one != other for one, other in align(read, truth))
 
 
 def confusion(readout: Readout, digits: Tensor, ordered: bool = True) -> Tensor:

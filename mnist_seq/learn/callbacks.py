@@ -172,7 +172,8 @@ class GradientHistograms(Callback):
         self.every_n_steps = every_n_steps
 
     def on_before_optimizer_step(self, trainer: L.Trainer, module: L.LightningModule, optimizer: Any) -> None:
-        if (trainer.global_step + 1) % self.every_n_steps:
+        step = trainer.global_step + 1
+        if step % self.every_n_steps:
             return
         for name, weight in module.named_parameters():
             if weight.grad is None:
@@ -181,7 +182,7 @@ class GradientHistograms(Callback):
             for logger in trainer.loggers:
                 experiment: Any = getattr(logger, "experiment", None)
                 if hasattr(experiment, "add_histogram"):
-                    experiment.add_histogram(f"gradient/{name}", gradient, trainer.global_step)
+                    experiment.add_histogram(f"gradient/{name}", gradient, step)
                 elif type(logger).__name__ == "WandbLogger":
                     import wandb
 

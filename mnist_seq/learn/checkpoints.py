@@ -25,6 +25,9 @@ from mnist_seq.data.module import IdStream
 from mnist_seq.errors import Interrupted
 from mnist_seq.run import Run, whole
 
+_REQUEUE: int | None = getattr(signal, "SIGUSR2", None)
+"""What submitit has a cluster send before it ends a job; there is no such signal on Windows."""
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that are there whole or not at all, also where the temporary folder is on another disk."""
@@ -184,7 +187,7 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
-            waited_for = [signal.SIGUSR2] if callable(signal.getsignal(signal.SIGUSR2)) else []
+            waited_for = [_REQUEUE] if _REQUEUE and callable(signal.getsignal(_REQUEUE)) else []
             for signum in (signal.SIGINT, signal.SIGTERM, *waited_for):
                 self._before[signum] = signal.signal(signum, self._receive)
 
@@ -204,14 +207,14 @@ class StopOnSignal(Callback):
 
     def _obey(self, signum: int, trainer: L.Trainer) -> None:
         """Once all is saved."""
-        if signum != signal.SIGUSR2:
+        if signum != _REQUEUE:
             raise Interrupted(
                 signum,
                 f"stopped by {signal.Signals(signum).name} after step {trainer.global_step}, which is saved; "
                 f"go on with: {command_line('train', resume=self.run.path)}",
             )
         self.received = None
-        self._before[signal.SIGUSR2](signal.SIGUSR2, None)
+        self._before[signum](signum, None)
 
     def _agreed(self, trainer: L.Trainer) -> int | None:
         """What to stop for: ranks stop at the same step, whichever of them was told to."""

@@ -107,7 +107,6 @@ def exam(config: EvaluateConfig, loaded: Sets | None = None) -> Exam:
     Raises:
         FileNotFoundError, ValueError: nothing to load, or scenes that the model cannot read.
     """
-    machine.keep_memory()
     run = str(config.run)
     model, card = weights.load(run, machine.device(config.device), config.trust)
     require(

@@ -9,7 +9,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -28,7 +27,7 @@ from mnist_seq.learn.conclude import conclude
 from mnist_seq.learn.evaluation import evaluate
 from mnist_seq.learn.modules import ReaderModule
 from mnist_seq.learn.progress import ProgressReport
-from mnist_seq.learn.trainer import build_trainer, targets
+from mnist_seq.learn.trainer import build_trainer, isolated, targets
 from mnist_seq.run import FAILURE, Run, resumable
 from mnist_seq.run_lock import hold, hold_unused
 from mnist_seq.use import weights
@@ -42,7 +41,7 @@ def assemble(config: TrainConfig) -> tuple[ReaderModule, SceneData]:
     Raises:
         FileNotFoundError, ValueError, ConnectionError: no digits, nothing to begin with, or what has seen val.
     """
-    L.seed_everything(config.seed, verbose=False)
+    machine.seed(config.seed)
     data = SceneData(config.data, config.seed)
     model = nn.build(config.model, data.spec)
     data.setup()
@@ -75,6 +74,7 @@ def own_directory(config: TrainConfig, directory: Path, unnamed: bool) -> Iterat
         yield place
 
 
+@isolated()
 def train(config: TrainConfig, directory: Path, changed: list[str] | None = None) -> Run:
     """Train, judge on val, and leave all of it in the run's directory, in which nobody else trains meanwhile.
 
@@ -106,7 +106,6 @@ def _train(config: TrainConfig, run: Run, changed: list[str], first: bool) -> No
         config = _reopen(run, config, changed)
     else:
         config.trust = None
-    machine.keep_memory()
     module, data = assemble(replace(config, init_from=None) if resuming else config)
     theirs = targets(config.callbacks, "callbacks")
     if not resuming:
@@ -124,6 +123,7 @@ def _train(config: TrainConfig, run: Run, changed: list[str], first: bool) -> No
         others = loggers.begin(config, run) if first else []
         try:
             steps = run.metrics.get("steps")
+            loggers.log_config(others, config)
             _fit(run, config, module, data, theirs, others, console)
             if first:
                 if run.metrics["steps"] != steps:
@@ -136,7 +136,7 @@ def _train(config: TrainConfig, run: Run, changed: list[str], first: bool) -> No
             go_on = command_line("train", resume=run.path)
             raise CannotWriteError(f"{problem}; {run.last} is the last good one, go on with: {go_on}") from problem
         finally:
-            for line in loggers.finish(others, run.best):
+            for line in loggers.finish(others):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

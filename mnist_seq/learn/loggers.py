@@ -6,6 +6,7 @@ import csv
 import io
 import netrc
 import os
+import shlex
 import threading
 import urllib.error
 import urllib.request
@@ -14,11 +15,15 @@ from typing import Any
 from urllib.parse import urlparse
 
 import lightning as L
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from mnist_seq.config import TrainConfig
 from mnist_seq.learn.trainer import targets
+from mnist_seq.plain import plain
 from mnist_seq.run import Run, read_table, whole, writing
+from mnist_seq.use import weights
+
+TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 
 
 def logs_at(trainer: L.Trainer, step: int) -> bool:
@@ -83,19 +88,26 @@ class MetricsTable(Logger):
 
 
 def wandb_logger(
-    save_dir: str, id: str, mode: str = "auto", project: str = "mnist_seq", **settings: Any
+    save_dir: str, id: str, run_name: str, mode: str = "auto", project: str = "mnist_seq", **settings: Any
 ) -> WandbLogger:
     """Weights & Biases. `auto` is online where the user is logged in and the service answers, else offline.
 
     Args:
+        id: of the run; one that is resumed goes on in the same run of W&B.
+        run_name: what it is called; `name` or WANDB_NAME go before it.
         mode: auto, online or offline; WANDB_MODE goes before it.
         settings: passed on to `wandb.init`.
     """
+    import wandb
+
     mode = os.environ.get("WANDB_MODE", mode)
     if mode == "auto":
         address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
         mode = "online" if _logged_in(address) and _answers(address) else "offline"
-    os.environ.setdefault("WANDB_SILENT", "true")
+    if "WANDB_SILENT" not in os.environ:
+        settings.setdefault("settings", wandb.Settings(silent=True))
+    if "WANDB_NAME" not in os.environ:
+        settings.setdefault("name", run_name)
     folder = Path(save_dir)
     folder.mkdir(parents=True, exist_ok=True)
     project = os.environ.get("WANDB_PROJECT", project)
@@ -103,25 +115,48 @@ def wandb_logger(
 
 
 def begin(config: TrainConfig, run: Run) -> list[Logger]:
-    """Those that a config asks for beside the table."""
-    return targets(config.logger, "logger", save_dir=str(run.path), id=run.metrics["id"])
+    """Those that a config asks for beside the table. Where the run is resumed, TensorBoard forgets later steps."""
+    asked = dict(config.logger or {})
+    for name, values in asked.items():
+        if values and values.get("_target_") == TENSORBOARD and run.last.is_file():
+            asked[name] = {"purge_step": weights.read_checkpoint(run.last)["global_step"] + 1} | values
+    return targets(asked, "logger", save_dir=str(run.path), id=run.metrics["id"], run_name=run.path.resolve().name)
+
+
+def log_config(loggers: list[Logger], config: TrainConfig) -> None:
+    """Tell them what the run was asked to do. TensorBoard, which would show it twice, is told once."""
+    for logger in loggers:
+        if not (isinstance(logger, TensorBoardLogger) and any(Path(logger.log_dir).glob("events.*"))):
+            logger.log_hyperparams(plain(config))
 
 
 def conclude(loggers: list[Logger], run: Run) -> None:
-    """Tell them what the judge found, as far as that is numbers, and W&B the report too."""
+    """Tell them what was found of the run's weights, as far as that is numbers, and W&B the weights and the report."""
     val = run.metrics.get("val", {})
     told = {f"judged/{name}": it for name, it in val.items() if isinstance(it, float) and name != "loss"}
     told |= {f"judged/{kind}": float(many) for kind, many in val.get("errors", {}).items()}
     for logger in loggers:
-        logger.log_metrics(told, run.metrics.get("steps", 0))
-        if isinstance(logger, WandbLogger) and run.report.is_file():
-            import wandb
+        of_its_own = {"hp_metric": val["exact_match"]} if val and isinstance(logger, TensorBoardLogger) else {}
+        logger.log_metrics(told | of_its_own, run.metrics.get("steps", 0))
+        if isinstance(logger, WandbLogger):
+            _give_to_wandb(logger.experiment, run)
 
-            logger.experiment.log({"report": wandb.Html(run.report.read_text(encoding="utf-8"), inject=False)})
+
+def _give_to_wandb(experiment: Any, run: Run) -> None:
+    """The report; online, the weights that were evaluated, with their card."""
+    import wandb
+
+    if run.report.is_file():
+        experiment.log({"report": wandb.Html(run.report.read_text(), inject=False)})
+    if not experiment.offline:
+        artifact = wandb.Artifact(f"reader-{experiment.id}", type="model")
+        for path in (run.weights, run.weights.with_name(weights.CARD)):
+            artifact.add_file(str(path))
+        experiment.log_artifact(artifact)
 
 
-def finish(loggers: list[Logger], best: Path) -> list[str]:
-    """End W&B's run, so that the next run of this process gets its own; online, the best checkpoint goes along.
+def finish(loggers: list[Logger]) -> list[str]:
+    """End W&B's run, so that the next run of this process gets its own.
 
     Returns:
         What the user has to be told: how to upload a run that was recorded offline.
@@ -130,15 +165,10 @@ def finish(loggers: list[Logger], best: Path) -> list[str]:
     for logger in loggers:
         if not isinstance(logger, WandbLogger) or logger._experiment is None:
             continue
-        import wandb
-
         run = logger.experiment
-        if run.offline:
-            said.append(f"W&B recorded offline; to upload: wandb sync {Path(run.dir).parent}")
-        elif best.is_file():
-            artifact = wandb.Artifact(f"reader-{run.id}", type="model")
-            artifact.add_file(str(best))
-            run.log_artifact(artifact)
+        if run.offline:  # each process that went on with the run left a folder of its own
+            parts = sorted(Path(run.dir).parents[1].glob(f"offline-run-*-{run.id}"))
+            said.append(f"W&B recorded offline; to upload: wandb sync {shlex.join(map(str, parts))}")
         run.finish()
     return said
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import ctypes
 import platform
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -80,6 +82,14 @@ def remark(config: TrainerConfig) -> str:
     return ""
 
 
+def seed(number: int) -> None:
+    """Of every generator that training may use. Lightning's `seed_everything` leaves variables in the environment too,
+    by which a later run of this process, or a process that it starts, would be seeded anew."""
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002
+    torch.manual_seed(number)
+
+
 @contextmanager
 def matmul_precision(config: TrainerConfig) -> Iterator[None]:
     """Float32 matrices are multiplied as exactly as the config asks, within.
@@ -146,6 +156,7 @@ def about(device: str, *packages: str) -> dict[str, Any]:
 def keep_memory() -> None:
     """Have glibc keep what this process frees: a step hands megabytes back else, and gets them page by page again.
 
+    It cannot be undone, so it is for commands, which have a process of their own.
     glibc before 2.35 takes no threshold above 32 MiB, and a trim threshold alone would make it worse.
     """
     if platform.libc_ver()[0] == "glibc":

@@ -6,20 +6,23 @@ import inspect
 import logging
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
+from mnist_seq.compat import instantiate
 from mnist_seq.config import TrainerConfig
 from mnist_seq.errors import UserError
 from mnist_seq.learn import ranks
-from mnist_seq.learn.checkpoints import WholeCheckpoints
+from mnist_seq.learn.checkpoints import WholeCheckpoints, random_state, set_random_state
 from mnist_seq.run import Run
 
 _HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -50,11 +53,6 @@ def build_trainer(
         "enable_model_summary": False,
         "use_distributed_sampler": False,
     }
-    for handler in logging.getLogger("lightning.pytorch").handlers:
-        if type(handler) is logging.StreamHandler:
-            handler.setLevel(logging.WARNING)  # its hints and advertisements go to run.log alone
-    for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
-        warnings.filterwarnings("ignore", message=noise)
     if config.strategy == "ddp" or config.processes > 1:
         # ranks validate different numbers of batches: nothing may wait for the others there
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
@@ -62,6 +60,28 @@ def build_trainer(
         return L.Trainer(**ours | arguments)
     except (MisconfigurationException, TypeError, ValueError) as problem:
         raise UserError(f"trainer: {problem}") from problem
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Random states, warning filters and the levels of Lightning's handlers are as before, afterwards.
+
+    Within, its hints and advertisements go to run.log alone.
+    """
+    before = random_state()
+    handlers = [it for it in logging.getLogger("lightning.pytorch").handlers if type(it) is logging.StreamHandler]
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
+                warnings.filterwarnings("ignore", message=noise)
+            yield
+    finally:
+        set_random_state(before)
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
 
 
 def last_step(trainer: L.Trainer) -> int | None:

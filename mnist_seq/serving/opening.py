@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 from PIL import Image, UnidentifiedImageError
 
@@ -12,9 +11,6 @@ from mnist_seq.data.pictures import decoded
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DRAFT = (1024, 1024)
 """Large JPEGs are decoded no larger than is needed for this."""
-
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit refuses them
 
 
 class Unfit(ValueError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,8 +168,6 @@ def open_study(config: SearchConfig) -> optuna.Study:
     Raises:
         UserError: its storage cannot be opened, or its trials do not compare with those that are asked for.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been so since 2021
     study = optuna.create_study(
         storage=open_storage(config),
         study_name=config.study,
@@ -219,11 +216,14 @@ def original(trial: FrozenTrial) -> int:
 
 def train(overrides: list[str], directory: Path) -> None:
     """A trial's run, or the rest of one that broke off; a mistake in it is left in its directory."""
+    from mnist_seq.learn import machine
+
     run, begin = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
     with mistakes_in_a_line(), others_go_on(directory):
         if run.finished or run.last.is_file():
             require_same(run, mnist_seq.compose(*overrides), begin, "choose another to=")
         if not run.finished:
+            machine.keep_memory()  # the process is this trial's own
             mnist_seq.fit(*([f"resume={directory}"] if run.last.is_file() else begin))
 
 

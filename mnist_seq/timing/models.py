@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnist_seq import extras
 from mnist_seq.config import BenchConfig, TrainerConfig
-from mnist_seq.errors import UserError
 from mnist_seq.learn import machine
 from mnist_seq.learn.losses import taught
 from mnist_seq.timing import limits, peers
@@ -196,12 +196,11 @@ def _graph(module: ReaderModule) -> dict[str, Callable[[Tensor], Any]]:
     """Ours as an ONNX graph, where ONNX Runtime is installed; of one image, a second thread costs more than it does."""
     from mnist_seq.use import onnx
 
+    if extras.missing("onnx"):
+        return {}
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            onnx.write(module.model, Path(folder, "reader.onnx"), {})
-            session = onnx.session(Path(folder, "reader.onnx"), threads=1)
-        except UserError:
-            return {}
+        onnx.write(module.model, Path(folder, "reader.onnx"), {})
+        session = onnx.session(Path(folder, "reader.onnx"), threads=1)
     return {"ours in ONNX Runtime, 1 thread": lambda images: session.run(None, {"images": images.numpy()})}
 
 

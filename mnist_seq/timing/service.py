@@ -17,10 +17,10 @@ from itertools import count
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
-import torch
 from PIL import Image
 
 from mnist_seq.errors import UserError
+from mnist_seq.learn import machine
 from mnist_seq.timing.clock import Figure, in_turn, ratio, spread
 from mnist_seq.use import reader
 
@@ -62,8 +62,8 @@ def service(config: BenchConfig) -> list[Figure]:
             for name, port in ports.items():
                 loads[name].append(asyncio.run(_load(port, requests, right, CLIENTS, SECONDS)))
         alone = asyncio.run(_load(ports["in batches"], requests, right, 1, SECONDS)).waits[-ALONE:]
-    torch.set_num_threads(1)  # as the service has
-    reads = in_turn({"read": lambda: loaded.read(pictures[0])}, ALONE)["read"]
+    with machine.threads(1):  # as the service has
+        reads = in_turn({"read": lambda: loaded.read(pictures[0])}, ALONE)["read"]
     figures = [figure for name, rounds in loads.items() for figure in _told(name, rounds)]
     batched, single = ([float(len(it.waits)) for it in rounds] for rounds in loads.values())
     return [

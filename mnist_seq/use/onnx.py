@@ -5,7 +5,6 @@ Decoding is a fixed number of steps, so the graph holds them one after the other
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import warnings
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_seq.errors import UserError
+from mnist_seq.extras import require_extra
 from mnist_seq.nn.model import Model
 from mnist_seq.run import whole
 from mnist_seq.tokens import PAD
@@ -49,7 +49,7 @@ def write(model: Model, path: Path, card: dict[str, Any]) -> None:
     Raises:
         ValueError: the packages for it are missing, or a part of the model has no counterpart in ONNX.
     """
-    _require()
+    require_extra("ONNX", "onnx")
     spec = model.spec
     images = torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8)
     try:
@@ -88,7 +88,7 @@ def session(path: Path, threads: int = 0) -> Any:
     Args:
         threads: 0 leaves it to ONNX Runtime.
     """
-    _require()
+    require_extra("ONNX", "onnx")
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
@@ -96,9 +96,3 @@ def session(path: Path, threads: int = 0) -> Any:
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or idle threads slow all else down
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _require() -> None:
-    for package in ("onnxruntime", "onnxscript"):
-        if not importlib.util.find_spec(package):
-            raise UserError(f"to=onnx needs {package}: pip install 'mnist_seq[onnx]'")

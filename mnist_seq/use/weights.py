@@ -23,7 +23,7 @@ from mnist_seq.run import whole, write_whole
 from mnist_seq.trust import Trust
 from mnist_seq.use import pretrained
 
-_CARD = "model.json"
+CARD = "model.json"
 _PREFIX = "model."
 """Of the reader's weights among those of its LightningModule."""
 
@@ -34,7 +34,7 @@ def save(model: Model, path: Path, **about: Any) -> None:
         state = model.state_dict().items()
         beside.write_bytes(serialized({name: weight.detach().cpu().contiguous().clone() for name, weight in state}))
         checksum = _checksum(beside)
-    write_whole(path.with_name(_CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
+    write_whole(path.with_name(CARD), json.dumps(card(model) | {"sha256": checksum} | about, indent=2) + "\n")
 
 
 def load(
@@ -52,7 +52,8 @@ def load(
     """
     weights, about = _read(path)
     try:
-        model = from_card(about, trust)
+        with torch.random.fork_rng(devices=[]):  # no weight keeps its random beginning
+            model = from_card(about, trust)
     except (KeyError, TypeError, AttributeError) as problem:
         raise UserError(f"{path} has a card that describes no model: {type(problem).__name__} {problem}") from problem
     try:
@@ -134,7 +135,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         weights = load_file(path)
     except (SafetensorError, OSError) as problem:
         raise UserError(f"{path} is not a safetensors file: {problem}") from problem
-    beside = path.with_name(_CARD)
+    beside = path.with_name(CARD)
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchmetrics.functional.text import edit_distance
 
 from mnist_seq import command
 from mnist_seq.config import ScatterConfig, TrainConfig
@@ -144,7 +145,8 @@ def test_readings_are_aligned_by_the_fewest_edits(
 ) -> None:
     found = verdicts.align(read, truth)
     assert found == pairs
-    assert sum(one != other for one, other in found) == verdicts.edits(read, truth)
+    fewest = edit_distance("".join(map(str, read)), "".join(map(str, truth)), reduction="sum")
+    assert sum(one != other for one, other in found) == verdicts.edits(read, truth) == int(fewest)
 
 
 def test_a_missing_digit_and_a_wrong_order_are_no_confusions() -> None:

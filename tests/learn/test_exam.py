@@ -33,3 +33,9 @@ def test_no_reader_is_judged_on_val_digits_that_it_has_learnt(tiny_run: Run, tmp
     with pytest.raises(ValueError, match=r"trained on the val digits too \(data.pool=full\): choose split=test"):
         exam(EvaluateConfig(run=str(tmp_path)))
     exam(EvaluateConfig(run=str(tmp_path), split="test"))
+
+
+def test_the_best_checkpoint_is_read_as_well_as_validation_said_on_the_way(tiny_run: Run) -> None:
+    asked = exam(EvaluateConfig(run=str(tiny_run.best)))
+    best = max(row["val/exact_match"] for row in tiny_run.rows if "val/exact_match" in row)
+    assert asked.judge().summary()["exact_match"] == pytest.approx(best)

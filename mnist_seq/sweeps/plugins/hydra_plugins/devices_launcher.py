@@ -75,29 +75,27 @@ class DevicesLauncher(Launcher):
 
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
+            config.hydra.job.id, config.hydra.job.num = str(number), number
         arguments = (self.hydra_context, self.task_function, config)
         return Job(name, Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir, _run, arguments)
 
 
 def _run(hydra_context: HydraContext, task: TaskFunction, config: DictConfig) -> None:
     """A job, as Hydra's own launcher runs it."""
-    from hydra import version
-    from hydra.core.utils import JobRuntime, run_job, setup_globals
+    from hydra.core.utils import JobRuntime, run_job
 
-    from mnist_seq import command
+    from mnist_seq import command, compat
 
     command.prepare()
-    setup_globals()
-    version.setbase(command.HYDRA)
+    compat.begin_job()
     JobRuntime.instance().set("name", config.hydra.job.name)
     # A run on several devices starts its other processes by the command line: that of this job alone.
     config.hydra.run.dir = str(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
-    sys.argv[1:] = list(config.hydra.overrides.task)
-    run_job(
-        hydra_context=hydra_context,
-        task_function=task,
-        config=config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    with command.own_process([sys.argv[0], *config.hydra.overrides.task]):
+        run_job(
+            hydra_context=hydra_context,
+            task_function=task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )

@@ -1,0 +1,118 @@
+"""What is imported is declared, and a command that needs an extra says which."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_seq import app, extras
+from mnist_seq.errors import UserError
+from tests.test_house import COMMANDS, FILES, PACKAGE
+
+ROOT = PACKAGE.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+GROUPS = PROJECT["dependency-groups"]
+NEEDED_BY_OTHERS = {
+    "tensorboard": "lightning.pytorch.loggers",
+    "plotly": "optuna.visualization",
+    "onnx": "torch.onnx",
+    "onnxscript": "torch.onnx",
+}
+"""Distributions that the package imports through another alone."""
+DISTRIBUTIONS = packages_distributions()
+
+
+def names(requirements: list[str]) -> set[str]:
+    """Of the distributions, as package indexes normalise them."""
+    return {normalised(re.match(r"[\w.-]+", it)[0]) for it in requirements}  # type: ignore[index]
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages of others that a file imports anywhere, for types alone too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"mnist_seq", "tests"}
+
+
+def distributions(package: str) -> set[str]:
+    """That install a package; its own name where it is not installed."""
+    return {normalised(it) for it in DISTRIBUTIONS.get(package, [package])}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_the_package_imports_is_declared(path: Path) -> None:
+    declared = names(PROJECT["project"]["dependencies"]) | names(GROUPS["peers"])
+    declared |= set().union(*(names(it) for it in EXTRAS.values()))
+    assert {package for package in imported(path) if not distributions(package) & declared} == set()
+
+
+def test_what_the_tests_import_is_declared() -> None:
+    declared = names(PROJECT["project"]["dependencies"])
+    declared = declared.union(*map(names, [*EXTRAS.values(), *GROUPS.values()]))
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        missing = {package for package in imported(path) if not distributions(package) & declared}
+        assert not missing, path
+
+
+def test_what_is_declared_is_imported() -> None:
+    used = {name for path in FILES for package in imported(path) for name in distributions(package)}
+    declared = names(PROJECT["project"]["dependencies"]).union(*(names(it) for it in EXTRAS.values()))
+    assert declared - used == NEEDED_BY_OTHERS.keys()
+
+
+def test_an_extra_is_what_pyproject_declares() -> None:
+    assert extras.EXTRAS.keys() == EXTRAS.keys()
+    for extra, packages in extras.EXTRAS.items():
+        assert {name for package in packages for name in distributions(package)} == names(EXTRAS[extra])
+
+
+NEEDS = {
+    "serve": (["serve"], "serve needs fastapi: pip install 'mnist_seq[serve]'"),
+    "bench": (["bench", "suite=service"], "suite=service needs fastapi: pip install 'mnist_seq[serve]'"),
+    "export": (["export", "to=onnx"], "to=onnx needs onnx: pip install 'mnist_seq[onnx]'"),
+    "app": (["app"], "app needs streamlit: pip install 'mnist_seq[app]'"),
+}
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_command_names_the_extra_that_it_needs_before_it_works(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec: Any = importlib.util.find_spec
+    absent = {package for packages in extras.EXTRAS.values() for package in packages}
+    monkeypatch.setattr("importlib.util.find_spec", lambda it, *where: None if it in absent else find_spec(it, *where))
+    arguments, line = NEEDS[name]
+    assert name in COMMANDS
+    if name == "app":
+        assert app.main([]) == 1
+    else:
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as left:
+            importlib.import_module(f"mnist_seq.{name}").main()
+        assert left.value.code == 1
+    assert capsys.readouterr().err == f"mnist_seq: {line}\n"
+
+
+def test_the_python_door_names_the_extra_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_seq.use import onnx
+
+    monkeypatch.setattr(extras, "missing", lambda extra: "onnx")
+    with pytest.raises(UserError, match=r"pip install 'mnist_seq\[onnx\]'"):
+        onnx.session(Path("reader.onnx"))
