@@ -50,8 +50,8 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
 
 def _keep(config: BenchConfig, measured: dict[str, list[Figure]], about: dict[str, Any]) -> None:
+    from mnist_seq.atomic import whole
     from mnist_seq.plain import plain
-    from mnist_seq.run import whole
 
     figures = {name: [figure._asdict() for figure in figures] for name, figures in measured.items()}
     with whole(Path(config.to) / "bench.json") as beside:

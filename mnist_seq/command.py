@@ -12,13 +12,13 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
-from mnist_seq.errors import CannotWriteError, Interrupted, UserError
+from mnist_seq.errors import Interrupted, UserError
 from mnist_seq.overrides import make_absolute, spelled_out
 from mnist_seq.presets import CONFIGS, register
 from mnist_seq.run import FAILURE, Run
@@ -79,6 +79,8 @@ class Task:
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
+        from mnist_seq.sweeps.syntax import require_swept
+
         hydra = HydraConfig.get()
         directory = Path(hydra.runtime.output_dir)
         if self.writes:
@@ -87,7 +89,7 @@ class Task:
             os.chdir(hydra.runtime.cwd)
         one_of_many = others_go_on(directory) if sweeping() and self.writes else contextlib.nullcontext()
         with unencodable_escaped(), mistakes_in_a_line(directory), one_of_many:
-            _require_swept(hydra.sweeper.get("params"), list(hydra.overrides.task))
+            require_swept(hydra.sweeper.get("params"), list(hydra.overrides.task))
             self.job(cfg, directory)
 
 
@@ -115,6 +117,7 @@ def compose(config_name: str, overrides: list[str], one_run: bool = False) -> Co
     from omegaconf.errors import OmegaConfBaseException
 
     from mnist_seq import compat
+    from mnist_seq.sweeps.syntax import require_swept
 
     prepare()
     try:
@@ -124,29 +127,12 @@ def compose(config_name: str, overrides: list[str], one_run: bool = False) -> Co
         why = f" ({str(problem.__cause__).partition(chr(10))[0]})" if problem.__cause__ else ""
         raise UserError(_said(problem) + why) from problem
     if one_run:
-        _require_swept(OmegaConf.select(cfg, "hydra.sweeper.params"), overrides)
+        require_swept(OmegaConf.select(cfg, "hydra.sweeper.params"), overrides)
     directory, unnamed = Path(OmegaConf.select(cfg, "hydra.run.dir")), is_default(cfg.hydra.run)
     with open_dict(cfg):
         del cfg["hydra"]
     make_absolute(cfg, Path.cwd())
     return Composed(cfg, directory, unnamed)
-
-
-def _require_swept(params: Mapping[str, object] | None, overrides: list[str]) -> None:
-    """Refuse to train once what is meant as a sweep: Hydra reads an experiment's sweeper.params only under -m, and only
-    where that experiment itself is not swept over.
-
-    Args:
-        params: `hydra.sweeper.params` of this run.
-        overrides: what this run was given; under -m, a value for each of those keys.
-    """
-    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    missing = sorted(params.keys() - given) if params else []
-    if missing:
-        raise UserError(
-            f"this experiment is a sweep over {', '.join(missing)}: run it with -m, one such experiment at a time, "
-            f"or choose a value ({missing[0]}=...)"
-        )
 
 
 def sweeping() -> bool:
@@ -215,20 +201,6 @@ def _job_name(overrides: Sequence[str]) -> str:
 def digest(overrides: Sequence[str]) -> str:
     """Tells sets of overrides apart, whatever their order."""
     return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
-
-
-def require_folder(key: str, folder: Path) -> None:
-    """Make a folder before any work is done for it.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise CannotWriteError(
-            f"{key}={folder} cannot be made a folder ({problem.strerror}): choose another"
-        ) from problem
 
 
 def _refuse_unwritable(arguments: list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
+from mnist_seq.atomic import require_folder, write_whole
 from mnist_seq.config import CompareConfig
 from mnist_seq.config.law import require
 from mnist_seq.errors import NotFoundError, UserError
@@ -90,7 +91,6 @@ def sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -
     from rich.markup import escape
 
     from mnist_seq.figures import comparison, tables
-    from mnist_seq.run import write_whole
     from mnist_seq.sweeps import members as sweeps
 
     asked = config.data is not None or config.scenes is not None or config.split != "val"
@@ -98,7 +98,7 @@ def sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -
     found = sweeps.members([Path(run) for run in runs])
     require(len(found) > 1, f"runs=[{name}] holds {len(found)} judged runs: name two runs or more, or a sweep")
     folder = Path(config.to or (name if Path(name).is_dir() else _new()))
-    command.require_folder("to", folder)
+    require_folder("to", folder)
     console.print(tables.sweep(sweeps.over_seeds(found), escape(f"{name}, {len(found)} runs")))
     for notice in sweeps.notices(found):
         console.print(f"[bold red]{escape(notice)}")
@@ -112,7 +112,6 @@ def readers(groups: dict[str, list[str]], config: CompareConfig, console: Consol
 
     from mnist_seq.figures import comparison, tables
     from mnist_seq.judging.comparing import in_words, letters, versus
-    from mnist_seq.run import write_whole
 
     require_comparable(groups)
     folder = Path(config.to or _new())
@@ -157,7 +156,7 @@ def _judged(groups: dict[str, list[str]], config: CompareConfig, folder: Path) -
     first = exam(config.examined(groups[config.runs[0]][0]))
     config.data = first.data
     exams = {name: [exam(config.examined(run), first.sets) for run in runs] for name, runs in groups.items()}
-    command.require_folder("to", folder)
+    require_folder("to", folder)
     return [Contender(name, [it.judge() for it in each]) for name, each in exams.items()], first
 
 

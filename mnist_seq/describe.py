@@ -21,7 +21,7 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq import run
+    from mnist_seq import provenance
     from mnist_seq.figures import tables
 
     config = command.typed(cfg, TrainConfig)
@@ -29,7 +29,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     console.print(tables.facts(hardware(config), "Hardware"))
     console.print(tables.facts(problem(config), f"Scenes of {config.data.family}"))
     console.print(tables.costs(costs(config), config.model.name))
-    console.print(tables.facts(run.versions(), "Packages"))
+    console.print(tables.facts(provenance.versions(), "Packages"))
 
 
 def hardware(config: TrainConfig) -> dict[str, Any]:

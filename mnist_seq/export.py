@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
+from mnist_seq.atomic import require_folder
 from mnist_seq.command_line import command_line
 from mnist_seq.config import ExportConfig
 from mnist_seq.errors import UserError
@@ -42,7 +43,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         card["seeds"] = _seeds(run, config.seeds)
     name = config.name or card.get("name") or card.get("data", {}).get("family", "reader")
     folder = Path(config.folder or Path("outputs", "exported")) / name
-    command.require_folder("folder", folder)
+    require_folder("folder", folder)
     images = _scenes(card)
     written, differ = WRITERS[config.to](run, model, card, name, folder, images)
     console.print(f"{written}: {written.stat().st_size / 1e6:.1f} MB")

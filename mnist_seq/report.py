@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import command
+from mnist_seq.atomic import require_folder
 from mnist_seq.config import EvaluateConfig, ReportConfig
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     machine.keep_memory()
     asked = exam(EvaluateConfig(run=model, device=config.device, trust=config.trust))
     page = Path(config.to or (run.report if run.exists else home(model) / "report.html"))
-    command.require_folder("to", page.parent)
+    require_folder("to", page.parent)
     report.write(asked.subject, asked.judge(), page)
     print(f"to look at: {page}")
 

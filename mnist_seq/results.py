@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import command
+from mnist_seq.atomic import require_folder, write_whole
 from mnist_seq.config import DataConfig, EvaluateConfig, ResultsConfig
 from mnist_seq.plain import plain
 
@@ -34,14 +35,13 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     from mnist_seq.figures import markdown
     from mnist_seq.learn import machine
-    from mnist_seq.run import write_whole
 
     config, console = command.typed(cfg, ResultsConfig), Console(highlight=False, soft_wrap=True)
     readme = Path(config.readme) if config.readme else None
     if readme:
         markdown.require_marks(readme)
     readers, folder = named(config), Path(config.to)
-    command.require_folder("to", folder)
+    require_folder("to", folder)
     machine.keep_memory()
     found = judge(readers, config, folder, console)
     write_whole(folder / "results.json", json.dumps(found, indent=2) + "\n")

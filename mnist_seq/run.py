@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import logging
-import os
-import platform
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mnist_seq.atomic import write_whole
 from mnist_seq.command_line import pasted
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.law import require
@@ -26,53 +22,6 @@ from mnist_seq.plain import plain, restore
 
 FAILURE = "failed.txt"
 """In the directory of a sweep's job that failed: why, and the traceback."""
-PACKAGES = ("mnist_seq", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
-
-
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A full disk, or a file that may not be written, is the user's to mend; any other error keeps its traceback.
-
-    Raises:
-        CannotWriteError: `path` cannot be written.
-    """
-    try:
-        yield
-    except CannotWriteError:
-        raise
-    except OSError as problem:
-        if problem.errno not in _UNWRITABLE:
-            raise
-        raise CannotWriteError(
-            f"{path} cannot be written ({problem.strerror}): make room in {path.parent}, or choose another directory"
-        ) from problem
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A file that is there whole or not at all: write to the path given, and it takes its place at the end.
-
-    Raises:
-        CannotWriteError: no permission, or no space left; what was there before is still there.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with writing(path):
-            yield beside
-            with beside.open("rb+") as written:  # Windows flushes only what is open for writing
-                os.fsync(written.fileno())
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A text as a file that is there whole or not at all, in UTF-8; what that lacks of names of files is escaped."""
-    with whole(path) as beside:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 class _LogFile(logging.FileHandler):
@@ -310,32 +259,3 @@ def resumable(resume: str) -> Path:
         f"to begin another with these weights, {pasted('init_from', path)}",
     )
     return run
-
-
-def versions(*others: str) -> dict[str, str]:
-    """Of Python and the packages that a result depends on, as far as they are installed."""
-    found = {"python": platform.python_version()}
-    for name in (*PACKAGES, *others):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def revision() -> str | None:
-    """The git revision of this package's checkout, marked `+` where files differ from it; None outside of git."""
-    here = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        if not git("ls-files", "run.py"):
-            return None
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

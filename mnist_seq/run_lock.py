@@ -32,12 +32,13 @@ def hold(directory: Path, key: str, name: str = NAME) -> Iterator[None]:
         UserError: another process, or another thread of this one, holds it.
         CannotWriteError: the directory cannot be written.
     """
+    existed = directory.exists()
     lock = _lock(directory, key, name)
     if not _taken(lock, directory, key):
         raise UserError(
             f"{directory} is in use by {_holder(directory, name)}: wait for it, stop it, or choose another {key}"
         )
-    with _released(lock, directory, name):
+    with _released(lock, directory, name, existed):
         yield
 
 
@@ -49,10 +50,11 @@ def hold_unused(directory: Path, key: str, name: str = NAME) -> Iterator[Path]:
     """
     for number in count(1):
         place = directory if number == 1 else directory.with_name(f"{directory.name}-{number}")
+        existed = place.exists()
         lock = _lock(place, key, name)
         if not _taken(lock, place, key):
             continue
-        with _released(lock, place, name):
+        with _released(lock, place, name, existed):
             if all(path.name.startswith(NAME) for path in place.iterdir()):
                 yield place
                 return
@@ -79,7 +81,8 @@ def _taken(lock: FileLock, directory: Path, key: str) -> bool:
 
 
 @contextmanager
-def _released(lock: FileLock, directory: Path, name: str) -> Iterator[None]:
+def _released(lock: FileLock, directory: Path, name: str, existed: bool) -> Iterator[None]:
+    """Release the lock afterwards; a directory that was made for it, in which nothing came to be, goes with it."""
     holder = directory.resolve() / f"{name}.holder"
     first = lock.lock_counter == 1
     try:
@@ -92,6 +95,9 @@ def _released(lock: FileLock, directory: Path, name: str) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
         lock.release()
+        if not existed:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
 
 
 def _holder(directory: Path, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,21 @@ from tests.conftest import TINY
 PACKAGE = Path(__file__).parent.parent / "mnist_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = ("data", "nn", "judging", "learn", "use", "figures", "timing", "sweeps", "serving")
-GROUND = ("errors", "extras", "tokens", "config", "plain", "presets", "run", "run_lock", "trust", "overrides", "compat")
+GROUND = (
+    "errors",
+    "atomic",
+    "provenance",
+    "extras",
+    "tokens",
+    "config",
+    "plain",
+    "presets",
+    "run",
+    "run_lock",
+    "trust",
+    "overrides",
+    "compat",
+)
 GROUND += ("command", "command_line", "__init__", "__main__")
 COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
 FORBIDDEN = {
@@ -95,7 +110,11 @@ def without_encoding(path: Path) -> list[str]:
             part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)
         }
         owner, _, name = function.rpartition(".")
-        opens = name == "open" and owner not in ("Image", "Run", "os") and not modes & {"rb", "wb", "ab"}
+        opens = (
+            name == "open"
+            and owner not in ("Image", "Run", "os")
+            and not any(re.fullmatch(r"[rwax]b\+?", mode) for mode in modes)
+        )
         pipes = any(given.arg in ("text", "universal_newlines") for given in node.keywords) and "subprocess" in owner
         if name in ("read_text", "write_text", "FileHandler") or opens or pipes:
             found.append(f"{path.name}:{node.lineno}: {function}")
@@ -135,7 +154,7 @@ READS = f"import mnist_seq; assert mnist_seq.load('single').read({str(PICTURE)!r
 SERVES = """
 import sys, uvicorn
 uvicorn.Server.run = lambda server, sockets: print("serves")
-sys.argv = ["serve", "model=single", "port=0"]
+sys.argv = ["serve", "model=pretrained:single", "port=0"]
 from mnist_seq.serve import main
 main()
 """

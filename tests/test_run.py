@@ -13,9 +13,10 @@ import lightning as L
 import pytest
 
 import mnist_seq
+from mnist_seq.atomic import whole, write_whole
 from mnist_seq.errors import CannotWriteError
 from mnist_seq.learn import callbacks
-from mnist_seq.run import Run, whole, write_whole
+from mnist_seq.run import Run
 from mnist_seq.use import weights
 from tests.conftest import TINY
 

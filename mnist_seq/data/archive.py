@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 
 from mnist_seq import tokens
+from mnist_seq.atomic import whole
 from mnist_seq.data.folder import CARD
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.data.sets import SceneSet
 from mnist_seq.errors import UserError
-from mnist_seq.run import whole
 
 _SHARD = 500
 """Scenes a shard, and images a folder."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from mnist_seq.atomic import write_whole
 from mnist_seq.config import Anchor, ResultsConfig
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.figures.tables import FIGURES
-from mnist_seq.run import write_whole
 
 _ELSEWHERE = ("digit_accuracy", "count_accuracy", "exact_match")
 _BEGIN, _END = "<!-- results -->", "<!-- /results -->"

@@ -13,11 +13,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
+from mnist_seq.atomic import whole
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.judging.calibration import Calibration
 from mnist_seq.judging.misread import Misread
 from mnist_seq.nn.decoding import Readout
-from mnist_seq.run import whole
 from mnist_seq.tokens import decode
 
 _RIGHT, _WRONG, BLUE, GREY = "#2a7f3e", "#c0392b", "#1f5fa8", "#8a8f98"

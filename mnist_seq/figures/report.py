@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnist_seq.atomic import whole, write_whole
 from mnist_seq.data.sets import SceneSet
 from mnist_seq.figures import gallery, inline, plots, trends
 from mnist_seq.figures.address import png
@@ -25,7 +26,7 @@ from mnist_seq.judging.verdicts import confusion
 from mnist_seq.nn.decoding import Readout
 from mnist_seq.nn.maps import over_image
 from mnist_seq.nn.model import Model
-from mnist_seq.run import Run, whole, write_whole
+from mnist_seq.run import Run
 from mnist_seq.tokens import DIGITS, decode
 
 _WORST, _PAIRS, _SCENES_A_PAIR, _LOOKED_AT, _SAMPLES = 28, 4, 7, 3, 14

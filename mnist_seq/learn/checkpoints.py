@@ -19,11 +19,12 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from mnist_seq.atomic import whole
 from mnist_seq.command_line import command_line
 from mnist_seq.config.law import require
 from mnist_seq.data.module import IdStream
 from mnist_seq.errors import Interrupted
-from mnist_seq.run import Run, whole
+from mnist_seq.run import Run
 
 _REQUEUE: int | None = getattr(signal, "SIGUSR2", None)
 """What submitit has a cluster send before it ends a job; there is no such signal on Windows."""

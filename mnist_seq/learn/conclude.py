@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mnist_seq import run as runs
+from mnist_seq import provenance
 from mnist_seq.config import TrainConfig
 from mnist_seq.data.module import SceneData
 from mnist_seq.figures import plots, report, trends
@@ -17,14 +17,14 @@ from mnist_seq.use import weights
 
 def conclude(run: Run, config: TrainConfig, module: ReaderModule, data: SceneData) -> None:
     """Judge the weights that count on val, write them, draw the plots."""
-    model, revision = module.model, runs.revision()
+    model, revision = module.model, provenance.revision()
     run.record(
         flops=3 * cost.per_scene(model)[""].flops * run.metrics.get("scenes", 0),  # a step takes thrice a forward pass
         digits=data.source,
         notice=data.notice,
         parameters=sum(weight.numel() for weight in model.parameters()),
         revision=revision,
-        versions=runs.versions(),
+        versions=provenance.versions(),
     )
     judgement = None
     if "val" in data.sets:

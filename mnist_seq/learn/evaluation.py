@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from mnist_seq.atomic import require_folder
 from mnist_seq.config import EvaluateConfig
-from mnist_seq.errors import CannotWriteError
 from mnist_seq.figures import report, tables
 from mnist_seq.learn.exam import exam
 from mnist_seq.run import Run
@@ -26,10 +26,7 @@ def evaluate(config: EvaluateConfig, console: Console, data: str = "") -> None:
         CannotWriteError: the folder cannot be made.
     """
     asked, folder = exam(config), destination(config, data)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise CannotWriteError(f"to={folder} cannot be made a folder ({problem.strerror}): choose another") from problem
+    require_folder("to", folder)
     judgement = asked.judge()
     summary = judgement.summary()
     if asked.notice:

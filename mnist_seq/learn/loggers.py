@@ -17,10 +17,11 @@ from urllib.parse import urlparse
 import lightning as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from mnist_seq.atomic import whole, writing
 from mnist_seq.config import TrainConfig
 from mnist_seq.learn.trainer import targets
 from mnist_seq.plain import plain
-from mnist_seq.run import Run, read_table, whole, writing
+from mnist_seq.run import Run, read_table
 from mnist_seq.use import weights
 
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
@@ -147,7 +148,7 @@ def _give_to_wandb(experiment: Any, run: Run) -> None:
     import wandb
 
     if run.report.is_file():
-        experiment.log({"report": wandb.Html(run.report.read_text(), inject=False)})
+        experiment.log({"report": wandb.Html(run.report.read_text(encoding="utf-8"), inject=False)})
     if not experiment.offline:
         artifact = wandb.Artifact(f"reader-{experiment.id}", type="model")
         for path in (run.weights, run.weights.with_name(weights.CARD)):

@@ -18,7 +18,7 @@ from mnist_seq import presets
 from mnist_seq.config import TrainerConfig
 from mnist_seq.config.law import require
 from mnist_seq.plain import restore
-from mnist_seq.run import revision, versions
+from mnist_seq.provenance import revision, versions
 
 PRESETS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 """Device -> trainer preset."""

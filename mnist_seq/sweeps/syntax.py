@@ -1,7 +1,8 @@
-"""Sweeps that Hydra's basic sweeper cannot run: it would show a traceback, or do nothing and call that done."""
+"""Sweeps that Hydra would not run as they are meant: with a traceback, not at all, or as one run, without a word."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq.config.law import require
@@ -46,4 +47,21 @@ def require_countable(overrides: list[str], loader: ConfigLoader | None = None) 
         require(
             next(iter(override.sweep_string_iterator()), None) is not None,
             f"{written} stands for no value, and a sweep over it has no job: name what is to be swept",
+        )
+
+
+def require_swept(params: Mapping[str, object] | None, overrides: list[str]) -> None:
+    """Refuse to train once what is meant as a sweep: Hydra reads an experiment's sweeper.params only under -m, and only
+    where that experiment itself is not swept over.
+
+    Args:
+        params: `hydra.sweeper.params` of this run.
+        overrides: what this run was given; under -m, a value for each of those keys.
+    """
+    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    missing = sorted(params.keys() - given) if params else []
+    if missing:
+        raise UserError(
+            f"this experiment is a sweep over {', '.join(missing)}: run it with -m, one such experiment at a time, "
+            f"or choose a value ({missing[0]}=...)"
         )

@@ -10,10 +10,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 
+from mnist_seq.atomic import whole
 from mnist_seq.command import mistakes_in_a_line
 from mnist_seq.command_line import pasted
 from mnist_seq.config.law import require, require_known
-from mnist_seq.run import FAILURE, Run, whole
+from mnist_seq.run import FAILURE, Run
 from mnist_seq.sweeps.members import Member, members, notices, over_seeds, under
 from mnist_seq.sweeps.syntax import require_countable
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mnist_seq.atomic import whole
 from mnist_seq.errors import UserError
 from mnist_seq.extras import require_extra
 from mnist_seq.nn.model import Model
-from mnist_seq.run import whole
 from mnist_seq.tokens import PAD
 
 OUTPUTS = ("digits", "probability", "confidence")

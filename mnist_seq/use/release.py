@@ -15,9 +15,10 @@ import jinja2
 import torch
 from torch import Tensor
 
+from mnist_seq.atomic import write_whole
 from mnist_seq.config import Spec
 from mnist_seq.nn.model import Model
-from mnist_seq.run import Run, write_whole
+from mnist_seq.run import Run
 from mnist_seq.use import pretrained, weights
 
 Reads = Callable[[Tensor], Tensor]

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import Tensor
 
+from mnist_seq.atomic import whole, write_whole
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.nn import card, from_card
 from mnist_seq.nn.model import Model
-from mnist_seq.run import whole, write_whole
 from mnist_seq.trust import Trust
 from mnist_seq.use import pretrained
 

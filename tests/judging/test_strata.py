@@ -123,7 +123,7 @@ def test_right_digits_of_a_set_are_as_many_as_go_together() -> None:
 
 @pytest.mark.parametrize("preset", ["grid", "single", "scatter", "line", "overlap", "cluttered", "mixed"])
 def test_margins_are_told_where_the_order_hangs_on_pixels(preset: str, uci: Digits, tmp_path: Path) -> None:
-    composed, _ = command.compose("train", [f"data={preset}", "data.digits=uci"])
+    composed = command.compose("train", [f"data={preset}", "data.digits=uci"]).config
     data = command.typed(composed, TrainConfig).data
     margins = Synthesised(data, uci.pools["val"]).margins(torch.arange(40))
     assert (margins is not None) == (preset == "scatter")

@@ -79,9 +79,9 @@ def test_what_a_preset_searches_can_be_trained(path: Path) -> None:
         arguments = [*config.overrides, *space.likely(config.space)]
     for key, _, value in (it.partition("=") for it in arguments):
         assert value or key == "hydra.run.dir"
-    composed, directory = command.compose("train", arguments)
-    command.typed(composed, TrainConfig)
-    assert directory.parts[0] == "outputs"
+    composed = command.compose("train", arguments)
+    command.typed(composed.config, TrainConfig)
+    assert composed.directory.parts[0] == "outputs"
 
 
 def wandb_arguments(sweep: dict[str, Any]) -> list[str]:
