@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PLUGINS = str(Path(__file__).parent / "sweeps" / "plugins")
+_at_end = contextlib.ExitStack()
 Job = Callable[["DictConfig", Path], None]
 """What a command does with its composed config and its output directory."""
 
@@ -47,7 +48,7 @@ def run(config_name: str, job: Job, writes: bool = False, aliases: dict[str, str
         if writes:
             _refuse_unwritable(given)
         _refuse_uncountable(given)
-        with own_process([sys.argv[0], *given]):
+        with own_process([sys.argv[0], *given]), _at_end:
             prepare()
             compat.hydra_main(config_path=str(CONFIGS), config_name=config_name)(Task(job, writes))()
 
@@ -233,15 +234,15 @@ def mistakes_in_a_line(directory: Path | None = None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _clear_away(directory)
+        clear_away(directory)
         leave("interrupted", 128 + signal.SIGINT)
     except Interrupted as stopped:
-        _clear_away(directory)
+        clear_away(directory)
         leave(_said(stopped), 128 + stopped.signum)
     except UserError as problem:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        _clear_away(directory)
+        clear_away(directory)
         leave(_said(problem), 1)
 
 
@@ -286,7 +287,12 @@ def _said(problem: Exception) -> str:
     return " ".join(str(problem).split()) or type(problem).__name__
 
 
-def _clear_away(directory: Path | None) -> None:
+def at_end(call: Callable[[], None]) -> None:
+    """Have something called when this process's command ends, however it does; the last that asked first."""
+    _at_end.callback(call)
+
+
+def clear_away(directory: Path | None) -> None:
     """Remove what Hydra made under outputs/ for a run that never began, as far as it is empty."""
     if directory and directory.parts[-3:-2] == ("outputs",):
         for folder in (directory, *directory.parents[:2]):

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from mnist_seq import tokens
-from mnist_seq.atomic import whole
+from mnist_seq.atomic import require_folder, whole
 from mnist_seq.data.folder import CARD
 from mnist_seq.data.scenes import Scenes
 from mnist_seq.data.sets import SceneSet
@@ -36,7 +36,7 @@ def write(scenes: SceneSet, number: int, about: dict[str, Any], target: Path) ->
 
     Raises:
         ValueError: the folder holds something else.
-        OSError: it cannot be written.
+        CannotWriteError: it cannot be written.
     """
     part = target.with_name(f"{target.name}.part")
     card = json.dumps(about, indent=2) + "\n"
@@ -47,6 +47,7 @@ def write(scenes: SceneSet, number: int, about: dict[str, Any], target: Path) ->
         raise UserError(f"to={target} already holds something else: choose another folder")
     if part.exists() and (not (part / CARD).is_file() or (part / CARD).read_text(encoding="utf-8") != card):
         raise UserError(f"{part} holds the beginnings of another data set: remove it, or choose another to=")
+    require_folder("to", target.parent)
     shards = part / "shards"
     if not (part / "labels.jsonl").is_file():
         yield from _write_shards(scenes, number, shards, part, card)

@@ -6,6 +6,7 @@ nothing. They are set for every task of `srun -n 4`, though each may train a run
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,6 +52,12 @@ def environment(config: TrainerConfig) -> ClusterEnvironment:
     Raises:
         UserError: another number of processes was started than the run is to have.
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `srun` command is available")  # Slurm is there, and need not be used
+        return _environment(config)
+
+
+def _environment(config: TrainerConfig) -> ClusterEnvironment:
     asked = f"trainer.devices={config.devices or 1} trainer.num_nodes={config.num_nodes or 1}"
     for name, kind in _STARTERS.items():
         if not kind.detect() or (config.processes == 1 and name != "torchrun"):

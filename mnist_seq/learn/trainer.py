@@ -28,6 +28,14 @@ from mnist_seq.run import Run
 _HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 """Of a `_target_`'s values, those that `hydra.utils.instantiate` keeps for itself."""
 
+_NOISE = (
+    ".*LeafSpec.* is deprecated",
+    "The number of training batches",
+    "Total length of `list`",
+    "The `srun` command is available",
+)
+"""Warnings of Lightning and torch that tell nobody anything here."""
+
 
 def build_trainer(
     config: TrainerConfig, run: Run, loggers: list[Logger], callbacks: list[Callback], validates: bool
@@ -75,7 +83,7 @@ def isolated() -> Iterator[None]:
         handler.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for noise in (".*LeafSpec.* is deprecated", "The number of training batches", "Total length of `list`"):
+            for noise in _NOISE:
                 warnings.filterwarnings("ignore", message=noise)
             yield
     finally:

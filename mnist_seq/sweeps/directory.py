@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ class SweepDirectory(Callback):
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
         with command.mistakes_in_a_line():
-            atexit.register(self._held.close)  # a sweep that is interrupted has no end that callbacks hear of
-            if not command.is_default(config.hydra.sweep):
+            default = command.is_default(config.hydra.sweep)
+            command.at_end(partial(command.clear_away, directory if default else None))
+            command.at_end(self._held.close)  # a sweep that breaks off has no end that callbacks hear of
+            if not default:
                 self._held.enter_context(run_lock.hold(directory, KEY))
                 return
             place = self._held.enter_context(run_lock.hold_unused(directory, KEY))

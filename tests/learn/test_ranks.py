@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,12 @@ def test_a_rank_in_the_environment_of_a_command_changes_nothing(variable: str, s
     out, err = command.communicate(timeout=400)
     assert command.returncode == 0, out + err
     assert Run(tmp_path / "run").finished
+
+
+def test_slurm_that_is_there_and_not_used_is_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "srun").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mnist_seq.fit(*TINY, "trainer.max_steps=1", "report=false", f"hydra.run.dir={tmp_path / 'run'}")
