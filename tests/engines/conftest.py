@@ -13,11 +13,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-# A job that is requeued waits until its credential expires: two minutes by default.
 SLURM = """ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/none
-AuthInfo=cred_expire=2
 CredType=cred/none
 SlurmUser={user}
 SlurmdUser={user}
@@ -35,6 +33,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
 JobRequeue=1
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
