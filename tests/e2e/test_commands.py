@@ -74,14 +74,16 @@ LONGER = (*TINY, "trainer.max_steps=300", "trainer.val_check_interval=40", "mode
 
 
 def test_killed_stopped_and_resumed_ends_where_the_uninterrupted_run_ends(tmp_path: Path) -> None:
-    """kill -9, SIGTERM and Ctrl-C in turn; weights and metrics equal to the bit, timings apart."""
+    """kill -9 three times, SIGTERM and Ctrl-C in turn; weights and metrics equal to the bit, timings apart."""
     run(tmp_path, "mnist_seq.train", *LONGER, "hydra.run.dir=whole")
-    parts = tmp_path / "parts"
-    started = start(tmp_path, "mnist_seq.train", *LONGER, "hydra.run.dir=parts")
-    wait_for(parts, 30, started)
-    started.kill()
-    started.communicate()
-    for signum, code, lines in ((signal.SIGTERM, 143, 70), (signal.SIGINT, 130, 110)):
+    parts, again = tmp_path / "parts", (*LONGER, "hydra.run.dir=parts")
+    for lines in (30, 47, 70):
+        started = start(tmp_path, "mnist_seq.train", *again)
+        wait_for(parts, lines, started)
+        started.kill()
+        started.communicate()
+        again = ("resume=parts",)
+    for signum, code, lines in ((signal.SIGTERM, 143, 95), (signal.SIGINT, 130, 120)):
         started = start(tmp_path, "mnist_seq.train", "resume=parts")
         wait_for(parts, lines, started)
         started.send_signal(signum)
