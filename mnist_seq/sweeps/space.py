@@ -21,6 +21,8 @@ from mnist_seq.config import DataConfig, FolderConfig, SearchConfig, TrainConfig
 from mnist_seq.config.law import require
 from mnist_seq.data import folder, sets
 from mnist_seq.errors import UserError
+from mnist_seq.learn import machine
+from mnist_seq.learn.checks import check_arguments
 from mnist_seq.learn.modules import ReaderModule
 from mnist_seq.sweeps.settings import differences, settings
 
@@ -143,6 +145,7 @@ def _problem(overrides: list[str]) -> str | None:
         config = command.typed(command.compose("train", overrides)[0], TrainConfig)
         require(config.resume is None, f"resume={config.resume} cannot be searched: a trial is a run of its own")
         require(_validates(config.data), "a trial is scored on val, and there is none: leave out data.pool=full")
+        check_arguments(machine.suited(config.trainer))
         ReaderModule(nn.build(config.model, sets.spec(config.data)), config.optim, config.loss)
     except UserError as problem:
         return str(problem)

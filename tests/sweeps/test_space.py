@@ -30,6 +30,7 @@ UNTRAINABLE: dict[str, tuple[dict[str, Any], str]] = {
     "too large a patch": ({"model.patch": [7, 64]}, "space.model.patch has 64"),
     "a loss for other models": ({"model": ["classifier"], "loss": ["cross_entropy", "multiset"]}, "space.loss has mul"),
     "no val": ({"data.pool": ["split", "full"]}, "space.data.pool has full, and no trial could be: a trial is scored"),
+    "what the trainer refuses": ({"+trainer.fast_dev_run": [False, True]}, "space.[+]trainer.fast_dev_run has"),
     "a run that is there": ({"resume": ["run"]}, "resume=run cannot be searched"),
 }
 
