@@ -11,6 +11,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from mnist_seq.trust import targets
+
 _TRUSTED = ["mnist_seq.*", "hydra.*"]
 """What Hydra itself may build for our commands: callbacks of a sweep, logging."""
 
@@ -56,7 +58,7 @@ def instantiate(values: dict[str, Any]) -> Any:
     from hydra.utils import instantiate as build
 
     if _hydra_asks_for_a_whitelist():
-        return build(values, _execution_whitelist_=list(_targets(values)))
+        return build(values, _execution_whitelist_=list(targets(values)))
     return build(values)
 
 
@@ -68,17 +70,6 @@ def register_resolver(name: str, resolver: Callable[..., Any], use_cache: bool =
     current = "use_cache" in signature(OmegaConf.register_resolver).parameters
     register: Any = OmegaConf.register_resolver if current else OmegaConf.register_new_resolver
     register(name, resolver, replace=True, use_cache=use_cache)
-
-
-def _targets(values: Any) -> Iterator[str]:
-    if isinstance(values, dict):
-        if "_target_" in values:
-            yield values["_target_"]
-        for value in values.values():
-            yield from _targets(value)
-    elif isinstance(values, (list, tuple)):
-        for value in values:
-            yield from _targets(value)
 
 
 def _version_base() -> dict[str, str]:

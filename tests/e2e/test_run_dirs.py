@@ -52,17 +52,23 @@ def test_one_process_trains_in_a_run_directory_at_a_time_and_a_kill_frees_it(tmp
     assert Run(tmp_path / "run").finished
 
 
-def test_runs_that_are_started_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", NAMED_ALIKE, *TINY]
+def start_two_in_the_same_second(cwd: Path, *arguments: str) -> Path:
+    """Seeds 1 and 2 by the same default name; the folder that holds a directory of each."""
+    command = [sys.executable, "-c", NAMED_ALIKE, *arguments]
     pair = [
-        subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, f"seed={seed}"], cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True)
         for seed in (1, 2)
     ]
     for process in pair:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-    day = tmp_path / "outputs/2026-01-31"
+    day = cwd / "outputs/2026-01-31"
     assert sorted(path.name for path in day.iterdir()) == ["12-00-00", "12-00-00-2"]
+    return day
+
+
+def test_runs_that_are_started_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
+    day = start_two_in_the_same_second(tmp_path, *TINY)
     for path in day.iterdir():
         assert Run(path).config.seed == Run(path).metrics["seed"]
         assert f"seed={Run(path).config.seed}" in Run(path).metrics["overrides"]
@@ -70,16 +76,7 @@ def test_runs_that_are_started_in_the_same_second_do_not_share_a_directory(tmp_p
 
 
 def test_sweeps_that_are_started_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", NAMED_ALIKE, "-m", *TINY, "trainer.max_steps=4"]
-    pair = [
-        subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
-        for seed in (1, 2)
-    ]
-    for process in pair:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-    day = tmp_path / "outputs/2026-01-31"
-    assert sorted(path.name for path in day.iterdir()) == ["12-00-00", "12-00-00-2"]
+    day = start_two_in_the_same_second(tmp_path, "-m", *TINY, "trainer.max_steps=4")
     for sweep in day.iterdir():
         (job,) = (path.parent for path in sweep.glob("*/weights.safetensors"))
         assert len((sweep / "sweep.csv").read_text().splitlines()) == 2
