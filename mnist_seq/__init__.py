@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import torch
 
     from mnist_seq.config import TrainConfig
-    from mnist_seq.data.module import SceneData
-    from mnist_seq.data.sets import SceneSet
-    from mnist_seq.learn.modules import ReaderModule
-    from mnist_seq.run import Run
-    from mnist_seq.use.reader import Reader
+    from mnist_seq.data.datamodule import SceneDataModule
+    from mnist_seq.data.datasets import SceneDataset
+    from mnist_seq.inference.reader import Reader
+    from mnist_seq.run_dir import Run
+    from mnist_seq.training.module import ReaderModule
 
 __version__ = "0.1.0"
 __all__ = ["build", "compose", "fit", "load", "scenes"]
@@ -33,35 +33,35 @@ def compose(*overrides: str) -> TrainConfig:
     Raises:
         ValueError: a broken law. Unknown keys and wrong types raise Hydra's own errors.
     """
-    from mnist_seq import command
+    from mnist_seq import cli
     from mnist_seq.config import TrainConfig
 
-    return command.typed(command.compose("train", list(overrides))[0], TrainConfig)
+    return cli.to_dataclass(cli.compose("train", list(overrides))[0], TrainConfig)
 
 
-def build(*overrides: str) -> tuple[ReaderModule, SceneData]:
+def build(*overrides: str) -> tuple[ReaderModule, SceneDataModule]:
     """Module and data module of a run, for a Trainer of one's own: `Trainer(max_steps=9).fit(*build("data=grid"))`."""
-    from mnist_seq.learn.fit import assemble
+    from mnist_seq.training.fit import build_module_and_data
 
-    return assemble(compose(*overrides))
+    return build_module_and_data(compose(*overrides))
 
 
 def fit(*overrides: str) -> Run:
     """Train as `python -m mnist_seq.train` does, and return the run."""
-    from mnist_seq import command
+    from mnist_seq import cli
     from mnist_seq.config import TrainConfig
-    from mnist_seq.learn.fit import own_directory, train
-    from mnist_seq.train import show
+    from mnist_seq.train import print_summary
+    from mnist_seq.training.fit import train, unique_run_dir
 
-    cfg, directory, unnamed = command.compose("train", list(overrides), one_run=True)
-    config = command.typed(cfg, TrainConfig)
-    with command.unencodable_escaped(), own_directory(config, directory, unnamed) as place:
-        run = train(config, place, changed=list(overrides))
-        show(run)
+    cfg, directory, unnamed = cli.compose("train", list(overrides), single_run=True)
+    config = cli.to_dataclass(cfg, TrainConfig)
+    with cli.escape_unencodable(), unique_run_dir(config, directory, unnamed) as place:
+        run = train(config, place, overrides=list(overrides))
+        print_summary(run)
     return run
 
 
-def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> SceneSet:
+def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> SceneDataset:
     """A lazy sequence of scenes: `len`, `[i]`, `[a:b]`, `.render(ids, device=...)`.
 
     Args:
@@ -73,11 +73,11 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
     Raises:
         ValueError: an unknown split or a broken law.
     """
-    from mnist_seq.config.law import require_known
-    from mnist_seq.data import sets
+    from mnist_seq.config.validation import check_choice
+    from mnist_seq.data import datasets
 
-    splits = sets.load(replace(compose(f"data={data}", *overrides).data, scene_seed=seed), seed).splits
-    require_known("split", split, splits)
+    splits = datasets.load(replace(compose(f"data={data}", *overrides).data, scene_seed=seed), seed).splits
+    check_choice("split", split, splits)
     return splits[split]
 
 
@@ -91,7 +91,7 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu", trust
     Raises:
         FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
     """
-    from mnist_seq.use import pretrained
-    from mnist_seq.use.reader import load as load_reader
+    from mnist_seq.inference import pretrained
+    from mnist_seq.inference.reader import load as load_reader
 
-    return load_reader(pretrained.expand(path), device, trust)
+    return load_reader(pretrained.expand_name(path), device, trust)

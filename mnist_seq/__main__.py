@@ -25,7 +25,7 @@ def main() -> int:
             return subprocess.call(command)
         os.execv(command[0], command)
     if name in ("-h", "--help"):
-        print(_listed())
+        print(_usage())
         return 0
     if name == "--version":
         print(f"mnist_seq {mnist_seq.__version__}")
@@ -36,7 +36,7 @@ def main() -> int:
     return 2
 
 
-def _listed() -> str:
+def _usage() -> str:
     lines = ["usage: mnist-seq COMMAND [ARGUMENT ...], or python -m mnist_seq.COMMAND [ARGUMENT ...]", ""]
     lines += [f"  {name:<12}{_summary(name)}" for name in COMMANDS]
     return "\n".join([*lines, "", "`mnist-seq COMMAND --help` says what it takes."])

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from mnist_seq.errors import UserError
-from mnist_seq.extras import require_extra
+from mnist_seq.extras import check_extra
 
 TRUST = "true, or the module of a model from outside the package; its code runs"
 UPLOAD = 10
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trust", metavar="MODULE", help=TRUST)
     asked = parser.parse_args(arguments)
     try:
-        require_extra("app", "app")
+        check_extra("app", "app")
         _require_free(asked.host, asked.port)
     except UserError as problem:
         print(f"mnist_seq: {problem}", file=sys.stderr)

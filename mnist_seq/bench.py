@@ -1,4 +1,4 @@
-"""Time what matters, beside others and the machine's limits: `python -m mnist_seq.bench suite=[scenes,train]`."""
+"""Time what matters, beside others and the machine's limits: `python -m mnist_seq.bench suite=[rendering,train_step]`."""
 
 from __future__ import annotations
 
@@ -6,57 +6,58 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_seq import command, extras
+from mnist_seq import cli, extras
 from mnist_seq.config import BenchConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mnist_seq.timing.clock import Figure
+    from mnist_seq.benchmarks.timer import Measurement
 
 
 def main() -> None:
-    command.run("bench", _job)
+    cli.run_command("bench", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.figures import tables
-    from mnist_seq.learn import machine
-    from mnist_seq.timing import peers
-    from mnist_seq.timing.suites import SUITES
+    from mnist_seq.benchmarks import baseline_models
+    from mnist_seq.benchmarks.suites import SUITES
+    from mnist_seq.reporting import tables
+    from mnist_seq.training import hardware
 
-    config, console = command.typed(cfg, BenchConfig), Console()
-    config.device = machine.device(config.device)
-    if "service" in config.suites:
-        extras.require_extra("suite=service", "serve")
-    machine.keep_memory()
-    about = machine.about(config.device, "transformers", "x-transformers")
+    config, console = cli.to_dataclass(cfg, BenchConfig), Console()
+    config.device = hardware.resolve_device(config.device)
+    if "serving" in config.suites:
+        extras.check_extra("suite=serving", "serve")
+    hardware.tune_malloc()
+    about = hardware.environment_info(config.device, "transformers", "x-transformers")
     console.print(
         f"{about['processor']}, {about['threads']} threads, torch {about['versions']['torch']}", highlight=False
     )
-    absent = peers.absent() if {"train", "read"} & set(config.suites) else []
+    absent = baseline_models.missing_baselines() if {"train_step", "inference"} & set(config.suites) else []
     if absent:
         console.print(f"not installed, and so not timed: {', '.join(absent)} (make peers)", highlight=False)
-    if "read" in config.suites and extras.missing("onnx"):
-        console.print(f"no ONNX Runtime, and so not timed: {extras.how_to_install('onnx')}", markup=False)
-    measured: dict[str, list[Figure]] = {}
+    if "inference" in config.suites and extras.missing_package("onnx"):
+        console.print(f"no ONNX Runtime, and so not timed: {extras.install_hint('onnx')}", markup=False)
+    measured: dict[str, list[Measurement]] = {}
     for name in config.suites:
         measured[name] = SUITES[name](config)
-        console.print(tables.timings(measured[name], f"{name}: {SUITES[name].__doc__}"))
-        _keep(config, measured, about)
-    console.print(f"all figures: {config.to}/bench.json", highlight=False, markup=False, soft_wrap=True)
+        console.print(tables.benchmark_table(measured[name], f"{name}: {SUITES[name].__doc__}"))
+        _save_results(config, measured, about)
+    console.print(f"all figures: {config.output_dir}/bench.json", highlight=False, markup=False, soft_wrap=True)
 
 
-def _keep(config: BenchConfig, measured: dict[str, list[Figure]], about: dict[str, Any]) -> None:
-    from mnist_seq.atomic import whole
-    from mnist_seq.plain import plain
+def _save_results(config: BenchConfig, measurements: dict[str, list[Measurement]], environment: dict[str, Any]) -> None:
+    from mnist_seq.atomic_io import atomic_path
+    from mnist_seq.config.serialization import to_dict
 
-    figures = {name: [figure._asdict() for figure in figures] for name, figures in measured.items()}
-    with whole(Path(config.to) / "bench.json") as beside:
+    figures = {name: [figure._asdict() for figure in figures] for name, figures in measurements.items()}
+    with atomic_path(Path(config.output_dir) / "bench.json") as beside:
         beside.write_text(
-            json.dumps({"figures": figures, "config": plain(config), **about}, indent=2) + "\n", encoding="utf-8"
+            json.dumps({"figures": figures, "config": to_dict(config), **environment}, indent=2) + "\n",
+            encoding="utf-8",
         )
 
 

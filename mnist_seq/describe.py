@@ -5,40 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_seq import command
+from mnist_seq import cli
 from mnist_seq.config import TrainConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mnist_seq.nn.cost import Cost
+    from mnist_seq.nn.flops import Cost
 
 
 def main() -> None:
-    command.run("describe", _job)
+    cli.run_command("describe", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     from mnist_seq import provenance
-    from mnist_seq.figures import tables
+    from mnist_seq.reporting import tables
 
-    config = command.typed(cfg, TrainConfig)
+    config = cli.to_dataclass(cfg, TrainConfig)
     console = Console()
-    console.print(tables.facts(hardware(config), "Hardware"))
-    console.print(tables.facts(problem(config), f"Scenes of {config.data.family}"))
-    console.print(tables.costs(costs(config), config.model.name))
-    console.print(tables.facts(provenance.versions(), "Packages"))
+    console.print(tables.key_value_table(hardware_info(config), "Hardware"))
+    console.print(tables.key_value_table(scene_info(config), f"Scenes of {config.data.family}"))
+    console.print(tables.model_summary(model_costs(config), config.model.name))
+    console.print(tables.key_value_table(provenance.package_versions(), "Packages"))
 
 
-def hardware(config: TrainConfig) -> dict[str, Any]:
+def hardware_info(config: TrainConfig) -> dict[str, Any]:
     """Which device and precision a run would use, and for how long."""
     import torch
 
-    from mnist_seq.learn.machine import suited
+    from mnist_seq.training.hardware import resolve_auto
 
-    trainer = suited(config.trainer)
+    trainer = resolve_auto(config.trainer)
     device = (
         torch.cuda.get_device_name() if trainer.preset == "gpu" and torch.cuda.is_available() else trainer.accelerator
     )
@@ -53,26 +53,26 @@ def hardware(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def problem(config: TrainConfig) -> dict[str, Any]:
+def scene_info(config: TrainConfig) -> dict[str, Any]:
     """The shape of what is to be read."""
-    from mnist_seq.data import sets
+    from mnist_seq.data import datasets
 
-    spec = sets.spec(config.data)
+    spec = datasets.spec(config.data)
     return {
         "canvas": f"{spec.height}x{spec.width}",
-        "most digits": spec.max_digits,
+        "most digits": spec.max_length,
         "read": "in order" if spec.ordered else "as a set",
         "cells": "two digits can share one" if spec.cells == (0, 0) else f"{spec.cells[0]}x{spec.cells[1]}",
     }
 
 
-def costs(config: TrainConfig) -> dict[str, Cost]:
+def model_costs(config: TrainConfig) -> dict[str, Cost]:
     """Of a scene, by the model's parts."""
     from mnist_seq import nn
-    from mnist_seq.data import sets
-    from mnist_seq.nn.cost import per_scene
+    from mnist_seq.data import datasets
+    from mnist_seq.nn.flops import costs_per_scene
 
-    return per_scene(nn.build(config.model, sets.spec(config.data)))
+    return costs_per_scene(nn.build(config.model, datasets.spec(config.data)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_seq import command
+from mnist_seq import cli
 from mnist_seq.config import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    command.run("evaluate", _job)
+    cli.run_command("evaluate", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.learn import machine
-    from mnist_seq.learn.evaluation import evaluate
-    from mnist_seq.run import named
+    from mnist_seq.reporting.evaluation_report import evaluate_and_report
+    from mnist_seq.run_dir import resolve_run
+    from mnist_seq.training import hardware
 
-    config = command.typed(cfg, EvaluateConfig)
-    config.run = named(config.run)
-    machine.keep_memory()
-    evaluate(config, Console(highlight=False, soft_wrap=True), _asked_data())
+    config = cli.to_dataclass(cfg, EvaluateConfig)
+    config.run = resolve_run(config.run)
+    hardware.tune_malloc()
+    evaluate_and_report(config, Console(highlight=False, soft_wrap=True), _data_label())
 
 
-def _asked_data() -> str:
+def _data_label() -> str:
     """The data preset that was asked for, and a hash of what was changed of it."""
     from hydra.core.hydra_config import HydraConfig
 
     config = HydraConfig.get()
     changes = [it for it in config.overrides.task if it.lstrip("+~").startswith(("data.", "data/"))]
-    return f"{config.runtime.choices.get('data')}" + (f"-{command.digest(changes)}" if changes else "")
+    return f"{config.runtime.choices.get('data')}" + (f"-{cli.overrides_hash(changes)}" if changes else "")
 
 
 if __name__ == "__main__":

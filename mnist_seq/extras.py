@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from mnist_seq.config.law import require
+from mnist_seq.config.validation import check
 
 EXTRAS = {
     "serve": (
@@ -22,23 +22,23 @@ EXTRAS = {
 """Each extra's packages, as they are imported; pyproject.toml has their versions."""
 
 
-def missing(extra: str) -> str | None:
+def missing_package(extra: str) -> str | None:
     """A package of an extra that is not installed."""
     return next((name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None), None)
 
 
-def require_extra(purpose: str, extra: str) -> None:
+def check_extra(purpose: str, extra: str) -> None:
     """Ask for an extra before any work is done that needs it.
 
     Args:
-        purpose: what needs it, in the user's words, such as `to=onnx`.
+        purpose: what needs it, in the user's words, such as `format=onnx`.
 
     Raises:
         UserError: one of its packages is not installed.
     """
-    absent = missing(extra)
-    require(absent is None, f"{purpose} needs {absent}: {how_to_install(extra)}")
+    absent = missing_package(extra)
+    check(absent is None, f"{purpose} needs {absent}: {install_hint(extra)}")
 
 
-def how_to_install(extra: str) -> str:
+def install_hint(extra: str) -> str:
     return f"pip install 'mnist_seq[{extra}]'"

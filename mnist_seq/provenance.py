@@ -10,10 +10,10 @@ from pathlib import Path
 PACKAGES = ("mnist_seq", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
 
-def versions(*others: str) -> dict[str, str]:
+def package_versions(*extra: str) -> dict[str, str]:
     """Of Python and the packages that a result depends on, as far as they are installed."""
     found = {"python": platform.python_version()}
-    for name in (*PACKAGES, *others):
+    for name in (*PACKAGES, *extra):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -21,7 +21,7 @@ def versions(*others: str) -> dict[str, str]:
     return found
 
 
-def revision() -> str | None:
+def git_revision() -> str | None:
     """The git revision of this package's checkout, marked `+` where files differ from it; None outside of git."""
     here = Path(__file__).resolve().parent
 

@@ -17,33 +17,33 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     asked = parser.parse_args(arguments)
-    from mnist_seq.command import unencodable_escaped
+    from mnist_seq.cli import escape_unencodable
 
-    with unencodable_escaped():
+    with escape_unencodable():
         return _read(asked)
 
 
-def _read(asked: argparse.Namespace) -> int:
+def _read(args: argparse.Namespace) -> int:
     """Print a line a picture; the exit code, 1 where any could not be read."""
     from mnist_seq.errors import UserError
-    from mnist_seq.run import named
-    from mnist_seq.use.reader import load
+    from mnist_seq.inference.reader import load
+    from mnist_seq.run_dir import resolve_run
 
     try:
-        reader = load(named(asked.run), asked.device, True if asked.trust == "true" else asked.trust)
+        reader = load(resolve_run(args.run), args.device, True if args.trust == "true" else args.trust)
     except UserError as problem:
-        return _failed(problem)
+        return _print_error(problem)
     code = 0
-    for picture, reading in zip(asked.pictures, reader.stream(asked.pictures), strict=True):
+    for picture, reading in zip(args.pictures, reader.stream(args.pictures), strict=True):
         if isinstance(reading, UserError):
-            code = _failed(reading)
+            code = _print_error(reading)
             continue
         certainties = " ".join(f"{probability:.2f}" for probability in reading.per_digit)
         print(f"{picture}: {reading}  (confidence {reading.confidence:.2f}; {certainties or '-'})")
     return code
 
 
-def _failed(problem: Exception) -> int:
+def _print_error(problem: Exception) -> int:
     """Say why in a line; the exit code."""
     print(f"mnist_seq: {' '.join(str(problem).split())}", file=sys.stderr)
     return 1

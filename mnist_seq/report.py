@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_seq import command
-from mnist_seq.atomic import require_folder
+from mnist_seq import cli
+from mnist_seq.atomic_io import make_dir
 from mnist_seq.config import EvaluateConfig, ReportConfig
 
 if TYPE_CHECKING:
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    command.run("report", _job)
+    cli.run_command("report", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     """Judge on val as training did, and write the page."""
-    from mnist_seq.figures import report
-    from mnist_seq.learn import machine
-    from mnist_seq.learn.evaluation import home
-    from mnist_seq.learn.exam import exam
-    from mnist_seq.run import Run, named
+    from mnist_seq.evaluation.evaluator import load_evaluator
+    from mnist_seq.reporting import report
+    from mnist_seq.reporting.evaluation_report import model_results_dir
+    from mnist_seq.run_dir import Run, resolve_run
+    from mnist_seq.training import hardware
 
-    config = command.typed(cfg, ReportConfig)
-    model = named(config.run)
+    config = cli.to_dataclass(cfg, ReportConfig)
+    model = resolve_run(config.run)
     run = Run(model)
-    machine.keep_memory()
-    asked = exam(EvaluateConfig(run=model, device=config.device, trust=config.trust))
-    page = Path(config.to or (run.report if run.exists else home(model) / "report.html"))
-    require_folder("to", page.parent)
-    report.write(asked.subject, asked.judge(), page)
+    hardware.tune_malloc()
+    asked = load_evaluator(EvaluateConfig(run=model, device=config.device, trust=config.trust))
+    page = Path(config.output or (run.report if run.exists else model_results_dir(model) / "report.html"))
+    make_dir("output", page.parent)
+    report.write_report(asked.subject, asked.evaluate(), page)
     print(f"to look at: {page}")
 
 

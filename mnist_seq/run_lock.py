@@ -14,12 +14,12 @@ from filelock import FileLock, Timeout
 
 from mnist_seq.errors import CannotWriteError, UserError
 
-NAME = ".lock"
+LOCK_FILE = ".lock"
 """Of the lock file in a directory; who holds it stands beside it, in `.lock.holder`."""
 
 
 @contextmanager
-def hold(directory: Path, key: str, name: str = NAME) -> Iterator[None]:
+def lock_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Iterator[None]:
     """Keep other processes from training in a directory, which is made, while this one is within.
 
     What this process holds it may hold again. Whoever only reads the directory needs no lock: its files are replaced
@@ -32,30 +32,30 @@ def hold(directory: Path, key: str, name: str = NAME) -> Iterator[None]:
         UserError: another process, or another thread of this one, holds it.
         CannotWriteError: the directory cannot be written.
     """
-    existed = directory.exists()
-    lock = _lock(directory, key, name)
-    if not _taken(lock, directory, key):
+    existed = run_dir.exists()
+    lock = _lock(run_dir, key, lock_file)
+    if not _try_acquire(lock, run_dir, key):
         raise UserError(
-            f"{directory} is in use by {_holder(directory, name)}: wait for it, stop it, or choose another {key}"
+            f"{run_dir} is in use by {_read_holder(run_dir, lock_file)}: wait for it, stop it, or choose another {key}"
         )
-    with _released(lock, directory, name, existed):
+    with _release_on_exit(lock, run_dir, lock_file, existed):
         yield
 
 
 @contextmanager
-def hold_unused(directory: Path, key: str, name: str = NAME) -> Iterator[Path]:
+def lock_new_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Iterator[Path]:
     """Hold a directory in which no run has begun: the one that is named, or that name with -2, -3, ... after it.
 
     Two processes that are given the same name at the same time get two directories.
     """
     for number in count(1):
-        place = directory if number == 1 else directory.with_name(f"{directory.name}-{number}")
+        place = run_dir if number == 1 else run_dir.with_name(f"{run_dir.name}-{number}")
         existed = place.exists()
-        lock = _lock(place, key, name)
-        if not _taken(lock, place, key):
+        lock = _lock(place, key, lock_file)
+        if not _try_acquire(lock, place, key):
             continue
-        with _released(lock, place, name, existed):
-            if all(path.name.startswith(NAME) for path in place.iterdir()):
+        with _release_on_exit(lock, place, lock_file, existed):
+            if all(path.name.startswith(LOCK_FILE) for path in place.iterdir()):
                 yield place
                 return
 
@@ -64,24 +64,24 @@ def _lock(directory: Path, key: str, name: str) -> FileLock:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise _cannot_write(directory, key, problem) from problem
+        raise _write_error(directory, key, problem) from problem
     # flock, which NFS and Lustre pass on to their servers since long; where a file system has none, filelock falls back
     # to a marker that names its process, and takes it over once that is gone.
     return FileLock(directory.resolve() / name, timeout=0, is_singleton=True)
 
 
-def _taken(lock: FileLock, directory: Path, key: str) -> bool:
+def _try_acquire(lock: FileLock, directory: Path, key: str) -> bool:
     try:
         lock.acquire()
     except Timeout:
         return False
     except OSError as problem:
-        raise _cannot_write(directory, key, problem) from problem
+        raise _write_error(directory, key, problem) from problem
     return True
 
 
 @contextmanager
-def _released(lock: FileLock, directory: Path, name: str, existed: bool) -> Iterator[None]:
+def _release_on_exit(lock: FileLock, directory: Path, name: str, existed: bool) -> Iterator[None]:
     """Release the lock afterwards; a directory that was made for it, in which nothing came to be, goes with it."""
     holder = directory.resolve() / f"{name}.holder"
     first = lock.lock_counter == 1
@@ -100,12 +100,12 @@ def _released(lock: FileLock, directory: Path, name: str, existed: bool) -> Iter
                 directory.rmdir()
 
 
-def _holder(directory: Path, name: str) -> str:
+def _read_holder(directory: Path, name: str) -> str:
     try:
         return (directory / f"{name}.holder").read_text(encoding="utf-8") or "another process"
     except OSError:
         return "another process"
 
 
-def _cannot_write(directory: Path, key: str, problem: OSError) -> CannotWriteError:
+def _write_error(directory: Path, key: str, problem: OSError) -> CannotWriteError:
     return CannotWriteError(f"{directory} cannot be written ({problem.strerror}): choose another {key}")

@@ -1,4 +1,4 @@
-"""Search for what reads best: `python -m mnist_seq.search search=grid_small trials=40`, on one machine or many."""
+"""Search for what reads best: `python -m mnist_seq.search search=grid_small n_trials=40`, on one machine or many."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_seq import command
-from mnist_seq.command_line import command_line
+from mnist_seq import cli
 from mnist_seq.config import SearchConfig
+from mnist_seq.config.override_syntax import format_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,57 +20,57 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    command.run("search", _job)
+    cli.run_command("search", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     import optuna
     from rich.console import Console
 
-    from mnist_seq.sweeps import slots
-    from mnist_seq.sweeps.search import Search
-    from mnist_seq.sweeps.space import require_trainable
+    from mnist_seq.sweeps import workers
+    from mnist_seq.sweeps.search import SearchWorker
+    from mnist_seq.sweeps.search_space import require_valid_space
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been so since 2021
-    config, console = command.typed(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
-    require_trainable(config)
+    config, console = cli.to_dataclass(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
+    require_valid_space(config)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    worker = Search(config, lambda study, trial: console.print(_line(study, trial), markup=False))
-    console.print(f"{config.study}: {config.trials} trials, runs in {config.to}", markup=False)
+    worker = SearchWorker(config, lambda study, trial: console.print(_format_trial(study, trial), markup=False))
+    console.print(f"{config.study}: {config.n_trials} trials, runs in {config.output_dir}", markup=False)
     try:
-        worker.run(slots.of(config.devices))
+        worker.run(workers.allocate_slots(config.launcher))
     except KeyboardInterrupt:
-        command.leave("interrupted: the same command goes on", 128 + signal.SIGINT)
-    _show(worker.study, config, console)
+        cli.exit_with_message("interrupted: the same command goes on", 128 + signal.SIGINT)
+    _print_results(worker.study, config, console)
 
 
-def _line(study: Study, trial: FrozenTrial) -> str:
+def _format_trial(study: Study, trial: FrozenTrial) -> str:
     """How a trial ended."""
     score = f"{trial.value:.2%}" if trial.state.name == "COMPLETE" else trial.state.name.lower()
     values = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in trial.params.items()}
     return f"trial {trial.number}: {score}  " + " ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _show(study: Study, config: SearchConfig, console: Console) -> None:
+def _print_results(study: Study, config: SearchConfig, console: Console) -> None:
     """The best trials, pictures of all, and what to do next; exit code 1 where some failed."""
     from rich.markup import escape
 
-    from mnist_seq.figures import pages, tables
-    from mnist_seq.run import Run
-    from mnist_seq.sweeps.search import asked
+    from mnist_seq.reporting import study_plots, tables
+    from mnist_seq.run_dir import Run
+    from mnist_seq.sweeps.search import latest_attempts
 
-    last = asked(study.trials).values()
+    last = latest_attempts(study.trials).values()
     best, pruned, failed = ([it for it in last if it.state.name == state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     best.sort(key=lambda it: -(it.value or 0))
     title = f"{config.study}: {len(best)} trained to the end, {len(pruned)} pruned, {len(failed)} failed"
-    console.print(tables.trials([(it.number, it.value or 0, it.params) for it in best[:10]], escape(title)))
+    console.print(tables.trials_table([(it.number, it.value or 0, it.params) for it in best[:10]], escape(title)))
     if best:
         if notice := Run(best[0].user_attrs["run"]).metrics.get("notice"):
             console.print(f"[bold red]{escape(notice)}")
-        for page in pages.search(study, Path(config.to)):
+        for page in study_plots.write_study_plots(study, Path(config.output_dir)):
             console.print(f"picture: {page}", markup=False)
-        console.print(f"next: {command_line('evaluate', run=best[0].user_attrs['run'], split='test')}", markup=False)
+        console.print(f"next: {format_command('evaluate', run=best[0].user_attrs['run'], split='test')}", markup=False)
     for it in failed:
         console.print(f"[red]failed:[/] trial {it.number}, see {escape(str(it.user_attrs.get('run')))}")
     if failed:

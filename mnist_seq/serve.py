@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_seq import command
+from mnist_seq import cli
 from mnist_seq.config import ServeConfig
 from mnist_seq.errors import UserError
-from mnist_seq.extras import require_extra
+from mnist_seq.extras import check_extra
 
 if TYPE_CHECKING:
     import socket
@@ -20,29 +20,34 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    command.run("serve", _job, aliases={"model": "run"})  # to Hydra, model= is the group of architectures
+    cli.run_command("serve", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
-    config = command.typed(cfg, ServeConfig)
-    require_extra("serve", "serve")
+    config = cli.to_dataclass(cfg, ServeConfig)
+    check_extra("serve", "serve")
     import uvicorn
     from PIL import Image
 
-    from mnist_seq.learn import gate, machine
-    from mnist_seq.run import named
+    from mnist_seq.evaluation import release_check
+    from mnist_seq.inference import reader
+    from mnist_seq.run_dir import resolve_run
     from mnist_seq.serving import service
-    from mnist_seq.serving.guard import JSONLines
-    from mnist_seq.serving.protocol import Hasty
-    from mnist_seq.use import reader
+    from mnist_seq.serving.middleware import JSONFormatter
+    from mnist_seq.serving.timeouts import TimeoutProtocol
+    from mnist_seq.training import hardware
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # limits.pixels refuses them
     logger = logging.getLogger("mnist_seq")
-    logger.handlers[0].setFormatter(JSONLines())
+    logger.handlers[0].setFormatter(JSONFormatter())
     logging.getLogger("uvicorn").handlers = logger.handlers
-    taken = _listen(config)
-    loaded = reader.load(named(config.run), machine.device(config.device), config.trust)
-    examined = gate.check(loaded.model, loaded.card) if config.gate else "not examined: gate=false"
+    taken = _bind_socket(config)
+    loaded = reader.load(resolve_run(config.run), hardware.resolve_device(config.device), config.trust)
+    examined = (
+        release_check.check_release_scores(loaded.model, loaded.card)
+        if config.self_test
+        else "not examined: gate=false"
+    )
     host, port = taken.getsockname()[:2]
     logger.info(f"{config.run}: {examined}")
     if not config.token and host not in ("127.0.0.1", "::1"):
@@ -51,15 +56,15 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     logger.info(f"listening on {address}, docs on {address}/docs")
     server = uvicorn.Server(
         uvicorn.Config(
-            service.build(loaded, config, examined),
-            http=Hasty.within(config.limits.seconds),
+            service.create_app(loaded, config, examined),
+            http=TimeoutProtocol.with_timeout(config.limits.timeout),
             log_config=None,
             access_log=False,
             server_header=False,
             ws="none",
             lifespan="on",
             timeout_keep_alive=30,
-            timeout_graceful_shutdown=int(3 * config.limits.seconds) + 1,
+            timeout_graceful_shutdown=int(3 * config.limits.timeout) + 1,
         )
     )
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -68,7 +73,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     logger.info("stopped")
 
 
-def _listen(config: ServeConfig) -> socket.socket:
+def _bind_socket(config: ServeConfig) -> socket.socket:
     """Take the port before anything is loaded.
 
     Raises:

@@ -1,97 +1,105 @@
-"""Scenes to look at or to keep: `python -m mnist_seq.synthesise data=scatter look=true`, or `to=DIR`."""
+"""Scenes to look at or to keep: `python -m mnist_seq.synthesise data=scatter preview=true`, or `output_dir=DIR`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_seq import command
+from mnist_seq import cli
 from mnist_seq.config import SynthesiseConfig
+from mnist_seq.config.serialization import to_dict
 from mnist_seq.errors import UserError
-from mnist_seq.plain import plain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
 
-    from mnist_seq.data.sets import Sets
+    from mnist_seq.data.datasets import DatasetSplits
 
 
 def main() -> None:
-    command.run("synthesise", _job)
+    cli.run_command("synthesise", _job)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from mnist_seq.data import sets
+    from mnist_seq.data import datasets
 
-    config, console = command.typed(cfg, SynthesiseConfig), Console()
+    config, console = cli.to_dataclass(cfg, SynthesiseConfig), Console()
     config.data.scene_seed = config.seed
-    loaded = sets.load(config.data, config.seed)
+    loaded = datasets.load(config.data, config.seed)
     if config.split not in loaded.splits:
         raise UserError(f"split={config.split} is not to be had: choose from {', '.join(loaded.splits)}")
     if loaded.notice:
         console.print(f"[bold red]{escape(loaded.notice)}", soft_wrap=True)
-    if config.look:
-        path = look(config, loaded)
+    if config.preview:
+        path = draw_contact_sheet(config, loaded)
         look_at = f"{path}: a look at {config.data.family}, split {config.split}"
         console.print(look_at, highlight=False, markup=False, soft_wrap=True)
-    if config.to:
-        keep(config, loaded, console)
+    if config.output_dir:
+        write_dataset(config, loaded, console)
 
 
-def look(config: SynthesiseConfig, loaded: Sets) -> Path:
+def draw_contact_sheet(config: SynthesiseConfig, datasets: DatasetSplits) -> Path:
     """Draw a contact sheet, and say where."""
-    from mnist_seq.figures import plots
+    from mnist_seq.reporting import plots
 
-    path = Path("outputs") / f"{_preset() or config.data.family}.png" if config.look is True else Path(config.look)
-    scenes = loaded.splits[config.split]
-    shown = scenes[: min(24 if config.scenes is None or config.to else config.scenes, len(scenes))]
-    title = f"{_preset() or config.data.family}, split {config.split}, seed {config.seed}"
+    path = (
+        Path("outputs") / f"{_preset_name() or config.data.family}.png"
+        if config.preview is True
+        else Path(config.preview)
+    )
+    scenes = datasets.splits[config.split]
+    shown = scenes[: min(24 if config.scenes is None or config.output_dir else config.scenes, len(scenes))]
+    title = f"{_preset_name() or config.data.family}, split {config.split}, seed {config.seed}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    plots.save(plots.contact_sheet(shown, title, loaded.notice), path)
+    plots.save_figure(plots.contact_sheet(shown, title, datasets.notice), path)
     return path
 
 
-def keep(config: SynthesiseConfig, loaded: Sets, console: Console) -> None:
+def write_dataset(config: SynthesiseConfig, datasets: DatasetSplits, console: Console) -> None:
     """Write a data set, with a bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mnist_seq.data import archive
+    from mnist_seq.data import export_dataset
 
     if config.data.family == "folder":
         raise UserError("data=folder is on disk already: choose a scene family")
-    number, target = config.scenes or 10_000, Path(str(config.to))
+    number, target = config.scenes or 10_000, Path(str(config.output_dir))
     columns = [TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)]
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("scenes", total=number)
-        for done in archive.write(loaded.splits[config.split], number, card(config, loaded, number), target):
+        for done in export_dataset.write_dataset(
+            datasets.splits[config.split], number, dataset_card(config, datasets, number), target
+        ):
             progress.update(bar, completed=done)
     made = f"{target}: {number:,} scenes, with README.md and SHA256SUMS"
     console.print(made, highlight=False, markup=False, soft_wrap=True)
 
 
-def card(config: SynthesiseConfig, loaded: Sets, number: int) -> dict[str, Any]:
+def dataset_card(config: SynthesiseConfig, datasets: DatasetSplits, num_scenes: int) -> dict[str, Any]:
     """How a data set was made: all that is needed to make it again."""
     from mnist_seq import __version__
+    from mnist_seq.config.migrations import SCHEMA_VERSION
 
-    spec = loaded.splits[config.split].spec
+    spec = datasets.splits[config.split].spec
     return {
+        "schema_version": SCHEMA_VERSION,
         "family": config.data.family,
         "protocol": " ".join((type(config.data).__doc__ or "").split()),
         "split": config.split,
         "seed": config.seed,
-        "scenes": number,
+        "scenes": num_scenes,
         "height": spec.height,
         "width": spec.width,
         "ordered": spec.ordered,
-        "digits": loaded.source,
-        "notice": loaded.notice,
-        "licence": LICENCES.get(loaded.source, "that of the digits"),
+        "digits": datasets.source,
+        "notice": datasets.notice,
+        "license": LICENCES.get(datasets.source, "that of the digits"),
         "made by": f"mnist_seq {__version__}",
-        "data": plain(config.data),
+        "data": to_dict(config.data),
     }
 
 
@@ -101,7 +109,7 @@ LICENCES = {
 }
 
 
-def _preset() -> str | None:
+def _preset_name() -> str | None:
     """What data= was given."""
     from hydra.core.hydra_config import HydraConfig
 

@@ -10,24 +10,24 @@ import torch
 
 from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig
 from mnist_seq.data import digits
-from mnist_seq.data.sets import Synthesised
-from mnist_seq.run import Run
+from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.run_dir import Run
 
-TINY = ("model.dim=16", "model.heads=2", "model.encoder_depth=1", "data.digits=uci", "data.batch_size=32")
+TINY = ("model.dim=16", "model.num_heads=2", "model.encoder_depth=1", "data.digits=uci", "data.batch_size=32")
 TINY += ("data.val_scenes=100", "trainer=cpu", "trainer.max_steps=12", "trainer.val_check_interval=5")
 TINY += ("trainer.log_every_n_steps=2",)
 """Overrides of a run that takes a second."""
 
 
 @pytest.fixture(scope="session")
-def uci() -> digits.Digits:
+def uci() -> digits.DigitSource:
     return digits.load("uci")
 
 
 @pytest.fixture
-def grids(uci: digits.Digits) -> Synthesised:
+def grids(uci: digits.DigitSource) -> SyntheticDataset:
     """Undistorted 2x2 grids, some cells empty."""
-    return Synthesised(GridConfig(empty=0.3), uci.pools["val"])
+    return SyntheticDataset(GridConfig(p_empty=0.3), uci.pools["val"])
 
 
 @pytest.fixture(scope="session")
@@ -50,16 +50,16 @@ def stirred(model: torch.nn.Module, scale: float = 0.1) -> torch.nn.Module:
 
 def tiny_models() -> dict[str, EncoderDecoderConfig | ClassifierConfig]:
     """Both architectures, and every part that they can be put together from at least once."""
-    write = partial(EncoderDecoderConfig, dim=16, heads=2, encoder_depth=1, decoder_depth=2)
-    sort = partial(ClassifierConfig, dim=16, heads=2, encoder_depth=1)
+    write = partial(EncoderDecoderConfig, dim=16, num_heads=2, encoder_depth=1, decoder_depth=2)
+    sort = partial(ClassifierConfig, dim=16, num_heads=2, encoder_depth=1)
     return {
         "enc_dec": write(),
-        "post_norm": write(norm="post", position="sinusoidal", activation="relu"),
-        "rotary": write(position="rotary", norm_type="rms", activation="swiglu", dim_k=12),
-        "conv_stem": write(stem="conv", position="factorised", heads=1),
+        "post_norm": write(norm="post", pos_embed="sinusoidal", activation="relu"),
+        "rotary": write(pos_embed="rotary", norm_type="rms", activation="swiglu", head_dim=12),
+        "conv_stem": write(stem="conv", pos_embed="factorised", num_heads=1),
         "classifier": sort(),
-        "cls": sort(pooling="cls", position="rotary"),
-        "mean": sort(pooling="mean", position="none"),
+        "cls": sort(pooling="cls", pos_embed="rotary"),
+        "mean": sort(pooling="mean", pos_embed="none"),
         "sequence": sort(pooling="sequence", norm="post"),
     }
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_seq import command
+from mnist_seq import cli
 from mnist_seq.errors import CannotWriteError, DivergedError, DownloadError, Interrupted, NotFoundError, UserError
-from mnist_seq.run import FAILURE
+from mnist_seq.run_dir import FAILURE_FILE
 
 BUGS = (ValueError("x"), OSError("x"), FileNotFoundError("x"), ConnectionError("x"), RuntimeError("x"), TypeError("x"))
 MISTAKES = (UserError, NotFoundError, DownloadError, CannotWriteError, DivergedError)
@@ -23,7 +23,7 @@ def test_a_user_error_ends_in_one_line_and_exit_code_1(
     kind: type[UserError], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    with pytest.raises(SystemExit) as left, command.mistakes_in_a_line():
+    with pytest.raises(SystemExit) as left, cli.report_errors():
         raise kind("key=value is wrong:\n choose another")
     assert left.value.code == 1
     assert capsys.readouterr().err == "mnist_seq: key=value is wrong: choose another\n"
@@ -31,7 +31,7 @@ def test_a_user_error_ends_in_one_line_and_exit_code_1(
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: type(bug).__name__)
 def test_a_bug_passes_through_whatever_its_class(bug: Exception) -> None:
-    with pytest.raises(type(bug)) as raised, command.mistakes_in_a_line():
+    with pytest.raises(type(bug)) as raised, cli.report_errors():
         raise bug
     assert raised.value is bug
 
@@ -40,18 +40,18 @@ def test_no_class_name_and_no_attribute_makes_an_error_a_mistake_or_a_signal(tmp
     class DivergedError(Exception):
         signum = signal.SIGTERM
 
-    with pytest.raises(DivergedError), command.mistakes_in_a_line():
+    with pytest.raises(DivergedError), cli.report_errors():
         raise DivergedError
-    with command.others_go_on(tmp_path):
+    with cli.isolate_job_failure(tmp_path):
         raise DivergedError("a bug that carries a signum")
-    assert "Traceback" in (tmp_path / FAILURE).read_text()
+    assert "Traceback" in (tmp_path / FAILURE_FILE).read_text()
 
 
 def test_an_interruption_ends_in_128_and_its_signal_and_survives_a_process_boundary(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stopped = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, "stopped")))
-    with pytest.raises(SystemExit) as left, command.mistakes_in_a_line():
+    with pytest.raises(SystemExit) as left, cli.report_errors():
         raise stopped
     assert left.value.code == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "mnist_seq: stopped\n"
@@ -60,7 +60,7 @@ def test_an_interruption_ends_in_128_and_its_signal_and_survives_a_process_bound
 def test_what_the_terminal_cannot_show_is_escaped_and_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    with command.unencodable_escaped():
+    with cli.escape_unencodable():
         print("caf\N{LATIN SMALL LETTER E WITH ACUTE} \udce9 \N{EM DASH}")
     stream.flush()
     assert stream.buffer.getvalue() == b"caf\\xe9 \\udce9 \\u2014\n"  # type: ignore[attr-defined]

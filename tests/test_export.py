@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_seq.export import _seeds
-from mnist_seq.run import Run
+from mnist_seq.export import _seed_scores
+from mnist_seq.run_dir import Run
 
 JUDGED = {"scenes": 10, "exact_match": 0.5, "multiset_match": 0.6, "digit_accuracy": 0.7, "loss": 1.0}
 
@@ -20,12 +20,12 @@ def other(tiny_run: Run, tmp_path: Path) -> Path:
     config = copy.config
     config.seed = 7
     copy.write_config(config)
-    copy.record(seed=7, test=JUDGED)
+    copy.update_metrics(seed=7, test=JUDGED)
     return copy.path
 
 
 def test_other_seeds_are_told_with_their_scores(tiny_run: Run, other: Path) -> None:
-    assert _seeds(str(tiny_run.path), [str(other)]) == [
+    assert _seed_scores(str(tiny_run.path), [str(other)]) == [
         {"seed": 7, "scenes": 10, "exact_match": 0.5, "multiset_match": 0.6, "digit_accuracy": 0.7}
     ]
 
@@ -35,12 +35,12 @@ def test_another_recipe_is_no_other_seed(tiny_run: Run, other: Path) -> None:
     config.optim.lr *= 2
     Run(other).write_config(config)
     with pytest.raises(ValueError, match="other differs from .*tiny in more than its seed"):
-        _seeds(str(tiny_run.path), [str(other)])
+        _seed_scores(str(tiny_run.path), [str(other)])
 
 
 def test_a_seed_that_was_not_judged_is_refused_with_the_way_out(tiny_run: Run, other: Path) -> None:
-    Run(other).record(test=None)
+    Run(other).update_metrics(test=None)
     with pytest.raises(ValueError, match=r"other was not judged: python -m mnist_seq.evaluate run=\S+ split=test"):
-        _seeds(str(tiny_run.path), [str(other)])
+        _seed_scores(str(tiny_run.path), [str(other)])
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
-        _seeds(str(tiny_run.path), ["nowhere"])
+        _seed_scores(str(tiny_run.path), ["nowhere"])

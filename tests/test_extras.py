@@ -15,7 +15,7 @@ import pytest
 
 from mnist_seq import app, extras
 from mnist_seq.errors import UserError
-from tests.test_house import COMMANDS, FILES, PACKAGE
+from tests.test_architecture import COMMANDS, FILES, PACKAGE
 
 ROOT = PACKAGE.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -85,8 +85,8 @@ def test_an_extra_is_what_pyproject_declares() -> None:
 
 NEEDS = {
     "serve": (["serve"], "serve needs fastapi: pip install 'mnist_seq[serve]'"),
-    "bench": (["bench", "suite=service"], "suite=service needs fastapi: pip install 'mnist_seq[serve]'"),
-    "export": (["export", "to=onnx"], "to=onnx needs onnx: pip install 'mnist_seq[onnx]'"),
+    "bench": (["bench", "suite=serving"], "suite=serving needs fastapi: pip install 'mnist_seq[serve]'"),
+    "export": (["export", "format=onnx"], "format=onnx needs onnx: pip install 'mnist_seq[onnx]'"),
     "app": (["app"], "app needs streamlit: pip install 'mnist_seq[app]'"),
 }
 
@@ -111,8 +111,8 @@ def test_a_command_names_the_extra_that_it_needs_before_it_works(
 
 
 def test_the_python_door_names_the_extra_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_seq.use import onnx
+    from mnist_seq.inference import onnx_export
 
-    monkeypatch.setattr(extras, "missing", lambda extra: "onnx")
+    monkeypatch.setattr(extras, "missing_package", lambda extra: "onnx")
     with pytest.raises(UserError, match=r"pip install 'mnist_seq\[onnx\]'"):
-        onnx.session(Path("reader.onnx"))
+        onnx_export.create_session(Path("reader.onnx"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mnist_seq import __main__ as entry
-from tests.e2e.started import environment
-from tests.test_house import COMMANDS, PACKAGE
+from tests.e2e.background_command import environment
+from tests.test_architecture import COMMANDS, PACKAGE
 
 SCRIPT = "import sys\nfrom mnist_seq.__main__ import main\n\nif __name__ == '__main__':\n    sys.exit(main())\n"
 """What an installer writes for `[project.scripts]`."""
@@ -76,6 +76,6 @@ def test_the_scripts_help_is_the_commands(tmp_path: Path) -> None:
     direct = [sys.executable, "-m", "mnist_seq.train", "--help"]
     said = subprocess.run(direct, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True).stdout
     assert script(tmp_path, "train", "--help").stdout == said != ""
-    refused = script(tmp_path, "train", "model.heads=3")
+    refused = script(tmp_path, "train", "model.num_heads=3")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("mnist_seq: model.heads=3 does not divide")
+    assert refused.stderr.startswith("mnist_seq: model.num_heads=3 does not divide")

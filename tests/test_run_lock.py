@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 import mnist_seq
-from mnist_seq import command, run_lock
+from mnist_seq import cli, run_lock
 from mnist_seq.errors import CannotWriteError, UserError
-from mnist_seq.run import Run
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from mnist_seq import run_lock
-with run_lock.hold(Path(sys.argv[1]), "hydra.run.dir"):
+with run_lock.lock_run_dir(Path(sys.argv[1]), "hydra.run.dir"):
     print("held", flush=True)
     time.sleep(300)
 """
@@ -42,7 +42,7 @@ def test_a_held_directory_is_refused_in_a_line_that_names_the_process_and_the_wa
     held: tuple[Path, subprocess.Popen[str]],
 ) -> None:
     directory, process = held
-    with pytest.raises(UserError) as refused, run_lock.hold(directory, "hydra.run.dir"):
+    with pytest.raises(UserError) as refused, run_lock.lock_run_dir(directory, "hydra.run.dir"):
         pass
     said = str(refused.value)
     assert f"{directory} is in use by process {process.pid} on " in said
@@ -53,7 +53,7 @@ def test_a_kill_frees_the_directory(held: tuple[Path, subprocess.Popen[str]]) ->
     directory, process = held
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    with run_lock.hold(directory, "hydra.run.dir"):
+    with run_lock.lock_run_dir(directory, "hydra.run.dir"):
         assert f"process {os.getpid()} on" in (directory / ".lock.holder").read_text()
 
 
@@ -86,13 +86,13 @@ def test_a_process_holds_again_what_it_holds_and_another_thread_does_not(tmp_pat
 
     def try_it() -> None:
         try:
-            with run_lock.hold(tmp_path, "hydra.run.dir"):
+            with run_lock.lock_run_dir(tmp_path, "hydra.run.dir"):
                 pass
         except UserError as problem:
             refused.append(problem)
 
-    with run_lock.hold(tmp_path, "hydra.run.dir"):
-        with run_lock.hold(tmp_path, "hydra.run.dir"):
+    with run_lock.lock_run_dir(tmp_path, "hydra.run.dir"):
+        with run_lock.lock_run_dir(tmp_path, "hydra.run.dir"):
             pass
         thread = threading.Thread(target=try_it)
         thread.start()
@@ -110,7 +110,7 @@ def test_a_directory_that_cannot_be_written_is_a_mistake(tmp_path: Path) -> None
 def test_a_default_name_that_is_taken_gets_a_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a run that has begun in it, or by a process that is about to begin one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "_run_directory", lambda resume: resume or "outputs/12-00-00")
+    monkeypatch.setattr(cli, "_run_dir", lambda resume: resume or "outputs/12-00-00")
     runs = [mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", f"seed={seed}").path for seed in (0, 1)]
     assert runs == [Path("outputs/12-00-00"), Path("outputs/12-00-00-2")]
     assert [Run(path).metrics["seed"] for path in runs] == [0, 1]
@@ -119,7 +119,7 @@ def test_a_default_name_that_is_taken_gets_a_suffix(tmp_path: Path, monkeypatch:
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with run_lock.hold_unused(Path("outputs/12-00-00"), "hydra.run.dir") as place:
+        with run_lock.lock_new_run_dir(Path("outputs/12-00-00"), "hydra.run.dir") as place:
             assert place == Path("outputs/12-00-00-4")
     finally:
         holder.kill()

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mnist_seq.run import Run
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY
-from tests.e2e.started import environment
+from tests.e2e.background_command import environment
 
 WINDOWS = """
 import errno, fcntl, os, signal
@@ -54,7 +54,7 @@ def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_has_a_name_that_windows_takes() -> None:
-    from mnist_seq import command
+    from mnist_seq import cli
 
-    for name in (command._run_directory(None), command._job_name(["data.path=C:/digits", "model.dim=64"])):
+    for name in (cli._run_dir(None), cli._job_name(["data.path=C:/digits", "model.dim=64"])):
         assert not set(name) & set('<>:"|?*\\')

@@ -14,10 +14,10 @@ from mnist_seq.config.commands import (
     SynthesiseConfig,
     TrainConfig,
 )
+from mnist_seq.config.corruptions import CorruptionConfig
 from mnist_seq.config.data import AugmentConfig, DataConfig, Spec
-from mnist_seq.config.disturb import DisturbConfig
 from mnist_seq.config.families import (
-    FAMILIES,
+    FAMILY_CONFIGS,
     ClutteredConfig,
     FolderConfig,
     GridConfig,
@@ -26,47 +26,47 @@ from mnist_seq.config.families import (
     OverlapConfig,
     SingleConfig,
 )
-from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.model import (
-    MODELS,
+    MODEL_CONFIGS,
     ClassifierConfig,
     CustomConfig,
     EncoderConfig,
     EncoderDecoderConfig,
     ModelConfig,
 )
-from mnist_seq.config.results import Anchor, ResultsConfig
+from mnist_seq.config.results import PublishedScore, ResultsConfig
 from mnist_seq.config.scatter import ScatterConfig
-from mnist_seq.config.serving import Limits, ServeConfig
-from mnist_seq.config.sweeps import DevicesConfig, SearchConfig
+from mnist_seq.config.serving import RequestLimits, ServeConfig
+from mnist_seq.config.sweeps import DevicesLauncherConfig, SearchConfig
+from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
 
 __all__ = [
-    "FAMILIES",
-    "MODELS",
-    "Anchor",
+    "FAMILY_CONFIGS",
+    "MODEL_CONFIGS",
     "AugmentConfig",
     "BenchConfig",
     "ClassifierConfig",
     "ClutteredConfig",
     "CompareConfig",
+    "CorruptionConfig",
     "CustomConfig",
     "DataConfig",
-    "DevicesConfig",
-    "DisturbConfig",
+    "DevicesLauncherConfig",
     "EncoderConfig",
     "EncoderDecoderConfig",
     "EvaluateConfig",
     "ExportConfig",
     "FolderConfig",
     "GridConfig",
-    "Limits",
     "LineConfig",
     "LossConfig",
     "MixedConfig",
     "ModelConfig",
     "OptimConfig",
     "OverlapConfig",
+    "PublishedScore",
     "ReportConfig",
+    "RequestLimits",
     "ResultsConfig",
     "ScatterConfig",
     "SearchConfig",

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from mnist_seq.config.disturb import DisturbConfig
-from mnist_seq.config.law import require, require_known, require_trust
-from mnist_seq.config.learning import LossConfig, OptimConfig, TrainerConfig
+from mnist_seq.config.corruptions import CorruptionConfig
 from mnist_seq.config.model import CustomConfig
+from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
+from mnist_seq.config.validation import check, check_choice, check_trust
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -43,11 +43,11 @@ class TrainConfig:
     """Evaluate on the test split at the end too, as `evaluate split=test` does."""
 
     def __post_init__(self) -> None:
-        require_trust(self.trust)
-        require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
-        require(self.report in (True, False, "auto"), f"report={self.report} must be true, false or auto")
+        check_trust(self.trust)
+        check(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+        check(self.report in (True, False, "auto"), f"report={self.report} must be true, false or auto")
         if isinstance(self.model, dict):
-            self.model = CustomConfig.of(self.model)
+            self.model = CustomConfig.from_dict(self.model)
 
 
 @dataclass
@@ -64,28 +64,26 @@ class EvaluateConfig:
     scenes: int | None = None
     """How many; null takes data.val_scenes for val and 10,000 for test."""
     batch_size: int = 512
-    beams: int = 1
+    num_beams: int = 1
     """Hypotheses of beam search; 1 reads greedily."""
-    constrain: bool = True
-    """Never write PAD or BOS."""
-    disturb: DisturbConfig = field(default_factory=DisturbConfig)
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     """What the scenes are put through."""
     trust: Any = None
     """true, or a module: the code from outside the package that a saved model names may run."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
-    to: str | None = None
+    output_dir: str | None = None
     """The folder for judgement.json, scenes.csv and report.html; null takes one in the run's directory."""
     report: bool = True
     """Write report.html."""
 
     def __post_init__(self) -> None:
-        require_trust(self.trust)
-        require_known("device", self.device, DEVICES)
-        require_known("split", self.split, ("val", "test"))
-        require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
-        for key in ("batch_size", "beams"):
-            require(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
+        check_trust(self.trust)
+        check_choice("device", self.device, DEVICES)
+        check_choice("split", self.split, ("val", "test"))
+        check(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
+        for key in ("batch_size", "num_beams"):
+            check(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
 
 
 @dataclass
@@ -95,7 +93,7 @@ class ReportConfig:
     run: str | None = None
     """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
     outputs/."""
-    to: str | None = None
+    output: str | None = None
     """The page, a path that ends in .html; null takes report.html in the run's directory."""
     trust: Any = None
     """true, or a module: the code from outside the package that a saved model names may run."""
@@ -103,9 +101,9 @@ class ReportConfig:
     """auto, cpu, cuda, mps."""
 
     def __post_init__(self) -> None:
-        require_trust(self.trust)
-        require_known("device", self.device, DEVICES)
-        require(self.to is None or self.to.endswith(".html"), f"to={self.to} must end in .html")
+        check_trust(self.trust)
+        check_choice("device", self.device, DEVICES)
+        check(self.output is None or self.output.endswith(".html"), f"output={self.output} must end in .html")
 
 
 @dataclass
@@ -126,17 +124,17 @@ class CompareConfig:
     """true, or a module: the code from outside the package that a saved model names may run."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
-    to: str | None = None
+    output_dir: str | None = None
     """The folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
 
     def __post_init__(self) -> None:
-        require_trust(self.trust)
+        check_trust(self.trust)
         self.runs = [run.rstrip("/") or "/" for run in self.runs]
-        require(len(set(self.runs)) == len(self.runs), f"runs=[{','.join(self.runs)}] names one of them twice")
-        require(bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or a sweep's folder, runs=[DIR]")
-        self.examined("")
+        check(len(set(self.runs)) == len(self.runs), f"runs=[{','.join(self.runs)}] names one of them twice")
+        check(bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or a sweep's folder, runs=[DIR]")
+        self.evaluate_config("")
 
-    def examined(self, run: str) -> EvaluateConfig:
+    def evaluate_config(self, run: str) -> EvaluateConfig:
         """How one of them is judged."""
         return EvaluateConfig(
             run=run,
@@ -149,7 +147,7 @@ class CompareConfig:
         )
 
 
-FORMS = ("weights", "onnx")
+FORMATS = ("weights", "onnx")
 
 
 @dataclass
@@ -159,22 +157,22 @@ class ExportConfig:
     run: str | None = None
     """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
     outputs/."""
-    to: str = "weights"
+    format: str = "weights"
     """`weights`: safetensors of 16-bit floats and a model card; `onnx`: one graph, for ONNX Runtime and others."""
     name: str | None = None
     """What it is called; null takes the family of its scenes."""
-    folder: str | None = None
+    output_dir: str | None = None
     """Where its own folder, called as it is, is made; null takes outputs/exported."""
-    seeds: list[str] = field(default_factory=list)
+    seed_runs: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, judged on test, of whose scores the card tells too."""
     trust: Any = None
     """true, or a module: the code from outside the package that a saved model names may run."""
 
     def __post_init__(self) -> None:
-        require_trust(self.trust)
-        require_known("to", self.to, FORMS)
+        check_trust(self.trust)
+        check_choice("format", self.format, FORMATS)
         named = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
-        require(bool(named), f"name={self.name} must be letters, digits, _, - and dots, to name a folder")
+        check(bool(named), f"name={self.name} must be letters, digits, _, - and dots, to name a folder")
 
 
 @dataclass
@@ -188,23 +186,26 @@ class SynthesiseConfig:
     """How many; null takes 10,000 for a data set and 24 for a look."""
     seed: int = 0
     """Seed of the scenes."""
-    to: str | None = None
+    output_dir: str | None = None
     """The folder of a data set: images, labels, card and checksums."""
-    look: Any = False
+    preview: Any = False
     """Draw a contact sheet: true for outputs/<preset>.png, or a picture's path."""
 
     def __post_init__(self) -> None:
-        require_known("split", self.split, ("train", "val", "test"))
-        require(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
-        require(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
-        require(bool(self.to or self.look), "nothing is asked for: give to=DIR for a data set, or look=true for a look")
-        require(
-            not self.look or self.look is True or str(self.look).lower().endswith((".png", ".pdf", ".svg")),
-            f"look={self.look} is neither true nor a path that ends in .png, .pdf or .svg",
+        check_choice("split", self.split, ("train", "val", "test"))
+        check(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
+        check(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+        check(
+            bool(self.output_dir or self.preview),
+            "nothing is asked for: give output_dir=DIR for a data set, or preview=true for a contact sheet",
+        )
+        check(
+            not self.preview or self.preview is True or str(self.preview).lower().endswith((".png", ".pdf", ".svg")),
+            f"preview={self.preview} is neither true nor a path that ends in .png, .pdf or .svg",
         )
 
 
-SUITES = ("scenes", "loaders", "train", "loop", "read", "growth", "startup", "service")
+SUITES = ("rendering", "dataloader", "train_step", "train_loop", "inference", "step_scaling", "startup", "serving")
 
 
 @dataclass
@@ -212,23 +213,23 @@ class BenchConfig:
     """Timing: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """all, one, or several: suite=[scenes,read]."""
+    """all, one, or several: suite=[rendering,inference]."""
     repeats: int = 30
     """Runs of each figure, after two to warm up."""
     batch_size: int = 128
     """Scenes rendered or taught at once."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
-    to: str = "outputs/bench"
+    output_dir: str = "outputs/bench"
     """The folder for bench.json and growth.png."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)
         for suite in self.suite.split(","):
-            require_known("suite", suite, ("all", *SUITES))
-        require_known("device", self.device, DEVICES)
+            check_choice("suite", suite, ("all", *SUITES))
+        check_choice("device", self.device, DEVICES)
         for key in ("repeats", "batch_size"):
-            require(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
+            check(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
 
     @property
     def suites(self) -> list[str]:

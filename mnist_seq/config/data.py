@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from mnist_seq.config.law import require
+from mnist_seq.config.validation import check
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Spec:
     """Canvas height, pixels."""
     width: int
     """Canvas width, pixels."""
-    max_digits: int
+    max_length: int
     """Longest sequence that may have to be written."""
     cells: tuple[int, int]
     """Rows and columns of the cells that a classifier reads; 0 0 where two digits can share a cell of any grid, or
@@ -52,14 +52,14 @@ class AugmentConfig:
     """Largest standard deviation of the blur, pixels."""
     noise: float = 0.0
     """Largest share of its grey level that a pixel of ink may lose, each pixel by itself."""
-    clean: float = 0.0
-    """Share of the digits that are left as they are: sampled anew, all others are a little softer than what is read."""
+    p: float = 1.0
+    """Probability that a digit is distorted at all. The others stay sharp: resampling softens a digit a little."""
 
     def __post_init__(self) -> None:
         limits = {"rotation": 180, "scale": 0.9, "shear": 60, "shift": 14, "elastic": 4, "stroke": 0.9, "blur": 1}
-        for key, limit in (limits | {"noise": 0.9, "clean": 1}).items():
+        for key, limit in (limits | {"noise": 0.9, "p": 1}).items():
             value = getattr(self, key)
-            require(0 <= value <= limit, f"data.augment.{key}={value} must lie in 0..{limit}")
+            check(0 <= value <= limit, f"data.augment.{key}={value} must lie in 0..{limit}")
 
 
 @dataclass
@@ -79,18 +79,21 @@ class DataConfig:
     """Scenes of a validation, the same in every run."""
     scene_seed: int = 0
     """Seed of the val, test and fixed scenes; other training scenes follow the run's own `seed`."""
-    fixed: int | None = None
+    num_train_scenes: int | None = None
     """Train on so many scenes, the same in every run, each once an epoch; null never shows a scene twice."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         named = next(each.default for each in fields(self) if each.name == "family")
-        require(self.family == named, f"data.family={self.family} in a {named} config: choose with data={self.family}")
+        check(self.family == named, f"data.family={self.family} in a {named} config: choose with data={self.family}")
         for key in ("batch_size", "val_scenes"):
-            require(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
-        require(self.pool in ("split", "full"), f"data.pool={self.pool} is neither split nor full")
-        require(8 <= self.digit_size <= 512, f"data.digit_size={self.digit_size} must lie in 8..512")
-        require(self.fixed is None or self.fixed >= 1, f"data.fixed={self.fixed} must be at least 1, or null")
+            check(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
+        check(self.pool in ("split", "full"), f"data.pool={self.pool} is neither split nor full")
+        check(8 <= self.digit_size <= 512, f"data.digit_size={self.digit_size} must lie in 8..512")
+        check(
+            self.num_train_scenes is None or self.num_train_scenes >= 1,
+            f"data.num_train_scenes={self.num_train_scenes} must be at least 1, or null",
+        )
 
     @property
     def spec(self) -> Spec:
@@ -99,7 +102,7 @@ class DataConfig:
 
 
 @dataclass
-class CountedConfig(DataConfig):
+class VariableCountConfig(DataConfig):
     """A family whose scenes hold a number of digits, uniform in a range and always honoured."""
 
     height: int = 64
@@ -108,21 +111,21 @@ class CountedConfig(DataConfig):
     """Canvas width, pixels."""
     min_digits: int = 1
     max_digits: int = 4
-    longest: int | None = None
+    max_length: int | None = None
     """Longest sequence that the model must be able to write, for judging on longer ones; null takes max_digits."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         low, high = self.min_digits, self.max_digits
-        require(0 <= low <= high, f"data.min_digits={low} must lie in 0..data.max_digits={high}")
-        require(1 <= high <= 100, f"data.max_digits={high} must lie in 1..100")
-        require(
-            self.longest is None or self.longest >= high,
-            f"data.longest={self.longest} is less than data.max_digits={high}: choose at least {high}, or null",
+        check(0 <= low <= high, f"data.min_digits={low} must lie in 0..data.max_digits={high}")
+        check(1 <= high <= 100, f"data.max_digits={high} must lie in 1..100")
+        check(
+            self.max_length is None or self.max_length >= high,
+            f"data.max_length={self.max_length} is less than data.max_digits={high}: choose at least {high}, or null",
         )
         for key in ("height", "width"):
             side = getattr(self, key)
-            require(side >= self.digit_size, f"data.{key}={side} is less than data.digit_size={self.digit_size}")
+            check(side >= self.digit_size, f"data.{key}={side} is less than data.digit_size={self.digit_size}")
 
-    def _shape(self, cells: tuple[int, int], ordered: bool = True) -> Spec:
-        return Spec(self.height, self.width, self.longest or self.max_digits, cells, ordered, self.digit_size)
+    def _make_spec(self, cells: tuple[int, int], ordered: bool = True) -> Spec:
+        return Spec(self.height, self.width, self.max_length or self.max_digits, cells, ordered, self.digit_size)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_seq.config.data import CountedConfig, DataConfig, Spec
-from mnist_seq.config.law import require
+from mnist_seq.config.data import DataConfig, Spec, VariableCountConfig
 from mnist_seq.config.scatter import ScatterConfig
+from mnist_seq.config.validation import check
 
 
 @dataclass
@@ -30,14 +30,14 @@ class GridConfig(DataConfig):
     family: str = "grid"
     rows: int = 2
     cols: int = 2
-    empty: float = 0.0
+    p_empty: float = 0.0
     """Chance of a cell to stay empty."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for key in ("rows", "cols"):
-            require(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
-        require(0 <= self.empty < 1, f"data.empty={self.empty} must be at least 0 and below 1")
+            check(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
+        check(0 <= self.p_empty < 1, f"data.p_empty={self.p_empty} must be at least 0 and below 1")
 
     @property
     def spec(self) -> Spec:
@@ -46,37 +46,37 @@ class GridConfig(DataConfig):
 
 
 @dataclass
-class LineConfig(CountedConfig):
+class LineConfig(VariableCountConfig):
     """Digits side by side, touching or apart, read from left to right."""
 
     family: str = "line"
     height: int = 32
     width: int = 224
     max_digits: int = 5
-    longest: int | None = 8
-    closest: int = 20
+    max_length: int | None = 8
+    min_advance: int = 20
     """Least advance from a digit's frame to the next, pixels; below the frame's side they may touch."""
-    widest: int = 28
+    max_advance: int = 28
     """Largest advance, pixels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        closest, widest = self.closest, self.widest
-        require(1 <= closest <= widest, f"data.closest={closest} must lie in 1..data.widest={widest}")
+        closest, widest = self.min_advance, self.max_advance
+        check(1 <= closest <= widest, f"data.min_advance={closest} must lie in 1..data.max_advance={widest}")
         needed = (self.max_digits - 1) * widest + self.digit_size
-        require(
+        check(
             needed <= self.width,
-            f"data.max_digits={self.max_digits} does not fit on data.width={self.width} with data.widest={widest}: "
+            f"data.max_digits={self.max_digits} does not fit on data.width={self.width} with data.max_advance={widest}: "
             f"choose data.width={needed}, or at most data.max_digits={1 + (self.width - self.digit_size) // widest}",
         )
 
     @property
     def spec(self) -> Spec:
-        return self._shape((1, -(-self.width // self.closest)))
+        return self._make_spec((1, -(-self.width // self.min_advance)))
 
 
 @dataclass
-class OverlapConfig(CountedConfig):
+class OverlapConfig(VariableCountConfig):
     """Digits summed on top of each other, read as a set; its targets ascend (MultiMNIST, Sabour et al. 2017)."""
 
     family: str = "overlap"
@@ -90,15 +90,15 @@ class OverlapConfig(CountedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.shift <= self.digit_size, f"data.shift={self.shift} must lie in 0..{self.digit_size}")
-        require(
+        check(0 <= self.shift <= self.digit_size, f"data.shift={self.shift} must lie in 0..{self.digit_size}")
+        check(
             not self.distinct or self.max_digits <= 10,
             f"data.max_digits={self.max_digits} with data.distinct=true: there are 10 classes",
         )
 
     @property
     def spec(self) -> Spec:
-        return self._shape((0, 0), ordered=False)
+        return self._make_spec((0, 0), ordered=False)
 
 
 @dataclass
@@ -106,13 +106,13 @@ class ClutteredConfig(DataConfig):
     """Three digits on a slope among fragments of others, read from left to right (Sonderby et al. 2015)."""
 
     family: str = "cluttered"
-    fragments: int = 8
+    num_distractors: int = 8
     """Pieces of 9x9 of other digits, of any split's but test."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.digit_size == 28, f"data.digit_size={self.digit_size}: the protocol of cluttered has 28")
-        require(self.fragments >= 0, f"data.fragments={self.fragments} must be at least 0")
+        check(self.digit_size == 28, f"data.digit_size={self.digit_size}: the protocol of cluttered has 28")
+        check(self.num_distractors >= 0, f"data.num_distractors={self.num_distractors} must be at least 0")
 
     @property
     def spec(self) -> Spec:
@@ -132,28 +132,28 @@ class MixedConfig(DataConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         names, weighed = ", ".join(self.parts), ", ".join(self.weights)
-        require(bool(self.parts), "data.parts is empty: name at least one scene family")
-        require(
+        check(bool(self.parts), "data.parts is empty: name at least one scene family")
+        check(
             self.parts.keys() == self.weights.keys(),
             f"data.weights has {weighed or 'none'} but data.parts {names}: give each part a weight",
         )
         for name, weight in self.weights.items():
-            require(0 <= weight < math.inf, f"data.weights.{name}={weight} must be at least 0, and finite")
-        require(sum(self.weights.values()) > 0, f"data.weights of {weighed} are all 0: give one a weight")
+            check(0 <= weight < math.inf, f"data.weights.{name}={weight} must be at least 0, and finite")
+        check(sum(self.weights.values()) > 0, f"data.weights of {weighed} are all 0: give one a weight")
         for name, part in self.parts.items():
             drawn = isinstance(part, DataConfig)
-            require(drawn, f"data.parts.{name}={part} is no scene family: add one with +data@data.parts.{name}=PRESET")
+            check(drawn, f"data.parts.{name}={part} is no scene family: add one with +data@data.parts.{name}=PRESET")
         shared = DataConfig()
         height, width = self.spec.height, self.spec.width
         for name, part in self.parts.items():
-            require(part.family not in ("mixed", "folder"), f"data.parts.{name}: {part.family} cannot be mixed")
+            check(part.family not in ("mixed", "folder"), f"data.parts.{name}: {part.family} cannot be mixed")
             for key in vars(shared).keys() - {"family", "augment", "digit_size"}:
                 same = getattr(part, key) in (getattr(shared, key), getattr(self, key))
-                require(same, f"data.parts.{name}.{key}={getattr(part, key)} has no effect: set data.{key}")
+                check(same, f"data.parts.{name}.{key}={getattr(part, key)} has no effect: set data.{key}")
             size = part.digit_size
-            require(size == self.digit_size, f"data.parts.{name}.digit_size={size} is not data.digit_size")
+            check(size == self.digit_size, f"data.parts.{name}.digit_size={size} is not data.digit_size")
             lossy = isinstance(part, OverlapConfig) and (part.spec.height, part.spec.width) != (height, width)
-            require(not lossy, f"data.parts.{name}: what leaves its frame must leave the canvas of {height}x{width}")
+            check(not lossy, f"data.parts.{name}: what leaves its frame must leave the canvas of {height}x{width}")
 
     @property
     def spec(self) -> Spec:
@@ -165,7 +165,7 @@ class MixedConfig(DataConfig):
                 max(-(-height * it.cells[0] // it.height) for it in specs),
                 max(-(-width * it.cells[1] // it.width) for it in specs),
             )
-        longest, ordered = max(it.max_digits for it in specs), any(it.ordered for it in specs)
+        longest, ordered = max(it.max_length for it in specs), any(it.ordered for it in specs)
         return Spec(height, width, longest, cells, ordered, self.digit_size)
 
 
@@ -179,16 +179,14 @@ class FolderConfig(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
+        check(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
         self.path = str(Path(self.path).absolute())  # a run that is judged from elsewhere finds it
-        for key in ("digit_size", "fixed", "augment"):
+        for key in ("digit_size", "num_train_scenes", "augment"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
-            require(
-                value == shared, f"data.{key}={value} has no effect on data=folder, whose scenes are drawn: leave it"
-            )
+            check(value == shared, f"data.{key}={value} has no effect on data=folder, whose scenes are drawn: leave it")
 
 
-FAMILIES: dict[str, type[DataConfig]] = {
+FAMILY_CONFIGS: dict[str, type[DataConfig]] = {
     "single": SingleConfig,
     "grid": GridConfig,
     "scatter": ScatterConfig,

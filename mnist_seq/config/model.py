@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mnist_seq.config.law import require, require_known
+from mnist_seq.config.validation import check, check_choice
 
 NORMS = ("pre", "post")
 NORM_TYPES = ("layer", "rms")
 ACTIVATIONS = ("relu", "gelu", "swiglu")
-POSITIONS = ("none", "learned", "factorised", "sinusoidal", "rotary")
+POS_EMBEDS = ("none", "learned", "factorised", "sinusoidal", "rotary")
 STEMS = ("linear", "conv")
 POOLINGS = ("cells", "cls", "mean", "sequence")
 
@@ -22,12 +22,12 @@ class EncoderConfig:
     name: str = "encoder"
     dim: int = 128
     """Width of every token."""
-    heads: int = 4
-    dim_k: int | None = None
+    num_heads: int = 4
+    head_dim: int | None = None
     """Width of each head's queries and keys; null takes dim / heads, the width of its values."""
     encoder_depth: int = 4
     """Encoder blocks."""
-    patch: int = 14
+    patch_size: int = 14
     """Side of a square patch, pixels. Where it does not divide the canvas, background is added right and bottom."""
     stem: str = "linear"
     """What makes a vector of a patch: `linear`, or `conv`: early convolutions that look beyond it."""
@@ -35,7 +35,7 @@ class EncoderConfig:
     """Channels of the stem's first convolutions; each halving doubles them, up to `dim`."""
     stem_depth: int = 2
     """Convolutions of the stem at each resolution."""
-    position: str = "learned"
+    pos_embed: str = "learned"
     """none, learned, factorised (a row's plus a column's), sinusoidal or rotary; patches in two dimensions."""
     norm: str = "pre"
     """Where a norm stands: `pre`, before each sublayer, or `post`, after each residual sum as in the first paper."""
@@ -51,34 +51,36 @@ class EncoderConfig:
     """Stochastic depth: chance of the last block's branches to be left out for a scene; earlier ones less, linearly."""
 
     def __post_init__(self) -> None:
-        named = next((name for name, schema in MODELS.items() if schema is type(self)), self.name)
-        require(self.name == named, f"model.name={self.name} in a {named} config: choose with model={self.name}")
-        for key in ("dim", "heads", "encoder_depth", "patch", "stem_width", "stem_depth", "mlp_ratio"):
-            require(getattr(self, key) >= 1, f"model.{key}={getattr(self, key)} must be at least 1")
+        named = next((name for name, schema in MODEL_CONFIGS.items() if schema is type(self)), self.name)
+        check(self.name == named, f"model.name={self.name} in a {named} config: choose with model={self.name}")
+        for key in ("dim", "num_heads", "encoder_depth", "patch_size", "stem_width", "stem_depth", "mlp_ratio"):
+            check(getattr(self, key) >= 1, f"model.{key}={getattr(self, key)} must be at least 1")
         divisors = [n for n in range(1, self.dim + 1) if self.dim % n == 0]
-        nearest = min(divisors, key=lambda n: abs(n - self.heads))
-        require(
-            self.dim % self.heads == 0,
-            f"model.heads={self.heads} does not divide model.dim={self.dim}: try model.heads={nearest}",
+        nearest = min(divisors, key=lambda n: abs(n - self.num_heads))
+        check(
+            self.dim % self.num_heads == 0,
+            f"model.num_heads={self.num_heads} does not divide model.dim={self.dim}: try model.num_heads={nearest}",
         )
-        require(self.dim_k is None or self.dim_k >= 1, f"model.dim_k={self.dim_k} must be at least 1, or null")
+        check(
+            self.head_dim is None or self.head_dim >= 1, f"model.head_dim={self.head_dim} must be at least 1, or null"
+        )
         for key in ("dropout", "drop_path"):
-            require(0 <= getattr(self, key) < 1, f"model.{key}={getattr(self, key)} must be at least 0 and below 1")
+            check(0 <= getattr(self, key) < 1, f"model.{key}={getattr(self, key)} must be at least 0 and below 1")
         for key, known in _CHOICES.items():
-            require_known(f"model.{key}", getattr(self, key, known[0]), known)
-        require(
-            self.position != "sinusoidal" or self.dim % 4 == 0,
-            f"model.dim={self.dim} must be a multiple of 4 for model.position=sinusoidal: a sine and a cosine an axis",
+            check_choice(f"model.{key}", getattr(self, key, known[0]), known)
+        check(
+            self.pos_embed != "sinusoidal" or self.dim % 4 == 0,
+            f"model.dim={self.dim} must be a multiple of 4 for model.pos_embed=sinusoidal: a sine and a cosine an axis",
         )
-        require(
-            self.position != "rotary" or self.key_width % 4 == 0,
-            f"model.dim_k={self.key_width} must be a multiple of 4 for model.position=rotary: a pair an axis",
+        check(
+            self.pos_embed != "rotary" or self.qk_dim % 4 == 0,
+            f"model.head_dim={self.qk_dim} must be a multiple of 4 for model.pos_embed=rotary: a pair an axis",
         )
 
     @property
-    def key_width(self) -> int:
+    def qk_dim(self) -> int:
         """Of each head's queries and keys."""
-        return self.dim_k or self.dim // self.heads
+        return self.head_dim or self.dim // self.num_heads
 
 
 @dataclass
@@ -91,7 +93,7 @@ class EncoderDecoderConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.decoder_depth >= 1, f"model.decoder_depth={self.decoder_depth} must be at least 1")
+        check(self.decoder_depth >= 1, f"model.decoder_depth={self.decoder_depth} must be at least 1")
 
 
 @dataclass
@@ -113,21 +115,21 @@ class CustomConfig:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        require(
+        check(
             self.name == "custom",
             f"model.name={self.name} without its schema: begin the file with defaults: [schema/{self.name}]",
         )
-        require(bool(self._target_), "model._target_ is empty: name a class, as model._target_=mine.Reader")
+        check(bool(self._target_), "model._target_ is empty: name a class, as model._target_=mine.Reader")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CustomConfig) and vars(self) == vars(other)
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def kwargs(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_target_", "name")}
 
     @staticmethod
-    def of(values: dict[str, Any]) -> CustomConfig:
+    def from_dict(values: dict[str, Any]) -> CustomConfig:
         """From plain values, as a file that inherits no schema gives them."""
         config = CustomConfig(values.get("_target_", ""), values.get("name", "custom"))
         vars(config).update(values)
@@ -136,7 +138,7 @@ class CustomConfig:
 
 ModelConfig = EncoderConfig | CustomConfig
 
-MODELS: dict[str, type[Any]] = {
+MODEL_CONFIGS: dict[str, type[Any]] = {
     "enc_dec": EncoderDecoderConfig,
     "classifier": ClassifierConfig,
     "custom": CustomConfig,
@@ -146,7 +148,7 @@ _CHOICES = {
     "norm": NORMS,
     "norm_type": NORM_TYPES,
     "activation": ACTIVATIONS,
-    "position": POSITIONS,
+    "pos_embed": POS_EMBEDS,
     "stem": STEMS,
     "pooling": POOLINGS,
 }

@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_seq.config.law import require_known
+from mnist_seq.config.validation import check_choice
 from mnist_seq.data import download
 from mnist_seq.errors import DownloadError, UserError
 
 log = logging.getLogger(__name__)
 
-SIDE = 28
+MNIST_SIZE = 28
 """Side of a digit's frame, pixels."""
-_VAL_SHARE = 6
+_VAL_DIVISOR = 6
 """One training image in so many is for validation: the last ones."""
 
 NOTICES = {"uci": "NOT MNIST: the 1,797 UCI digits that scikit-learn ships"}
@@ -39,7 +39,7 @@ class Pool:
     """P S S, uint8, ink on 0."""
     labels: Tensor
     """P, int64."""
-    indices: Tensor
+    source_indices: Tensor
     """P, int64: place in the data set, its training images first."""
     boxes: Tensor
     """P 4, int64: the ink's x0 y0 x1 y1, pixels, half open."""
@@ -50,7 +50,7 @@ class Pool:
         return len(self.labels)
 
     @property
-    def side(self) -> int:
+    def digit_size(self) -> int:
         """Of a digit's frame, pixels."""
         return self.images.shape[-1]
 
@@ -65,15 +65,15 @@ class Pool:
         return torch.bincount(self.labels, minlength=10)
 
     def to(self, device: torch.device) -> Pool:
-        tensors = (self.images, self.labels, self.indices, self.boxes, self.clutter)
+        tensors = (self.images, self.labels, self.source_indices, self.boxes, self.clutter)
         return Pool(self.split, *(tensor.to(device) for tensor in tensors))
 
-    def resized(self, side: int) -> Pool:
+    def resized(self, digit_size: int) -> Pool:
         """The same digits in frames of another side, resampled with antialiasing."""
-        if side == self.side:
+        if digit_size == self.digit_size:
             return self
         parts = [
-            F.interpolate(part[:, None].float(), size=(side, side), mode="bilinear", antialias=True)[:, 0]
+            F.interpolate(part[:, None].float(), size=(digit_size, digit_size), mode="bilinear", antialias=True)[:, 0]
             for part in self.images.split(4096)
         ]
         images = torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
@@ -81,19 +81,19 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Digits:
+class DigitSource:
     """A source of digits and its pools."""
 
-    source: str
+    name: str
     pools: dict[str, Pool]
 
     @property
     def notice(self) -> str:
         """What whoever sees a result must be told; empty for MNIST."""
-        return "" if self.source == "mnist" else NOTICES.get(self.source, f"NOT MNIST: {self.source}")
+        return "" if self.name == "mnist" else NOTICES.get(self.name, f"NOT MNIST: {self.name}")
 
 
-def load(source: str = "auto", pool: str = "split") -> Digits:
+def load(source: str = "auto", pool: str = "split") -> DigitSource:
     """Digits of a source, downloaded where they are missing.
 
     Args:
@@ -104,19 +104,19 @@ def load(source: str = "auto", pool: str = "split") -> Digits:
         ValueError: an unknown source, or a damaged file, by name.
         ConnectionError: the files are neither there nor to be downloaded.
     """
-    require_known("data.digits", source, SOURCES)
+    check_choice("data.digits", source, SOURCES)
     if source == "uci":
-        return _uci(pool)
+        return _load_uci(pool)
     if source != "auto":
-        return _torchvision(source, pool)
+        return _load_torchvision(source, pool)
     try:
-        return _torchvision("mnist", pool)
+        return _load_torchvision("mnist", pool)
     except DownloadError as problem:
         log.warning("%s: taking the digits that scikit-learn ships instead", problem)
-        return _uci(pool)
+        return _load_uci(pool)
 
 
-def folder() -> Path:
+def data_dir() -> Path:
     """Where data sets lie: $MNIST_SEQ_DATA, else the user's cache."""
     if given := os.environ.get("MNIST_SEQ_DATA"):
         return Path(given).expanduser()
@@ -125,7 +125,7 @@ def folder() -> Path:
     return user_cache_path("mnist_seq")
 
 
-def ink_boxes(glyphs: Tensor) -> Tensor:
+def ink_boxes(digit_images: Tensor) -> Tensor:
     """The smallest boxes that hold all ink.
 
     Args:
@@ -135,7 +135,7 @@ def ink_boxes(glyphs: Tensor) -> Tensor:
         M 4, int64: x0 y0 x1 y1, half open; zeros where there is no ink.
     """
     edges = []
-    for inked in (glyphs.amax(1) > 0, glyphs.amax(2) > 0):  # by column, then by row
+    for inked in (digit_images.amax(1) > 0, digit_images.amax(2) > 0):  # by column, then by row
         first = inked.byte().argmax(1)
         last = inked.shape[1] - inked.flip(1).byte().argmax(1)
         edges.append(torch.stack([first, last], -1) * inked.any(1, keepdim=True))
@@ -152,7 +152,7 @@ _SHA256 = {
 }
 """Of MNIST's files as LeCun, Cortes and Burges published them, unpacked."""
 
-TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
+TORCHVISION_DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mnist": ("MNIST", {}),
     "emnist": ("EMNIST", {"split": "digits"}),
     "kmnist": ("KMNIST", {}),
@@ -160,42 +160,42 @@ TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
     "qmnist": ("QMNIST", {"compat": True}),
 }
 """Classes, after which their folders are called too, and what they are asked for."""
-SOURCES = ("auto", "uci", *TORCHVISION)
+SOURCES = ("auto", "uci", *TORCHVISION_DATASETS)
 
 
-def _torchvision(source: str, pool: str) -> Digits:
+def _load_torchvision(source: str, pool: str) -> DigitSource:
     import torchvision.datasets
 
-    name, wanted = TORCHVISION[source]
-    data_set, raw = getattr(torchvision.datasets, name), folder() / name / "raw"
+    name, wanted = TORCHVISION_DATASETS[source]
+    data_set, raw = getattr(torchvision.datasets, name), data_dir() / name / "raw"
 
     def unpack(root: Path) -> None:
         for training in (True, False):
             data_set(str(root), train=training, download=True, **wanted)
 
-    if not download.present(raw):
+    if not download.is_downloaded(raw):
         download.download(source, raw, download.archives(data_set), unpack)
     if source == "mnist":
-        _check(raw)
+        _verify_checksums(raw)
     parts = []
     for training in (True, False):
         try:
-            part = data_set(str(folder()), train=training, **wanted)
+            part = data_set(str(data_dir()), train=training, **wanted)
         except Exception as problem:  # torchvision reports damage by assertions, ValueErrors and RuntimeErrors alike
             raise UserError(f"{raw} holds no readable {source}: delete that folder to download it again") from problem
         images = part.data.to(torch.uint8)
         labels = part.targets if part.targets.ndim == 1 else part.targets[:, 0]
         parts.append((images.mT.contiguous() if source == "emnist" else images, labels.long()))
     (images, labels), (test_images, test_labels) = parts
-    held_out = len(images) // _VAL_SHARE
+    held_out = len(images) // _VAL_DIVISOR
     order = torch.arange(len(images) + len(test_images))
     sizes = [len(images) - held_out, held_out, len(test_images)]
-    return Digits(
-        source, _pools(torch.cat([images, test_images]), torch.cat([labels, test_labels]), order, sizes, pool)
+    return DigitSource(
+        source, _split_pools(torch.cat([images, test_images]), torch.cat([labels, test_labels]), order, sizes, pool)
     )
 
 
-def _check(raw: Path) -> None:
+def _verify_checksums(raw: Path) -> None:
     for name, published in _SHA256.items():
         path = raw / name
         if not path.is_file():
@@ -207,7 +207,7 @@ def _check(raw: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- scikit-learn
 
 
-def _uci(pool: str) -> Digits:
+def _load_uci(pool: str) -> DigitSource:
     """Alpaydin & Kaynak's 8x8 digits, resampled to 20x20 in the middle of the frame, as MNIST's are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -219,10 +219,10 @@ def _uci(pool: str) -> Digits:
     labels = torch.from_numpy(np.asarray(shipped.target, dtype=np.int64))
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
     sizes = [len(labels) - 600, 300, 300]
-    return Digits("uci", _pools(images, labels, order, sizes, pool))
+    return DigitSource("uci", _split_pools(images, labels, order, sizes, pool))
 
 
-def _pools(images: Tensor, labels: Tensor, order: Tensor, sizes: list[int], pool: str) -> dict[str, Pool]:
+def _split_pools(images: Tensor, labels: Tensor, order: Tensor, sizes: list[int], pool: str) -> dict[str, Pool]:
     """Cut the data set, in this order, into train, val and test."""
     train, val, _ = sizes
     images, labels, learnt = images[order], labels[order], train + val

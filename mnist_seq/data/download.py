@@ -14,7 +14,7 @@ from mnist_seq.errors import DownloadError
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 15
+_TIMEOUT = 15
 """Seconds without a byte after which a server is given up."""
 _STAGING, _LOCK, _FAILURE = ".download", ".download.lock", ".download.failed"
 
@@ -41,7 +41,7 @@ def archives(data_set: Any) -> list[Archive]:
     return [Archive(url.rpartition("/")[2], md5, [url]) for url, md5 in listed]
 
 
-def present(folder: Path) -> bool:
+def is_downloaded(folder: Path) -> bool:
     """Whether there is something in a folder."""
     return folder.is_dir() and any(folder.iterdir())
 
@@ -60,17 +60,17 @@ def download(source: str, target: Path, files: list[Archive], unpack: Callable[[
     asked = time.time_ns()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(source, target.parent / _LOCK):
-            if not present(target):
-                _refuse_what_just_failed(target.parent / _FAILURE, asked)
-                _download(source, target, files, unpack)
+        with _exclusive_lock(source, target.parent / _LOCK):
+            if not is_downloaded(target):
+                _raise_recent_failure(target.parent / _FAILURE, asked)
+                _download_archives(source, target, files, unpack)
     except DownloadError:
         raise
     except OSError as problem:
         raise DownloadError(f"{source} cannot be stored in {target}: {problem} (set MNIST_SEQ_DATA)") from problem
 
 
-def _download(source: str, target: Path, files: list[Archive], unpack: Callable[[Path], None]) -> None:
+def _download_archives(source: str, target: Path, files: list[Archive], unpack: Callable[[Path], None]) -> None:
     """Fetch into a folder beside and move in what is whole, so that a file is never half there."""
     log.info("downloading %s to %s", source, target)
     staging = target.parent / _STAGING
@@ -79,7 +79,7 @@ def _download(source: str, target: Path, files: list[Archive], unpack: Callable[
     raw.mkdir(parents=True)
     try:
         for archive in files:
-            if reasons := _fetch(archive, raw):
+            if reasons := _download_file(archive, raw):
                 reason = f"{source} is not in {target} and cannot be downloaded ({'; '.join(reasons)})"
                 (target.parent / _FAILURE).write_text(reason, encoding="utf-8")
                 raise DownloadError(reason)
@@ -89,15 +89,15 @@ def _download(source: str, target: Path, files: list[Archive], unpack: Callable[
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _fetch(archive: Archive, folder: Path) -> list[str]:
+def _download_file(archive: Archive, folder: Path) -> list[str]:
     """Get a file from the first mirror that has it; why not from each where none has."""
     import pooch
 
     reasons = []
     for url in archive.urls:
         try:
-            with _progress(archive.name) as bar, _silent(pooch.get_logger()):
-                downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=_PATIENCE)
+            with _progress_bar(archive.name) as bar, _quiet_logger(pooch.get_logger()):
+                downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=_TIMEOUT)
                 pooch.retrieve(url, f"md5:{archive.md5}", archive.name, str(folder), downloader=downloader)
         except (OSError, ValueError) as problem:  # what the network does; another hash than is known
             reasons.append(f"{url}: " + " ".join(str(problem).split())[:120])
@@ -106,14 +106,14 @@ def _fetch(archive: Archive, folder: Path) -> list[str]:
     return reasons
 
 
-def _refuse_what_just_failed(failure: Path, asked: int) -> None:
+def _raise_recent_failure(failure: Path, asked: int) -> None:
     """What a process failed of while this one waited for it is not waited for again."""
     if failure.is_file() and failure.stat().st_mtime_ns >= asked:
         raise DownloadError(failure.read_text(encoding="utf-8"))
 
 
 @contextmanager
-def _alone(source: str, path: Path) -> Iterator[None]:
+def _exclusive_lock(source: str, path: Path) -> Iterator[None]:
     """One process at a time; a lock is freed when its process ends, however it ends."""
     from filelock import FileLock, Timeout
 
@@ -130,7 +130,7 @@ def _alone(source: str, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _silent(logger: logging.Logger) -> Iterator[None]:
+def _quiet_logger(logger: logging.Logger) -> Iterator[None]:
     """Without what a library says of each file."""
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -140,7 +140,7 @@ def _silent(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _Bar:
+class _PoochProgress:
     """A line of progress with the methods that pooch calls."""
 
     total = 0
@@ -160,7 +160,7 @@ class _Bar:
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[_Bar]:
+def _progress_bar(name: str) -> Iterator[_PoochProgress]:
     """A line of progress on a terminal, and nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -169,4 +169,4 @@ def _progress(name: str) -> Iterator[_Bar]:
     columns = (TextColumn(name), BarColumn(), DownloadColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(name, total=None)
-        yield _Bar(lambda done, total: progress.update(task, completed=done, total=total or None))
+        yield _PoochProgress(lambda done, total: progress.update(task, completed=done, total=total or None))

@@ -29,15 +29,15 @@ from mnist_seq.errors import NotFoundError, UserError
 
 Cells = list[list[int | None]]
 _EXAMPLE = '{"image": "images/7.png", "digits": [3, 1, 4]}'
-_DIGITS = ("digits", "label")
+_DIGIT_KEYS = ("digits", "label")
 """What the digits may be called."""
-_WRITTEN = re.compile(r"[0-9]*|[0-9](?:(?:\s*,\s*|\s+)[0-9])*", re.ASCII)
+_DIGITS_PATTERN = re.compile(r"[0-9]*|[0-9](?:(?:\s*,\s*|\s+)[0-9])*", re.ASCII)
 
 
 class Label(NamedTuple):
     """A line of the labels."""
 
-    place: str
+    location: str
     """File and line, for errors."""
     image: Path
     digits: list[int]
@@ -49,7 +49,7 @@ class Label(NamedTuple):
     """What each cell of a grid holds, row by row, where it is known."""
 
 
-def read(folder: Path) -> list[Label]:
+def read_labels(folder: Path) -> list[Label]:
     """The labels of a folder.
 
     Raises:
@@ -61,14 +61,14 @@ def read(folder: Path) -> list[Label]:
         raise UserError(f"{folder} holds both labels.jsonl and labels.csv: remove one")
     if not jsonl.is_file() and not table.is_file():
         raise NotFoundError(f"{folder} holds neither labels.jsonl nor labels.csv")
-    path, rows = (jsonl, _json_rows(jsonl)) if jsonl.is_file() else (table, _csv_rows(table))
-    labels = [_label(f"{path}:{line}", folder, row) for line, row in rows]
+    path, rows = (jsonl, _jsonl_rows(jsonl)) if jsonl.is_file() else (table, _csv_rows(table))
+    labels = [_parse_label(f"{path}:{line}", folder, row) for line, row in rows]
     if not labels:
         raise UserError(f"{path} is empty: a line is " + (_EXAMPLE if path == jsonl else "images/7.png,3 1 4"))
     return labels
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """What a file says, whatever the locale; spreadsheets begin it with a byte order mark."""
     data = path.read_bytes()
     try:
@@ -81,8 +81,8 @@ def _text(path: Path) -> str:
     return text
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, text in enumerate(_text(path).split("\n"), 1):
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, text in enumerate(_read_text(path).split("\n"), 1):
         if text.strip():
             try:
                 row = json.loads(text)
@@ -94,7 +94,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(_text(path), newline=""), skipinitialspace=True, strict=True)
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
     columns: list[str] = []
     try:
         for cells in reader:
@@ -103,7 +103,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             if not columns:
                 columns = [name.lower() for name in row]
-                if sorted(columns) not in [sorted(("image", name)) for name in _DIGITS]:
+                if sorted(columns) not in [sorted(("image", name)) for name in _DIGIT_KEYS]:
                     raise UserError(
                         f"{path}:{reader.line_num}: the columns are {', '.join(row)}: begin with a line image,digits "
                         "and separate columns by commas"
@@ -119,12 +119,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path}:{reader.line_num}: no line of a table: {problem}") from problem
 
 
-def _label(place: str, folder: Path, row: dict[str, Any]) -> Label:
+def _parse_label(place: str, folder: Path, row: dict[str, Any]) -> Label:
     name = row.get("image")
     if not isinstance(name, str) or not name:
         raise UserError(f"{place}: no image is named: give image and digits")
     # A name is UTF-8 as the file is, even where the locale would have file names in another encoding.
-    image, digits = folder / os.fsdecode(name.encode("utf-8", "surrogatepass")), _digits(place, row)
+    image, digits = folder / os.fsdecode(name.encode("utf-8", "surrogatepass")), _parse_digits(place, row)
     if not image.is_file():
         raise NotFoundError(f"{place}: {image} does not exist")
     known = {}
@@ -137,16 +137,16 @@ def _label(place: str, folder: Path, row: dict[str, Any]) -> Label:
             raise UserError(f"{place}: a box must be four whole pixels, x0 y0 x1 y1, not {box}")
     if any(type(source) is not int for source in known["sources"]):
         raise UserError(f"{place}: sources must be numbers of digits, not {known['sources']}")
-    return Label(place, image, digits, known["boxes"], known["sources"], _cells(place, row.get("cells"), digits))
+    return Label(place, image, digits, known["boxes"], known["sources"], _parse_cells(place, row.get("cells"), digits))
 
 
-def _digits(place: str, row: dict[str, Any]) -> list[int]:
+def _parse_digits(place: str, row: dict[str, Any]) -> list[int]:
     """The digits as they are written."""
-    names = [name for name in _DIGITS if name in row]
+    names = [name for name in _DIGIT_KEYS if name in row]
     if len(names) != 1:
         raise UserError(f"{place}: {'both digits and label are' if names else 'no digits are'} given: give digits")
     found = row[names[0]]
-    if isinstance(found, str) and _WRITTEN.fullmatch(found.strip()):
+    if isinstance(found, str) and _DIGITS_PATTERN.fullmatch(found.strip()):
         return [int(sign) for sign in found if sign in "0123456789"]
     if type(found) is int and 0 <= found <= 9:
         return [found]
@@ -155,7 +155,7 @@ def _digits(place: str, row: dict[str, Any]) -> list[int]:
     raise UserError(f"{place}: {names[0]} must be a list of 0..9, or written as 3 1 4 or 314, not {found}")
 
 
-def _cells(place: str, cells: Any, digits: list[int]) -> Cells:
+def _parse_cells(place: str, cells: Any, digits: list[int]) -> Cells:
     """What the cells hold: each digit in a cell of its own."""
     if cells is None:
         return []

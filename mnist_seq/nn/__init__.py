@@ -10,16 +10,26 @@ from types import ModuleType
 from typing import Any
 
 from mnist_seq.config import CustomConfig, ModelConfig, Spec
+from mnist_seq.config.migrations import SCHEMA_VERSION
+from mnist_seq.config.serialization import from_dict, model_from_dict, to_dict
+from mnist_seq.config.trust import Trust, is_trusted, untrusted_message
 from mnist_seq.errors import UserError
+from mnist_seq.nn.attention_maps import compute_attention_maps
 from mnist_seq.nn.classifier import Classifier
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
-from mnist_seq.nn.maps import attention_maps
-from mnist_seq.nn.model import Model, require_cells
-from mnist_seq.plain import plain, restore, restore_model
-from mnist_seq.tokens import VOCABULARY
-from mnist_seq.trust import Trust, refusal, trusts
+from mnist_seq.nn.model import Model, check_cells
+from mnist_seq.vocabulary import VOCABULARY
 
-__all__ = ["MODELS", "Classifier", "EncoderDecoder", "Model", "attention_maps", "build", "card", "from_card"]
+__all__ = [
+    "MODELS",
+    "Classifier",
+    "EncoderDecoder",
+    "Model",
+    "build",
+    "build_from_card",
+    "compute_attention_maps",
+    "make_card",
+]
 
 
 def custom(config: CustomConfig, spec: Spec) -> Model:
@@ -29,30 +39,30 @@ def custom(config: CustomConfig, spec: Spec) -> Model:
         ValueError: no such class, not one of a model, or arguments that it does not take.
     """
     key, (place, _, name) = f"model._target_={config._target_}", config._target_.rpartition(".")
-    target = getattr(_imported(key, place), name, None)
+    target = getattr(_import_module(key, place), name, None)
     if target is None:
         raise UserError(f"{key} cannot be found: module {place!r} has no attribute {name!r}")
     known = isinstance(target, type) and issubclass(target, Model)
-    if not known or getattr(target, "reads", None) not in ("sequence", "cells"):
-        raise UserError(f"{key} is no subclass of mnist_seq.nn.Model with reads = 'sequence' or 'cells'")
-    if target.reads == "cells":
-        require_cells(config._target_, spec)
+    if not known or getattr(target, "output_type", None) not in ("sequence", "cells"):
+        raise UserError(f"{key} is no subclass of mnist_seq.nn.Model with output_type = 'sequence' or 'cells'")
+    if target.output_type == "cells":
+        check_cells(config._target_, spec)
     try:
-        inspect.signature(target).bind(spec=spec, **config.arguments)
+        inspect.signature(target).bind(spec=spec, **config.kwargs)
     except TypeError as problem:
         raise UserError(f"{key} cannot be built: {problem}") from problem
-    made: Model = target(spec=spec, **config.arguments)
+    made: Model = target(spec=spec, **config.kwargs)
     made.config, made.spec = config, spec
     return made
 
 
-def _imported(key: str, place: str) -> ModuleType:
+def _import_module(key: str, module_name: str) -> ModuleType:
     """A module by its name; one that is there but fails while it is imported keeps its traceback."""
     try:
-        if place:
-            return importlib.import_module(place)
+        if module_name:
+            return importlib.import_module(module_name)
     except ModuleNotFoundError as problem:
-        if not f"{place}.".startswith(f"{problem.name}."):
+        if not f"{module_name}.".startswith(f"{problem.name}."):
             raise
         raise UserError(f"{key} cannot be found: {problem}") from problem
     raise UserError(f"{key} cannot be found: name a class with its module, as in model._target_=mine.Reader")
@@ -70,12 +80,17 @@ def build(config: ModelConfig, spec: Spec) -> Model:
     return MODELS[config.name](config, spec)
 
 
-def card(model: Model) -> dict[str, Any]:
+def make_card(model: Model) -> dict[str, Any]:
     """All that is needed beside the weights to build the model again, in plain values."""
-    return {"model": plain(model.config), "spec": plain(model.spec), "vocabulary": list(VOCABULARY)}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": to_dict(model.config),
+        "spec": to_dict(model.spec),
+        "vocabulary": list(VOCABULARY),
+    }
 
 
-def from_card(card: dict[str, Any], trust: Trust = None) -> Model:
+def build_from_card(card: dict[str, Any], trust: Trust = None) -> Model:
     """The model that a card describes, with random weights.
 
     Args:
@@ -93,9 +108,9 @@ def from_card(card: dict[str, Any], trust: Trust = None) -> Model:
         raise UserError(
             f"weights of another vocabulary ({' '.join(card['vocabulary'])}): this is {' '.join(VOCABULARY)}"
         )
-    config, spec = restore_model(card["model"]), restore(Spec, card["spec"])
+    config, spec = model_from_dict(card["model"]), from_dict(Spec, card["spec"])
     if isinstance(config, CustomConfig):
         place = config._target_.rpartition(".")[0]
-        if place not in sys.modules and not trusts(config._target_, trust):
-            raise UserError(refusal("the model card", config._target_))
+        if place not in sys.modules and not is_trusted(config._target_, trust):
+            raise UserError(untrusted_message("the model card", config._target_))
     return build(config, spec)

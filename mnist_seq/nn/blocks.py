@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig
 from mnist_seq.nn.attention import Attention, KeyValue
-from mnist_seq.nn.positions import Turn
+from mnist_seq.nn.positions import Rope
 
-_EPSILON = 1e-5
+_EPS = 1e-5
 
 
 class RMSNorm(nn.RMSNorm):
@@ -27,8 +27,8 @@ class RMSNorm(nn.RMSNorm):
 
 
 NORM_TYPES: dict[str, Callable[[int], nn.Module]] = {
-    "layer": partial(nn.LayerNorm, eps=_EPSILON),
-    "rms": partial(RMSNorm, eps=_EPSILON),
+    "layer": partial(nn.LayerNorm, eps=_EPS),
+    "rms": partial(RMSNorm, eps=_EPS),
 }
 
 
@@ -40,31 +40,31 @@ class Residual(nn.Module):
         self.norm = NORM_TYPES[config.norm_type](config.dim)
         self.dropout, self.drop_path = nn.Dropout(config.dropout), drop_path
 
-    def enter(self, x: Tensor) -> Tensor:
+    def pre(self, x: Tensor) -> Tensor:
         """What the sublayer gets."""
         return self.norm(x)
 
-    def leave(self, x: Tensor, found: Tensor) -> Tensor:
+    def post(self, x: Tensor, out: Tensor) -> Tensor:
         """What goes on, of what came in and what the sublayer found."""
-        return x + self._branch(found)
+        return x + self._dropout(out)
 
-    def _branch(self, found: Tensor) -> Tensor:
+    def _dropout(self, out: Tensor) -> Tensor:
         """Dropped in part, and now and then, in training, for a whole scene (Huang et al. 2016)."""
-        found = self.dropout(found)
+        out = self.dropout(out)
         if not self.training or self.drop_path == 0:
-            return found
-        kept = torch.rand(len(found), 1, 1, device=found.device) >= self.drop_path
-        return found * kept / (1 - self.drop_path)
+            return out
+        kept = torch.rand(len(out), 1, 1, device=out.device) >= self.drop_path
+        return out * kept / (1 - self.drop_path)
 
 
 class PostNormResidual(Residual):
     """With the norm after the sum, as in the first paper: norm(x + sublayer(x)) (Vaswani et al. 2017, 3.1)."""
 
-    def enter(self, x: Tensor) -> Tensor:
+    def pre(self, x: Tensor) -> Tensor:
         return x
 
-    def leave(self, x: Tensor, found: Tensor) -> Tensor:
-        return self.norm(x + self._branch(found))
+    def post(self, x: Tensor, out: Tensor) -> Tensor:
+        return self.norm(x + self._dropout(out))
 
 
 RESIDUALS: dict[str, type[Residual]] = {"pre": Residual, "post": PostNormResidual}
@@ -73,26 +73,26 @@ RESIDUALS: dict[str, type[Residual]] = {"pre": Residual, "post": PostNormResidua
 class FeedForward(nn.Module):
     """Position-wise feed-forward layer (Vaswani et al. 2017, 3.3)."""
 
-    def __init__(self, dim: int, ratio: int, activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, dim: int, mlp_ratio: int, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.activation = activation
-        self.widen, self.shrink = nn.Linear(dim, ratio * dim), nn.Linear(ratio * dim, dim)
+        self.fc1, self.fc2 = nn.Linear(dim, mlp_ratio * dim), nn.Linear(mlp_ratio * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:  # B L D
-        return self.shrink(self.activation(self.widen(x)))
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 class GatedFeedForward(nn.Module):
     """Half of the hidden width gates the other half: SwiGLU (Shazeer 2020)."""
 
-    def __init__(self, dim: int, ratio: int) -> None:
+    def __init__(self, dim: int, mlp_ratio: int) -> None:
         super().__init__()
-        hidden = max(1, round(2 * ratio * dim / 3))
-        self.widen, self.shrink = nn.Linear(dim, 2 * hidden), nn.Linear(hidden, dim)
+        hidden = max(1, round(2 * mlp_ratio * dim / 3))
+        self.fc1, self.fc2 = nn.Linear(dim, 2 * hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:  # B L D
-        gate, hidden = self.widen(x).chunk(2, -1)
-        return self.shrink(F.silu(gate) * hidden)
+        gate, hidden = self.fc1(x).chunk(2, -1)
+        return self.fc2(F.silu(gate) * hidden)
 
 
 FEED_FORWARDS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -108,11 +108,11 @@ class EncoderBlock(nn.Module):
     def __init__(self, config: EncoderConfig, drop_path: float = 0.0) -> None:
         super().__init__()
         residual = partial(RESIDUALS[config.norm], config, drop_path)
-        self.attention = Attention(config.dim, config.heads, config.key_width)
+        self.attention = Attention(config.dim, config.num_heads, config.qk_dim)
         self.feed_forward = FEED_FORWARDS[config.activation](config.dim, config.mlp_ratio)
-        self.around_attention, self.around_feed_forward = residual(), residual()
+        self.attention_residual, self.feed_forward_residual = residual(), residual()
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, turn: Turn | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, rope: Rope | None = None) -> Tensor:
         """All tokens look at once.
 
         Args:
@@ -120,9 +120,9 @@ class EncoderBlock(nn.Module):
             mask: L L or broadcastable to B H L L, True where a token may attend; None for everywhere.
             turn: of queries and keys.
         """
-        seen = self.around_attention.enter(x)
-        x = self.around_attention.leave(x, self.attention(seen, self.attention.memory(seen, turn), mask, turn))
-        return self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
+        seen = self.attention_residual.pre(x)
+        x = self.attention_residual.post(x, self.attention(seen, self.attention.project_kv(seen, rope), mask, rope))
+        return self.feed_forward_residual.post(x, self.feed_forward(self.feed_forward_residual.pre(x)))
 
 
 class DecoderBlock(nn.Module):
@@ -131,13 +131,17 @@ class DecoderBlock(nn.Module):
     def __init__(self, config: EncoderConfig, drop_path: float = 0.0) -> None:
         super().__init__()
         residual = partial(RESIDUALS[config.norm], config, drop_path)
-        width = (config.dim, config.heads, config.key_width)
+        width = (config.dim, config.num_heads, config.qk_dim)
         self.attention, self.cross_attention = Attention(*width), Attention(*width)
         self.feed_forward = FEED_FORWARDS[config.activation](config.dim, config.mlp_ratio)
-        self.around_attention, self.around_cross, self.around_feed_forward = residual(), residual(), residual()
+        self.attention_residual, self.cross_attention_residual, self.feed_forward_residual = (
+            residual(),
+            residual(),
+            residual(),
+        )
 
     def forward(
-        self, x: Tensor, past: KeyValue, image: KeyValue, mask: Tensor | None, turn: Turn | None = None
+        self, x: Tensor, self_kv: KeyValue, cross_kv: KeyValue, mask: Tensor | None, rope: Rope | None = None
     ) -> tuple[Tensor, KeyValue]:
         """Read on by L tokens.
 
@@ -151,14 +155,14 @@ class DecoderBlock(nn.Module):
         Returns:
             The tokens, B L D, and the past with them in it.
         """
-        seen = self.around_attention.enter(x)
-        past = past.extend(self.attention.memory(seen, turn))
-        x = self.around_attention.leave(x, self.attention(seen, past, mask, turn))
-        x = self.around_cross.leave(x, self.cross_attention(self.around_cross.enter(x), image))
-        return self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x))), past
+        seen = self.attention_residual.pre(x)
+        self_kv = self_kv.extend(self.attention.project_kv(seen, rope))
+        x = self.attention_residual.post(x, self.attention(seen, self_kv, mask, rope))
+        x = self.cross_attention_residual.post(x, self.cross_attention(self.cross_attention_residual.pre(x), cross_kv))
+        return self.feed_forward_residual.post(x, self.feed_forward(self.feed_forward_residual.pre(x))), self_kv
 
 
-def drop_paths(config: EncoderConfig, depth: int) -> list[float]:
+def drop_path_rates(config: EncoderConfig, depth: int) -> list[float]:
     """Of each block of a stack: equal steps up to `config.drop_path` at the last (Huang et al. 2016)."""
     return [config.drop_path * (block + 1) / depth for block in range(depth)]
 
@@ -168,7 +172,7 @@ def final_norm(config: EncoderConfig) -> nn.Module:
     return NORM_TYPES[config.norm_type](config.dim) if config.norm == "pre" else nn.Identity()
 
 
-def initialise(module: nn.Module) -> None:
+def init_weights(module: nn.Module) -> None:
     """For `Module.apply`: Xavier-uniform matrices, zero biases, and zero matrices at the end of each residual branch.
 
     So each branch starts silent (as in Fixup, Zhang, Dauphin & Ma 2019), and models learn faster for it.
@@ -178,6 +182,6 @@ def initialise(module: nn.Module) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, Attention):
-        nn.init.zeros_(module.merge.weight)
+        nn.init.zeros_(module.out_proj.weight)
     elif isinstance(module, (FeedForward, GatedFeedForward)):
-        nn.init.zeros_(module.shrink.weight)
+        nn.init.zeros_(module.fc2.weight)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from mnist_seq.config import ModelConfig, Spec
-from mnist_seq.config.law import require
-from mnist_seq.nn.decoding import Readout
+from mnist_seq.config.validation import check
+from mnist_seq.nn.decoding import DecodeOutput
 
 
 class Model(nn.Module, ABC):
     """Reads images.
 
     One of your own is a subclass of this, named as `model=custom model._target_=mine.Reader`: its constructor gets
-    `spec` and, by name, every other key of `model`. What `forward` is given while it learns depends on `reads`:
+    `spec` and, by name, every other key of `model`. What `forward` is given while it learns depends on `output_type`:
 
         "sequence"   forward(images, tokens) -> logits of the token after each, B L 13
         "cells"      forward(images) -> logits of each cell's class, the digits and EMPTY, B C 11
     """
 
-    reads: ClassVar[str]
+    output_type: ClassVar[str]
     """`sequence` or `cells`."""
     config: ModelConfig
     """Set when the model is built."""
@@ -31,8 +32,14 @@ class Model(nn.Module, ABC):
 
     forward: Any
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "reads" in vars(cls) and "output_type" not in vars(cls):
+            warnings.warn(f"{cls.__qualname__}.reads is now called output_type", FutureWarning, stacklevel=2)
+            cls.output_type = vars(cls)["reads"]
+
     @abstractmethod
-    def read(self, images: Tensor) -> Readout:
+    def read(self, images: Tensor) -> DecodeOutput:
         """The digits of each image, from the image alone: `decoding.greedy` and `by_cells` help.
 
         Args:
@@ -44,13 +51,13 @@ class Model(nn.Module, ABC):
         """A summary of each image; B D."""
 
 
-def require_cells(name: str, spec: Spec) -> None:
+def check_cells(name: str, spec: Spec) -> None:
     """Refuse scenes without cells that hold a digit each, for a model that reads by cells.
 
     Raises:
         UserError: they have none.
     """
-    require(
+    check(
         spec.cells != (0, 0),
         f"model={name} reads a digit a cell, but two digits of these scenes can share one, or the labels of their "
         "folder name no cells: choose model=enc_dec",

@@ -16,32 +16,34 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from mnist_seq.use.reader import Reading
+from mnist_seq.inference.reader import Reading
 
-Item = tuple[Tensor, "asyncio.Future[Reading]"]
+_Item = tuple[Tensor, "asyncio.Future[Reading]"]
 """A canvas, H W, and where its reading is awaited."""
 
 
 class Batcher:
     """Reads in one thread, up to so many pictures at once."""
 
-    def __init__(self, read: Callable[[Tensor], list[Reading]], batch: int, threads: int | None = None) -> None:
+    def __init__(
+        self, read_fn: Callable[[Tensor], list[Reading]], max_batch_size: int, num_threads: int | None = None
+    ) -> None:
         """
         Args:
             read: canvases, B H W, to readings; called in a thread of its own.
             batch: most pictures at once.
             threads: that torch uses within `read`; it heeds only what it is told in the thread that computes.
         """
-        self._read, self._batch = read, batch
-        prepare = (torch.set_num_threads, (threads,)) if threads else (None, ())
-        self._thread = ThreadPoolExecutor(1, "reads", *prepare)
-        self._queue: asyncio.Queue[Item] = asyncio.Queue()
+        self._read_fn, self._max_batch_size = read_fn, max_batch_size
+        prepare = (torch.set_num_threads, (num_threads,)) if num_threads else (None, ())
+        self._executor = ThreadPoolExecutor(1, "reads", *prepare)
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self.told: Callable[[int], object] = lambda size: None
+        self.on_batch: Callable[[int], object] = lambda size: None
         """The size of each batch."""
 
     async def __aenter__(self) -> Batcher:
-        self._task = asyncio.create_task(self._serve())
+        self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(
@@ -51,7 +53,7 @@ class Batcher:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        self._thread.shutdown()
+        self._executor.shutdown()
 
     @property
     def alive(self) -> bool:
@@ -60,32 +62,32 @@ class Batcher:
     async def read(self, canvases: Tensor) -> list[Reading]:
         """Readings of canvases, B H W; of who gives up, by cancelling, none is read that was not begun."""
         loop = asyncio.get_running_loop()
-        items: list[Item] = [(canvas, loop.create_future()) for canvas in canvases]
+        items: list[_Item] = [(canvas, loop.create_future()) for canvas in canvases]
         for item in items:
             self._queue.put_nowait(item)
         return list(await asyncio.gather(*(future for _, future in items)))
 
-    async def _serve(self) -> None:
+    async def _run(self) -> None:
         while True:
             items = [await self._queue.get()]
-            while len(items) < self._batch and not self._queue.empty():
+            while len(items) < self._max_batch_size and not self._queue.empty():
                 items.append(self._queue.get_nowait())
             items = [item for item in items if not item[1].done()]  # whoever gave up has cancelled
             if items:
-                self.told(len(items))
-                await self._answer(items)
+                self.on_batch(len(items))
+                await self._read_batch(items)
 
-    async def _answer(self, items: list[Item]) -> None:
+    async def _read_batch(self, items: list[_Item]) -> None:
         """Read pictures together, or, where that fails, each by itself: no one's fails for another's."""
         loop = asyncio.get_running_loop()
         try:
             canvases = torch.stack([canvas for canvas, _ in items])
-            readings = await loop.run_in_executor(self._thread, self._read, canvases)
+            readings = await loop.run_in_executor(self._executor, self._read_fn, canvases)
             pairs = list(zip(items, readings, strict=True))
         except Exception as problem:
             if len(items) > 1:
                 for item in items:
-                    await self._answer([item])
+                    await self._read_batch([item])
             elif not items[0][1].done():
                 items[0][1].set_exception(problem)
             return

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from mnist_seq.config.trust import Trust
 from mnist_seq.errors import UserError
-from mnist_seq.serving import drawing, showing
-from mnist_seq.serving.looking import look
-from mnist_seq.serving.ways import WAYS, Brought, Way
-from mnist_seq.trust import Trust
-from mnist_seq.use import pretrained
-from mnist_seq.use.reader import Reader, load
+from mnist_seq.inference import pretrained
+from mnist_seq.inference.reader import Reader, load
+from mnist_seq.serving import drawing, render_html
+from mnist_seq.serving.explain import look
+from mnist_seq.serving.inputs import WAYS, Brought, Way
 
 
 def main(arguments: list[str]) -> None:
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
     if chosen is None:
         return
     name, reader = chosen
-    st.html(showing.introduction(name, reader.model.spec, reader.card))
+    st.html(render_html.introduction(name, reader.model.spec, reader.card))
     way = st.segmented_control(
         "Bring a picture",
         list(WAYS),
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
 
 def _choose(run: str | None, trust: Trust = None) -> tuple[str, Reader] | None:
     """An included model, or the one that the page was started with."""
-    places = {name: f"{pretrained.PREFIX}{name}" for name in pretrained.names()}
+    places = {name: f"{pretrained.PREFIX}{name}" for name in pretrained.list_models()}
     if run in places.values():
         places = {str(run).removeprefix(pretrained.PREFIX): str(run)} | places
     elif run:
@@ -86,7 +86,7 @@ def _read(reader: Reader, brought: list[Brought], hint: str) -> None:
         st.error(_line(problem))
         return
     for it, seen in zip(brought, looks, strict=True):
-        st.html(showing.reading(seen, it.scene, it.name if len(brought) > 1 else ""))
+        st.html(render_html.reading(seen, it.scene, it.name if len(brought) > 1 else ""))
 
 
 @st.cache_resource(show_spinner="Loading the reader …", max_entries=4)

@@ -23,16 +23,16 @@ from starlette.requests import ClientDisconnect
 
 import mnist_seq
 from mnist_seq.config import ServeConfig
+from mnist_seq.inference.reader import Reader
 from mnist_seq.serving import uploads
-from mnist_seq.serving.desk import Desk, Full
-from mnist_seq.serving.guard import Guard
-from mnist_seq.serving.telling import Counts
-from mnist_seq.use.reader import Reader
+from mnist_seq.serving.metrics import ServiceMetrics
+from mnist_seq.serving.middleware import RequestMiddleware
+from mnist_seq.serving.pipeline import InferencePipeline, QueueFull
 
 T = TypeVar("T")
 
 
-class Read(BaseModel):
+class ReadingResponse(BaseModel):
     """What was read in a picture."""
 
     digits: list[int] = Field(description="in reading order; none where no ink is seen", examples=[[3, 7, 1, 8]])
@@ -44,43 +44,43 @@ class Read(BaseModel):
     )
 
 
-class Answer(BaseModel):
+class ReadResponse(BaseModel):
     """What was read in the pictures of a request, in their order."""
 
     model: str = Field(examples=["grid"])
-    readings: list[Read]
+    readings: list[ReadingResponse]
 
 
-class Health(BaseModel):
+class HealthResponse(BaseModel):
     """Whether requests are answered, and by what."""
 
     ready: bool
     model: str = Field(examples=["grid"])
     commit: str | None = Field(description="of the code that trained it")
     version: str = Field(examples=["0.1.0"])
-    gate: str = Field(description="how well it reads built-in scenes")
+    self_test: str = Field(description="how well it reads built-in scenes")
     canvas: list[int] = Field(description="height and width of what it sees, pixels", examples=[[56, 56]])
     max_digits: int = Field(examples=[4])
 
 
-class Refusal(BaseModel):
+class ErrorResponse(BaseModel):
     """Why a request was refused."""
 
     detail: str
 
 
-BEARER = HTTPBearer(auto_error=False, description="the token that the service was started with")
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Refusal, "description": "No token, or another one, where one is asked for"},
-    408: {"model": Refusal, "description": "The body took too long to arrive"},
-    413: {"model": Refusal, "description": "Too many bytes or pixels"},
-    415: {"model": Refusal, "description": "Neither a form nor JSON, or not a PNG, JPEG or WebP file"},
-    422: {"model": Refusal, "description": "No pictures, too many, or damaged ones"},
-    429: {"model": Refusal, "description": "Too busy: come back after Retry-After seconds"},
+BEARER_AUTH = HTTPBearer(auto_error=False, description="the token that the service was started with")
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "No token, or another one, where one is asked for"},
+    408: {"model": ErrorResponse, "description": "The body took too long to arrive"},
+    413: {"model": ErrorResponse, "description": "Too many bytes or pixels"},
+    415: {"model": ErrorResponse, "description": "Neither a form nor JSON, or not a PNG, JPEG or WebP file"},
+    422: {"model": ErrorResponse, "description": "No pictures, too many, or damaged ones"},
+    429: {"model": ErrorResponse, "description": "Too busy: come back after Retry-After seconds"},
 }
 
 
-def _seven() -> str:
+def _example_image() -> str:
     """A picture to try the service with, in base64."""
     picture, file = Image.new("L", (28, 28)), io.BytesIO()
     ImageDraw.Draw(picture).line([(7, 6), (20, 6), (12, 23)], fill=255, width=3, joint="curve")
@@ -88,7 +88,7 @@ def _seven() -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-_BODY = {
+_REQUEST_BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
@@ -102,24 +102,31 @@ _BODY = {
             "encoding": {"files": {"contentType": "image/png, image/jpeg, image/webp"}},
         },
         "application/json": {
-            "schema": uploads.Images.model_json_schema(),
-            "examples": {"a seven": {"value": {"images": [_seven()]}}},
+            "schema": uploads.ImagesRequest.model_json_schema(),
+            "examples": {"a seven": {"value": {"images": [_example_image()]}}},
         },
     },
 }
 
 
-def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> FastAPI:
+def create_app(reader: Reader, config: ServeConfig, self_test: str = "not examined") -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         gate: what was said of the reader when it was examined.
     """
     name = str(reader.card.get("name", Path(config.run).name))
-    limits, counts = config.limits, Counts()
-    decode = partial(uploads.decoded, limits=limits)
-    desk = Desk(reader, decode, counts, batch=config.batch, room=limits.queue, threads=config.threads)
-    counts.watch(lambda: desk.in_hand)
+    limits, counts = config.limits, ServiceMetrics()
+    decode = partial(uploads.decode_upload, limits=limits)
+    desk = InferencePipeline(
+        reader,
+        decode,
+        counts,
+        max_batch_size=config.max_batch_size,
+        max_in_flight=limits.queue_size,
+        num_threads=config.threads,
+    )
+    counts.track_in_flight(lambda: desk.num_in_flight)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -133,9 +140,9 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.add_middleware(Guard, limits=limits, counts=counts)
+    app.add_middleware(RequestMiddleware, limits=limits, metrics=counts)
 
-    def admitted(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+    def admitted(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER_AUTH)]) -> None:
         shown = given.credentials if given else ""
         if not hmac.compare_digest(shown.encode(), str(config.token).encode()):
             reason = "give the service's token: Authorization: Bearer ..."
@@ -146,61 +153,63 @@ def build(reader: Reader, config: ServeConfig, gate: str = "not examined") -> Fa
     @app.post(
         "/read",
         dependencies=bearing,
-        responses=REFUSALS,
-        openapi_extra={"requestBody": _BODY},
+        responses=ERROR_RESPONSES,
+        openapi_extra={"requestBody": _REQUEST_BODY},
         summary="Read pictures",
         tags=["reader"],
     )
-    async def read(request: Request) -> Answer:
+    async def read(request: Request) -> ReadResponse:
         """One or several PNG, JPEG or WebP files of any size: as files of a form, or in base64 as JSON.
 
         A picture of the model's own canvas size is read as it is; of any other the ink is found, and fitted.
         """
-        found = await uploads.files(request, limits)
+        found = await uploads.read_files(request, limits)
         request.state.pictures = len(found)
         try:
-            async with asyncio.timeout(limits.seconds):
-                readings = await _unless_gone(request, desk.read(found))
-        except Full as problem:
-            raise _busy(f"{desk.in_hand} pictures are in hand") from problem
+            async with asyncio.timeout(limits.timeout):
+                readings = await _cancel_on_disconnect(request, desk.read(found))
+        except QueueFull as problem:
+            raise _too_many_requests(f"{desk.num_in_flight} pictures are in hand") from problem
         except TimeoutError as problem:
-            raise _busy(f"not read within {limits.seconds:g} s") from problem
-        return Answer(model=name, readings=[Read.model_validate(each, from_attributes=True) for each in readings])
+            raise _too_many_requests(f"not read within {limits.timeout:g} s") from problem
+        return ReadResponse(
+            model=name, readings=[ReadingResponse.model_validate(each, from_attributes=True) for each in readings]
+        )
 
     @app.get(
         "/healthz",
-        responses={503: {"model": Health, "description": "Not ready"}},
+        responses={503: {"model": HealthResponse, "description": "Not ready"}},
         summary="Ready or not",
         tags=["operation"],
     )
     async def healthz() -> Any:
-        spec, ready = reader.model.spec, desk.open
-        health = Health(
+        spec, ready = reader.model.spec, desk.ready
+        health = HealthResponse(
             ready=ready,
             model=name,
             commit=reader.card.get("revision"),
             version=mnist_seq.__version__,
-            gate=gate,
+            self_test=self_test,
             canvas=[spec.height, spec.width],
-            max_digits=spec.max_digits,
+            max_digits=spec.max_length,
         )
         return health if ready else JSONResponse(health.model_dump(), HTTPStatus.SERVICE_UNAVAILABLE)
 
     @app.get(
         "/metrics",
         dependencies=bearing,
-        responses={200: {"content": {"text/plain": {}}}, 401: REFUSALS[401]},
+        responses={200: {"content": {"text/plain": {}}}, 401: ERROR_RESPONSES[401]},
         response_class=Response,
         summary="Counts for Prometheus",
         tags=["operation"],
     )
     async def metrics() -> Response:
-        return Response(counts.text(), media_type="text/plain; version=0.0.4")
+        return Response(counts.render(), media_type="text/plain; version=0.0.4")
 
     return app
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def _cancel_on_disconnect(request: Request, coroutine: Coroutine[Any, Any, T]) -> T:
     """What comes of work, which is given up when the client leaves.
 
     Raises:
@@ -211,7 +220,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    doing, leaving = asyncio.ensure_future(coroutine), asyncio.ensure_future(gone())
     try:
         await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
@@ -222,5 +231,5 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         leaving.cancel()
 
 
-def _busy(reason: str) -> HTTPException:
+def _too_many_requests(reason: str) -> HTTPException:
     return HTTPException(HTTPStatus.TOO_MANY_REQUESTS, f"{reason}: come back", {"Retry-After": "1"})

@@ -21,9 +21,9 @@ import pytest
 from PIL import Image
 
 import mnist_seq
-from mnist_seq.plain import restore_data
-from mnist_seq.serving import unseen
-from mnist_seq.serving.unseen import Scene
+from mnist_seq.config.serialization import data_from_dict
+from mnist_seq.serving import heldout_scenes
+from mnist_seq.serving.heldout_scenes import Scene
 
 pytestmark = pytest.mark.browser
 SEVEN = ((0.27, 0.22), (0.72, 0.22), (0.45, 0.8))
@@ -139,8 +139,8 @@ def files(images: list[np.ndarray]) -> list[dict[str, Any]]:
 def scenes() -> list[Scene]:
     """Two test scenes that the reader of grids reads right."""
     reader = mnist_seq.load("grid")
-    of = unseen.load(restore_data(reader.card["data"]))
-    found = (unseen.scene(of, index, reader.model.spec) for index in range(100))
+    of = heldout_scenes.load(data_from_dict(reader.card["data"]))
+    found = (heldout_scenes.scene(of, index, reader.model.spec) for index in range(100))
     right = [scene for scene in found if scene.right(reader.read(scene.image).digits)]
     return right[:2]
 

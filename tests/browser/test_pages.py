@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import mnist_seq
-from mnist_seq.figures import comparison
-from mnist_seq.run import Run
-from mnist_seq.sweeps.members import members, under
+from mnist_seq.reporting import comparison
+from mnist_seq.run_dir import Run
+from mnist_seq.sweeps.sweep_runs import find_runs, load_runs
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser
@@ -64,8 +64,8 @@ def test_a_table_of_runs_is_sorted_by_a_click_and_by_a_key(chromium: Any, tmp_pa
             *TINY, "model=classifier", f"seed={seed}", f"model.encoder_depth={depth}", "trainer.max_steps=2",
             f"hydra.run.dir={tmp_path}/{depth}-{seed}",
         )  # fmt: skip
-        run.record(overrides=[f"model.encoder_depth={depth}", f"seed={seed}"])
-    (tmp_path / "comparison.html").write_text(comparison.sweep(members(under(tmp_path)), "runs"))
+        run.update_metrics(overrides=[f"model.encoder_depth={depth}", f"seed={seed}"])
+    (tmp_path / "comparison.html").write_text(comparison.render_sweep(load_runs(find_runs(tmp_path)), "runs"))
     seen = Seen(chromium, tmp_path / "comparison.html")
     column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[{}].innerText)"
     seen.page.click("th:has-text('encoder_depth')")

@@ -18,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_pools_are_disjoint_and_in_the_order_of_the_data_set(home: Path) -> None:
     write_mnist(home)
     pools = digits.load("mnist").pools
-    assert {split: (int(pool.indices[0]), len(pool)) for split, pool in pools.items()} == {
+    assert {split: (int(pool.source_indices[0]), len(pool)) for split, pool in pools.items()} == {
         "train": (0, 50),
         "val": (50, 10),
         "test": (60, 20),

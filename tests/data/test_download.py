@@ -152,7 +152,7 @@ def test_another_mirror_is_asked_where_one_fails(mirror: Mirror, monkeypatch: py
 def test_a_server_that_stalls_is_given_up_and_a_slow_one_waited_for(
     home: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "_PATIENCE", 0.2)
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     mirror.way = "stalled"
     with pytest.raises(DownloadError, match=r"timed out"):
         digits.load("mnist")
@@ -166,7 +166,7 @@ def test_auto_falls_back_on_real_digits_and_says_so(
 ) -> None:
     mirror.way = "absent"
     with caplog.at_level(logging.WARNING):
-        assert digits.load("auto").source == "uci"
+        assert digits.load("auto").name == "uci"
     assert "404" in caplog.text
     with pytest.raises(DownloadError, match="404") as refused:
         digits.load("mnist")
@@ -177,7 +177,7 @@ def test_auto_falls_back_on_real_digits_and_says_so(
 def test_who_waited_for_a_download_that_failed_does_not_try_again(
     home: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "_PATIENCE", 0.5)
+    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     mirror.way = "stalled"
 
     def refused() -> str:
@@ -210,9 +210,9 @@ def test_a_cache_that_cannot_be_written_is_named(
         digits.load("mnist")
 
 
-@pytest.mark.parametrize("source", digits.TORCHVISION)
+@pytest.mark.parametrize("source", digits.TORCHVISION_DATASETS)
 def test_the_files_of_every_data_set_are_known_by_name_hash_and_address(source: str) -> None:
-    name, _ = digits.TORCHVISION[source]
+    name, _ = digits.TORCHVISION_DATASETS[source]
     files = download.archives(getattr(torchvision.datasets, name))
     assert files
     for file in files:
@@ -240,7 +240,7 @@ def test_a_data_set_in_one_archive_is_downloaded_and_unpacked_too(
 def test_progress_is_shown_on_a_terminal_alone(mirror: Mirror, capfd: pytest.CaptureFixture[str]) -> None:
     digits.load("mnist")
     assert capfd.readouterr() == ("", "")
-    with download._progress("digits.gz") as bar:
+    with download._progress_bar("digits.gz") as bar:
         bar.total = 10
         for _ in range(2):
             bar.update(8)

@@ -17,7 +17,7 @@ def given(folder: Path, text: str, name: str = "labels.csv", encoding: str = "ut
     for image in ("0.png", "1.png", "\N{LATIN SMALL LETTER E WITH ACUTE}.png"):
         Image.new("L", (8, 8)).save(folder / image)
     (folder / name).write_bytes(text.encode(encoding))
-    return labels.read(folder)
+    return labels.read_labels(folder)
 
 
 def row(**keys: object) -> str:

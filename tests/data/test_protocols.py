@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.data.layouts import LAYOUTS
-from mnist_seq.data.sets import Synthesised
-from tests.data import references
-from tests.data.presets import pool, preset
+from tests.data import reference_protocols
+from tests.data.preset_configs import pool, preset
 
 MULTI = ["multimnist_s4", "multimnist_s6"]
 MANY = 20_000
@@ -45,12 +45,14 @@ def test_samples_that_differ_are_told_apart() -> None:
 
 @pytest.mark.parametrize("name", MULTI)
 def test_multimnist_is_the_protocol_pixel_by_pixel(name: str) -> None:
-    scenes = Synthesised(preset(name), POOL)[:300]
+    scenes = SyntheticDataset(preset(name), POOL)[:300]
     layout = LAYOUTS["overlap"](torch.arange(300), preset(name), POOL, 0)
-    for image, chosen, corners in zip(scenes.images[:, 0].numpy(), layout.chosen.tolist(), layout.corners, strict=True):
+    for image, chosen, corners in zip(
+        scenes.images[:, 0].numpy(), layout.indices.tolist(), layout.corners, strict=True
+    ):
         (x1, y1), (x2, y2) = (corners - 4).tolist()
-        draw = references.MultiDraw((chosen[0], chosen[1]), ((x1, y1), (x2, y2)))
-        np.testing.assert_array_equal(image, references.render_multimnist(IMAGES, draw))
+        draw = reference_protocols.MultiDraw((chosen[0], chosen[1]), ((x1, y1), (x2, y2)))
+        np.testing.assert_array_equal(image, reference_protocols.render_multimnist(IMAGES, draw))
 
 
 @pytest.mark.slow
@@ -58,18 +60,18 @@ def test_multimnist_is_the_protocol_pixel_by_pixel(name: str) -> None:
 def test_multimnist_is_the_protocol_in_distribution(name: str, shift: int) -> None:
     """Classes of both digits together, the digits, shifts on both axes and of both digits together, sums of pixels."""
     generator = np.random.default_rng(1)
-    draws = [references.draw_multimnist(LABELS, generator, shift) for _ in range(MANY)]
+    draws = [reference_protocols.draw_multimnist(LABELS, generator, shift) for _ in range(MANY)]
     theirs_chosen = np.array([draw.digits for draw in draws])
     theirs_shifts = np.array([draw.shifts for draw in draws])
-    theirs_sums = np.array([int(references.render_multimnist(IMAGES, draw).sum()) for draw in draws])
+    theirs_sums = np.array([int(reference_protocols.render_multimnist(IMAGES, draw).sum()) for draw in draws])
 
-    scenes = Synthesised(preset(name), POOL)[:MANY]
+    scenes = SyntheticDataset(preset(name), POOL)[:MANY]
     layout = LAYOUTS["overlap"](torch.arange(MANY), preset(name), POOL, 0)
     shifts = layout.corners.numpy() - 4
     pairs = np.sort(LABELS[theirs_chosen], axis=1)
     assert alike((scenes.digits[:, 0] * 10 + scenes.digits[:, 1]).numpy(), pairs[:, 0] * 10 + pairs[:, 1])
     assert (pairs[:, 0] != pairs[:, 1]).all()
-    assert alike(layout.chosen.numpy().ravel(), theirs_chosen.ravel())
+    assert alike(layout.indices.numpy().ravel(), theirs_chosen.ravel())
     for axis in (0, 1):
         assert alike(shifts[..., axis].ravel(), theirs_shifts[..., axis].ravel())
         apart = np.abs(np.diff(shifts[..., axis], axis=1)), np.abs(np.diff(theirs_shifts[..., axis], axis=1))
@@ -79,9 +81,9 @@ def test_multimnist_is_the_protocol_in_distribution(name: str, shift: int) -> No
     assert scenes.counts.tolist() == [2] * MANY
 
 
-def clutter_draws(many: int) -> list[references.ClutterDraw]:
+def clutter_draws(many: int) -> list[reference_protocols.ClutterDraw]:
     generator = np.random.default_rng(1)
-    return [references.draw_cluttered(len(IMAGES), len(CLUTTER), generator) for _ in range(many)]
+    return [reference_protocols.draw_cluttered(len(IMAGES), len(CLUTTER), generator) for _ in range(many)]
 
 
 def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +108,9 @@ def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.Mo
         return torch.tensor(told[purpose])[ids]
 
     monkeypatch.setattr("mnist_seq.data.rng.integers", integers)
-    scenes = Synthesised(preset("cluttered"), POOL)[:200]
+    scenes = SyntheticDataset(preset("cluttered"), POOL)[:200]
     for image, draw, digits in zip(scenes.images[:, 0].numpy(), draws, scenes.digits.tolist(), strict=True):
-        np.testing.assert_array_equal(image, references.render_cluttered(IMAGES, CLUTTER, draw))
+        np.testing.assert_array_equal(image, reference_protocols.render_cluttered(IMAGES, CLUTTER, draw))
         assert digits == LABELS[list(draw.digits)].tolist()
 
 
@@ -116,14 +118,14 @@ def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.Mo
 def test_cluttered_scenes_are_the_protocol_in_distribution() -> None:
     """Digits, classes at each place, positions, steps of the slope, sums of pixels, and ink of each row and column."""
     draws = clutter_draws(MANY)
-    theirs = np.array([references.positions(draw) for draw in draws])
-    rendered = np.stack([references.render_cluttered(IMAGES, CLUTTER, draw) for draw in draws])
+    theirs = np.array([reference_protocols.positions(draw) for draw in draws])
+    rendered = np.stack([reference_protocols.render_cluttered(IMAGES, CLUTTER, draw) for draw in draws])
     chosen = np.array([draw.digits for draw in draws])
 
-    scenes = Synthesised(preset("cluttered"), POOL)[:MANY]
+    scenes = SyntheticDataset(preset("cluttered"), POOL)[:MANY]
     layout = LAYOUTS["cluttered"](torch.arange(MANY), preset("cluttered"), POOL, 0)
     corners, images = layout.corners.numpy(), scenes.images[:, 0].numpy()
-    assert alike(layout.chosen.numpy().ravel(), chosen.ravel())
+    assert alike(layout.indices.numpy().ravel(), chosen.ravel())
     for slot in range(3):
         assert alike(scenes.digits[:, slot].numpy(), LABELS[chosen[:, slot]])
         for axis in (0, 1):

@@ -61,7 +61,7 @@ def test_streams_of_other_seeds_splits_and_purposes_differ() -> None:
 
 
 def test_integers_are_uniform_and_uncorrelated() -> None:
-    drawn = rng.integers(rng.key(0, "test"), torch.arange(100_000), 2, below=7)
+    drawn = rng.integers(rng.key(0, "test"), torch.arange(100_000), 2, high=7)
     assert stats.chisquare(torch.bincount(drawn.flatten(), minlength=7)).pvalue > 0.001
     pairs = torch.bincount(drawn[:, 0] * 7 + drawn[:, 1], minlength=49)
     assert stats.chisquare(pairs).pvalue > 0.001
@@ -77,7 +77,7 @@ def test_uniform_numbers_fill_the_unit_interval() -> None:
 
 
 def test_bytes_are_uniform_and_none_depends_on_another() -> None:
-    drawn = rng.Draws(0, "train", torch.arange(30_000), slots=1).bytes("noise", 8)
+    drawn = rng.DigitRng(0, "train", torch.arange(30_000), slots=1).bytes("noise", 8)
     assert stats.chisquare(torch.bincount(drawn.flatten(), minlength=256)).pvalue > 0.001
     for first, second in combinations(range(8), 2):
         pairs = torch.bincount((drawn[:, first] >> 4) * 16 + (drawn[:, second] >> 4), minlength=256)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_seq.run import Run
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY
-from tests.e2e.forked import run
-from tests.e2e.started import ROOT, environment, start
+from tests.e2e.background_command import ROOT, environment, start
+from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -25,12 +25,12 @@ OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:
 
 
 def test_what_is_exported_is_read_and_judged_like_the_run(tmp_path: Path, tiny_run: Run) -> None:
-    out, _ = run(tmp_path, "mnist_seq.export", f"run={tiny_run.path}", "name=tiny", "folder=given")
+    out, _ = run(tmp_path, "mnist_seq.export", f"run={tiny_run.path}", "name=tiny", "output_dir=given")
     assert "of 100 scenes it reads none otherwise" in out
     assert {it.name for it in (tmp_path / "given/tiny").iterdir()} == {"weights.safetensors", "model.json", "README.md"}
     out, _ = run(tmp_path, "mnist_seq.evaluate", "run=given/tiny", "scenes=50")
     assert "exact match" in out
-    out, _ = run(tmp_path, "mnist_seq.export", "run=given/tiny", "to=onnx")
+    out, _ = run(tmp_path, "mnist_seq.export", "run=given/tiny", "format=onnx")
     assert "of 100 scenes it reads none otherwise" in out
     assert (tmp_path / "outputs/exported/tiny/tiny.onnx").stat().st_size > 1000
 
@@ -39,7 +39,7 @@ def test_results_are_told_in_a_page_and_on_disk(tmp_path: Path) -> None:
     """Of digits that a reader was not taught they go into no page, or a table would compare what cannot be."""
     page = tmp_path / "page.md"
     page.write_text("<!-- results -->\n<!-- /results -->\n")
-    asked = ["mnist_seq.results", "readers=[single]", "scenes=300", "others=50", "to=told"]
+    asked = ["mnist_seq.results", "models=[single]", "scenes=300", "robustness_scenes=50", "output_dir=told"]
     none = {"MNIST_SEQ_DATA": str(tmp_path / "none"), **OFFLINE}
     _, err = run(tmp_path, *asked, "readme=page.md", code=1, **none)
     assert "single was taught mnist and would be judged on uci: set MNIST_SEQ_DATA" in err
@@ -54,7 +54,7 @@ def test_results_are_told_in_a_page_and_on_disk(tmp_path: Path) -> None:
     assert f"**{100 * judged['exact_match']:.2f}**" in (tmp_path / "told/results.md").read_text()
     for drawn in ("single", "single_scenes"):
         assert bool(found["misread"]["single"]) == (tmp_path / f"told/{drawn}.png").exists()
-    assert bool(judged["card"]["curve"]) == (tmp_path / "told/curves.png").exists()
+    assert bool(judged["card"]["val_curve"]) == (tmp_path / "told/curves.png").exists()
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -117,12 +117,12 @@ def test_runs_of_a_sweep_do_not_leak_into_each_other_and_it_goes_on_where_it_bro
 
 
 def test_a_failed_run_stops_no_other_and_the_exit_code_tells(tmp_path: Path) -> None:
-    sweep = ("mnist_seq.train", "-m", *TINY, "model.heads=5,2", "seed=0", "hydra.sweep.dir=sweep")
+    sweep = ("mnist_seq.train", "-m", *TINY, "model.num_heads=5,2", "seed=0", "hydra.sweep.dir=sweep")
     out, err = run(tmp_path, *sweep, code=1)
     assert "Traceback" not in out + err
     failed, went = (next((tmp_path / "sweep").glob(f"*heads-{heads}*")) for heads in (5, 2))
-    assert f"{failed.name} failed: model.heads=5 does not divide model.dim=16" in err
-    assert f"failed: {failed.name}: model.heads=5 does not divide" in out
+    assert f"{failed.name} failed: model.num_heads=5 does not divide model.dim=16" in err
+    assert f"failed: {failed.name}: model.num_heads=5 does not divide" in out
     assert "Traceback" in (failed / "failed.txt").read_text()
     assert Run(went).finished
     assert len((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()) == 2
@@ -150,7 +150,7 @@ def test_a_signal_ends_a_whole_sweep(tmp_path: Path) -> None:
     assert started.returncode == 130
     assert "Traceback" not in err
     assert len(list((tmp_path / "sweep").iterdir())) == 2, "one job, and what Hydra writes of the sweep"
-    assert Run(jobs[0]).last.exists()
+    assert Run(jobs[0]).last_checkpoint.exists()
 
 
 def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_it(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_
 
 
 def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run) -> None:
-    few, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200", "beams=2")
+    few, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200", "num_beams=2")
     assert "test, 200 scenes" in few
     folder = tiny_run.path / "judged" / "test_beams-2_200-scenes"
     assert {path.name for path in folder.iterdir()} == {"judgement.json", "scenes.csv", "report.html"}
@@ -174,7 +174,7 @@ def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run)
     run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test")
     assert tiny_run.metrics["test"]["scenes"] == 10_000
     assert (tiny_run.path / "judged" / "test" / "report.html").is_file()
-    out, _ = run(tmp_path, "mnist_seq.report", f"run={tiny_run.path}", "to=elsewhere/page.html")
+    out, _ = run(tmp_path, "mnist_seq.report", f"run={tiny_run.path}", "output=elsewhere/page.html")
     assert "to look at: elsewhere/page.html" in out
     assert "NOT MNIST" in (tmp_path / "elsewhere" / "page.html").read_text()
     Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "line.png")
@@ -186,25 +186,25 @@ def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run)
 def test_a_data_set_whose_making_was_killed_is_gone_on_with(tmp_path: Path) -> None:
     asked = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci", "split=train", "scenes=12000")
     for _ in range(2):
-        started = start(tmp_path, *asked, "to=set")
+        started = start(tmp_path, *asked, "output_dir=set")
         begun = len(list((tmp_path / "set.part" / "shards").glob("*.jsonl")))
         while started.poll() is None and len(list((tmp_path / "set.part" / "shards").glob("*.jsonl"))) < begun + 3:
             time.sleep(0.005)
         started.kill()
         started.communicate()
         assert not (tmp_path / "set").exists(), "it ended before it could be stopped"
-    out, _ = run(tmp_path, *asked, "to=set")
+    out, _ = run(tmp_path, *asked, "output_dir=set")
     assert "set: 12,000 scenes" in out
     subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tmp_path / "set", check=True)
-    run(tmp_path, *asked, "to=once")
+    run(tmp_path, *asked, "output_dir=once")
     assert (tmp_path / "set/SHA256SUMS").read_bytes() == (tmp_path / "once/SHA256SUMS").read_bytes()
     assert not (tmp_path / "set.part").exists()
 
 
 def test_training_on_a_folder_and_judging_on_another(tmp_path: Path) -> None:
     made = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci")
-    run(tmp_path, *made, "split=train", "scenes=300", "to=train", "look=looked.png")
-    run(tmp_path, *made, "split=test", "scenes=100", "to=test")
+    run(tmp_path, *made, "split=train", "scenes=300", "output_dir=train", "preview=looked.png")
+    run(tmp_path, *made, "split=test", "scenes=100", "output_dir=test")
     assert Image.open(tmp_path / "looked.png").size[0] > 800
     tiny = [it for it in TINY if not it.startswith("data.digits")]
     out, _ = run(tmp_path, "mnist_seq.train", "data.from=train", *tiny, "hydra.run.dir=run")
@@ -223,7 +223,7 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     site = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
-    where = "import mnist_seq, mnist_seq.presets as p; print(mnist_seq.__file__, p.CONFIGS)"
+    where = "import mnist_seq, mnist_seq.config.config_store as p; print(mnist_seq.__file__, p.CONFIGS)"
     elsewhere = {"cwd": tmp_path, "env": environment(PYTHONPATH=str(site)), "text": True, "check": True}
     found = subprocess.run([sys.executable, "-c", where], capture_output=True, **elsewhere).stdout  # type: ignore[call-overload]
     assert found.split() == [str(site / "mnist_seq/__init__.py"), str(site / "mnist_seq/configs")]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.forked import run
-from tests.e2e.started import environment
+from tests.e2e.background_command import environment
+from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ BASH = [
 ]
 PYTHON = re.findall(r"```python\n(?!# mine.py)(.*?)```", README, re.DOTALL)
 (MINE,) = re.findall(r"```python\n(# mine.py.*?)```", README, re.DOTALL)
-SHORT = ["model.dim=16", "model.heads=2", "data.digits=uci", "data.val_scenes=50", "trainer=cpu"]
+SHORT = ["model.dim=16", "model.num_heads=2", "data.digits=uci", "data.val_scenes=50", "trainer=cpu"]
 SHORTER = {"model.encoder_depth=1", "trainer.max_steps=4", "trainer.val_check_interval=2", "data.batch_size=16"}
 
 
@@ -34,7 +34,7 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, "scenes=50", *["data.digits=uci"] * any(word.startswith("data=") for word in words)]
     if "mnist_seq.search" in words:
         tiny = ",".join(f"'{it}'" for it in (*SHORT, *sorted(SHORTER), "data=grid"))
-        return [*words[:-1], "trials=2", f"overrides=[{tiny}]"]
+        return [*words[:-1], "n_trials=2", f"overrides=[{tiny}]"]
     if "mnist_seq.synthesise" in words:
         return [*words, "data.digits=uci"]
     if "mnist_seq.train" not in words or "--cfg" in words:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mnist_seq.run import Run
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY
-from tests.e2e.forked import run
-from tests.e2e.started import environment, start
+from tests.e2e.background_command import environment, start
+from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
 LONGER = (*TINY, "trainer.max_steps=4000", "trainer.val_check_interval=20")
@@ -47,7 +47,7 @@ def test_one_process_trains_in_a_run_directory_at_a_time_and_a_kill_frees_it(tmp
     assert first.poll() is None, "evaluating stops no training"
     first.kill()
     first.communicate()
-    step = Run(tmp_path / "run").rows[-1]["step"]
+    step = Run(tmp_path / "run").logged_metrics[-1]["step"]
     run(tmp_path, "mnist_seq.train", "resume=run", f"trainer.max_steps={int(step) + 20}")
     assert Run(tmp_path / "run").finished
 
@@ -85,7 +85,7 @@ def test_sweeps_that_are_started_in_the_same_second_do_not_share_a_directory(tmp
 
 
 def test_a_sweep_that_runs_is_not_started_again_in_its_directory(tmp_path: Path) -> None:
-    launcher = ("hydra/launcher=devices", "hydra.launcher.slots=1")
+    launcher = ("hydra/launcher=devices", "hydra.launcher.n_jobs=1")
     sweep = ("mnist_seq.train", "-m", *LONGER, *launcher, "seed=0", "hydra.sweep.dir=sweep")
     first = start(tmp_path, *sweep)
     while first.poll() is None and not list(tmp_path.glob("sweep/*/checkpoints/last.ckpt")):
@@ -112,7 +112,7 @@ def test_a_job_of_a_sweep_that_is_trained_elsewhere_is_refused_and_does_not_coun
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=120)
     (job,) = (path.parent.parent for path in tmp_path.glob("sweep/*/checkpoints/last.ckpt"))
-    step = int(Run(job).rows[-1]["step"])
+    step = int(Run(job).logged_metrics[-1]["step"])
     other = start(tmp_path, "mnist_seq.train", f"resume={job}", f"trainer.max_steps={step + 200}")
     wait_for(job / ".lock.holder", other)
     out, err = run(tmp_path, *sweep, code=1)
@@ -132,7 +132,7 @@ def test_what_is_printed_can_be_pasted(tmp_path: Path) -> None:
     assert started.returncode == 143
     python, _, module, *asked = shlex.split(err.strip().rpartition("go on with: ")[2])
     assert (python, module) == ("python", "mnist_seq.train")
-    step = int(Run(tmp_path / place).rows[-1]["step"])
+    step = int(Run(tmp_path / place).logged_metrics[-1]["step"])
     out, _ = run(tmp_path, module, *asked, f"trainer.max_steps={step + 10}")
     assert f"weights, plots, checkpoints and metrics: {tmp_path / place}" in out
     (line,) = (it for it in out.splitlines() if it.startswith("next: "))
@@ -142,7 +142,7 @@ def test_what_is_printed_can_be_pasted(tmp_path: Path) -> None:
     assert f"added to {tmp_path / place / 'metrics.json'}" in out
     assert Run(tmp_path / place).metrics["test"]["scenes"] == 10_000
     again = 'hydra.sweep.dir="a sweep, [y]"'
-    out, _ = run(tmp_path, "mnist_seq.train", "-m", *TINY, "model.heads=5", again, code=1)
+    out, _ = run(tmp_path, "mnist_seq.train", "-m", *TINY, "model.num_heads=5", again, code=1)
     assert f"the same command tries them again with '{again}'" in out
     assert [path.name for path in tmp_path.iterdir() if "sweep" in path.name] == ["a sweep, [y]"]
 
@@ -170,7 +170,7 @@ def test_a_run_called_like_an_included_model_is_the_users(tmp_path: Path) -> Non
 
 
 def test_a_run_goes_on_from_anywhere_after_a_change_of_directory(tmp_path: Path) -> None:
-    made = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci", "split=train", "scenes=300", "to=set")
+    made = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci", "split=train", "scenes=300", "output_dir=set")
     run(tmp_path, *made)
     tiny = [it for it in TINY if not it.startswith("data.digits")]
     moved = ("data.from=set", *tiny, "hydra.job.chdir=true")

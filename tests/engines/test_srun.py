@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_seq.run import Run
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY
-from tests.e2e.started import environment
+from tests.e2e.background_command import environment
 
 pytestmark = pytest.mark.engines
 

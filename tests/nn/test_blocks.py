@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig
 from mnist_seq.nn.attention import Attention, KeyValue, attend
-from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, GatedFeedForward, Residual, drop_paths
-from mnist_seq.nn.positions import Rotary
+from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, GatedFeedForward, Residual, drop_path_rates
+from mnist_seq.nn.positions import RotaryEmbedding
 from tests.conftest import stirred
 
 DIM, HEADS, SCENES, TOKENS = 24, 3, 4, 5
@@ -29,9 +29,9 @@ def copy_attention(ours: Attention, theirs: nn.MultiheadAttention) -> None:
     """Torch stacks queries, keys and values; we keep queries apart."""
     for name, stacked in (("weight", theirs.in_proj_weight), ("bias", theirs.in_proj_bias)):
         query, *memory = stacked.chunk(3)
-        getattr(ours.to_query, name).data.copy_(query)
-        getattr(ours.to_memory, name).data.copy_(torch.cat(memory))
-    ours.merge.load_state_dict(theirs.out_proj.state_dict())
+        getattr(ours.q_proj, name).data.copy_(query)
+        getattr(ours.kv_proj, name).data.copy_(torch.cat(memory))
+    ours.out_proj.load_state_dict(theirs.out_proj.state_dict())
 
 
 def copy(ours: nn.Module, theirs: nn.Module, pairs: dict[str, str]) -> None:
@@ -50,7 +50,7 @@ def assert_same(ours: Tensor, theirs: Tensor, mine: Tensor, other: Tensor, preci
 
 
 def config(**changes: object) -> EncoderConfig:
-    return EncoderConfig(**({"dim": DIM, "heads": HEADS} | changes))  # type: ignore[arg-type]
+    return EncoderConfig(**({"dim": DIM, "num_heads": HEADS} | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def test_attention_is_softmax_of_scaled_products(dim_k: int, precision: str) -> 
     mask[:, 0] = True
     again = x.detach().clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        memory = attention.memory(seen)
-        queries = attention.to_query(again).view(2, 5, HEADS, -1).transpose(1, 2)
+        memory = attention.project_kv(seen)
+        queries = attention.q_proj(again).view(2, 5, HEADS, -1).transpose(1, 2)
         scores = (queries @ memory.keys.transpose(-1, -2) / dim_k**0.5).masked_fill(~mask, -torch.inf)
-        expected = attention.merge((scores.softmax(-1) @ memory.values).transpose(1, 2).reshape(2, 5, DIM))
+        expected = attention.out_proj((scores.softmax(-1) @ memory.values).transpose(1, 2).reshape(2, 5, DIM))
         found = attention(x, memory, mask)
     assert_same(found, expected, x, again, precision)
 
@@ -96,26 +96,26 @@ def test_attention_of_float64_vectors_loses_nothing() -> None:
 def test_weights_to_look_at_are_those_that_attention_uses() -> None:
     torch.manual_seed(0)
     attention, x = Attention(DIM, HEADS, 12), torch.randn(SCENES, TOKENS, DIM)
-    turn = Rotary((TOKENS,), DIM, 12).turn()
-    memory = attention.memory(x, turn)
-    weights = attention.weights(x, memory, CAUSAL, turn)
+    turn = RotaryEmbedding((TOKENS,), DIM, 12).rope()
+    memory = attention.project_kv(x, turn)
+    weights = attention.attention_weights(x, memory, CAUSAL, turn)
     torch.testing.assert_close(weights.sum(-1), torch.ones(SCENES, HEADS, TOKENS))
     assert (weights.masked_select(~CAUSAL) == 0).all()
-    found = attention.merge((weights @ memory.values).transpose(1, 2).flatten(-2))
+    found = attention.out_proj((weights @ memory.values).transpose(1, 2).flatten(-2))
     torch.testing.assert_close(found, attention(x, memory, CAUSAL, turn), atol=1e-6, rtol=1e-5)
 
 
 def test_queries_and_keys_are_turned_and_values_are_not() -> None:
     torch.manual_seed(0)
     attention, x = Attention(DIM, HEADS, 8), torch.randn(SCENES, TOKENS, DIM)
-    turn = Rotary((TOKENS,), DIM, 8).turn()
-    plain, turned = attention.memory(x), attention.memory(x, turn)
+    turn = RotaryEmbedding((TOKENS,), DIM, 8).rope()
+    plain, turned = attention.project_kv(x), attention.project_kv(x, turn)
     assert torch.equal(turned.values, plain.values)
     torch.testing.assert_close(turned.keys, turn(plain.keys))
-    torch.testing.assert_close(attention.queries(x, turn), turn(attention.queries(x)))
-    scores = turn(attention.queries(x)) @ turn(plain.keys).mT / 8**0.5
-    expected = attention.merge((scores.softmax(-1) @ plain.values).transpose(1, 2).flatten(-2))
-    torch.testing.assert_close(attention(x, turned, turn=turn), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(attention.project_q(x, turn), turn(attention.project_q(x)))
+    scores = turn(attention.project_q(x)) @ turn(plain.keys).mT / 8**0.5
+    expected = attention.out_proj((scores.softmax(-1) @ plain.values).transpose(1, 2).flatten(-2))
+    torch.testing.assert_close(attention(x, turned, rope=turn), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_attention_equals_torchs(tokens: tuple[Tensor, Tensor]) -> None:
@@ -123,7 +123,7 @@ def test_attention_equals_torchs(tokens: tuple[Tensor, Tensor]) -> None:
     theirs = stirred(nn.MultiheadAttention(DIM, HEADS, batch_first=True))
     ours = Attention(DIM, HEADS, DIM // HEADS)
     copy_attention(ours, theirs)
-    assert_same(ours(mine, ours.memory(mine)), theirs(other, other, other, need_weights=False)[0], mine, other)
+    assert_same(ours(mine, ours.project_kv(mine)), theirs(other, other, other, need_weights=False)[0], mine, other)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -138,15 +138,15 @@ def test_the_encoder_block_equals_torchs(
     ).train()
     ours = EncoderBlock(config(norm=norm, activation=activation))
     copy_attention(ours.attention, theirs.self_attn)
-    copy(ours, theirs, {"around_attention.norm": "norm1", "around_feed_forward.norm": "norm2"})
-    copy(ours, theirs, {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
+    copy(ours, theirs, {"attention_residual.norm": "norm1", "feed_forward_residual.norm": "norm2"})
+    copy(ours, theirs, {"feed_forward.fc1": "linear1", "feed_forward.fc2": "linear2"})
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found = ours(mine, THERE[:, None, None] if padded else None)
     expected = theirs(other, src_key_padding_mask=~THERE if padded else None)
     assert_same(found, expected, mine, other, precision)
     if precision == "32":
-        assert_same(found, expected, ours.feed_forward.widen.weight, theirs.linear1.weight)
-        assert_same(found, expected, ours.around_attention.norm.weight, theirs.norm1.weight)
+        assert_same(found, expected, ours.feed_forward.fc1.weight, theirs.linear1.weight)
+        assert_same(found, expected, ours.attention_residual.norm.weight, theirs.norm1.weight)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -163,16 +163,16 @@ def test_the_decoder_block_equals_torchs(
     ours = DecoderBlock(config(norm=norm, activation=activation))
     copy_attention(ours.attention, theirs.self_attn)
     copy_attention(ours.cross_attention, theirs.multihead_attn)
-    copy(ours, theirs, {"feed_forward.widen": "linear1", "feed_forward.shrink": "linear2"})
-    norms = {"around_attention": "norm1", "around_cross": "norm2", "around_feed_forward": "norm3"}
+    copy(ours, theirs, {"feed_forward.fc1": "linear1", "feed_forward.fc2": "linear2"})
+    norms = {"attention_residual": "norm1", "cross_attention_residual": "norm2", "feed_forward_residual": "norm3"}
     copy(ours, theirs, {f"{mine}.norm": other for mine, other in norms.items()})
     mask = CAUSAL & THERE[:, None, None] if padded else CAUSAL
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        found, _ = ours(mine, NOTHING, ours.cross_attention.memory(memory), mask)
+        found, _ = ours(mine, NOTHING, ours.cross_attention.project_kv(memory), mask)
     expected = theirs(other, memory, tgt_mask=~CAUSAL, tgt_key_padding_mask=~THERE if padded else None)
     assert_same(found, expected, mine, other, precision)
     if precision == "32":
-        assert_same(found, expected, ours.cross_attention.merge.weight, theirs.multihead_attn.out_proj.weight)
+        assert_same(found, expected, ours.cross_attention.out_proj.weight, theirs.multihead_attn.out_proj.weight)
 
 
 def test_rms_norm_is_its_formula() -> None:
@@ -180,17 +180,15 @@ def test_rms_norm_is_its_formula() -> None:
     residual = stirred(Residual(config(norm_type="rms"), 0.0))
     x = torch.randn(3, 5, DIM)
     gain = residual.get_parameter("norm.weight")
-    torch.testing.assert_close(residual.enter(x), x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * gain)
+    torch.testing.assert_close(residual.pre(x), x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * gain)
 
 
 def test_swiglu_is_its_formula_and_as_large_as_the_layer_it_replaces() -> None:
     """Shazeer 2020, (6)."""
     torch.manual_seed(0)
     layer, x = GatedFeedForward(DIM, 4), torch.randn(3, 5, DIM)
-    gate, hidden = (
-        F.linear(x, *part) for part in zip(layer.widen.weight.chunk(2), layer.widen.bias.chunk(2), strict=True)
-    )
-    expected = F.linear(gate * torch.sigmoid(gate) * hidden, layer.shrink.weight, layer.shrink.bias)
+    gate, hidden = (F.linear(x, *part) for part in zip(layer.fc1.weight.chunk(2), layer.fc1.bias.chunk(2), strict=True))
+    expected = F.linear(gate * torch.sigmoid(gate) * hidden, layer.fc2.weight, layer.fc2.bias)
     torch.testing.assert_close(layer(x), expected)
     size = sum(weight.numel() for weight in layer.parameters())
     assert size == pytest.approx(8 * DIM**2, rel=0.05)
@@ -199,9 +197,9 @@ def test_swiglu_is_its_formula_and_as_large_as_the_layer_it_replaces() -> None:
 def test_stochastic_depth_leaves_out_branches_of_whole_scenes() -> None:
     torch.manual_seed(0)
     residual, x, found = Residual(config(), 0.25), torch.zeros(4000, 2, DIM), torch.ones(4000, 2, DIM)
-    left = residual.train().leave(x, found)
+    left = residual.train().post(x, found)
     assert left.unique().tolist() == pytest.approx([0, 1 / 0.75])
     assert (left == left[:, :1, :1]).all()
     assert (left == 0).float().mean() == pytest.approx(0.25, abs=0.03)
-    assert torch.equal(residual.eval().leave(x, found), found)
-    assert drop_paths(config(drop_path=0.4), 4) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert torch.equal(residual.eval().post(x, found), found)
+    assert drop_path_rates(config(drop_path=0.4), 4) == pytest.approx([0.1, 0.2, 0.3, 0.4])

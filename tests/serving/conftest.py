@@ -16,11 +16,11 @@ from PIL import Image
 
 import mnist_seq
 from mnist_seq.config import ServeConfig
-from mnist_seq.data.sets import Synthesised
-from mnist_seq.run import Run
-from mnist_seq.serving.service import build
-from mnist_seq.use.reader import Reader, Reading, load
-from tests.serving.process import Service
+from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.inference.reader import Reader, Reading, load
+from mnist_seq.run_dir import Run
+from mnist_seq.serving.service import create_app
+from tests.serving.service_process import Service
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def reader(tiny_run: Run) -> Reader:
 
 
 @pytest.fixture
-def pictures(grids: Synthesised) -> list[Image.Image]:
+def pictures(grids: SyntheticDataset) -> list[Image.Image]:
     """Of the model's own size, so that they are read as they are."""
     return [Image.fromarray(image.numpy()) for image in grids[:24].images[:, 0]]
 
@@ -52,7 +52,7 @@ def service(tiny_run: Run) -> Iterator[Service]:
 
 
 @pytest.fixture
-def healthy(service: Service, grids: Synthesised, tiny_run: Run) -> Iterator[Service]:
+def healthy(service: Service, grids: SyntheticDataset, tiny_run: Run) -> Iterator[Service]:
     """It still reads right afterwards."""
     yield service
     picture = Image.fromarray(grids[:1].images[0, 0].numpy())
@@ -69,7 +69,7 @@ def reading(reader: Reader, read: Callable[[torch.Tensor], list[Reading]]) -> Re
 
 def serving(reader: Reader, **config: Any) -> TestClient:
     """A client of a service in this process, to be entered."""
-    return TestClient(build(reader, ServeConfig(run="tiny", **config)))
+    return TestClient(create_app(reader, ServeConfig(run="tiny", **config)))
 
 
 def encoded(picture: Image.Image, kind: str = "png", **how: Any) -> bytes:

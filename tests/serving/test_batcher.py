@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnist_seq.data.sets import Synthesised
+from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.inference.reader import Reader, Reading
 from mnist_seq.serving.batcher import Batcher
-from mnist_seq.use.reader import Reader, Reading
 
 
 def numbered(canvases: Tensor) -> list[Reading]:
@@ -37,7 +37,7 @@ class Gate:
 
 def test_each_gets_its_own_and_what_waits_is_read_together() -> None:
     async def ask() -> list[list[Reading]]:
-        async with Batcher(gate, batch=4) as batcher:
+        async with Batcher(gate, max_batch_size=4) as batcher:
             asked = [asyncio.create_task(batcher.read(torch.cat([number(it), number(-it)]))) for it in range(9)]
             await asyncio.sleep(0.05)
             gate.open.set()
@@ -53,7 +53,7 @@ def test_each_gets_its_own_and_what_waits_is_read_together() -> None:
 
 def test_one_that_comes_alone_does_not_wait_for_others() -> None:
     async def ask() -> None:
-        async with Batcher(gate, batch=64) as batcher:
+        async with Batcher(gate, max_batch_size=64) as batcher:
             for it in range(3):
                 await batcher.read(number(it))
 
@@ -63,7 +63,7 @@ def test_one_that_comes_alone_does_not_wait_for_others() -> None:
     assert gate.sizes == [1, 1, 1]
 
 
-def test_a_batch_reads_what_each_alone_reads(reader: Reader, grids: Synthesised) -> None:
+def test_a_batch_reads_what_each_alone_reads(reader: Reader, grids: SyntheticDataset) -> None:
     async def ask(batch: int) -> list[list[Reading]]:
         async with Batcher(reader.read_canvases, batch) as batcher:
             return await asyncio.gather(*(batcher.read(canvas) for canvas in canvases))
@@ -76,7 +76,7 @@ def test_a_batch_reads_what_each_alone_reads(reader: Reader, grids: Synthesised)
 
 def test_who_gives_up_is_not_read() -> None:
     async def ask() -> None:
-        async with Batcher(gate, batch=1) as batcher:
+        async with Batcher(gate, max_batch_size=1) as batcher:
             reading = asyncio.create_task(batcher.read(number(0)))
             await asyncio.sleep(0.05)
             leaves, stays = (asyncio.create_task(batcher.read(number(it))) for it in (1, 2))
@@ -114,7 +114,7 @@ def test_a_picture_that_cannot_be_read_fails_alone(batch: int) -> None:
 
 def test_a_reader_that_loses_pictures_fails_and_does_not_hang() -> None:
     async def ask() -> None:
-        async with Batcher(lambda canvases: [], batch=4) as batcher:
+        async with Batcher(lambda canvases: [], max_batch_size=4) as batcher:
             with pytest.raises(ValueError, match="shorter"):
                 await batcher.read(number(1))
             assert batcher.alive
@@ -124,7 +124,7 @@ def test_a_reader_that_loses_pictures_fails_and_does_not_hang() -> None:
 
 def test_threads_are_told_where_they_compute() -> None:
     async def ask() -> list[Reading]:
-        async with Batcher(counted, batch=1, threads=1) as batcher:
+        async with Batcher(counted, max_batch_size=1, num_threads=1) as batcher:
             return await batcher.read(number(0))
 
     def counted(canvases: Tensor) -> list[Reading]:

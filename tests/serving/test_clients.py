@@ -17,18 +17,18 @@ import pytest
 from PIL import Image
 
 import mnist_seq
-from mnist_seq.data.sets import Synthesised
-from mnist_seq.run import Run
-from tests.serving import malformed
+from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.run_dir import Run
+from tests.serving import malformed_uploads
 from tests.serving.conftest import encoded, form
-from tests.serving.process import Service
+from tests.serving.service_process import Service
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def hasty(tiny_run: Run) -> Iterator[Service]:
-    with Service(tiny_run.path, "limits.seconds=1", "limits.requests=8") as started:
+    with Service(tiny_run.path, "limits.timeout=1", "limits.concurrency=8") as started:
         yield started
         assert started.stop() == 0
 
@@ -81,8 +81,8 @@ def test_who_does_not_take_the_answer_holds_no_place(hasty: Service) -> None:
         line.close()
 
 
-def test_a_request_that_is_refused_leaves_no_work_behind(tiny_run: Run, grids: Synthesised) -> None:
-    heavy = dict(malformed.uploads())["as much as is read"]
+def test_a_request_that_is_refused_leaves_no_work_behind(tiny_run: Run, grids: SyntheticDataset) -> None:
+    heavy = dict(malformed_uploads.uploads())["as much as is read"]
     picture = encoded(Image.fromarray(grids[:1].images[0, 0].numpy()))
     with Service(tiny_run.path) as service:
         refused = httpx.post(f"{service.url}/read", files=form(b"no", *[heavy] * 60), timeout=30)
@@ -91,7 +91,7 @@ def test_a_request_that_is_refused_leaves_no_work_behind(tiny_run: Run, grids: S
         assert service.stop() == 0
 
 
-def test_many_that_are_slow_keep_no_one_else_from_being_read(hasty: Service, grids: Synthesised) -> None:
+def test_many_that_are_slow_keep_no_one_else_from_being_read(hasty: Service, grids: SyntheticDataset) -> None:
     began = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
     lines = [socket.create_connection(("127.0.0.1", hasty.port), 5) for _ in range(40)]
     for line in lines[:7]:  # as many as may be answered at once, but one
@@ -110,7 +110,7 @@ def test_many_that_are_slow_keep_no_one_else_from_being_read(hasty: Service, gri
         line.close()
 
 
-def test_who_leaves_is_forgotten(healthy: Service, grids: Synthesised) -> None:
+def test_who_leaves_is_forgotten(healthy: Service, grids: SyntheticDataset) -> None:
     picture = encoded(Image.fromarray(grids[:1].images[0, 0].numpy()))
     request = httpx.Request("POST", healthy.url + "/read", files=form(*[picture] * 8))
     whole = b"POST /read HTTP/1.1\r\n" + b"".join(name + b": " + value + b"\r\n" for name, value in request.headers.raw)
@@ -124,11 +124,11 @@ def test_who_leaves_is_forgotten(healthy: Service, grids: Synthesised) -> None:
     assert not [line for line in healthy.said if line.get("status") == 500]
 
 
-def test_a_stopped_service_finishes_what_it_took(tiny_run: Run, grids: Synthesised) -> None:
+def test_a_stopped_service_finishes_what_it_took(tiny_run: Run, grids: SyntheticDataset) -> None:
     pictures = [Image.fromarray(image.numpy()) for image in grids[:60].images[:, 0]]
     expected = [reading.digits for reading in mnist_seq.load(tiny_run.path).read(pictures)]
     files = form(*map(encoded, pictures))
-    with Service(tiny_run.path, "batch=1") as service, ThreadPoolExecutor(4) as clients:
+    with Service(tiny_run.path, "max_batch_size=1") as service, ThreadPoolExecutor(4) as clients:
         asked = [clients.submit(httpx.post, f"{service.url}/read", files=files, timeout=30) for _ in range(4)]
         deadline = time.monotonic() + 15
         while "pictures_in_hand 0.0" in httpx.get(f"{service.url}/metrics").text:
@@ -141,7 +141,7 @@ def test_a_stopped_service_finishes_what_it_took(tiny_run: Run, grids: Synthesis
     assert "stopped" in service.said[-1]["message"]
 
 
-def test_killed_under_load_it_starts_again_at_the_same_place(tiny_run: Run, grids: Synthesised) -> None:
+def test_killed_under_load_it_starts_again_at_the_same_place(tiny_run: Run, grids: SyntheticDataset) -> None:
     picture = encoded(Image.fromarray(grids[:1].images[0, 0].numpy()))
 
     def ask() -> None:
@@ -163,7 +163,7 @@ def test_killed_under_load_it_starts_again_at_the_same_place(tiny_run: Run, grid
         assert httpx.post(f"{again.url}/read", files=form(picture)).status_code == 200
 
 
-def test_requests_beyond_the_queue_come_back_later_and_all_are_read(tiny_run: Run, grids: Synthesised) -> None:
+def test_requests_beyond_the_queue_come_back_later_and_all_are_read(tiny_run: Run, grids: SyntheticDataset) -> None:
     pictures = [encoded(Image.fromarray(image.numpy())) for image in grids[:64].images[:, 0]]
     expected = [
         reading.digits
@@ -181,7 +181,7 @@ def test_requests_beyond_the_queue_come_back_later_and_all_are_read(tiny_run: Ru
                 refused += 1
                 time.sleep(0.05)
 
-    with Service(tiny_run.path, "limits.queue=2", "limits.files=1", "batch=1") as service:
+    with Service(tiny_run.path, "limits.queue_size=2", "limits.files=1", "max_batch_size=1") as service:
         with ThreadPoolExecutor(32) as clients:
             found = list(clients.map(ask, range(64)))
         assert [digits for _, digits in found] == expected

@@ -17,21 +17,21 @@ from PIL import Image
 
 import mnist_seq
 from mnist_seq import app
-from mnist_seq.config import FAMILIES, ClassifierConfig, EncoderDecoderConfig, GridConfig, LineConfig, Spec
-from mnist_seq.data import sets
-from mnist_seq.figures.light import lit
+from mnist_seq.config import FAMILY_CONFIGS, ClassifierConfig, EncoderDecoderConfig, GridConfig, LineConfig, Spec
+from mnist_seq.config.serialization import to_dict
+from mnist_seq.data import datasets
+from mnist_seq.inference import pretrained
+from mnist_seq.inference.reader import Reader, Reading
 from mnist_seq.nn import build
-from mnist_seq.plain import plain
-from mnist_seq.run import Run
-from mnist_seq.serving import drawing, showing, unseen
-from mnist_seq.serving.looking import Look, look
-from mnist_seq.use import pretrained
-from mnist_seq.use.reader import Reader, Reading
+from mnist_seq.reporting.overlay import overlay_attention
+from mnist_seq.run_dir import Run
+from mnist_seq.serving import drawing, heldout_scenes, render_html
+from mnist_seq.serving.explain import Look, look
 from tests.conftest import stirred
 
 pytest.importorskip("streamlit")
 PAGE = Path(drawing.__file__).with_name("page.py")
-SPECS = {name: schema().spec for name, schema in FAMILIES.items() if name not in ("mixed", "folder")}
+SPECS = {name: schema().spec for name, schema in FAMILY_CONFIGS.items() if name not in ("mixed", "folder")}
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures
@@ -73,7 +73,7 @@ def test_guides_part_the_cells_of_a_grid_and_no_others() -> None:
 def test_attention_lights_what_is_looked_at() -> None:
     image, weights = np.zeros((4, 4)), np.zeros((4, 4))
     image[:, 1::2], weights[:2] = 1, 0.1
-    shown = lit(image, weights)
+    shown = overlay_attention(image, weights)
     assert shown.shape == (4, 4, 3)
     assert (shown[:2].sum(-1) > shown[2:].sum(-1)).all(), "ink and background alike"
 
@@ -83,19 +83,19 @@ def test_attention_lights_what_is_looked_at() -> None:
 
 def test_scenes_are_those_that_the_canvas_holds_and_the_model_can_write() -> None:
     own = GridConfig()
-    found = unseen.families(own.spec, plain(own))
+    found = heldout_scenes.families(own.spec, to_dict(own))
     assert next(iter(found)) == "grid"
     assert {"single", "overlap", "grid_empty"} <= found.keys()
     assert not {"line", "scatter_8", "grid_3x3", "folder"} & found.keys()
-    assert "scatter_8" not in unseen.families(Spec(96, 96, 4, (4, 4)), None), "it has up to eight digits"
-    assert "line" not in unseen.families(Spec(28, 224, 8, (1, 12)), None), "it is higher"
-    assert next(iter(unseen.families(own.spec, plain(GridConfig(rows=1))))) == unseen.OWN
+    assert "scatter_8" not in heldout_scenes.families(Spec(96, 96, 4, (4, 4)), None), "it has up to eight digits"
+    assert "line" not in heldout_scenes.families(Spec(28, 224, 8, (1, 12)), None), "it is higher"
+    assert next(iter(heldout_scenes.families(own.spec, to_dict(GridConfig(rows=1))))) == heldout_scenes.OWN
 
 
 def test_a_smaller_scene_lies_in_the_middle() -> None:
-    of = unseen.load(GridConfig(digits="uci"))
+    of = heldout_scenes.load(GridConfig(digits="uci"))
     spec = Spec(70, 60, 4, (2, 2))
-    scene = unseen.scene(of, 3, spec)
+    scene = heldout_scenes.scene(of, 3, spec)
     assert scene.image.shape == (70, 60)
     assert (scene.image[7:63, 2:58] == of.splits["test"][3].images[0, 0].numpy()).all()
 
@@ -105,12 +105,12 @@ def test_nothing_is_downloaded_and_whose_digits_are_shown_is_said(
 ) -> None:
     monkeypatch.setenv("MNIST_SEQ_DATA", str(tmp_path))
     monkeypatch.setattr("mnist_seq.data.download.download", lambda *_: pytest.fail("downloaded"))
-    assert "NOT MNIST" in unseen.load(GridConfig()).notice
+    assert "NOT MNIST" in heldout_scenes.load(GridConfig()).notice
 
 
 @pytest.mark.parametrize(("ordered", "right"), [(True, False), (False, True)])
 def test_the_order_counts_where_there_is_one(ordered: bool, right: bool) -> None:
-    assert unseen.Scene(np.zeros((2, 2)), [1, 2], ordered).right([2, 1]) is right
+    assert heldout_scenes.Scene(np.zeros((2, 2)), [1, 2], ordered).right([2, 1]) is right
 
 
 # ------------------------------------------------------------------------------------------------------------ readings
@@ -120,8 +120,8 @@ def test_the_order_counts_where_there_is_one(ordered: bool, right: bool) -> None
 def test_each_digit_has_its_look_and_a_writer_one_for_the_end(config: Any) -> None:
     grid = GridConfig(digits="uci")
     torch.manual_seed(1)
-    reader = Reader(stirred(build(config(dim=16, heads=2, encoder_depth=1), grid.spec), 0.5), {})
-    scenes = [image.numpy() for image in sets.load(grid).splits["test"][:3].images[:, 0]]
+    reader = Reader(stirred(build(config(dim=16, num_heads=2, encoder_depth=1), grid.spec), 0.5), {})
+    scenes = [image.numpy() for image in datasets.load(grid).splits["test"][:3].images[:, 0]]
     for image, seen in zip(scenes, look(reader, scenes), strict=True):
         assert seen.reading.digits
         ends = ["end"] if config is EncoderDecoderConfig else []
@@ -133,19 +133,19 @@ def test_each_digit_has_its_look_and_a_writer_one_for_the_end(config: Any) -> No
 
 def test_a_verdict_is_in_words() -> None:
     seen = Look(np.ones((4, 4)), Reading([1, 2], 0.9, [0.95, 0.94]))
-    assert "✓ right" in showing.reading(seen, unseen.Scene(np.ones((4, 4)), [1, 2], True))
-    assert "✗ wrong" in showing.reading(seen, unseen.Scene(np.ones((4, 4)), [2, 1], True))
+    assert "✓ right" in render_html.reading(seen, heldout_scenes.Scene(np.ones((4, 4)), [1, 2], True))
+    assert "✗ wrong" in render_html.reading(seen, heldout_scenes.Scene(np.ones((4, 4)), [2, 1], True))
 
 
 def test_a_picture_without_ink_is_said_to_have_none() -> None:
-    reader = Reader(stirred(build(EncoderDecoderConfig(dim=16, heads=2, encoder_depth=1), GridConfig().spec)), {})
+    reader = Reader(stirred(build(EncoderDecoderConfig(dim=16, num_heads=2, encoder_depth=1), GridConfig().spec)), {})
     (seen,) = look(reader, [np.full((90, 90), 200, np.uint8)])
-    assert "I see no ink." in showing.reading(seen)
+    assert "I see no ink." in render_html.reading(seen)
     assert not seen.attention
 
 
 def test_nothing_uncertain_is_called_certain() -> None:
-    text = showing.reading(Look(np.ones((4, 4)), Reading([1], 0.99999, [0.99999])))
+    text = render_html.reading(Look(np.ones((4, 4)), Reading([1], 0.99999, [0.99999])))
     assert "100" not in text.partition("<h2>")[0].replace("width: 100%", "")
 
 
@@ -153,19 +153,19 @@ def test_nothing_uncertain_is_called_certain() -> None:
     ("spec", "data", "said"),
     [
         (Spec(28, 28, 1, (1, 1)), {"family": "single"}, "one digit on 28x28"),
-        (GridConfig().spec, plain(GridConfig()), "reads 4 digits on 56x56 pixels, in raster order."),
-        (GridConfig().spec, plain(GridConfig(empty=0.3)), "reads up to 4 digits"),
-        (LineConfig().spec, plain(LineConfig()), "from left to right"),
+        (GridConfig().spec, to_dict(GridConfig()), "reads 4 digits on 56x56 pixels, in raster order."),
+        (GridConfig().spec, to_dict(GridConfig(p_empty=0.3)), "reads up to 4 digits"),
+        (LineConfig().spec, to_dict(LineConfig()), "from left to right"),
         (SPECS["overlap"], {}, "in any order"),
     ],
 )
 def test_an_introduction_says_what_is_read_in_which_order(spec: Spec, data: dict[str, Any], said: str) -> None:
-    assert said in showing.introduction("it", spec, {"data": data})
+    assert said in render_html.introduction("it", spec, {"data": data})
 
 
 def test_an_introduction_gives_the_score_with_its_interval() -> None:
     scores = {"test": {"scenes": 10_000, "exact_match": 0.985, "exact_match_interval": [0.982, 0.987]}}
-    said = showing.introduction("<it>", GridConfig().spec, {"scores": scores})
+    said = render_html.introduction("<it>", GridConfig().spec, {"scores": scores})
     assert "98.5 % of 10,000" in said
     assert "98.2 % to 98.7 %" in said
     assert "<it>" not in said, "names are escaped"
@@ -204,7 +204,7 @@ def page(monkeypatch: pytest.MonkeyPatch, canvas: Canvas, tiny_run: Run, tmp_pat
     from streamlit.testing.v1 import AppTest
 
     monkeypatch.setenv("MNIST_SEQ_DATA", str(tmp_path))
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "PRETRAINED_DIR", tmp_path)
     monkeypatch.setattr(sys, "argv", [str(PAGE), "--run", str(tiny_run.path)])
     return AppTest.from_file(str(PAGE), default_timeout=60).run()
 
@@ -225,10 +225,10 @@ def test_a_drawing_is_read_as_it_grows(page: Any, canvas: Canvas, tiny_run: Run)
 
 def test_the_next_scene_is_another_and_its_truth_is_shown(page: Any) -> None:
     page.segmented_control(key="way").set_value("Test scenes").run()
-    truth = unseen.load(GridConfig(digits="uci"))
+    truth = heldout_scenes.load(GridConfig(digits="uci"))
     for index in range(2):
         assert page.number_input[0].value == index
-        shown = unseen.scene(truth, index, GridConfig().spec).digits
+        shown = heldout_scenes.scene(truth, index, GridConfig().spec).digits
         assert f"It shows {' '.join(map(str, shown))}." in texts(page)
         page.button(key="next").click().run()
     assert any("NOT MNIST" in caption.value for caption in page.caption)

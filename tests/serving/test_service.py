@@ -14,8 +14,8 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from mnist_seq.serving.guard import JSONLines
-from mnist_seq.use.reader import Reader, Reading
+from mnist_seq.inference.reader import Reader, Reading
+from mnist_seq.serving.middleware import JSONFormatter
 from tests.serving.conftest import encoded, form, reading, serving
 
 
@@ -98,7 +98,7 @@ def test_health_says_what_is_served(client: TestClient, reader: Reader) -> None:
         "model": "tiny",
         "commit": reader.card["revision"],
         "version": "",
-        "gate": "not examined",
+        "self_test": "not examined",
         "canvas": [56, 56],
         "max_digits": 4,
     }
@@ -128,7 +128,9 @@ def test_a_request_is_told_in_a_line_under_a_name_of_its_own_or_the_clients(
     names = {answer.headers["x-request-id"] for answer in others}
     assert len(names) == 3
     assert all(re.fullmatch("[0-9a-f]{16}", name) for name in names)
-    told = [json.loads(JSONLines().format(record)) for record in caplog.records if record.name == "mnist_seq.requests"]
+    told = [
+        json.loads(JSONFormatter().format(record)) for record in caplog.records if record.name == "mnist_seq.requests"
+    ]
     assert [line["request"] for line in told] == ["mine-7", *(answer.headers["x-request-id"] for answer in others)]
     assert told[0]["pictures"] == 1
     assert {**told[0], "ms": 0, "time": ""} == {

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mnist_seq.run import Run
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY
-from tests.e2e.forked import run
-from tests.e2e.started import start
+from tests.e2e.background_command import start
+from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
-SIDE_BY_SIDE = ("hydra/launcher=devices", "hydra.launcher.slots=2")
+SIDE_BY_SIDE = ("hydra/launcher=devices", "hydra.launcher.n_jobs=2")
 
 
 def table(sweep: Path) -> list[dict[str, str]]:
@@ -33,22 +33,22 @@ def weights(sweep: Path) -> dict[str, bytes]:
 
 
 def test_side_by_side_is_one_after_the_other_to_the_bit_and_a_failure_stops_neither(tmp_path: Path) -> None:
-    sweep = ("mnist_seq.train", "-m", *TINY, "trainer.threads=1", "model.heads=2,5", "seed=0,1")
+    sweep = ("mnist_seq.train", "-m", *TINY, "trainer.threads=1", "model.num_heads=2,5", "seed=0,1")
     run(tmp_path, *sweep, "hydra.sweep.dir=row", code=1)
     out, _ = run(tmp_path, *sweep, "hydra.sweep.dir=side", *SIDE_BY_SIDE, code=1)
     assert table(tmp_path / "side") == table(tmp_path / "row")
     assert len(weights(tmp_path / "row")) == 2
     assert weights(tmp_path / "side") == weights(tmp_path / "row")
     assert "4/4" in out
-    assert out.count("model.heads=5 does not divide") == 4, "as it happens, and at the end"
+    assert out.count("model.num_heads=5 does not divide") == 4, "as it happens, and at the end"
     assert "seed 0" in next((tmp_path / "side").glob("*heads-2*seed-0*")).joinpath("output.txt").read_text()
 
 
 @pytest.mark.parametrize(
-    "launcher", [(), ("hydra/launcher=devices", "hydra.launcher.slots=1")], ids=["basic", "devices"]
+    "launcher", [(), ("hydra/launcher=devices", "hydra.launcher.n_jobs=1")], ids=["basic", "devices"]
 )
 def test_a_sweep_can_stop_at_its_first_failure(launcher: tuple[str, ...], tmp_path: Path) -> None:
-    sweep = ("mnist_seq.train", "-m", *TINY, "model.heads=2,5,4", "hydra.sweep.dir=sweep", *launcher)
+    sweep = ("mnist_seq.train", "-m", *TINY, "model.num_heads=2,5,4", "hydra.sweep.dir=sweep", *launcher)
     out, _ = run(tmp_path, *sweep, "hydra.callbacks.table.on_failure=stop", code=1)
     assert [path.parent.name.count("heads-2") for path in tmp_path.glob("sweep/*/weights.safetensors")] == [1]
     assert "stopped at the first failure" in out
@@ -96,4 +96,4 @@ def test_a_launcher_that_is_stopped_leaves_no_job_behind_and_all_of_them_saved(t
     while not all("stopped by SIGTERM" in path.read_text() for path in said):
         assert time.monotonic() < until
         time.sleep(0.05)
-    assert [Run(path.parent).last.exists() for path in said] == [True, True]
+    assert [Run(path.parent).last_checkpoint.exists() for path in said] == [True, True]

@@ -15,15 +15,15 @@ import pytest
 import yaml
 from optuna.trial import TrialState, create_trial
 
-from mnist_seq import command
+from mnist_seq import cli
 from mnist_seq.config import SearchConfig, TrainConfig
-from mnist_seq.presets import CONFIGS
-from mnist_seq.run import Run
-from mnist_seq.sweeps import search, space
-from mnist_seq.sweeps.slots import Slot
+from mnist_seq.config.config_store import CONFIG_DIR
+from mnist_seq.run_dir import Run
+from mnist_seq.sweeps import search, search_space
+from mnist_seq.sweeps.workers import Slot
 from tests.conftest import TINY
-from tests.e2e.forked import run
-from tests.e2e.started import start
+from tests.e2e.background_command import start
+from tests.e2e.forked_command import run
 
 SPACE: dict[str, Any] = {
     "model.norm": ["pre", "post"],
@@ -35,9 +35,9 @@ SPACE: dict[str, Any] = {
 def write_search(folder: Path, **keys: Any) -> tuple[str, ...]:
     """A search of one's own; the command that runs it."""
     (folder / "conf" / "search").mkdir(parents=True)
-    text = yaml.safe_dump({"study": "mine", "overrides": list(TINY), "space": SPACE, "slots": 1} | keys)
+    text = yaml.safe_dump({"study": "mine", "overrides": list(TINY), "space": SPACE, "n_jobs": 1} | keys)
     (folder / "conf" / "search" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-    return ("mnist_seq.search", "--config-dir", str(folder / "conf"), "search=mine", f"to={folder}/found")
+    return ("mnist_seq.search", "--config-dir", str(folder / "conf"), "search=mine", f"output_dir={folder}/found")
 
 
 def study_of(folder: Path, storage: str | None = None) -> optuna.Study:
@@ -60,8 +60,8 @@ def study_of(folder: Path, storage: str | None = None) -> optuna.Study:
         ({"space": {"seed": {"low": 1, "high": 9, "log": "yes"}}}, "true or false for log"),
         ({"space": {"seed": {"low": 1, "high": 9, "log": True, "step": 2}}}, "has log: true and a step"),
         ({"pruner": "axe"}, "pruner=axe is unknown"),
-        ({"trials": 0}, "trials=0 must be at least 1"),
-        ({"slots": 0}, "slots=0 must be at least 1"),
+        ({"n_trials": 0}, "n_trials=0 must be at least 1"),
+        ({"n_jobs": 0}, "n_jobs=0 must be at least 1"),
     ],
 )
 def test_laws_of_a_search(broken: dict[str, Any], said: str) -> None:
@@ -69,19 +69,19 @@ def test_laws_of_a_search(broken: dict[str, Any], said: str) -> None:
         SearchConfig(**{"space": SPACE, **broken})
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "search").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((CONFIG_DIR / "search").glob("*.yaml")), ids=lambda path: path.stem)
 def test_what_a_preset_searches_can_be_trained(path: Path) -> None:
     if path.stem == "wandb":
         arguments = wandb_arguments(yaml.safe_load(path.read_text()))
     else:
-        config = command.typed(command.compose("search", [f"search={path.stem}"])[0], SearchConfig)
-        assert Path(config.to).name == config.study == path.stem
-        arguments = [*config.overrides, *space.likely(config.space)]
+        config = cli.to_dataclass(cli.compose("search", [f"search={path.stem}"])[0], SearchConfig)
+        assert Path(config.output_dir).name == config.study == path.stem
+        arguments = [*config.overrides, *search_space.first_choices(config.space)]
     for key, _, value in (it.partition("=") for it in arguments):
         assert value or key == "hydra.run.dir"
-    composed = command.compose("train", arguments)
-    command.typed(composed.config, TrainConfig)
-    assert composed.directory.parts[0] == "outputs"
+    composed = cli.compose("train", arguments)
+    cli.to_dataclass(composed.config, TrainConfig)
+    assert composed.run_dir.parts[0] == "outputs"
 
 
 def wandb_arguments(sweep: dict[str, Any]) -> list[str]:
@@ -103,14 +103,14 @@ def wandb_arguments(sweep: dict[str, Any]) -> list[str]:
 
 def test_suggestions_lie_in_their_space() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    seen = [dict(it.split("=") for it in space.suggested(study.ask(), SPACE)) for _ in range(40)]
+    seen = [dict(it.split("=") for it in search_space.suggest_overrides(study.ask(), SPACE)) for _ in range(40)]
     assert {it["model.norm"] for it in seen} == {"pre", "post"}
     assert {it["model.encoder_depth"] for it in seen} == {"1", "2"}
     rates = sorted(float(it["optim.lr"]) for it in seen)
     assert rates[0] >= 1e-4
     assert rates[-1] <= 1e-2
     assert rates[len(rates) // 2] < 2e-3, "evenly over magnitudes"
-    assert space.likely(SPACE) == ["model.norm=pre", "optim.lr=0.0001", "model.encoder_depth=1"]
+    assert search_space.first_choices(SPACE) == ["model.norm=pre", "optim.lr=0.0001", "model.encoder_depth=1"]
 
 
 def test_a_trial_counts_once_however_often_it_is_tried() -> None:
@@ -123,16 +123,20 @@ def test_a_trial_counts_once_however_often_it_is_tried() -> None:
         create_trial(value=0.7),
     ):
         study.add_trial(trial)
-    assert {number: trial.number for number, trial in search.asked(study.trials).items()} == {0: 0, 1: 2, 4: 4}
+    assert {number: trial.number for number, trial in search.latest_attempts(study.trials).items()} == {
+        0: 0,
+        1: 2,
+        4: 4,
+    }
 
 
 @pytest.mark.slow
 def test_a_search_ends_with_what_reads_best(tmp_path: Path) -> None:
-    space = SPACE | {"model.dim": [16, 20], "model.heads": [2, 5]}  # 5 suits 20 alone
+    space = SPACE | {"model.dim": [16, 20], "model.num_heads": [2, 5]}  # 5 suits 20 alone
     asked = write_search(tmp_path, seed=6, space=space, pruner="none")
-    out, _ = run(tmp_path, *asked, "trials=3", code=1)
+    out, _ = run(tmp_path, *asked, "n_trials=3", code=1)
     trials = study_of(tmp_path).trials
-    states = Counter("FAIL" if it.params["model.dim"] % it.params["model.heads"] else "COMPLETE" for it in trials)
+    states = Counter("FAIL" if it.params["model.dim"] % it.params["model.num_heads"] else "COMPLETE" for it in trials)
     assert Counter(it.state.name for it in trials) == states
     assert states["FAIL"] > 0 < states["COMPLETE"], "another seed shows both"
     assert f"{states['COMPLETE']} trained to the end, 0 pruned, {states['FAIL']} failed" in out
@@ -145,33 +149,33 @@ def test_a_search_ends_with_what_reads_best(tmp_path: Path) -> None:
 
 def test_a_trial_takes_no_other_searchs_run_for_its_own(tmp_path: Path) -> None:
     overrides = [*TINY, "data=grid", "trainer.max_steps=2"]
-    search.train(overrides, tmp_path / "trial")
+    search.train_trial(overrides, tmp_path / "trial")
     score = Run(tmp_path / "trial").metrics["val"]["exact_match"]
-    search.train(overrides, tmp_path / "trial")
+    search.train_trial(overrides, tmp_path / "trial")
     assert not (tmp_path / "trial" / "failed.txt").exists(), "its own is left as it is"
-    search.train([*overrides, "model.norm=post"], tmp_path / "trial")
-    assert "model.norm=pre, not post: choose another to=" in (tmp_path / "trial" / "failed.txt").read_text()
+    search.train_trial([*overrides, "model.norm=post"], tmp_path / "trial")
+    assert "model.norm=pre, not post: choose another output_dir=" in (tmp_path / "trial" / "failed.txt").read_text()
     assert Run(tmp_path / "trial").metrics["val"]["exact_match"] == score
 
 
 def workers_die(tmp_path: Path, storage: str | None) -> None:
     """Three workers, one killed twice: exactly the trials asked for, each with its run, and nothing left hanging."""
-    asked = write_search(tmp_path, grace=6, pruner="none", storage=storage)
-    workers = [start(tmp_path, *asked, "trials=4", group=True) for _ in range(3)]
+    asked = write_search(tmp_path, heartbeat_timeout=6, pruner="none", storage=storage)
+    workers = [start(tmp_path, *asked, "n_trials=4", group=True) for _ in range(3)]
     for _ in range(2):
         while not subprocess.run(["pgrep", "-P", str(workers[0].pid)], capture_output=True).stdout:
             assert workers[0].poll() is None, "it ended before it could be killed"
             time.sleep(0.05)
         os.killpg(workers[0].pid, signal.SIGKILL)
         workers[0].communicate()
-        workers[0] = start(tmp_path, *asked, "trials=4", group=True)
+        workers[0] = start(tmp_path, *asked, "n_trials=4", group=True)
     for worker in workers:
         out, err = worker.communicate(timeout=400)
         assert worker.returncode == 0, out + err
         assert "4 trained to the end, 0 pruned, 0 failed" in out
     study = study_of(tmp_path, storage)
     assert Counter(it.state.name for it in study.trials if "surplus" not in it.user_attrs) == {"COMPLETE": 4, "FAIL": 2}
-    last = search.asked(study.trials)
+    last = search.latest_attempts(study.trials)
     assert len(last) == 4
     for number, trial in last.items():
         assert Run(tmp_path / "found" / f"trial-{number:04d}").metrics["val"]["exact_match"] == trial.value
@@ -184,30 +188,30 @@ def test_no_trial_is_lost_when_workers_die(tmp_path: Path) -> None:
 
 def test_a_trial_beyond_the_number_asked_for_is_given_back(tmp_path: Path) -> None:
     """Two workers saw the same last place, and both took it."""
-    config = SearchConfig(space=SPACE, trials=2, to=str(tmp_path / "found"), study="mine")
-    worker = search.Search(config, tell=lambda study, trial: None)
+    config = SearchConfig(space=SPACE, n_trials=2, output_dir=str(tmp_path / "found"), study="mine")
+    worker = search.SearchWorker(config, on_trial_end=lambda study, trial: None)
     worker.study.add_trial(create_trial(value=0.5))
     last, beyond = worker.study.ask(), worker.study.ask()
-    with pytest.raises(search._Undone):
-        worker._try(beyond, Slot(1))
+    with pytest.raises(search._TrialFailed):
+        worker._run_trial(beyond, Slot(1))
     assert beyond.user_attrs == {"surplus": True}
-    assert list(search.asked(worker.study.trials)) == [0, last.number]
+    assert list(search.latest_attempts(worker.study.trials)) == [0, last.number]
     assert not list((tmp_path / "found").glob("trial-*"))
 
 
 def test_a_trial_that_fell_back_on_other_digits_has_no_score(tmp_path: Path) -> None:
-    config = SearchConfig(space=SPACE, to=str(tmp_path / "found"), study="mine")
-    worker = search.Search(config, tell=lambda study, trial: None)
+    config = SearchConfig(space=SPACE, output_dir=str(tmp_path / "found"), study="mine")
+    worker = search.SearchWorker(config, on_trial_end=lambda study, trial: None)
     worker.study.add_trial(create_trial(value=0.5, user_attrs={"digits": "mnist"}))
     for digits, said in (("mnist", None), ("uci", "judged on digits=uci, trials before it on digits=mnist")):
         run = Run(tmp_path / digits)
         run.path.mkdir()
-        run.record(digits=digits)
+        run.update_metrics(digits=digits)
         trial = worker.study.ask()
         if said is None:
             worker._require_same_digits(trial, run)
             assert not (run.path / "failed.txt").exists()
             continue
-        with pytest.raises(search._Undone, match=said):
+        with pytest.raises(search._TrialFailed, match=said):
             worker._require_same_digits(trial, run)
         assert said in (run.path / "failed.txt").read_text()

@@ -15,86 +15,87 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from mnist_seq.sweeps.slots import Job
+    from mnist_seq.sweeps.workers import Job
 
 
 class DevicesLauncher(Launcher):
     """Hands each job a slot of this machine; Hydra's own runs them one after the other, and comes to the same."""
 
     def __init__(self, **wanted: Any) -> None:
-        self.wanted = wanted
+        self.options = wanted
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from mnist_seq.command import mistakes_in_a_line
-        from mnist_seq.config import DevicesConfig
+        from mnist_seq.cli import report_errors
+        from mnist_seq.config import DevicesLauncherConfig
 
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-        with mistakes_in_a_line():
-            self.devices = DevicesConfig(**self.wanted)
+        with report_errors():
+            self.launcher_config = DevicesLauncherConfig(**self.options)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from hydra.core.utils import JobReturn, JobStatus
 
-        from mnist_seq.command import leave, mistakes_in_a_line
-        from mnist_seq.command_line import pasted
-        from mnist_seq.sweeps import slots, table
-        from mnist_seq.sweeps.watch import FirstFailure, watched
+        from mnist_seq.cli import exit_with_message, report_errors
+        from mnist_seq.config.override_syntax import shell_override
+        from mnist_seq.sweeps import summary, workers
+        from mnist_seq.sweeps.progress import StopOnFailure, report_progress
 
-        with mistakes_in_a_line():
-            free = slots.of(self.devices)
+        with report_errors():
+            free = workers.allocate_slots(self.launcher_config)
         common = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
         jobs = [
-            self._job(list(overrides), number, " ".join(it for it in overrides if it not in common))
+            self._make_job(list(overrides), number, " ".join(it for it in overrides if it not in common))
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
-            with watched(len(jobs), stops=self._stops) as report:
-                slots.run_all(jobs, free, report)
-        except FirstFailure:
-            table.stop(Path(self.config.hydra.sweep.dir))
+            with report_progress(len(jobs), stop_on_failure=self._stop_on_failure) as report:
+                workers.run_jobs(jobs, free, report)
+        except StopOnFailure:
+            summary.stop_sweep(Path(self.config.hydra.sweep.dir))
         except KeyboardInterrupt:
-            again = f"the same command goes on with {pasted('hydra.sweep.dir', self.config.hydra.sweep.dir)}"
-            leave(f"interrupted; {again}", 128 + signal.SIGINT)
+            again = f"the same command goes on with {shell_override('hydra.sweep.dir', self.config.hydra.sweep.dir)}"
+            exit_with_message(f"interrupted; {again}", 128 + signal.SIGINT)
         finally:
             signal.signal(signal.SIGTERM, before)
         # What a job came to is in its directory; Hydra would end the sweep with the first that failed.
         return [JobReturn(overrides=list(given), status=JobStatus.COMPLETED) for given in job_overrides]
 
     @property
-    def _stops(self) -> bool:
+    def _stop_on_failure(self) -> bool:
         """Whether the sweep is to end with the first job that fails."""
         from omegaconf import OmegaConf
 
         return OmegaConf.select(self.config, "hydra.callbacks.table.on_failure") == "stop"
 
-    def _job(self, overrides: list[str], number: int, name: str) -> Job:
+    def _make_job(self, overrides: list[str], number: int, name: str) -> Job:
         from omegaconf import open_dict
 
-        from mnist_seq.sweeps.slots import Job
+        from mnist_seq.sweeps.workers import Job
 
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id, config.hydra.job.num = str(number), number
         arguments = (self.hydra_context, self.task_function, config)
-        return Job(name, Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir, _run, arguments)
+        return Job(name, Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir, _run_job, arguments)
 
 
-def _run(hydra_context: HydraContext, task: TaskFunction, config: DictConfig) -> None:
+def _run_job(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
     """A job, as Hydra's own launcher runs it."""
     from hydra.core.utils import JobRuntime, run_job
 
-    from mnist_seq import command, compat
+    from mnist_seq import cli
+    from mnist_seq.config import hydra_compat
 
-    command.prepare()
-    compat.begin_job()
+    cli.setup_hydra()
+    hydra_compat.setup_job_process()
     JobRuntime.instance().set("name", config.hydra.job.name)
     # A run on several devices starts its other processes by the command line: that of this job alone.
     config.hydra.run.dir = str(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
-    with command.own_process([sys.argv[0], *config.hydra.overrides.task]):
+    with cli.process_setup([sys.argv[0], *config.hydra.overrides.task]):
         run_job(
             hydra_context=hydra_context,
-            task_function=task,
+            task_function=task_function,
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",

@@ -1,0 +1,69 @@
+"""Configs as plain values, and back: what run directories, checkpoints and model cards carry."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar, get_type_hints
+
+from mnist_seq.config import FAMILY_CONFIGS, MODEL_CONFIGS, CustomConfig, DataConfig, ModelConfig, TrainerConfig
+from mnist_seq.config.validation import check_choice
+from mnist_seq.errors import UserError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> Any:
+    """A config as nested dicts, lists, strings and numbers: what is saved, and what `restore` reads."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {key: to_dict(value) for key, value in vars(config).items()}
+    if isinstance(config, dict):
+        return {key: to_dict(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [to_dict(value) for value in config]
+    return config
+
+
+def from_dict(schema: type[T], values: dict[str, Any]) -> T:
+    """The dataclass that `plain` flattened; nested groups are found by their field's type, or by name.
+
+    Raises:
+        ValueError: a key that the schema does not have, or a broken law.
+    """
+    hints = get_type_hints(schema)
+    open_ended = schema is TrainerConfig
+    known: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in hints:
+            if not open_ended:
+                raise UserError(f"{schema.__name__} has no key {key!r}: saved by another version?")
+            extra[key] = value
+        elif key == "model" and isinstance(value, dict):
+            known[key] = model_from_dict(value)
+        elif key == "data" and isinstance(value, dict):
+            known[key] = data_from_dict(value)
+        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            known[key] = from_dict(hints[key], value)
+        else:
+            known[key] = value
+    config = schema(**known)
+    vars(config).update(extra)
+    return config
+
+
+def model_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """A model's config from plain values, by its `name`."""
+    schema = _lookup(MODEL_CONFIGS, "model.name", values.get("name"))
+    return CustomConfig.from_dict(values) if schema is CustomConfig else from_dict(schema, values)
+
+
+def data_from_dict(values: dict[str, Any]) -> DataConfig:
+    """A scene family's config from plain values, by its `family`."""
+    if "parts" in values:
+        values = values | {"parts": {name: data_from_dict(part) for name, part in values["parts"].items()}}
+    return from_dict(_lookup(FAMILY_CONFIGS, "data.family", values.get("family")), values)
+
+
+def _lookup(schemas: dict[str, type[T]], key: str, name: Any) -> type[T]:
+    check_choice(key, name, schemas)
+    return schemas[name]

@@ -1,0 +1,150 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from mnist_seq.evaluation.significance import (
+    ComparedModel,
+    PairedComparison,
+    format_p_value,
+    format_percentage_points,
+    letter_labels,
+)
+
+if TYPE_CHECKING:
+    from mnist_seq.benchmarks.timer import Measurement
+    from mnist_seq.nn.flops import Cost
+
+METRIC_LABELS = {
+    "exact_match": "exact match",
+    "digit_accuracy": "digits right",
+    "count_accuracy": "right number of digits",
+    "multiset_match": "right in any order",
+    "end_errors": "never ended",
+}
+"""What each measure is called."""
+
+
+def metrics_table(metrics: dict[str, dict[str, Any]], title: str) -> Table:
+    """Figures of each split, each with its 95 % interval.
+
+    Args:
+        judged: split -> what `Judgement.summary` gave.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for split, figures in metrics.items():
+        table.add_column(f"{split}, {figures['scenes']:,} scenes", justify="right")
+    for name, label in METRIC_LABELS.items():
+        table.add_row(label, *(_with_interval(figures, name) for figures in metrics.values()))
+    table.add_row("loss, nats a token", *(f"{figures['loss']:.4f}" for figures in metrics.values()))
+    return table
+
+
+def sweep_table(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) -> Table:
+    """Choices, best first, each with mean and standard deviation over seeds.
+
+    Args:
+        groups: what `over_seeds` gave.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", overflow="fold")
+    sizes = ("parameters", "scenes")
+    common = [name for name in sizes if len({figures[name][0] for figures in groups.values()}) == 1]
+    differ = [name for name in sizes if name not in common]
+    first = next(iter(groups.values()))
+    table.caption = ", ".join(f"{first[name][0]:,.0f} {name}" for name in common) + (" each" if common else "")
+    for column in ("seeds", "exact match, val", *differ, "minutes"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, figures in sorted(groups.items(), key=lambda group: -group[1]["exact_match"][0]):
+        exact, spread, seeds = figures["exact_match"]
+        table.add_row(
+            escape(name),
+            str(seeds),
+            f"{exact:.2%}" + (f" ± {spread:.2%}" if seeds > 1 else ""),
+            *(f"{figures[name][0]:,.0f}" for name in differ),
+            f"{figures['seconds'][0] / 60:.1f}",
+        )
+    return table
+
+
+def comparison_table(contenders: list[ComparedModel], comparisons: list[PairedComparison]) -> Table:
+    """Contenders by their letters, each but the first against the first."""
+    table = Table("", title_justify="left")
+    for column in ("exact match", "points more", "p", "gained, lost"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.columns[0].no_wrap = True
+    for letter, it, found in zip(letter_labels(contenders), contenders, [None, *comparisons], strict=True):
+        score = f"{it.mean_score:.2%}" + (f" ± {it.std:.2%}" if it.std is not None else "")
+        if found is None:
+            table.add_row(letter, score)
+            continue
+        difference, gained, lost = found
+        flips = f"{len(gained)}, {len(lost)}" if it.std is None else ""
+        table.add_row(letter, score, format_percentage_points(difference), format_p_value(difference.p_value), flips)
+    return table
+
+
+def trials_table(trials: list[tuple[int, float, dict[str, Any]]], title: str) -> Table:
+    """The best of a search.
+
+    Args:
+        best: of each trial its number, exact match on val and what it chose.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("exact match, val", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for number, score, chosen in trials:
+        values = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in chosen.values())
+        choices = " ".join(map("=".join, zip(chosen, values, strict=True)))
+        table.add_row(str(number), f"{score:.2%}", escape(choices))
+    return table
+
+
+def model_summary(parts: dict[str, Cost], title: str) -> Table:
+    """What each part of a model costs a scene, down to the blocks.
+
+    Args:
+        parts: what `nn.cost` gave.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table.caption = "a scene's forward pass in teaching; a training step takes thrice its FLOPs, and its memory"
+    table.add_column("")
+    for column in ("parameters", "MFLOPs", "KiB kept"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, (parameters, flops, activations) in parts.items():
+        depth = name.count(".") + 1 if name else 0
+        if depth <= 2 and (parameters or flops or activations):
+            label = "  " * depth + name.rpartition(".")[2] if name else "all"
+            table.add_row(label, f"{parameters:,}", f"{flops / 1e6:,.2f}", f"{activations / 1024:,.1f}")
+    return table
+
+
+def benchmark_table(timings: list[Measurement], title: str) -> Table:
+    """What was measured: least, median and most of many times."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for column in ("least", "median", "most", ""):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for what, unit, *values in timings:
+        table.add_row(what, *(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in values), unit)
+    return table
+
+
+def key_value_table(values: dict[str, Any], title: str) -> Table:
+    """Names and values, a line each."""
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    for name, value in values.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    return table
+
+
+def _with_interval(metrics: dict[str, Any], name: str) -> str:
+    low, high = metrics[f"{name}_interval"]
+    return f"{metrics[name]:.2%}  ({low:.2%} to {high:.2%})"

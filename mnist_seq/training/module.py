@@ -1,0 +1,155 @@
+"""The LightningModule: a model, its loss, and what is logged while it learns."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from mnist_seq.config import LossConfig, OptimConfig
+from mnist_seq.config.serialization import to_dict
+from mnist_seq.config.validation import check
+from mnist_seq.data.datamodule import SceneDataModule
+from mnist_seq.data.render import SceneBatch
+from mnist_seq.inference.weights import InitReport
+from mnist_seq.nn import make_card
+from mnist_seq.nn.losses import check_loss, compute_loss, for_eval
+from mnist_seq.nn.model import Model
+from mnist_seq.training import optim
+from mnist_seq.training.loggers import should_log
+from mnist_seq.training.metrics import SequenceMetrics
+from mnist_seq.training.trainer import total_steps
+
+
+class ReaderModule(L.LightningModule):
+    """Teaches a model to read scenes; works in any Trainer."""
+
+    def __init__(self, model: Model, optim: OptimConfig, loss: LossConfig) -> None:
+        super().__init__()
+        check_loss(loss, model, model.spec)
+        self.model = model
+        self.optim_config, self.loss_config = optim, loss
+        self.init_report: InitReport | None = None
+        self.trained_on_val: list[str] = []
+        """Sources of digits of which those of val are learnt too, here or by what it begins with."""
+        self.compiled = False
+        self.metrics = SequenceMetrics()
+
+    def compile_forward(self, device_type: str) -> None:
+        """Compile what training calls, in place; validation, whose batches have another size, stays as it is.
+
+        Args:
+            kind: cpu, or cuda, where steps are replayed as CUDA graphs.
+        """
+        check(
+            device_type != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None,
+            "trainer.compile=true needs a C++ compiler on a CPU: install g++, or leave it out",
+        )
+        self.compiled = True
+        self.model.compile(dynamic=False, **{"mode": "reduce-overhead"} if device_type == "cuda" else {})
+
+    def reset_compiled(self) -> None:
+        """Back to Python, and free what was compiled: the next run of this process compiles for itself."""
+        if self.compiled:
+            self.compiled, self.model._compiled_call_impl = False, None
+            torch.compiler.reset()
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.trainer.global_rank:
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)  # dropout of its own
+
+    def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
+        went = compute_loss(self.model, batch, self.loss_config)
+        share = self._rank_weight(went.num_targets)
+        loss = went.loss * share if self.loss_config.reduction == "mean" else went.loss
+        if self._should_log():
+            self._log("train/loss", loss)
+            self._log("train/accuracy", went.num_correct / went.num_targets * share)
+            self._log("train/lr", torch.tensor(self.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
+            self._log("step", torch.tensor(self.global_step + 1.0))
+        return loss
+
+    def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
+        with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
+            readout, went = self.model.read(batch.images), compute_loss(self.model, batch, for_eval(self.loss_config))
+        self.metrics.update(readout, batch.digits, went, self.model.spec.ordered)
+
+    def on_validation_epoch_end(self) -> None:
+        for name, value in self.metrics.compute().items():
+            self.log(f"val/{name}", value.float())
+        self.log("step", torch.tensor(float(self.global_step)))
+        self.metrics.reset()
+
+    def test_step(self, batch: SceneBatch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test/{name}": value.float() for name, value in self.metrics.compute().items()})
+        self.metrics.reset()
+
+    def predict_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
+        """Digits of each scene; B N, PAD after the last."""
+        return self.model.read(batch.images).digits
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        weights = [weight for weight in self.parameters() if weight.grad is not None]
+        if gradient_clip_algorithm == "value":
+            norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val or torch.inf)
+        if self._should_log():
+            self._log("train/gradient_norm", norm)
+
+    def configure_optimizers(self) -> Any:
+        fused = self.trainer.precision != "16-mixed"  # else a step would unscale gradients that are clipped already
+        optimizer = optim.OPTIMIZERS[self.optim_config.name](self.model, self.optim_config, fused)
+        steps = total_steps(self.trainer)
+        check(
+            steps is not None or self.optim_config.schedule == "constant",
+            f"optim.schedule={self.optim_config.schedule} ends with the last step, and there is none: "
+            "give trainer.max_steps, or choose optim.schedule=constant",
+        )
+        schedule = partial(_lr_factor, self.optim_config, steps or 0)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        about = make_card(self.model) | {"loss": to_dict(self.loss_config), "trained_on_val": self.trained_on_val}
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, SceneDataModule):
+            about |= {"data": to_dict(data.config), "digits": data.source}
+        checkpoint["model_card"] = about
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.trained_on_val = checkpoint["model_card"].get("trained_on_val", self.trained_on_val)
+
+    def _rank_weight(self, num_targets: Tensor) -> Tensor | float:
+        """What a rank's mean over its targets counts in the mean over ranks, which then is that over all targets."""
+        if self._trainer is None or self._trainer.world_size == 1:
+            return 1.0
+        mean: Tensor = self._trainer.strategy.reduce(num_targets.float(), reduce_op="mean")
+        return num_targets / mean
+
+    def _should_log(self) -> bool:
+        """Whether Lightning will hand this step's figures to the loggers."""
+        trainer = self._trainer
+        return trainer is not None and should_log(trainer, self.global_step + 1)
+
+    def _log(self, name: str, value: Tensor) -> None:
+        self.log(name, value, batch_size=1, sync_dist=True)
+
+
+def _lr_factor(config: OptimConfig, steps: int, step: int) -> float:
+    return optim.lr_factor(config, step, steps)

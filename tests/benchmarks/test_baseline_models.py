@@ -1,0 +1,84 @@
+"""Other libraries' models, beside which ours is timed: as large, taught alike, and torch's the very same model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_seq.benchmarks import baseline_models
+from mnist_seq.config import EncoderDecoderConfig, LossConfig
+from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.nn import EncoderDecoder, decoding
+from mnist_seq.nn.losses import compute_loss
+from mnist_seq.vocabulary import decode
+from tests.conftest import stirred
+from tests.nn.test_blocks import copy, copy_attention
+
+CONFIG = EncoderDecoderConfig(dim=32, num_heads=4, encoder_depth=2, decoder_depth=2)
+LOSS = LossConfig(label_smoothing=0.1)
+
+
+def pair(grids: SyntheticDataset) -> tuple[EncoderDecoder, baseline_models.BaselineModel]:
+    """Torch's model with random weights, and ours with the same."""
+    torch.manual_seed(0)
+    peer = baseline_models.torch_nn(CONFIG, grids.spec)
+    theirs: Any = stirred(peer.model, 0.3).train()
+    ours = EncoderDecoder(CONFIG, grids.spec).train()
+    ours.encoder.patch_embed.stem.proj.load_state_dict(theirs.patch_proj.state_dict())
+    ours.encoder.pos_embed.table.data.copy_(theirs.pos_embed)
+    ours.pos_embed.table.data.copy_(theirs.token_pos_embed)
+    copy(
+        ours,
+        theirs,
+        {"encoder.norm": "encoder.norm", "norm": "decoder.norm", "token_embed": "token_embed", "lm_head": "head"},
+    )
+    widths = {"feed_forward.fc1": "linear1", "feed_forward.fc2": "linear2", "attention_residual.norm": "norm1"}
+    for block, layer in zip(ours.encoder.blocks, theirs.encoder.layers, strict=True):
+        copy_attention(block.attention, layer.self_attn)
+        copy(block, layer, widths | {"feed_forward_residual.norm": "norm2"})
+    for block, layer in zip(ours.decoder, theirs.decoder.layers, strict=True):
+        copy_attention(block.attention, layer.self_attn)
+        copy_attention(block.cross_attention, layer.multihead_attn)
+        copy(block, layer, widths | {"cross_attention_residual.norm": "norm2", "feed_forward_residual.norm": "norm3"})
+    return ours, peer
+
+
+def test_torchs_model_is_ours_with_the_same_loss_and_gradients(grids: SyntheticDataset) -> None:
+    ours, peer = pair(grids)
+    theirs: Any = peer.model
+    assert sum(it.numel() for it in ours.parameters()) == sum(it.numel() for it in theirs.parameters())
+    scenes = grids[:16]
+    mine, other = compute_loss(ours, scenes, LOSS).loss, peer.loss(scenes, LOSS.label_smoothing)
+    torch.testing.assert_close(mine, other)
+    pairs = ((mine, ours.encoder.patch_embed.stem.proj.weight), (other, theirs.patch_proj.weight))
+    torch.testing.assert_close(*(torch.autograd.grad(loss, weight)[0] for loss, weight in pairs), atol=1e-5, rtol=1e-4)
+
+
+def test_torchs_model_reads_what_ours_reads(grids: SyntheticDataset) -> None:
+    ours, peer = pair(grids)
+    images = grids[:16].images
+    digits = decoding.greedy(ours.eval(), images, constrain=False).digits
+    assert decode(peer.inference_fn()(images)[:, : 1 + digits.shape[1]]) == decode(digits)
+    assert len({tuple(row) for row in digits.tolist()}) > 1
+
+
+@pytest.mark.parametrize("name", baseline_models.BASELINE_MODELS)
+def test_a_peer_is_of_our_size_and_learns(name: str, grids: SyntheticDataset) -> None:
+    if name in baseline_models.missing_baselines():
+        pytest.skip(f"{name} is not installed: make peers")
+    config = EncoderDecoderConfig()
+    peer = baseline_models.BASELINE_MODELS[name][1](config, grids.spec)
+    ours = sum(it.numel() for it in EncoderDecoder(config, grids.spec).parameters())
+    assert sum(it.numel() for it in peer.model.parameters()) == pytest.approx(ours, rel=0.01)
+    scenes = grids[:8]
+    optimizer = torch.optim.AdamW(peer.model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        losses.append(peer.loss(scenes, 0.0))
+        losses[-1].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < losses[0]
+    assert len(peer.inference_fn()(scenes.images)) == 8

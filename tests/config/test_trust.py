@@ -1,0 +1,118 @@
+"""Code that a saved run names runs only where the user said so, whatever command opens it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import mnist_seq
+from mnist_seq.config import EvaluateConfig, config_store, trust
+from mnist_seq.errors import UserError
+from mnist_seq.run_dir import Run
+from tests.conftest import TINY
+
+MINE = """
+from pathlib import Path
+from lightning.pytorch.callbacks import Callback
+
+
+class Mine(Callback):
+    def __init__(self, mark):
+        Path(mark).touch()
+"""
+STRANGE = (
+    {"a": {"_target_": "os.system", "command": "touch pwned"}},
+    {"a": {"_target_": "functools.partial", "_args_": [{"_target_": "os.getcwd"}]}},
+    {"a": {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": {"_target_": "os.getcwd"}}},
+    {"a": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging", "b": [{"_target_": "os.getcwd"}]}},
+    {"a": {"_target_": "lightning.pytorch.callbacks.LambdaCallback"}},
+    {"a": {"_target_": "hydra.utils.get_object", "path": "os.getcwd"}},
+    {"a": {"_target_": "mnist_seq.run_dir.write_whole", "path": "x", "text": "y"}},
+    {"a": {"_target_": "mnist_seq.training.callbacks.GradientHistograms.__init__.__globals__"}},
+)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the user's own."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_callbacks", raising=False)
+    (tmp_path / "my_callbacks.py").write_text(MINE)
+    return "my_callbacks"
+
+
+def saved(run: Run, **changes: Any) -> Run:
+    """A run whose saved config was changed by somebody."""
+    path = run.path / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+    return run
+
+
+@pytest.fixture
+def trained(tmp_path: Path, tiny_run: Run) -> Run:
+    return Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
+
+
+def test_a_callback_of_ones_own_runs_when_asked_for_and_on_resumption_only_when_trusted(
+    tmp_path: Path, module: str
+) -> None:
+    mark, asked = tmp_path / "mark", f"+callbacks.mine._target_={module}.Mine"
+    begin = ("data=grid", *TINY, "trainer.max_steps=2", asked, f"+callbacks.mine.mark={mark}")
+    run = mnist_seq.fit(*begin, f"hydra.run.dir={tmp_path}/run")
+    assert mark.exists()
+    mark.unlink()
+    for no in ("trust=null", "trust=false", "trust=other"):
+        with pytest.raises(UserError, match=f"run names {module}.Mine, .* if you trust it, add trust=true"):
+            mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=3", no)
+    assert not mark.exists()
+    for steps, yes in ((3, "trust=true"), (4, f"trust={module}")):
+        assert mnist_seq.fit(f"resume={run.path}", f"trainer.max_steps={steps}", yes).metrics["steps"] == steps
+        assert mark.exists()
+        mark.unlink()
+    assert run.config.trust is None, "trust is of a command, not of a run"
+
+
+@pytest.mark.parametrize("group", trust.TARGET_GROUPS)
+@pytest.mark.parametrize("named", STRANGE, ids=lambda named: named["a"]["_target_"])
+def test_a_saved_run_brings_no_code_of_its_own(
+    group: str, named: dict[str, Any], trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(trained, **{group: named})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="to open it runs that code"):
+        mnist_seq.fit(f"resume={trained.path}", "trainer.max_steps=13")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_saved_model_brings_no_code_of_its_own(trained: Run, module: str) -> None:
+    saved(trained, model={"name": "custom", "_target_": f"{module}.Reader"})
+    with pytest.raises(UserError, match=f"names {module}.Reader, and to open it runs that code"):
+        mnist_seq.fit(f"resume={trained.path}", "trainer.max_steps=13")
+    assert module not in sys.modules
+
+
+def test_a_logger_that_the_user_names_takes_the_place_of_the_saved_one(trained: Run) -> None:
+    saved(trained, logger={"a": {"_target_": "os.getcwd"}})
+    resumed = mnist_seq.fit(f"resume={trained.path}", "trainer.max_steps=13", "logger=null")
+    assert resumed.metrics["steps"] == 13
+
+
+@pytest.mark.parametrize("group", trust.TARGET_GROUPS)
+def test_our_own_presets_are_trusted(group: str) -> None:
+    for name in config_store.preset_names(group):
+        trust.check_trusted("run", trust.find_targets(config_store.load_preset(group, name)[0]), None)
+
+
+def test_trust_names_a_module_and_not_what_begins_like_it() -> None:
+    assert trust.is_trusted("mine.Reader", "mine")
+    assert trust.is_trusted("mine.models.Reader", "mine")
+    assert not trust.is_trusted("mine2.Reader", "mine")
+    assert not trust.is_trusted("mine.Reader", None)
+    with pytest.raises(UserError, match="trust=a b must be true, false or a module's name"):
+        EvaluateConfig(trust="a b")

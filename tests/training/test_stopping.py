@@ -1,0 +1,187 @@
+"""How training ends: by a callback, by numbers that are not finite, by an error; and what it leaves behind."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+import mnist_seq
+from mnist_seq.errors import DivergedError, UserError
+from mnist_seq.inference import weights
+from mnist_seq.run_dir import Run
+from mnist_seq.training import callbacks, checkpoints, module
+from tests.conftest import TINY
+
+SMALL = (*TINY, "data=single", "report=false")
+RARELY = (*SMALL, "trainer.log_every_n_steps=50")
+"""So that nobody asks whether the loss is finite but whoever saves."""
+
+
+def step_of(run: Path) -> int:
+    """At which a run's last checkpoint lies; what it holds is finite."""
+    checkpoint = weights.load_checkpoint(Run(run).last_checkpoint)
+    assert all(bool(torch.isfinite(weight).all()) for weight in checkpoint["state_dict"].values())
+    return int(checkpoint["global_step"])
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any) -> None:
+    """Call `act(trainer)` after a step."""
+
+    def acting(self: Any, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == step:
+            act(trainer)
+
+    monkeypatch.setattr(callbacks.LogPredictions, "on_train_batch_end", acting, raising=False)
+
+
+@pytest.fixture
+def diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the seventh batch is no number."""
+    batches: list[int] = []
+    taught = module.compute_loss
+
+    def diverging(*arguments: Any) -> Any:
+        went = taught(*arguments)
+        if not torch.is_grad_enabled():
+            return went
+        batches.append(1)
+        return went._replace(loss=went.loss * torch.nan) if len(batches) == 7 else went
+
+    monkeypatch.setattr(module, "compute_loss", diverging)
+
+
+WITHOUT_VAL = ("data.pool=full", "trainer.val_check_interval=5")
+SAVING = {
+    "a signal": (),
+    "the end": (*WITHOUT_VAL, "trainer.max_steps=7"),
+    "validation": (),
+    "a callback": (),
+    "every few steps": WITHOUT_VAL,
+    "accumulation": ("+trainer.accumulate_grad_batches=2", "trainer.val_check_interval=2"),
+}
+
+
+@pytest.mark.usefixtures("diverges")
+@pytest.mark.parametrize("who", SAVING)
+def test_nothing_is_saved_after_a_step_that_was_not_finite(
+    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if who == "a signal":
+        at_step(monkeypatch, 8, lambda trainer: signal.raise_signal(signal.SIGTERM))
+    if who == "a callback":
+        at_step(monkeypatch, 8, lambda trainer: trainer.save_checkpoint(tmp_path / "other.ckpt"))
+    with pytest.raises(DivergedError, match=r"not finite.*last good checkpoint.*last\.ckpt.*optim\.lr"):
+        mnist_seq.fit(*RARELY, *SAVING[who], f"hydra.run.dir={tmp_path / 'run'}")
+    assert step_of(tmp_path / "run") == (3 if who == "accumulation" else 5)
+    assert not (tmp_path / "other.ckpt").exists()
+
+
+def test_nothing_is_saved_of_a_gradient_that_was_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the last step is finite, its weights are not."""
+
+    def spoil(self: Any, trainer: L.Trainer, module: L.LightningModule, optimizer: Any) -> None:
+        if trainer.global_step == 6:
+            next(module.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
+
+    monkeypatch.setattr(callbacks.LogPredictions, "on_before_optimizer_step", spoil, raising=False)
+    last = (*WITHOUT_VAL, "trainer.max_steps=7")
+    with pytest.raises(DivergedError, match="a weight, is not finite"):
+        mnist_seq.fit(*RARELY, *last, f"hydra.run.dir={tmp_path / 'run'}")
+    assert step_of(tmp_path / "run") == 5
+
+
+def contents(run: Run) -> dict[Path, bytes]:
+    paths = [
+        run.last_checkpoint,
+        run.best_checkpoint,
+        run.weights,
+        run.metrics_csv,
+        run.path / "metrics.json",
+        run.path / "config.yaml",
+    ]
+    return {path: path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optim.lr=1e-9"),
+        ("callbacks=[reached,ema]", "callbacks.reached.stopping_threshold=-0.1"),
+    ],
+    ids=["early stopping", "a score that is reached"],
+)
+def test_a_run_that_was_stopped_early_stays_as_it_is_unless_max_steps_is_raised(
+    callback: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = mnist_seq.fit(*SMALL, "trainer.max_steps=40", *callback, f"hydra.run.dir={tmp_path / 'run'}")
+    steps, before = run.metrics["steps"], contents(run)
+    assert steps < 40
+    for given in ((), ("trainer.max_steps=40",)):
+        assert mnist_seq.fit(f"resume={run.path}", *given).metrics["steps"] == steps
+        assert contents(run) == before
+    with pytest.raises(UserError, match=f"trainer.max_steps=3 is less than the {steps} steps"):
+        mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=3")
+    assert mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=60").metrics["steps"] > steps
+
+
+@pytest.mark.parametrize(
+    ("within", "now", "stops"),
+    [
+        (60, 60, True),
+        (60, 40, True),
+        (60, 61, False),
+        (60, -1, False),
+        (-1, -1, True),
+        (-1, 10, True),
+        (-1, 20, False),
+        (None, 60, False),
+    ],
+)
+def test_a_run_that_was_stopped_goes_on_where_it_is_given_more_steps(within: int | None, now: int, stops: bool) -> None:
+    """Stopped at step 10; -1 is without an end, as by the clock."""
+    trainer: Any = SimpleNamespace(should_stop=False, max_steps=now)
+    saved = {"global_step": 10, "callbacks": {"ResumableCheckpoint": {"stopped_within": within}}}
+    checkpoints.ResumableCheckpoint(Run("gone")).on_load_checkpoint(trainer, None, saved)  # type: ignore[arg-type]
+    assert trainer.should_stop == stops
+
+
+def receive(signum: int, frame: Any) -> None:
+    """A handler of the user's own."""
+
+
+def crash(trainer: L.Trainer) -> None:
+    raise RuntimeError("crash")
+
+
+def interrupt_twice(trainer: L.Trainer) -> None:
+    for _ in range(2):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("act", [None, crash, interrupt_twice])
+def test_a_process_is_after_training_as_it_was_however_that_ended(
+    act: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a signal does, and what torch was told: the next run of a sweep, or a notebook, knows nothing of it."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    original = {it: signal.signal(it, receive) for it in signals}
+    asked = ("trainer.max_steps=3", "+trainer.deterministic=true", "+trainer.benchmark=true")
+    try:
+        if act:
+            at_step(monkeypatch, 2, act)
+        with pytest.raises((RuntimeError, KeyboardInterrupt)) if act else nullcontext():
+            mnist_seq.fit(*SMALL, *asked, f"hydra.run.dir={tmp_path / 'run'}")
+        assert {it: signal.getsignal(it) for it in signals} == dict.fromkeys(signals, receive)
+    finally:
+        for signum, handler in original.items():
+            signal.signal(signum, handler)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert torch.is_grad_enabled()

@@ -1,0 +1,70 @@
+"""The moving average of the weights, on a weight that is k after step k."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from mnist_seq.errors import UserError
+from mnist_seq.training.weight_averaging import EMAWeightAveraging
+
+
+class Climber(L.LightningModule):
+    """One weight, from 0, one up a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return -self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+def averaged(steps: int, tmp_path: Path, **settings: Any) -> float:
+    """The weight that is kept after so many steps."""
+    average, module = EMAWeightAveraging(**settings), Climber()
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer = L.Trainer(
+        max_steps=steps, callbacks=[average], accelerator="cpu", logger=False, default_root_dir=tmp_path, **quiet
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(range(steps)))  # type: ignore[arg-type]
+    return module.weight.item()
+
+
+@pytest.mark.parametrize(("steps", "decay"), [(1, 0.998), (2, 0.998), (40, 0.998), (40, 0.5), (40, 0.0)])
+def test_an_average_after_t_updates_is_the_closed_formula(steps: int, decay: float, tmp_path: Path) -> None:
+    decays = [0.0, *(min(decay, (1 + t) / (10 + t)) for t in range(1, steps))]
+    expected = sum((1 - decays[t]) * (t + 1) * prod(decays[t + 1 :]) for t in range(steps))
+    assert averaged(steps, tmp_path, decay=decay) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_average_of_a_short_run_is_close_to_its_last_weights(tmp_path: Path) -> None:
+    """A constant decay of 0.998 would keep 82 % of the first."""
+    assert 85 < averaged(100, tmp_path, decay=0.998) < 100
+
+
+def test_an_average_that_has_not_begun_is_the_weights(tmp_path: Path) -> None:
+    assert averaged(20, tmp_path, update_starting_at_step=19) == 20
+    assert averaged(20, tmp_path, update_starting_at_step=18) == pytest.approx(2 / 11 * 19 + 9 / 11 * 20)
+    assert averaged(21, tmp_path, update_starting_at_step=20, update_every_n_steps=5) == 21
+    assert averaged(20, tmp_path, update_starting_at_step=11, update_every_n_steps=5) == 16
+
+
+@pytest.mark.parametrize("name", ["update_starting_at_step", "update_every_n_steps"])
+def test_an_average_that_training_does_not_reach_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{name}=12 of the weights' average is not reached in 12 steps"):
+        averaged(12, tmp_path, **{name: 12})
+
+
+@pytest.mark.parametrize("given", [{"update_every_n_steps": 0}, {"decay": 1.0}, {"decay": -0.1}], ids=str)
+def test_an_average_that_never_moves_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="must be at least"):
+        EMAWeightAveraging(**given)
