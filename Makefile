@@ -7,7 +7,7 @@ ARGS   ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train results serve app test test-slow test-engines test-browser lint format bench peers clean lock
+.PHONY: help setup train results serve app test test-slow test-engines test-browser lint format bench baselines clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,11 +58,11 @@ format: setup ## put style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## time scenes, training, reading and start-up, beside other libraries where `make peers` was run
+bench: setup ## time scenes, training, reading and start-up, beside other libraries where `make baselines` was run
 	$(BIN)/python -m mnist_seq.bench $(ARGS)
 
-peers: setup ## install the libraries that bench times ours beside
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group peers
+baselines: setup ## install the libraries that bench times ours beside
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group baselines
 
 clean: ## remove caches and builds; outputs/ and .venv stay
 	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

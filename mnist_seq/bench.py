@@ -38,7 +38,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     )
     absent = baseline_models.missing_baselines() if {"train_step", "inference"} & set(config.suites) else []
     if absent:
-        console.print(f"not installed, and so not timed: {', '.join(absent)} (make peers)", highlight=False)
+        console.print(f"not installed, and so not timed: {', '.join(absent)} (make baselines)", highlight=False)
     if "inference" in config.suites and extras.missing_package("onnx"):
         console.print(f"no ONNX Runtime, and so not timed: {extras.install_hint('onnx')}", markup=False)
     measured: dict[str, list[Measurement]] = {}

@@ -67,7 +67,7 @@ def test_torchs_model_reads_what_ours_reads(grids: SyntheticDataset) -> None:
 @pytest.mark.parametrize("name", baseline_models.BASELINE_MODELS)
 def test_a_peer_is_of_our_size_and_learns(name: str, grids: SyntheticDataset) -> None:
     if name in baseline_models.missing_baselines():
-        pytest.skip(f"{name} is not installed: make peers")
+        pytest.skip(f"{name} is not installed: make baselines")
     config = EncoderDecoderConfig()
     peer = baseline_models.BASELINE_MODELS[name][1](config, grids.spec)
     ours = sum(it.numel() for it in EncoderDecoder(config, grids.spec).parameters())

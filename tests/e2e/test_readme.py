@@ -75,7 +75,7 @@ def test_the_commands_run_one_after_the_other(clone: Path) -> None:
 
 def test_the_make_targets_are_there_and_train_does_what_it_says(clone: Path) -> None:
     listed = subprocess.run(["make", "help"], cwd=clone, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "train", "test", "lint", "format", "bench", "peers", "clean", "lock"):
+    for target in ("setup", "train", "test", "lint", "format", "bench", "baselines", "clean", "lock"):
         assert re.search(rf"^ +make {target} ", listed, re.MULTILINE)
     for words in (words for words in BASH if words[0] == "make"):
         call(clone, [*words, "--dry-run"])
