@@ -33,10 +33,10 @@ def compose(*overrides: str) -> TrainConfig:
     Raises:
         ValueError: a broken law. Unknown keys and wrong types raise Hydra's own errors.
     """
-    from mnist_seq import cli
+    from mnist_seq import compose_config
     from mnist_seq.config import TrainConfig
 
-    return cli.to_dataclass(cli.compose("train", list(overrides))[0], TrainConfig)
+    return compose_config.to_dataclass(compose_config.compose("train", list(overrides)).config, TrainConfig)
 
 
 def build(*overrides: str) -> tuple[ReaderModule, SceneDataModule]:
@@ -48,15 +48,15 @@ def build(*overrides: str) -> tuple[ReaderModule, SceneDataModule]:
 
 def fit(*overrides: str) -> Run:
     """Train as `python -m mnist_seq.train` does, and return the run."""
-    from mnist_seq import cli
+    from mnist_seq import cli, compose_config
     from mnist_seq.config import TrainConfig
     from mnist_seq.train import print_summary
     from mnist_seq.training.fit import train, unique_run_dir
 
-    cfg, directory, unnamed = cli.compose("train", list(overrides), single_run=True)
-    config = cli.to_dataclass(cfg, TrainConfig)
-    with cli.escape_unencodable(), unique_run_dir(config, directory, unnamed) as place:
-        run = train(config, place, overrides=list(overrides))
+    cfg, default_dir, is_default = compose_config.compose("train", list(overrides), single_run=True)
+    config = compose_config.to_dataclass(cfg, TrainConfig)
+    with cli.escape_unencodable(), unique_run_dir(config, default_dir, is_default) as run_dir:
+        run = train(config, run_dir, overrides=list(overrides))
         print_summary(run)
     return run
 

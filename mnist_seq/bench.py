@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli, extras
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import BenchConfig
 
 if TYPE_CHECKING:
@@ -27,11 +28,10 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq.reporting import tables
     from mnist_seq.training import hardware
 
-    config, console = cli.to_dataclass(cfg, BenchConfig), Console()
+    config, console = to_dataclass(cfg, BenchConfig), Console()
     config.device = hardware.resolve_device(config.device)
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")
-    hardware.tune_malloc()
     about = hardware.environment_info(config.device, "transformers", "x-transformers")
     console.print(
         f"{about['processor']}, {about['threads']} threads, torch {about['versions']['torch']}", highlight=False

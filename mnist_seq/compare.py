@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import atomic_write_text, make_dir
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import CompareConfig
 from mnist_seq.config.validation import check
 from mnist_seq.errors import NotFoundError, UserError
@@ -29,10 +30,7 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.training import hardware
-
-    config, console = cli.to_dataclass(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
-    hardware.tune_malloc()
+    config, console = to_dataclass(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
     groups = {name: expand_runs(name) for name in config.runs}
     if len(groups) == 1:
         compare_sweep(config.runs[0], groups[config.runs[0]], config, console)

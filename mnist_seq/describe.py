@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq import provenance
     from mnist_seq.reporting import tables
 
-    config = cli.to_dataclass(cfg, TrainConfig)
+    config = to_dataclass(cfg, TrainConfig)
     console = Console()
     console.print(tables.key_value_table(hardware_info(config), "Hardware"))
     console.print(tables.key_value_table(scene_info(config), f"Scenes of {config.data.family}"))

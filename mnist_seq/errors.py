@@ -48,3 +48,8 @@ class Interrupted(Exception):
     def name(self) -> str:
         """The signal's name, such as SIGTERM."""
         return signal.Signals(self.signum).name
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message in one line; its class name where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

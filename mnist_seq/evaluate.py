@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import cli
+from mnist_seq.compose_config import overrides_hash, to_dataclass
 from mnist_seq.config import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -19,13 +20,11 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
+    from mnist_seq.find_runs import resolve_run
     from mnist_seq.reporting.evaluation_report import evaluate_and_report
-    from mnist_seq.run_dir import resolve_run
-    from mnist_seq.training import hardware
 
-    config = cli.to_dataclass(cfg, EvaluateConfig)
+    config = to_dataclass(cfg, EvaluateConfig)
     config.run = resolve_run(config.run)
-    hardware.tune_malloc()
     evaluate_and_report(config, Console(highlight=False, soft_wrap=True), _data_label())
 
 
@@ -35,7 +34,7 @@ def _data_label() -> str:
 
     config = HydraConfig.get()
     changes = [it for it in config.overrides.task if it.lstrip("+~").startswith(("data.", "data/"))]
-    return f"{config.runtime.choices.get('data')}" + (f"-{cli.overrides_hash(changes)}" if changes else "")
+    return f"{config.runtime.choices.get('data')}" + (f"-{overrides_hash(changes)}" if changes else "")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import make_dir
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import ExportConfig
 from mnist_seq.config.override_syntax import format_command
 from mnist_seq.errors import UserError
@@ -30,11 +31,11 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
+    from mnist_seq.find_runs import resolve_run
     from mnist_seq.inference import weights
-    from mnist_seq.run_dir import resolve_run
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    config = cli.to_dataclass(cfg, ExportConfig)
+    config = to_dataclass(cfg, ExportConfig)
     if config.format == "onnx":
         check_extra("format=onnx", "onnx")
     run = resolve_run(config.run)

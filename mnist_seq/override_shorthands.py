@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq.config import config_store
-from mnist_seq.config.migrations import check_overrides
 from mnist_seq.config.override_syntax import format_override
+from mnist_seq.config.renamed_keys import check_overrides
+from mnist_seq.config.user_presets import chooses_custom_model
 from mnist_seq.errors import UserError
-from mnist_seq.run_dir import latest_unfinished
+from mnist_seq.find_runs import latest_unfinished
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +34,7 @@ def expand_shorthands(command: str, overrides: Iterable[str]) -> list[str]:
         UserError: a key that was renamed, overrides that contradict each other, or no run to resume.
     """
     overrides = list(overrides)
-    check_overrides(command, overrides)
+    check_overrides(command, overrides, chooses_custom_model(overrides))
     return [_expand_latest(it) for it in _expand_data_from([_expand_null(it) for it in overrides])]
 
 

@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _read(args: argparse.Namespace) -> int:
     """Print a line a picture; the exit code, 1 where any could not be read."""
     from mnist_seq.errors import UserError
+    from mnist_seq.find_runs import resolve_run
     from mnist_seq.inference.reader import load
-    from mnist_seq.run_dir import resolve_run
 
     try:
         reader = load(resolve_run(args.run), args.device, True if args.trust == "true" else args.trust)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import make_dir
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import EvaluateConfig, ReportConfig
 
 if TYPE_CHECKING:
@@ -20,15 +21,14 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     """Judge on val as training did, and write the page."""
     from mnist_seq.evaluation.evaluator import load_evaluator
+    from mnist_seq.find_runs import resolve_run
     from mnist_seq.reporting import report
     from mnist_seq.reporting.evaluation_report import model_results_dir
-    from mnist_seq.run_dir import Run, resolve_run
-    from mnist_seq.training import hardware
+    from mnist_seq.run_dir import Run
 
-    config = cli.to_dataclass(cfg, ReportConfig)
+    config = to_dataclass(cfg, ReportConfig)
     model = resolve_run(config.run)
     run = Run(model)
-    hardware.tune_malloc()
     asked = load_evaluator(EvaluateConfig(run=model, device=config.device, trust=config.trust))
     page = Path(config.output or (run.report if run.exists else model_results_dir(model) / "report.html"))
     make_dir("output", page.parent)

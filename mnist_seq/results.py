@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import atomic_write_text, make_dir
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import DataConfig, EvaluateConfig, ResultsConfig
 from mnist_seq.config.serialization import to_dict
 
@@ -34,15 +35,13 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.reporting import markdown
-    from mnist_seq.training import hardware
 
-    config, console = cli.to_dataclass(cfg, ResultsConfig), Console(highlight=False, soft_wrap=True)
+    config, console = to_dataclass(cfg, ResultsConfig), Console(highlight=False, soft_wrap=True)
     readme = Path(config.readme) if config.readme else None
     if readme:
         markdown.require_markers(readme)
     readers, folder = select_models(config), Path(config.output_dir)
     make_dir("output_dir", folder)
-    hardware.tune_malloc()
     found = evaluate_models(readers, config, folder, console)
     atomic_write_text(folder / "results.json", json.dumps(found, indent=2) + "\n")
     plot_results(found, folder)
@@ -175,7 +174,7 @@ def comparable_seeds(card: dict[str, Any], data: DataConfig, num_scenes: int) ->
 def _evaluate_config(config: ResultsConfig, num_scenes: int, overrides: str) -> EvaluateConfig:
     """What `evaluate` would be asked."""
     keys = [f"scenes={num_scenes}", "split=test", f"device={config.device}", *overrides.split()]
-    return cli.to_dataclass(cli.compose("evaluate", keys)[0], EvaluateConfig)
+    return to_dataclass(compose("evaluate", keys)[0], EvaluateConfig)
 
 
 if __name__ == "__main__":

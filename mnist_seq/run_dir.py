@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import secrets
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mnist_seq.atomic_io import atomic_write_text
-from mnist_seq.config import TrainConfig
+from mnist_seq.config import CustomConfig, TrainConfig
 from mnist_seq.config.migrations import SCHEMA_VERSION, migrate_config, migrate_metrics
 from mnist_seq.config.override_syntax import shell_override
 from mnist_seq.config.serialization import from_dict, to_dict
-from mnist_seq.config.validation import check
 from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
 
 FAILURE_FILE = "failed.txt"
 """In the directory of a sweep's job that failed: why, and the traceback."""
-
-
-class _RunLogHandler(logging.FileHandler):
-    """A log that a full disk cuts off: it is not what the run is about, and a traceback a line would hide what is."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
 
 
 class Run:
@@ -136,7 +123,9 @@ class Run:
         """Figures and provenance so far."""
         if not self._metrics.is_file():
             return {}
-        return migrate_metrics(json.loads(self._metrics.read_text(encoding="utf-8")))
+        return migrate_metrics(
+            json.loads(self._metrics.read_text(encoding="utf-8")), lambda: isinstance(self.config.model, CustomConfig)
+        )
 
     @property
     def logged_metrics(self) -> list[dict[str, float]]:
@@ -162,28 +151,6 @@ class Run:
         if facts.pop(key, None) is not None:
             atomic_write_text(self._metrics, json.dumps(facts, indent=2) + "\n")
 
-    @contextmanager
-    def log_to_file(self) -> Iterator[None]:
-        """Everything that is logged within goes to run.log too, ours from INFO on."""
-        handler = _RunLogHandler(self.log, encoding="utf-8", errors="backslashreplace")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        loggers = [logging.getLogger(name) for name in ("mnist_seq", "lightning.pytorch", "py.warnings")]
-        levels = [logger.level for logger in loggers]
-        if not loggers[0].hasHandlers() and logging.lastResort:  # else only run.log would hear of our warnings
-            loggers[0].addHandler(logging.lastResort)
-        for logger in loggers:
-            logger.addHandler(handler)
-        loggers[0].setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.removeHandler(handler)
-                logger.setLevel(level)
-            if logging.lastResort:
-                loggers[0].removeHandler(logging.lastResort)
-            handler.close()
-
 
 def read_metrics_csv(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.csv, each with what was logged then; a line cut off by a kill is left out."""
@@ -197,71 +164,3 @@ def read_metrics_csv(path: Path) -> list[dict[str, float]]:
             if None not in row.values() and "step" in values:
                 rows.append(values | {"step": int(values["step"])})
     return rows
-
-
-def resolve_run(run: str | None) -> str:
-    """What `run=` means where it is null or `latest`: the newest training run.
-
-    Raises:
-        NotFoundError: there is none.
-        UserError: something here is called latest.
-    """
-    if run not in (None, "latest"):
-        return str(run)
-    if run == "latest":
-        _check_not_a_path("run")
-    return str(latest_finished())
-
-
-def latest_finished(outputs: Path = Path("outputs")) -> Path:
-    """The training run that ended last; an exported model is none.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    for weights in _newest_first(outputs, "weights.safetensors"):
-        if (run := Run(weights.parent)).exists and run.finished:
-            return run.path
-    raise NotFoundError(f"no trained run under {outputs.resolve()}: train one, or name a run directory")
-
-
-def latest_unfinished(outputs: Path = Path("outputs")) -> Path:
-    """The training run whose checkpoint is the newest of those that have not ended since.
-
-    Raises:
-        NotFoundError: there is none.
-        UserError: something here is called latest.
-    """
-    _check_not_a_path("resume")
-    for last in _newest_first(outputs, "last.ckpt"):
-        run = Run(last.parent.parent)
-        ended = run.finished and run.weights.stat().st_mtime >= last.stat().st_mtime
-        if run.last_checkpoint == last and run.exists and not ended:
-            return run.path
-    raise NotFoundError(f"resume=latest: no run under {outputs.resolve()} stopped before its end: name a run directory")
-
-
-def _check_not_a_path(key: str) -> None:
-    check(not Path("latest").exists(), f"{key}=latest: there is a path of that name here, which is {key}=./latest")
-
-
-def _newest_first(outputs: Path, name: str) -> list[Path]:
-    return sorted(outputs.rglob(name), key=lambda path: path.stat().st_mtime, reverse=True)
-
-
-def resolve_resume(resume: str) -> Path:
-    """The directory of a run that is named by itself, or by the checkpoint that it goes on from.
-
-    Raises:
-        UserError: another of its checkpoints, which it does not go on from.
-    """
-    path = Path(resume)
-    if not path.is_file() or path.parent.name != "checkpoints":
-        return path
-    run = path.parent.parent
-    check(
-        path.name == "last.ckpt",
-        f"resume={path}: a run goes on from its last.ckpt, {shell_override('resume', run)}; "
-        f"to begin another with these weights, {shell_override('init_from', path)}",
-    )
-    return run

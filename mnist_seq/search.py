@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import cli
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import SearchConfig
 from mnist_seq.config.override_syntax import format_command
 
@@ -33,7 +34,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been so since 2021
-    config, console = cli.to_dataclass(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
+    config, console = to_dataclass(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
     require_valid_space(config)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     worker = SearchWorker(config, lambda study, trial: console.print(_format_trial(study, trial), markup=False))

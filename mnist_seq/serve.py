@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import cli
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import ServeConfig
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    cli.run_command("serve", _job)
+    cli.run_command("serve", _job, keep_memory=False)
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
-    config = cli.to_dataclass(cfg, ServeConfig)
+    config = to_dataclass(cfg, ServeConfig)
     check_extra("serve", "serve")
     import uvicorn
     from PIL import Image
 
     from mnist_seq.evaluation import release_check
+    from mnist_seq.find_runs import resolve_run
     from mnist_seq.inference import reader
-    from mnist_seq.run_dir import resolve_run
     from mnist_seq.serving import service
     from mnist_seq.serving.middleware import JSONFormatter
     from mnist_seq.serving.timeouts import TimeoutProtocol

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
+from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import SynthesiseConfig
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.errors import UserError
@@ -27,7 +28,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     from mnist_seq.data import datasets
 
-    config, console = cli.to_dataclass(cfg, SynthesiseConfig), Console()
+    config, console = to_dataclass(cfg, SynthesiseConfig), Console()
     config.data.scene_seed = config.seed
     loaded = datasets.load(config.data, config.seed)
     if config.split not in loaded.splits:

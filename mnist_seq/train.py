@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
+from mnist_seq.compose_config import is_default_dir, to_dataclass
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
@@ -27,10 +28,9 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     """A run; of a sweep that is started again, the rest of one, or nothing where it is finished."""
     from mnist_seq.run_dir import Run
     from mnist_seq.sweeps.config_diff import require_same_config
-    from mnist_seq.training import hardware
     from mnist_seq.training.fit import train
 
-    config, changed, begun = cli.to_dataclass(cfg, TrainConfig), _overrides(), Run(directory)
+    config, changed, begun = to_dataclass(cfg, TrainConfig), _overrides(), Run(directory)
     sweeping = cli.is_multirun()
     if sweeping and (begun.finished or begun.last_checkpoint.is_file()):
         require_same_config(begun, config, changed, "choose another hydra.sweep.dir, or another hydra.sweep.subdir")
@@ -42,7 +42,6 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         _check_devices_in_sweep(config)
     if sweeping and begun.last_checkpoint.is_file():
         config, changed = replace(config, resume=str(directory)), []
-    hardware.tune_malloc()
     with _unique_run_dir(directory, config) as directory:
         print_summary(train(config, directory, changed), brief=sweeping)
 
@@ -56,7 +55,7 @@ def _unique_run_dir(directory: Path, config: TrainConfig) -> Iterator[Path]:
     from mnist_seq.training.fit import unique_run_dir
 
     hydra: Any = HydraConfig.get()
-    unnamed = not cli.is_multirun() and cli.is_default_dir(hydra.run)
+    unnamed = not cli.is_multirun() and is_default_dir(hydra.run)
     with unique_run_dir(config, directory, unnamed) as place:
         if place != directory:
             with read_write(hydra), open_dict(hydra):  # Lightning tells the other processes what stands here

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "mnist_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = ("data", "nn", "evaluation", "training", "inference", "reporting", "benchmarks", "sweeps", "serving")
 GROUND = ("__init__", "__main__", "atomic_io", "cli", "errors", "extras", "override_shorthands", "provenance")
-GROUND += ("run_dir", "run_lock", "vocabulary")
+GROUND += ("compose_config", "find_runs", "malloc", "run_dir", "run_lock", "vocabulary")
 COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
 FORBIDDEN = {
     "data": {"nn", "evaluation", "training", "inference", "reporting", "benchmarks", "sweeps", "serving"},

@@ -1,24 +1,36 @@
-"""What an earlier version wrote is still read, judged, resumed and exported: tests/fixtures holds one of each."""
+"""What an earlier version wrote still loads, evaluates, resumes and exports: tests/fixtures has one of each."""
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import mnist_seq
-from mnist_seq.config import EvaluateConfig
+from mnist_seq.compose_config import job_name
+from mnist_seq.config import EvaluateConfig, migrations
+from mnist_seq.config.renamed_keys import migrate_overrides, rename_flat_keys, training_keys, version_1_overrides
+from mnist_seq.errors import UserError
 from mnist_seq.evaluation.evaluator import load_evaluator
+from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
 from mnist_seq.sweeps import summary
+from tests.conftest import TINY
 from tests.e2e.forked_command import run
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VERSIONS = sorted(path.name for path in FIXTURES.iterdir())
 RUNS = sorted(path.parent.relative_to(FIXTURES) for path in FIXTURES.rglob("weights.safetensors"))
+PRETRAINED = Path(mnist_seq.__file__).parent / "pretrained"
+NEW_SPELLING = {"heads": "num_heads", "patch": "patch_size"}
 
 
 @pytest.fixture
@@ -29,42 +41,243 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def in_new_spelling(overrides: list[str]) -> list[str]:
+    """The fixtures' overrides as a user writes them now."""
+    for old, new in NEW_SPELLING.items():
+        overrides = [it.replace(f"model.{old}=", f"model.{new}=") for it in overrides]
+    return overrides
+
+
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parts[0]}-{path.parts[1]}-{path.name[-4:]}")
-def test_a_run_of_an_earlier_version_loads_and_is_judged_as_it_was(path: Path, copied: Path) -> None:
+def test_an_old_run_loads_and_evaluates_as_before(path: Path, copied: Path) -> None:
     reader = mnist_seq.load(path)
     assert len(reader.read_canvases(torch.rand(2, reader.model.spec.height, reader.model.spec.width))) == 2
-    was = Run(path).metrics["val"]
-    found = load_evaluator(EvaluateConfig(run=str(path))).evaluate().summary()
-    assert found["exact_match"] == was["exact_match"]
-    assert found["loss"] == pytest.approx(was["loss"], abs=1e-4)
+    before = Run(path).metrics["val"]
+    result = load_evaluator(EvaluateConfig(run=str(path))).evaluate().summary()
+    assert result["exact_match"] == before["exact_match"]
+    assert result["loss"] == pytest.approx(before["loss"], abs=1e-4)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_run_of_an_earlier_version_goes_on(version: str, copied: Path) -> None:
+def test_an_old_run_resumes(version: str, copied: Path) -> None:
     for name in ("run", "classifier"):
         resumed = mnist_seq.fit(f"resume={Path(version, name)}", "trainer.max_steps=16")
         assert resumed.metrics["steps"] == 16
         assert [int(row["step"]) for row in resumed.logged_metrics if "val/exact_match" in row] == [5, 10, 12, 15, 16]
+        saved = yaml.safe_load((resumed.path / "config.yaml").read_text())
+        assert saved["schema_version"] == migrations.SCHEMA_VERSION
+        assert "num_heads" in saved["model"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_sweep_of_an_earlier_version_is_tabulated(version: str) -> None:
+def test_an_old_sweep_is_summarized_with_the_new_keys(version: str) -> None:
     members = summary.load_runs(summary.find_runs(FIXTURES / version / "sweep"))
     assert {member.overrides["model.norm"] for member in members} == {"pre", "post"}
+    for member in members:
+        assert member.overrides["model.num_heads"] == "2"
+        assert not {f"model.{old}" for old in NEW_SPELLING} & member.overrides.keys()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_old_run_and_a_new_one_have_the_same_overrides(version: str, tmp_path: Path) -> None:
+    old = next(Path(FIXTURES / version / "sweep").glob("*/metrics.json"))
+    overrides = Run(old.parent).metrics["overrides"]
+    new = mnist_seq.fit(*in_new_spelling(json.loads(old.read_text())["overrides"]), f"hydra.run.dir={tmp_path}/new")
+    assert [it for it in new.metrics["overrides"] if not it.startswith("hydra.")] == overrides
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in PRETRAINED.glob("*/model.json")))
+def test_an_old_model_card_and_its_weights_load_into_this_version(name: str, tmp_path: Path) -> None:
+    with safe_open(PRETRAINED / name / "weights.safetensors", "pt") as file:
+        saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    card = json.loads((PRETRAINED / name / "model.json").read_text())
+    reader = mnist_seq.load(f"pretrained:{name}")
+    assert sorted(weight.sum().item() for weight in reader.model.state_dict().values()) == pytest.approx(
+        sorted(weight.sum().item() for weight in saved.values()), rel=1e-3
+    )
+    assert reader.model.spec.max_length == card["spec"].get("max_length", card["spec"].get("max_digits"))
+    clean = card["data"].get("augment", {}).get("clean")
+    if clean is not None:
+        assert reader.card["data"]["augment"]["p"] == 1 - clean
+
+
+def test_parameters_of_old_checkpoints_get_the_names_of_this_version(tmp_path: Path) -> None:
+    """Of every part that a built-in model can have: the fixtures and the included models have few of them."""
+    run = mnist_seq.fit("model=enc_dec", "data=grid", *TINY, "model.stem=conv", f"hydra.run.dir={tmp_path}/run")
+    state = weights.load(run.path)[0].state_dict()
+    inverse = {"q_proj": "to_query", "kv_proj": "to_memory", "out_proj": "merge", "fc1": "widen", "fc2": "shrink"}
+    inverse |= {"attention_residual": "around_attention", "cross_attention_residual": "around_cross"}
+    inverse |= {"feed_forward_residual": "around_feed_forward", "patch_embed": "patches", "pos_embed": "position"}
+    inverse |= {"token_embed": "tokens", "lm_head": "to_logits", "attention_pool": "weigh"}
+    former = {".".join(inverse.get(part, part) for part in name.split(".")): value for name, value in state.items()}
+    assert former.keys() != state.keys()
+    assert list(migrations.migrate_state_dict(former, {"model": {"name": "enc_dec"}})) == list(state)
+    assert migrations.migrate_state_dict(former, {"model": {"name": "custom"}}) is former
+
+
+CONFIG: dict[str, Any] = {
+    "model": {"name": "enc_dec", "heads": 2, "dim_k": None},
+    "data": {"family": "mixed", "fixed": 3, "augment": {"clean": 0.25}, "parts": {"a": {"longest": 8, "tries": 2}}},
+    "optim": {"final_lr": 0.1},
+}
+MIGRATED: dict[str, Any] = {
+    "model": {"name": "enc_dec", "num_heads": 2, "head_dim": None},
+    "data": {
+        "family": "mixed",
+        "num_train_scenes": 3,
+        "augment": {"p": 0.75},
+        "parts": {"a": {"max_length": 8, "max_attempts": 2}},
+    },
+    "optim": {"final_lr_ratio": 0.1},
+}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def test_a_migrated_config_has_the_new_keys_in_their_order_and_the_converted_values() -> None:
+    before = copy.deepcopy(CONFIG)
+    assert migrations.migrate_config(CONFIG, "x") == MIGRATED
+    assert before == CONFIG, "the values read stay as they are"
+    assert rename_flat_keys(flat(CONFIG)) == flat(MIGRATED)
+    current = MIGRATED | {"schema_version": migrations.SCHEMA_VERSION}
+    assert migrations.migrate_config(current, "x") == MIGRATED
+
+
+def test_keys_of_a_custom_model_are_never_renamed() -> None:
+    model = {"name": "custom", "_target_": "mine.Reader", "heads": 2, "patch": 7}
+    assert migrations.migrate_config({"model": model, "data": {"fixed": 3}}, "x") == {
+        "model": model,
+        "data": {"num_train_scenes": 3},
+    }
+    assert rename_flat_keys(flat({"model": model})) == flat({"model": model})
+    overrides = ["model=mine", "model.heads=2", "data.fixed=3"]
+    migrated = migrations.migrate_metrics({"overrides": overrides}, lambda: True)
+    assert migrated["overrides"] == ["model=mine", "model.heads=2", "data.num_train_scenes=3"]
+    named = ["model=custom", "model._target_=mine.Reader", "model.num_heads=2"]
+    assert version_1_overrides(named) == named
+
+
+def test_overrides_of_version_1_and_back_are_the_same() -> None:
+    old = ["model.heads=2", "+data.fixed=3", "data.augment.clean=0.25", "data.parts.a.drop=true", "seed=1"]
+    new = migrate_overrides(old, custom_model=False)
+    assert new == [
+        "model.num_heads=2",
+        "+data.num_train_scenes=3",
+        "data.augment.p=0.75",
+        "data.parts.a.drop_unplaced=true",
+        "seed=1",
+    ]
+    assert version_1_overrides(new) == old
+    assert len(set(training_keys(False).values())) == len(training_keys(False)), "no two old keys have one new name"
+
+
+@pytest.mark.parametrize("version", [migrations.SCHEMA_VERSION + 1, "later"])
+def test_a_later_schema_version_is_refused_in_a_line(version: Any, copied: Path) -> None:
+    folder = next(path for path in copied.rglob("run") if path.is_dir())
+    later = f"was written by a later version of mnist_seq \\(schema {version}\\): update mnist_seq"
+    card = folder / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"schema_version": version}))
+    with pytest.raises(UserError, match=f"model.json {later}"):
+        weights.load(folder / "weights.safetensors")
+    checkpoint = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    checkpoint["reader"]["schema_version"] = version
+    torch.save(checkpoint, folder / "checkpoints/last.ckpt")
+    with pytest.raises(UserError, match=f"last.ckpt {later}"):
+        mnist_seq.load(folder / "checkpoints/last.ckpt")
+    config = folder / "config.yaml"
+    config.write_text(f"schema_version: {version}\n{config.read_text()}")
+    with pytest.raises(UserError, match=f"config.yaml {later}"):
+        mnist_seq.fit(f"resume={folder}", "trainer.max_steps=16")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_jobs_of_an_old_sweep_keep_their_directories(version: str) -> None:
+    for path in (FIXTURES / version / "sweep").glob("*/metrics.json"):
+        overrides = [it for it in json.loads(path.read_text())["overrides"] if not it.startswith("hydra.")]
+        assert job_name(overrides) == path.parent.name
+        assert job_name(version_1_overrides(in_new_spelling(overrides))) == path.parent.name
+
+
+def migrated_preset(source: Path, target: Path) -> None:
+    """A search preset as a user rewrites it after the error messages."""
+    text = source.read_text().replace("\nto:", "\noutput_dir:").replace("data.empty", "data.p_empty")
+    for old, new in NEW_SPELLING.items():
+        text = text.replace(f"model.{old}", f"model.{new}")
+    target.write_text(text)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_an_earlier_version_left_serves_every_command(version: str, copied: Path) -> None:
+def test_old_runs_serve_every_command(version: str, copied: Path) -> None:
     here = copied / version
     for name in ("run", "classifier"):
         run(here, "mnist_seq.evaluate", f"run={name}", "report=false")
         run(here, "mnist_seq.report", f"run={name}")
-        for to in ("weights", "onnx"):
-            out, _ = run(here, "mnist_seq.export", f"run={name}", f"format={to}", f"name={name}", "output_dir=exported")
-            assert "it reads none otherwise" in out
+        for form in ("weights", "onnx"):
+            arguments = (f"run={name}", f"format={form}", f"name={name}", "output_dir=exported")
+            run(here, "mnist_seq.export", *arguments)
     run(here, "mnist_seq.compare", "runs=[sweep]")
-    run(here, "mnist_seq.search", "--config-dir", "presets", "search=old", "trials=3", "pruner=none")
-    assert len(list((here / "search").glob("trial-*/weights.safetensors"))) == 3
-    first = json.loads((here / "search/trial-0000/metrics.json").read_text())
-    assert first == json.loads((FIXTURES / version / "search/trial-0000/metrics.json").read_text())
+    for name in ("run", "classifier"):
+        reader, exported = mnist_seq.load(here / name), mnist_seq.load(here / f"exported/{name}/weights.safetensors")
+        canvas = torch.rand(2, reader.model.spec.height, reader.model.spec.width)
+        assert [it.digits for it in reader.read_canvases(canvas)] == [
+            it.digits for it in exported.read_canvases(canvas)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_old_sweep_started_again_with_new_keys_uses_its_directories(version: str, copied: Path) -> None:
+    here = copied / version
+    before = sorted(path.name for path in (here / "sweep").iterdir() if path.is_dir())
+    first = next((here / "sweep").glob("*/metrics.json"))
+    overrides = [it for it in json.loads(first.read_text())["overrides"] if not it.startswith("hydra.")]
+    common = [it for it in in_new_spelling(overrides) if not it.startswith("model.norm=")]
+    out, _ = run(here, "mnist_seq.train", "-m", "model.norm=pre,post", *common, "hydra.sweep.dir=sweep")
+    assert out.count("is finished: left as it is") == 2
+    assert sorted(path.name for path in (here / "sweep").iterdir() if path.is_dir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["old", "old_heads"])
+def test_an_old_search_continues_with_a_migrated_preset(name: str, version: str, copied: Path) -> None:
+    import optuna
+
+    here = copied / version
+    preset = here / f"presets/search/{name}.yaml"
+    search = ("mnist_seq.search", "--config-dir", "presets", f"search={name}", "n_trials=3", "pruner=none")
+    for key, new in (("to", "output_dir"), ("space.model.heads", "space.model.num_heads")):
+        if key in preset.read_text() or key == "to" or name == "old_heads":
+            _, err = run(here, *search, code=1)
+            assert err.startswith("mnist_seq: presets/search/old")
+            if key == "to":
+                assert f"{key} is now {new}" in err
+    for path in (here / "presets/search").glob("*.yaml"):
+        migrated_preset(path, path)
+    run(here, *search)
+    folder = here / ("search_heads" if name == "old_heads" else "search")
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/study.db")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
+    assert len({tuple(trial.params) for trial in study.trials}) == 1, "one set of parameter names, so TPE learns of all"
+    assert (folder / "trial-0002/weights.safetensors").is_file()
+    if name == "old_heads":
+        assert set(study.trials[2].params) == {"model.heads", "data.empty"}
+        assert "model.num_heads" in " ".join(Run(folder / "trial-0002").metrics["overrides"])
+    else:
+        first = json.loads((here / "search/trial-0000/metrics.json").read_text())
+        assert first == json.loads((FIXTURES / version / "search/trial-0000/metrics.json").read_text())
+
+
+def test_a_weights_file_of_a_later_version_is_refused_by_the_reader(tmp_path: Path) -> None:
+    folder = shutil.copytree(PRETRAINED / "single", tmp_path / "single")
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"schema_version": 99}))
+    save_file({"x": torch.zeros(1)}, folder / "weights.safetensors")
+    with pytest.raises(UserError, match="schema 99"):
+        mnist_seq.load(folder / "weights.safetensors")

@@ -10,17 +10,19 @@ import pytest
 from omegaconf import OmegaConf
 
 import mnist_seq
-from mnist_seq import cli, run_lock
+from mnist_seq import run_lock
+from mnist_seq.compose_config import compose
 from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.find_runs import latest_finished, resolve_resume, resolve_run
 from mnist_seq.override_shorthands import OPTIONAL_GROUPS, expand_shorthands, make_paths_absolute
-from mnist_seq.run_dir import Run, latest_finished, resolve_resume, resolve_run
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY
 
 
 @pytest.mark.parametrize("group", OPTIONAL_GROUPS)
 def test_null_chooses_nothing_from_a_group(group: str) -> None:
-    composed = cli.compose("train", [f"{group}=null"])[0]
-    assert OmegaConf.to_container(composed) == OmegaConf.to_container(cli.compose("train", [])[0])
+    composed = compose("train", [f"{group}=null"])[0]
+    assert OmegaConf.to_container(composed) == OmegaConf.to_container(compose("train", [])[0])
 
 
 def test_null_is_a_choice_of_a_sweep_too() -> None:
@@ -59,7 +61,7 @@ def test_the_latest_run_is_the_one_that_ended_last_and_no_export(outputs: Path) 
 def test_resume_latest_is_the_run_that_stopped_last(outputs: Path) -> None:
     assert mnist_seq.compose("resume=latest").resume == "outputs/broken/again"
     shutil.rmtree(outputs / "broken")
-    composed = cli.compose("train", ["resume=latest"])
+    composed = compose("train", ["resume=latest"])
     assert composed.config.resume == str(composed.run_dir) == "outputs/stopped"
     shutil.rmtree(outputs / "stopped")
     with pytest.raises(NotFoundError, match="resume=latest: no run under .* stopped before its end"):
@@ -68,9 +70,9 @@ def test_resume_latest_is_the_run_that_stopped_last(outputs: Path) -> None:
 
 def test_a_path_called_latest_is_not_taken_for_the_newest_run(outputs: Path) -> None:
     (outputs.parent / "latest").mkdir()
-    with pytest.raises(UserError, match=r"which is resume=\./latest"):
+    with pytest.raises(UserError, match=r"write resume=\./latest"):
         mnist_seq.compose("resume=latest")
-    with pytest.raises(UserError, match=r"which is run=\./latest"):
+    with pytest.raises(UserError, match=r"write run=\./latest"):
         resolve_run("latest")
 
 
@@ -82,7 +84,7 @@ def test_a_run_is_resumed_by_its_last_checkpoint_and_by_no_other(tiny_run: Run, 
     assert resumed.metrics["steps"] == 13
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a [run]"]
     with pytest.raises(
-        UserError, match="goes on from its last.ckpt, .*to begin another with these weights, .*init_from"
+        UserError, match="resumes from its last.ckpt, .*to start another run from these weights, .*init_from"
     ):
         resolve_resume(str(run.best_checkpoint))
 
@@ -90,13 +92,13 @@ def test_a_run_is_resumed_by_its_last_checkpoint_and_by_no_other(tiny_run: Run, 
 def test_paths_are_relative_to_where_the_command_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     asked = ["data.from=set", "init_from=before/weights.safetensors", "resume=run"]
-    composed = cli.compose("train", asked).config
+    composed = compose("train", asked).config
     monkeypatch.chdir("/")  # as hydra.job.chdir=true does
     make_paths_absolute(composed, tmp_path)
     assert composed.data.path == str(tmp_path / "set")
     assert composed.init_from == str(tmp_path / "before/weights.safetensors")
     assert composed.resume == str(tmp_path / "run")
-    included = cli.compose("train", ["init_from=pretrained:grid"]).config
+    included = compose("train", ["init_from=pretrained:grid"]).config
     assert included.init_from == "pretrained:grid"
 
 

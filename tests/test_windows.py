@@ -54,7 +54,7 @@ def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_has_a_name_that_windows_takes() -> None:
-    from mnist_seq import cli
+    from mnist_seq.compose_config import default_run_dir, job_name
 
-    for name in (cli._run_dir(None), cli._job_name(["data.path=C:/digits", "model.dim=64"])):
+    for name in (default_run_dir(None), job_name(["data.path=C:/digits", "model.dim=64"])):
         assert not set(name) & set('<>:"|?*\\')

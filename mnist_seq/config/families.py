@@ -66,8 +66,8 @@ class LineConfig(VariableCountConfig):
         needed = (self.max_digits - 1) * widest + self.digit_size
         check(
             needed <= self.width,
-            f"data.max_digits={self.max_digits} does not fit on data.width={self.width} with data.max_advance={widest}: "
-            f"choose data.width={needed}, or at most data.max_digits={1 + (self.width - self.digit_size) // widest}",
+            f"data.max_digits={self.max_digits} does not fit on data.width={self.width} with "
+            f"data.max_advance={widest}: choose data.width={needed}, or at most data.max_digits={1 + (self.width - self.digit_size) // widest}",
         )
 
     @property

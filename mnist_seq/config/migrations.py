@@ -1,97 +1,26 @@
-"""What earlier versions saved, read as this version writes it; and what became of the keys that a user still types.
+"""Read what earlier versions saved: configs, metrics, model cards, weights and checkpoints.
 
-Configs, model cards and checkpoints carry `schema_version`; a file without it is version 1. Version 2 renamed most keys.
-All renames stand in the tables below: saved files are converted, typed overrides and presets are refused in a line that
-names the new key.
+Configs, cards and checkpoints carry `schema_version`; a file without it has version 1. Version 2 renamed most keys:
+`config/renamed_keys.py` has the keys that a user types too, this file those that only saved files have.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+from mnist_seq.config.renamed_keys import (
+    BUILT_IN_MODELS,
+    RENAMED_TARGETS,
+    migrate_overrides,
+    rename_keys,
+    split_override,
+    training_keys,
+)
 from mnist_seq.errors import UserError
 
 SCHEMA_VERSION = 2
-
-_MODEL = {
-    "model.heads": "model.num_heads",
-    "model.dim_k": "model.head_dim",
-    "model.patch": "model.patch_size",
-    "model.position": "model.pos_embed",
-}
-_DATA = {
-    "data.fixed": "data.num_train_scenes",
-    "data.longest": "data.max_length",
-    "data.empty": "data.p_empty",
-    "data.closest": "data.min_advance",
-    "data.widest": "data.max_advance",
-    "data.tries": "data.max_attempts",
-    "data.drop": "data.drop_unplaced",
-    "data.fragments": "data.num_distractors",
-    "data.augment.clean": "data.augment.p",
-}
-_LAUNCHER = {
-    "hydra.launcher.slots": "hydra.launcher.n_jobs",
-    "hydra.launcher.per_device": "hydra.launcher.jobs_per_gpu",
-    "hydra.launcher.per_job": "hydra.launcher.gpus_per_job",
-}
-_OPTIM = {"optim.decay": "optim.decay_fraction", "optim.final_lr": "optim.final_lr_ratio"}
-_TRAIN = {**_MODEL, **_DATA, **_OPTIM, **_LAUNCHER}
-
-RENAMED_KEYS: dict[str, dict[str, str]] = {
-    "train": _TRAIN,
-    "describe": _TRAIN,
-    "evaluate": {**_DATA, "to": "output_dir", "beams": "num_beams", "disturb": "corruption"},
-    "compare": {**_DATA, "to": "output_dir"},
-    "synthesise": {**_DATA, "to": "output_dir", "look": "preview"},
-    "report": {"to": "output"},
-    "export": {"to": "format", "folder": "output_dir", "seeds": "seed_runs"},
-    "bench": {"to": "output_dir"},
-    "serve": {
-        "model": "run",
-        "batch": "max_batch_size",
-        "gate": "self_test",
-        "limits.bytes": "limits.body_bytes",
-        "limits.requests": "limits.concurrency",
-        "limits.queue": "limits.queue_size",
-        "limits.seconds": "limits.timeout",
-    },
-    "results": {
-        "to": "output_dir",
-        "readers": "models",
-        "others": "robustness_scenes",
-        "anchors": "published",
-        "disturbed": "corruptions",
-        "elsewhere": "other_data",
-    },
-    "search": {
-        "to": "output_dir",
-        "trials": "n_trials",
-        "spared": "n_startup_trials",
-        "retries": "max_retries",
-        "grace": "heartbeat_timeout",
-        "slots": "n_jobs",
-        "per_device": "jobs_per_gpu",
-    },
-}
-"""Command -> old key -> new key; a key stands for all below it."""
-
-REMOVED_KEYS: dict[str, dict[str, str]] = {
-    "evaluate": {"constrain": "PAD and BOS are never predicted"},
-}
-"""Command -> key -> why it is gone."""
-
-RENAMED_TARGETS = {
-    "mnist_seq.learn.callbacks.GradientHistograms": "mnist_seq.training.callbacks.GradientHistograms",
-    "mnist_seq.learn.loggers.wandb_logger": "mnist_seq.training.loggers.wandb_logger",
-    "mnist_seq.learn.weight_averaging.EMAWeightAveraging": "mnist_seq.training.weight_averaging.EMAWeightAveraging",
-    "mnist_seq.sweeps.directory.SweepDirectory": "mnist_seq.sweeps.sweep_dir.SweepDirLock",
-    "mnist_seq.sweeps.scaling.ScalingLaw": "mnist_seq.sweeps.scaling.ScalingLawPlot",
-    "mnist_seq.sweeps.table.SweepTable": "mnist_seq.sweeps.summary.SweepSummary",
-}
 
 _CARD = {
     "spec.max_digits": "spec.max_length",
@@ -129,72 +58,64 @@ _PARAMETERS = [
         r"^((?:model\.)?pool)\.weigh\.": r"\1.attention_pool.",
     }.items()
 ]
-"""Names of parameters, in this order; the modules of a custom model are its own, and keep theirs."""
+"""Names of parameters of the built-in models, replaced in this order."""
 
 
 def migrate_config(values: dict[str, Any], source: object) -> dict[str, Any]:
-    """The values of a training config, or of some of its groups, as this version names them.
+    """Convert a saved training config, or some of its groups, to the keys of this version.
 
     Args:
-        source: where they are saved, for the error.
-
-    Raises:
-        UserError: a later version wrote them.
-    """
-    version = values.get("schema_version", 1)
-    if version > SCHEMA_VERSION:
-        raise UserError(f"{source} was written by a later version of mnist_seq (schema {version}): update mnist_seq")
-    values = _rename_targets({key: value for key, value in values.items() if key != "schema_version"})
-    if version == SCHEMA_VERSION:
-        return values
-    own_model = (values.get("model") or {}).get("name") not in (None, "enc_dec", "classifier")
-    values = _rename_keys(values, {**_DATA, **_OPTIM} if own_model else _TRAIN)
-    parts = (values.get("data") or {}).get("parts")
-    if parts:
-        for name, part in parts.items():
-            parts[name] = _rename_keys({"data": part}, _DATA)["data"]
-    return values
-
-
-def migrate_card(card: dict[str, Any], source: object) -> dict[str, Any]:
-    """A model card, or that of a dataset, as this version writes it.
+        source: the file, for the error message.
 
     Raises:
         UserError: a later version wrote it.
     """
-    version = card.get("schema_version", 1)
+    version = _schema_version(values, source)
+    values = _rename_targets({key: value for key, value in values.items() if key != "schema_version"})
+    if version == SCHEMA_VERSION:
+        return values
+    migrated: dict[str, Any] = rename_keys(values, training_keys(_is_custom(values.get("model"))))
+    return migrated
+
+
+def migrate_card(card: dict[str, Any], source: object) -> dict[str, Any]:
+    """Convert the card of a model or a dataset.
+
+    Raises:
+        UserError: a later version wrote it.
+    """
+    version = _schema_version(card, source)
     card = {"schema_version": SCHEMA_VERSION} | migrate_config(card, source)
-    return card if version == SCHEMA_VERSION else _rename_keys(card, _CARD)
+    return card if version == SCHEMA_VERSION else rename_keys(card, _CARD)
 
 
-def migrate_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What metrics.json says of a run, as this version writes it."""
-    metrics = _rename_keys(metrics, _METRICS)
+def migrate_metrics(metrics: dict[str, Any], is_custom_model: Callable[[], bool]) -> dict[str, Any]:
+    """Convert the contents of a metrics.json, whichever version wrote it.
+
+    Args:
+        is_custom_model: whether the run's model is a class of the user's; called only where that matters.
+    """
+    metrics = rename_keys(metrics, _METRICS)
     if "overrides" in metrics:
-        metrics["overrides"] = migrate_overrides(metrics["overrides"])
+        keys = {split_override(it)[1] for it in metrics["overrides"]}
+        custom = bool(keys & {*training_keys(False)} - {*training_keys(True)}) and is_custom_model()
+        metrics["overrides"] = migrate_overrides(metrics["overrides"], custom)
     return metrics
 
 
-def migrate_flat_config(values: dict[str, Any]) -> dict[str, Any]:
-    """The same of dotted keys, as a search keeps what its trials have in common."""
-    spelled = migrate_overrides(list(values))
-    return dict(zip(spelled, values.values(), strict=True))
-
-
 def migrate_state_dict(weights: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
-    """Weights by the names that modules have in this version.
+    """Rename the parameters of a built-in model; the modules of a custom model keep their names.
 
     Args:
-        card: of the model, as it is saved.
+        card: the model's card, as it is saved.
     """
-    built_in = card.get("model", {}).get("name") in ("enc_dec", "classifier")
-    if not built_in or card.get("schema_version", 1) >= SCHEMA_VERSION:
+    if _is_custom(card.get("model", {"name": None})) or card.get("schema_version", 1) >= SCHEMA_VERSION:
         return weights
     return {_rename_parameter(name): weight for name, weight in weights.items()}
 
 
 def migrate_checkpoint(checkpoint: dict[str, Any], source: object) -> dict[str, Any]:
-    """A training checkpoint as this version writes it: weights, averaged weights, states of callbacks, model card.
+    """Convert a training checkpoint: weights, averaged weights, states of callbacks and loader, model card.
 
     Raises:
         UserError: a later version wrote it.
@@ -204,10 +125,11 @@ def migrate_checkpoint(checkpoint: dict[str, Any], source: object) -> dict[str, 
     card = checkpoint.get("model_card")
     if card is None:
         return checkpoint
+    version = _schema_version(card, source)
     for key in ("state_dict", "current_model_state"):
         if key in checkpoint:
             checkpoint[key] = migrate_state_dict(checkpoint[key], card)
-    if card.get("schema_version", 1) < SCHEMA_VERSION:
+    if version < SCHEMA_VERSION:
         states = checkpoint.get("callbacks", {})
         checkpoint["callbacks"] = {_CALLBACKS.get(name, name): state for name, state in states.items()}
         for loader in checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", []):
@@ -217,129 +139,22 @@ def migrate_checkpoint(checkpoint: dict[str, Any], source: object) -> dict[str, 
     return checkpoint
 
 
-def migrate_overrides(overrides: list[str]) -> list[str]:
-    """The overrides of a training run as this version spells them."""
-    return _respell(overrides, _TRAIN)
+def _schema_version(values: dict[str, Any], source: object) -> int:
+    version = values.get("schema_version", 1)
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise UserError(f"{source} was written by a later version of mnist_seq (schema {version}): update mnist_seq")
+    return version
 
 
-def version_1_overrides(overrides: list[str]) -> list[str]:
-    """The overrides of a training run as version 1 spelled them: directories of its sweeps are named by these."""
-    return _respell(overrides, {new: old for old, new in _TRAIN.items()})
-
-
-def check_overrides(command: str, overrides: list[str]) -> None:
-    """Refuse keys that were renamed.
-
-    Args:
-        command: whose command line it is: train, evaluate, ...
-
-    Raises:
-        UserError: naming the new key.
-    """
-    own_model = _has_custom_model(overrides)
-    for override in overrides:
-        prefix, key, value = _split(override)
-        if (new := _new_key(command, key)) and not (own_model and key in _MODEL):
-            raise UserError(f"{key} is now {new}: write {prefix}{_write(key, new, value)}")
-
-
-def check_presets(command: str, folder: Path) -> None:
-    """Refuse a user's own presets that have keys which were renamed. Others than YAML mappings are left to Hydra.
-
-    Raises:
-        UserError: naming the file and the new key.
-    """
-    import yaml
-
-    for path in sorted(folder.rglob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError:
-            continue
-        group = path.parent.relative_to(folder).as_posix().replace("/", ".")
-        if group == "model" and isinstance(values, dict) and "_target_" in values:
-            continue
-        whole = group == "." or "@package _global_" in text
-        for key in _dotted_keys(values, "" if whole else f"{group}."):
-            if new := _new_key(command if group in (".", command) else "train", key):
-                raise UserError(f"{path}: {key} is now {new}")
-
-
-def _new_key(command: str, key: str) -> str | None:
-    """What a key is called now, where it was renamed."""
-    for known, why in REMOVED_KEYS.get(command, {}).items():
-        if key == known:
-            raise UserError(f"{key} is gone ({why}): leave it out")
-    if command == "search" and key.startswith("space."):
-        command, key = "train", key.removeprefix("space.").lstrip("+~")
-    for old, new in RENAMED_KEYS.get(command, {}).items():
-        if key == old or key.startswith(f"{old}."):
-            return new + key.removeprefix(old)
-    return None
-
-
-def _respell(overrides: list[str], renamed: dict[str, str]) -> list[str]:
-    own_model = _has_custom_model(overrides)
-    spelled = []
-    for override in overrides:
-        prefix, key, value = _split(override)
-        kept = key not in renamed or (own_model and key.startswith("model."))
-        spelled.append(override if kept else prefix + _write(key, renamed[key], value))
-    return spelled
-
-
-def _has_custom_model(overrides: list[str]) -> bool:
-    """Whether a class of the user's own is built: its arguments are called as it likes."""
-    chosen = [override.partition("=")[2] for override in overrides if override.startswith("model=")]
-    return any(override.startswith("model._target_=") for override in overrides) or "custom" in chosen
-
-
-def _split(override: str) -> tuple[str, str, str]:
-    """+, ++ or ~; the key; and, where there is one, = and the value."""
-    stripped = override.lstrip("+~")
-    key, equals, value = stripped.partition("=")
-    return override.removesuffix(stripped), key, equals + value
-
-
-def _write(old: str, new: str, value: str) -> str:
-    if old not in _CONVERTED or not value:
-        return f"{new}{value}"
-    try:
-        return f"{new}={','.join(f'{_CONVERTED[old](float(each)):g}' for each in value[1:].split(','))}"
-    except ValueError:
-        raise UserError(f"{old} is now {new}, which is 1 - {old.rpartition('.')[2]}") from None
-
-
-_CONVERTED: dict[str, Callable[[Any], Any]] = {
-    "data.augment.clean": lambda clean: 1 - clean,
-    "data.augment.p": lambda p: 1 - p,
-}
-"""Key, old or new, whose value means something else under its other name -> that value."""
-
-
-def _rename_keys(values: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
-    """A copy of nested values with other keys, the order kept."""
-    groups: dict[str, dict[str, str]] = {}
-    here = {}
-    for old, new in renamed.items():
-        group, dot, rest = old.partition(".")
-        if dot:
-            groups.setdefault(group, {})[rest] = new.partition(".")[2]
-        else:
-            here[old] = new
-    changed = {}
-    for key, value in values.items():
-        if key in groups and isinstance(value, dict):
-            value = _rename_keys(value, groups[key])
-        changed[here.get(key, key)] = 1 - value if (key, here.get(key)) == ("clean", "p") else value
-    return changed
+def _is_custom(model: Any) -> bool:
+    """Whether a saved model is a class of the user's; a config without a model has none."""
+    return isinstance(model, dict) and model.get("name") not in BUILT_IN_MODELS
 
 
 def _rename_targets(values: Any) -> Any:
     if isinstance(values, dict):
         return {
-            key: RENAMED_TARGETS.get(value, value) if key == "_target_" else _rename_targets(value)
+            key: RENAMED_TARGETS.get(str(value), value) if key == "_target_" else _rename_targets(value)
             for key, value in values.items()
         }
     return [_rename_targets(value) for value in values] if isinstance(values, list) else values
@@ -349,11 +164,3 @@ def _rename_parameter(name: str) -> str:
     for pattern, replacement in _PARAMETERS:
         name = pattern.sub(replacement, name)
     return name
-
-
-def _dotted_keys(values: Any, prefix: str) -> Iterator[str]:
-    if not isinstance(values, dict):
-        return
-    for key, value in values.items():
-        yield f"{prefix}{key}"
-        yield from _dotted_keys(value, f"{prefix}{key}.")

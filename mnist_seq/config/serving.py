@@ -32,7 +32,8 @@ class RequestLimits:
             check(value > 0, f"limits.{key}={value} must be above 0")
         check(
             self.files <= self.queue_size,
-            f"limits.files={self.files} never fit into limits.queue_size={self.queue_size}: choose at least as long a queue",
+            f"limits.files={self.files} never fit into limits.queue_size={self.queue_size}: "
+            f"choose limits.queue_size={self.files} or more",
         )
 
 

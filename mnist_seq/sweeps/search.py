@@ -20,6 +20,7 @@ import mnist_seq
 from mnist_seq.cli import isolate_job_failure, report_errors
 from mnist_seq.config import SearchConfig
 from mnist_seq.errors import UserError
+from mnist_seq.malloc import tune_malloc
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.sweeps import workers
 from mnist_seq.sweeps.config_diff import require_same_config
@@ -218,14 +219,13 @@ def original_number(trial: FrozenTrial) -> int:
 
 def train_trial(overrides: list[str], directory: Path) -> None:
     """A trial's run, or the rest of one that broke off; a mistake in it is left in its directory."""
-    from mnist_seq.training import hardware
 
     run, begin = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
     with report_errors(), isolate_job_failure(directory):
         if run.finished or run.last_checkpoint.is_file():
             require_same_config(run, mnist_seq.compose(*overrides), begin, "choose another output_dir=")
         if not run.finished:
-            hardware.tune_malloc()  # the process is this trial's own
+            tune_malloc()  # the process is this trial's own
             mnist_seq.fit(*([f"resume={directory}"] if run.last_checkpoint.is_file() else begin))
 
 

@@ -16,9 +16,11 @@ from optuna.distributions import (
 )
 from optuna.study import StudyDirection
 
-from mnist_seq import cli, nn
+from mnist_seq import nn
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import DataConfig, FolderConfig, SearchConfig, TrainConfig
-from mnist_seq.config.migrations import SCHEMA_VERSION, migrate_flat_config, version_1_overrides
+from mnist_seq.config.migrations import SCHEMA_VERSION
+from mnist_seq.config.renamed_keys import rename_flat_keys, version_1_parameter
 from mnist_seq.config.validation import check
 from mnist_seq.data import datasets, image_folder
 from mnist_seq.errors import UserError
@@ -115,7 +117,9 @@ def require_compatible_study(study: optuna.Study, config: SearchConfig) -> None:
     common = _shared_settings(config)
     if not trials:
         study.set_user_attr(_SETTINGS_ATTR, common)
-    held = migrate_flat_config(study.user_attrs.get(_SETTINGS_ATTR, common))
+    held = study.user_attrs.get(_SETTINGS_ATTR, common)
+    if _SCHEMA_ATTR not in study.user_attrs:
+        held = rename_flat_keys(held)
     told = ", ".join(
         f"{key}={there}, not {here}" for key, (there, here) in list(diff_settings(held, common).items())[:3]
     )
@@ -124,9 +128,8 @@ def require_compatible_study(study: optuna.Study, config: SearchConfig) -> None:
 
 def _parameter_names(study: optuna.Study, space: dict[str, Any]) -> dict[str, str]:
     """What each key of a space is called in a study: one that version 1 began keeps the names of version 1."""
-    if _SCHEMA_ATTR in study.user_attrs or not study.get_trials(deepcopy=False)[:-1]:
-        return {key: key for key in space}
-    return dict(zip(space, version_1_overrides(list(space)), strict=True))
+    current = _SCHEMA_ATTR in study.user_attrs
+    return {key: key if current else version_1_parameter(key) for key in space}
 
 
 def _suggest(trial: optuna.Trial, key: str, candidates: Any) -> Any:
@@ -160,7 +163,7 @@ def _combinations_with(key: str, value: Any, space: dict[str, Any]) -> Iterator[
 def _config_error(overrides: list[str]) -> str | None:
     """Why a run of these could not be trained, or not be scored."""
     try:
-        config = cli.to_dataclass(cli.compose("train", overrides)[0], TrainConfig)
+        config = to_dataclass(compose("train", overrides)[0], TrainConfig)
         check(config.resume is None, f"resume={config.resume} cannot be searched: a trial is a run of its own")
         check(_has_val_split(config.data), "a trial is scored on val, and there is none: leave out data.pool=full")
         check_trainer_arguments(hardware.resolve_auto(config.trainer))
@@ -178,9 +181,9 @@ def _has_val_split(data: DataConfig) -> bool:
 
 def _shared_settings(config: SearchConfig) -> dict[str, Any]:
     """What all trials of a search are trained with, in plain values."""
-    composed = cli.compose("train", [*config.overrides, *first_choices(config.space)])[0]
+    composed = compose("train", [*config.overrides, *first_choices(config.space)])[0]
     searched = tuple(f"{key.lstrip('+~')}." for key in config.space)
-    known = resolved_settings(cli.to_dataclass(composed, TrainConfig))
+    known = resolved_settings(to_dataclass(composed, TrainConfig))
     return {key: value for key, value in known.items() if not f"{key}.".startswith(searched)}
 
 

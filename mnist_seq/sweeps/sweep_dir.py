@@ -11,6 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import open_dict, read_write
 
 from mnist_seq import cli, run_lock
+from mnist_seq.compose_config import is_default_dir
 from mnist_seq.config.override_syntax import format_override
 
 SWEEP_DIR_KEY = "hydra.sweep.dir"
@@ -28,7 +29,7 @@ class SweepDirLock(Callback):
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
         with cli.report_errors():
-            default = cli.is_default_dir(config.hydra.sweep)
+            default = is_default_dir(config.hydra.sweep)
             cli.register_cleanup(partial(cli.remove_empty_dirs, directory if default else None))
             cli.register_cleanup(self._locks.close)  # a sweep that breaks off has no end that callbacks hear of
             if not default:

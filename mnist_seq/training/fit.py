@@ -21,14 +21,16 @@ from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
 from mnist_seq.data.datamodule import SceneDataModule
 from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
+from mnist_seq.find_runs import resolve_resume
 from mnist_seq.inference import weights
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
-from mnist_seq.run_dir import FAILURE_FILE, Run, resolve_resume
+from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
 from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers
 from mnist_seq.training.finalize import finalize
 from mnist_seq.training.module import ReaderModule
 from mnist_seq.training.progress import ProgressReporter
+from mnist_seq.training.run_log import log_to_file
 from mnist_seq.training.trainer import build_trainer, instantiate_targets, isolate_global_state
 from mnist_seq.training.trainer_checks import check_callbacks, check_trainer_arguments
 
@@ -117,7 +119,7 @@ def _train(config: TrainConfig, run: Run, overrides: list[str], is_rank_zero: bo
     if is_rank_zero:
         run.write_config(config) if resuming else run.create(config, overrides)
         run.remove_partial_checkpoints()
-    with run.log_to_file() if is_rank_zero else nullcontext(), hardware.limit_threads(config.trainer.threads):
+    with log_to_file(run.log) if is_rank_zero else nullcontext(), hardware.limit_threads(config.trainer.threads):
         _print_run_header(run, config, data, console)
         if module.init_report and is_rank_zero:
             log.info("%s", module.init_report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import platform
 import random
 from collections.abc import Iterator, Mapping
@@ -21,8 +20,6 @@ from mnist_seq.provenance import git_revision, package_versions
 
 DEVICE_PRESETS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 """Device -> trainer preset."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt."""
 
 
 def resolve_auto(config: TrainerConfig) -> TrainerConfig:
@@ -152,18 +149,6 @@ def environment_info(device: str, *packages: str) -> dict[str, Any]:
         "versions": package_versions(*packages),
         "revision": git_revision(),
     }
-
-
-def tune_malloc() -> None:
-    """Have glibc keep what this process frees: a step hands megabytes back else, and gets them page by page again.
-
-    It cannot be undone, so it is for commands, which have a process of their own.
-    glibc before 2.35 takes no threshold above 32 MiB, and a trim threshold alone would make it worse.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        if any(libc.mallopt(_MMAP_THRESHOLD, size) for size in (1 << 30, 1 << 25)):
-            libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _prefers_bf16(accelerator: str) -> bool:

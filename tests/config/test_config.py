@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 import mnist_seq
-from mnist_seq import cli, config
+from mnist_seq import config
+from mnist_seq.compose_config import job_name
 from mnist_seq.config import TrainConfig, config_store
 from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.config.serialization import data_from_dict, from_dict, to_dict
@@ -134,10 +135,10 @@ def test_jobs_of_a_sweep_have_directories_of_their_own() -> None:
         ["a=b-c"],
     ]
     asked += [[f"+trainer.{'x' * 200}=1", f"seed={seed}"] for seed in (0, 1)]
-    names = [cli._job_name(overrides) for overrides in asked]
+    names = [job_name(overrides) for overrides in asked]
     assert len(set(names)) == len(names)
     assert names[0].startswith("dim-64_seed-0_")
-    assert cli._job_name(["seed=0", "model.dim=64"]).split("_")[-1] == names[0].split("_")[-1]
+    assert job_name(["seed=0", "model.dim=64"]).split("_")[-1] == names[0].split("_")[-1]
     for name in names:
         assert len(name) <= 180
         assert not set(name) & set("=,/ {}[]'\"")

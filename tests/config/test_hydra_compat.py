@@ -12,7 +12,7 @@ import hydra.utils
 import pytest
 from omegaconf import OmegaConf
 
-from mnist_seq import cli
+from mnist_seq.compose_config import compose
 from mnist_seq.config import hydra_compat
 from mnist_seq.training.trainer import instantiate_targets
 from tests.conftest import TINY
@@ -22,7 +22,7 @@ from tests.e2e.background_command import environment
 def test_a_config_is_composed_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cli.compose("train", ["model=tiny", "data=single"])
+        compose("train", ["model=tiny", "data=single"])
 
 
 def test_a_resolver_is_called_with_what_its_signature_says() -> None:

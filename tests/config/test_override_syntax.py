@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mnist_seq import cli
+from mnist_seq.compose_config import compose
 from mnist_seq.config.override_syntax import format_command, shell_override
 
 PATHS = [
@@ -25,9 +25,9 @@ def test_a_printed_path_comes_back_through_shell_and_hydra(path: str) -> None:
     *words, given_back, split = shlex.split(format_command("evaluate", run=path, split="test"))
     assert words == ["python", "-m", "mnist_seq.evaluate"]
     assert split == "split=test"
-    assert cli.compose("evaluate", [given_back])[0].run == path
+    assert compose("evaluate", [given_back])[0].run == path
     (behind,) = shlex.split(shell_override("hydra.run.dir", Path(path)))
-    assert cli.compose("train", [behind])[1] == Path(path)
+    assert compose("train", [behind])[1] == Path(path)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchmetrics.functional.text import edit_distance
 
-from mnist_seq import cli
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import ScatterConfig, TrainConfig
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.data.digits import DigitSource
@@ -125,8 +125,8 @@ def test_right_digits_of_a_set_are_as_many_as_go_together() -> None:
 
 @pytest.mark.parametrize("preset", ["grid", "single", "scatter", "line", "overlap", "cluttered", "mixed"])
 def test_margins_are_told_where_the_order_hangs_on_pixels(preset: str, uci: DigitSource, tmp_path: Path) -> None:
-    composed = cli.compose("train", [f"data={preset}", "data.digits=uci"]).config
-    data = cli.to_dataclass(composed, TrainConfig).data
+    composed = compose("train", [f"data={preset}", "data.digits=uci"]).config
+    data = to_dataclass(composed, TrainConfig).data
     margins = SyntheticDataset(data, uci.pools["val"]).order_margins(torch.arange(40))
     assert (margins is not None) == (preset == "scatter")
     assert margins is None or (margins >= data.order_margin).all()

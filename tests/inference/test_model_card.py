@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import mnist_seq
-from mnist_seq import cli
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import EvaluateConfig, GridConfig, ResultsConfig
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.data.datasets import SyntheticDataset
@@ -162,11 +162,11 @@ def test_each_reader_that_ships_is_what_the_experiment_of_its_name_trains(
 
 @pytest.mark.parametrize("name", pretrained.list_models())
 def test_results_ask_of_each_reader_that_ships_what_it_can_read(name: str) -> None:
-    config = cli.to_dataclass(cli.compose("results", [])[0], ResultsConfig)
+    config = to_dataclass(compose("results", [])[0], ResultsConfig)
     assert name in config.published
     for asked in ("data=" + name, *config.other_data.get(name, {}).values()):
         keys = [f"run=pretrained:{name}", "scenes=1", "split=val", *asked.split()]
-        load_evaluator(cli.to_dataclass(cli.compose("evaluate", keys)[0], EvaluateConfig))
+        load_evaluator(to_dataclass(compose("evaluate", keys)[0], EvaluateConfig))
 
 
 def test_no_reader_that_reads_worse_than_when_it_was_released_is_let_through(tiny_run: Run) -> None:

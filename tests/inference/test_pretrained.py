@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import mnist_seq
-from mnist_seq import cli, compare
+from mnist_seq import compare
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import CompareConfig, EvaluateConfig, TrainConfig
 from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.errors import NotFoundError, UserError
@@ -72,16 +73,16 @@ def test_what_is_found_of_an_included_model_lies_outside_of_the_package_and_of_r
 
 
 def test_a_command_line_takes_the_name_unquoted_also_in_lists() -> None:
-    composed = cli.compose("compare", ["runs=[pretrained:grid,outputs/x]"])[0]
-    assert cli.to_dataclass(composed, CompareConfig).runs == ["pretrained:grid", "outputs/x"]
+    composed = compose("compare", ["runs=[pretrained:grid,outputs/x]"])[0]
+    assert to_dataclass(composed, CompareConfig).runs == ["pretrained:grid", "outputs/x"]
     for config in ("evaluate", "report", "export", "serve"):
-        assert cli.compose(config, ["run=pretrained:grid"])[0].run == "pretrained:grid"
-    train = cli.to_dataclass(cli.compose("train", ["init_from=pretrained:grid"])[0], TrainConfig)
+        assert compose(config, ["run=pretrained:grid"])[0].run == "pretrained:grid"
+    train = to_dataclass(compose("train", ["init_from=pretrained:grid"])[0], TrainConfig)
     assert train.init_from == "pretrained:grid"
 
 
 @pytest.mark.parametrize("path", sorted((CONFIG_DIR / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_presets_name_included_models_in_full(path: Path) -> None:
-    config = cli.compose("train", [f"experiment={path.stem}"])[0]
+    config = compose("train", [f"experiment={path.stem}"])[0]
     assert config.init_from is None or str(config.init_from).startswith("pretrained:")
-    assert cli.compose("serve", [])[0].run == "pretrained:grid"
+    assert compose("serve", [])[0].run == "pretrained:grid"

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState, create_trial
 
-from mnist_seq import cli
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import SearchConfig, TrainConfig
 from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.run_dir import Run
@@ -74,13 +74,13 @@ def test_what_a_preset_searches_can_be_trained(path: Path) -> None:
     if path.stem == "wandb":
         arguments = wandb_arguments(yaml.safe_load(path.read_text()))
     else:
-        config = cli.to_dataclass(cli.compose("search", [f"search={path.stem}"])[0], SearchConfig)
+        config = to_dataclass(compose("search", [f"search={path.stem}"])[0], SearchConfig)
         assert Path(config.output_dir).name == config.study == path.stem
         arguments = [*config.overrides, *search_space.first_choices(config.space)]
     for key, _, value in (it.partition("=") for it in arguments):
         assert value or key == "hydra.run.dir"
-    composed = cli.compose("train", arguments)
-    cli.to_dataclass(composed.config, TrainConfig)
+    composed = compose("train", arguments)
+    to_dataclass(composed.config, TrainConfig)
     assert composed.run_dir.parts[0] == "outputs"
 
 

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mnist_seq import cli
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import SearchConfig, TrainConfig
 from mnist_seq.errors import UserError
 from mnist_seq.reporting import study_plots
@@ -80,7 +80,7 @@ def test_choices_of_any_type_are_trained_with_as_they_are_written(key: str) -> N
         found.add(override)
         study.tell(trial, 1.0)
     for override in found:
-        cli.to_dataclass(cli.compose("train", [*TINY, override])[0], TrainConfig)
+        to_dataclass(compose("train", [*TINY, override])[0], TrainConfig)
     assert found == {f"{key}={search_space.to_override_value(value)}" for value in LISTS[key]}
 
 

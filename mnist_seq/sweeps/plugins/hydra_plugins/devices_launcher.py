@@ -85,9 +85,10 @@ def _run_job(hydra_context: HydraContext, task_function: TaskFunction, config: D
     from hydra.core.utils import JobRuntime, run_job
 
     from mnist_seq import cli
+    from mnist_seq.compose_config import setup_hydra
     from mnist_seq.config import hydra_compat
 
-    cli.setup_hydra()
+    setup_hydra()
     hydra_compat.setup_job_process()
     JobRuntime.instance().set("name", config.hydra.job.name)
     # A run on several devices starts its other processes by the command line: that of this job alone.

@@ -1,0 +1,266 @@
+"""Keys that version 2 renamed, and what happens where a user still types an old one: one line that names the new key.
+
+`config/migrations.py` converts saved files by the same tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mnist_seq.errors import UserError
+
+_MODEL = {
+    "model.heads": "model.num_heads",
+    "model.dim_k": "model.head_dim",
+    "model.patch": "model.patch_size",
+    "model.position": "model.pos_embed",
+}
+_DATA = {
+    "data.fixed": "data.num_train_scenes",
+    "data.longest": "data.max_length",
+    "data.empty": "data.p_empty",
+    "data.closest": "data.min_advance",
+    "data.widest": "data.max_advance",
+    "data.tries": "data.max_attempts",
+    "data.drop": "data.drop_unplaced",
+    "data.fragments": "data.num_distractors",
+    "data.augment.clean": "data.augment.p",
+}
+_LAUNCHER = {
+    "hydra.launcher.slots": "hydra.launcher.n_jobs",
+    "hydra.launcher.per_device": "hydra.launcher.jobs_per_gpu",
+    "hydra.launcher.per_job": "hydra.launcher.gpus_per_job",
+}
+_OPTIM = {"optim.decay": "optim.decay_fraction", "optim.final_lr": "optim.final_lr_ratio"}
+_TRAIN = {**_MODEL, **_DATA, **_OPTIM, **_LAUNCHER}
+
+RENAMED_KEYS: dict[str, dict[str, str]] = {
+    "train": _TRAIN,
+    "describe": _TRAIN,
+    "evaluate": {**_DATA, "to": "output_dir", "beams": "num_beams", "disturb": "corruption"},
+    "compare": {**_DATA, "to": "output_dir"},
+    "synthesise": {**_DATA, "to": "output_dir", "look": "preview"},
+    "report": {"to": "output"},
+    "export": {"to": "format", "folder": "output_dir", "seeds": "seed_runs"},
+    "bench": {"to": "output_dir"},
+    "serve": {
+        "model": "run",
+        "batch": "max_batch_size",
+        "gate": "self_test",
+        "limits.bytes": "limits.body_bytes",
+        "limits.requests": "limits.concurrency",
+        "limits.queue": "limits.queue_size",
+        "limits.seconds": "limits.timeout",
+    },
+    "results": {
+        "to": "output_dir",
+        "readers": "models",
+        "others": "robustness_scenes",
+        "anchors": "published",
+        "disturbed": "corruptions",
+        "elsewhere": "other_data",
+    },
+    "search": {
+        "to": "output_dir",
+        "trials": "n_trials",
+        "spared": "n_startup_trials",
+        "retries": "max_retries",
+        "grace": "heartbeat_timeout",
+        "slots": "n_jobs",
+        "per_device": "jobs_per_gpu",
+    },
+}
+"""Command -> old key -> new key. An entry covers all keys below it."""
+
+REMOVED_KEYS: dict[str, dict[str, str]] = {
+    "evaluate": {"constrain": "PAD and BOS are never predicted"},
+}
+"""Command -> removed key -> reason."""
+
+RENAMED_TARGETS = {
+    "mnist_seq.learn.callbacks.GradientHistograms": "mnist_seq.training.callbacks.GradientHistograms",
+    "mnist_seq.learn.loggers.wandb_logger": "mnist_seq.training.loggers.wandb_logger",
+    "mnist_seq.learn.weight_averaging.EMAWeightAveraging": "mnist_seq.training.weight_averaging.EMAWeightAveraging",
+    "mnist_seq.sweeps.directory.SweepDirectory": "mnist_seq.sweeps.sweep_dir.SweepDirLock",
+    "mnist_seq.sweeps.scaling.ScalingLaw": "mnist_seq.sweeps.scaling.ScalingLawPlot",
+    "mnist_seq.sweeps.table.SweepTable": "mnist_seq.sweeps.summary.SweepSummary",
+}
+"""Old `_target_` -> new `_target_`."""
+
+RENAMED_SUITES = {
+    "scenes": "rendering",
+    "loaders": "dataloader",
+    "train": "train_step",
+    "loop": "train_loop",
+    "read": "inference",
+    "growth": "step_scaling",
+    "service": "serving",
+}
+"""Old suite of `bench` -> new suite."""
+
+BUILT_IN_MODELS = ("enc_dec", "classifier")
+"""`model.name` of the models of this package; the keys of any other model are its own and never renamed."""
+
+CONVERTED_VALUES: dict[str, Callable[[Any], Any]] = {"data.augment.clean": lambda clean: 1 - clean}
+"""Old key -> the value of the new key, where a rename changed its meaning."""
+_INVERSE_VALUES: dict[str, Callable[[Any], Any]] = {"data.augment.p": lambda p: 1 - p}
+
+
+def training_keys(custom_model: bool) -> dict[str, str]:
+    """The renamed keys of a training config: old -> new."""
+    return {old: new for old, new in _TRAIN.items() if not (custom_model and old in _MODEL)}
+
+
+def rename_keys(values: Any, renamed: dict[str, str], prefix: str = "") -> Any:
+    """A copy of nested values under their new keys, in the same order, with converted values.
+
+    Args:
+        renamed: old dotted key -> new dotted key; only the last part differs.
+    """
+    if not isinstance(values, dict):
+        return values
+    result = {}
+    for key, value in values.items():
+        path = _shared_key(f"{prefix}{key}")
+        convert = CONVERTED_VALUES.get(path) if path in renamed else None
+        new = renamed[path].rpartition(".")[2] if path in renamed else key
+        result[new] = convert(value) if convert else rename_keys(value, renamed, f"{path}.")
+    return result
+
+
+def rename_flat_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """The same for a flat training config, whose keys are dotted."""
+    renamed = training_keys(values.get("model.name", "enc_dec") not in BUILT_IN_MODELS)
+    result = {}
+    for key, value in values.items():
+        path = _shared_key(key)
+        new = key.removesuffix(path.rpartition(".")[2]) + renamed[path].rpartition(".")[2] if path in renamed else key
+        convert = CONVERTED_VALUES.get(path)
+        result[new] = convert(value) if convert and new != key else value
+    return result
+
+
+def migrate_overrides(overrides: list[str], custom_model: bool) -> list[str]:
+    """The overrides of a training run in the spelling of this version."""
+    return [_respell(it, training_keys(custom_model), CONVERTED_VALUES) for it in overrides]
+
+
+def version_1_overrides(overrides: list[str]) -> list[str]:
+    """The overrides of a training run in the spelling of version 1, which named the directories of its jobs by them."""
+    renamed = {new: old for old, new in training_keys(has_custom_model(overrides)).items()}
+    return [_respell(it, renamed, _INVERSE_VALUES) for it in overrides]
+
+
+def version_1_parameter(key: str) -> str:
+    """The name that version 1 gave to a searched key.
+
+    Raises:
+        UserError: its values meant something else.
+    """
+    if key.lstrip("+~") in _INVERSE_VALUES:
+        (former,) = version_1_overrides([key])
+        raise UserError(f"space.{key}: this study was started with {former}, the complement: choose another study=")
+    return version_1_overrides([key])[0]
+
+
+def check_overrides(command: str, overrides: list[str], custom_model: bool = False) -> None:
+    """Refuse renamed and removed keys on a command line.
+
+    Args:
+        command: the command's name, such as "train".
+        custom_model: the model is a class of the user's, and so `model.*` are its own keys.
+
+    Raises:
+        UserError: names the new key.
+    """
+    custom_model = custom_model or has_custom_model(overrides)
+    for override in overrides:
+        if override.startswith("-"):
+            continue
+        prefix, key, value = split_override(override)
+        if new := new_key(command, key, custom_model):
+            prefix = prefix if prefix in ("++", "~") else ""
+            raise UserError(f"{key} is now {new}: write {prefix}{_describe_new(key, new, value)}")
+        if key.endswith("_target_") and (target := RENAMED_TARGETS.get(value[1:])):
+            raise UserError(f"{key}={value[1:]} is now {key}={target}")
+
+
+def new_key(command: str, key: str, custom_model: bool = False) -> str | None:
+    """The new name of a key; None where it was not renamed.
+
+    Raises:
+        UserError: the key was removed.
+    """
+    for removed, reason in REMOVED_KEYS.get(command, {}).items():
+        if key == removed:
+            raise UserError(f"{key} was removed ({reason}): leave it out")
+    if command == "search" and key.startswith("space."):
+        nested = key.removeprefix("space.").lstrip("+~")
+        return f"space.{new}" if (new := new_key("train", nested, custom_model)) else None
+    if key.startswith("hydra.sweeper.params."):
+        return new_key(command, key.removeprefix("hydra.sweeper.params.").lstrip("+~"), custom_model)
+    path = _shared_key(key)
+    own_prefix = key.removesuffix(path.removeprefix("data.")) if path != key else ""
+    for old, new in RENAMED_KEYS.get(command, {}).items():
+        if custom_model and old in _MODEL:
+            continue
+        if path == old or path.startswith(f"{old}."):
+            renamed = new + path.removeprefix(old)
+            return own_prefix + renamed.removeprefix("data.") if own_prefix else renamed
+    return None
+
+
+def has_custom_model(overrides: list[str]) -> bool:
+    """Whether overrides choose a class of the user's as the model, in a way that can be seen from them alone."""
+    choices = [it.partition("=")[2] for it in overrides if it.lstrip("+").startswith("model=")]
+    named = any(it.lstrip("+").startswith("model._target_=") for it in overrides)
+    return named or any("custom" in choice.split(",") for choice in choices)
+
+
+def dotted_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of nested values with its value, the outer ones first."""
+    if not isinstance(values, dict):
+        return
+    for key, value in values.items():
+        yield f"{prefix}{key}", value
+        yield from dotted_keys(value, f"{prefix}{key}.")
+
+
+def split_override(override: str) -> tuple[str, str, str]:
+    """The prefix (+, ++, ~ or none) of an override, its key, and `=` with its value where there is one."""
+    stripped = override.lstrip("+~")
+    key, equals, value = stripped.partition("=")
+    return override.removesuffix(stripped), key, equals + value
+
+
+def _shared_key(key: str) -> str:
+    """The key of a data config, whether of the run or of a part of a mixture: data.parts.a.drop -> data.drop."""
+    return re.sub(r"^data\.parts\.[^.]+\.", "data.", key)
+
+
+def _respell(override: str, renamed: dict[str, str], conversions: dict[str, Callable[[Any], Any]]) -> str:
+    prefix, key, value = split_override(override)
+    path = _shared_key(key)
+    if path not in renamed:
+        return override
+    new = key.removesuffix(path.rpartition(".")[2]) + renamed[path].rpartition(".")[2]
+    if convert := conversions.get(path):
+        value = _convert(convert, value) or value
+    return f"{prefix}{new}{value}"
+
+
+def _describe_new(old: str, new: str, value: str) -> str:
+    convert = CONVERTED_VALUES.get(_shared_key(old))
+    if not convert or not value:
+        return f"{new}{value}"
+    return f"{new}{_convert(convert, value) or '=P'}, which is 1 - {old.rpartition('.')[2]}"
+
+
+def _convert(convert: Callable[[Any], Any], value: str) -> str | None:
+    """`=0.25` or `=0.25,0.5` converted; None where these are no numbers."""
+    try:
+        return "=" + ",".join(f"{convert(float(part)):g}" for part in value[1:].split(","))
+    except ValueError:
+        return None
