@@ -9,8 +9,7 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 
-COMMANDS: tuple[str, ...] = ("train", "evaluate", "compare", "report", "describe", "synthesise", "search")
-COMMANDS += ("read", "export", "serve", "app", "bench", "results")
+from mnist_seq.config.commands import COMMANDS
 
 
 def main() -> int:

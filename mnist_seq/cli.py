@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mnist_seq.compose_config import setup_hydra
+from mnist_seq.compose_config import compose, setup_hydra
 from mnist_seq.config import hydra_compat
 from mnist_seq.config.config_store import CONFIG_DIR
+from mnist_seq.config.override_syntax import format_value
 from mnist_seq.config.sweep_syntax import require_finite_sweep, require_multirun
-from mnist_seq.config.user_presets import check_presets
+from mnist_seq.config.user_presets import check_presets, preset_dirs
 from mnist_seq.errors import Interrupted, UserError, one_line
 from mnist_seq.malloc import tune_malloc
 from mnist_seq.override_shorthands import expand_shorthands, make_paths_absolute
@@ -45,6 +46,9 @@ def run_command(command: str, job: Job, has_run_dir: bool = False, keep_memory: 
     with escape_unencodable(), report_errors():
         arguments = expand_shorthands(command, sys.argv[1:])
         check_presets(command, arguments)
+        if not {"--help", "-h"}.isdisjoint(arguments):
+            print(_help(command, arguments))
+            return
         if has_run_dir:
             _check_output_writable(arguments)
         _check_sweep_finite(arguments)
@@ -53,6 +57,16 @@ def run_command(command: str, job: Job, has_run_dir: bool = False, keep_memory: 
             hydra_compat.hydra_main(config_path=str(CONFIG_DIR), config_name=command)(
                 JobWrapper(job, has_run_dir, keep_memory)
             )()
+
+
+def _help(command: str, arguments: list[str]) -> str:
+    """Hydra's own help takes seconds, lists schemas among the groups and has no place for docstrings."""
+    from mnist_seq.config.reference import help_text
+
+    folders = preset_dirs(arguments)
+    overrides = [it for it in arguments if "=" in it and not it.startswith(("-", "hydra.searchpath="))]
+    search_path = ",".join(format_value(f"file://{folder.absolute()}") for folder in folders)
+    return help_text(command, compose(command, [*overrides, f"hydra.searchpath=[{search_path}]"]).config, folders)
 
 
 @contextlib.contextmanager

@@ -1,46 +1,55 @@
-"""What each command can be asked."""
+"""The commands, and the keys of each."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from mnist_seq.config.corruptions import CorruptionConfig
 from mnist_seq.config.model import CustomConfig
+from mnist_seq.config.renamed_keys import RENAMED_SUITES
+from mnist_seq.config.results import ResultsConfig
+from mnist_seq.config.serving import ServeConfig
+from mnist_seq.config.sweeps import SearchConfig
 from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
-from mnist_seq.config.validation import check, check_choice, check_trust
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
+from mnist_seq.config.validation import DEVICES, check, check_choice, check_trust
 
 
 @dataclass
 class TrainConfig:
-    """A whole training run: `python -m mnist_seq.train`."""
+    """Train a model: `python -m mnist_seq.train`."""
 
     model: Any = None
+    """Architecture: a preset of `model`, and its keys."""
     data: Any = None
+    """Scenes: a preset of `data`, and its keys."""
     optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser and learning rate schedule: a preset of `optim`, and its keys."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """Training loss: a preset of `loss`, and its keys."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    """Length, device and precision of training: a preset of `trainer`, and its keys."""
     logger: Any = None
-    """Loggers beside the CSV table, by name: a dict of `_target_`s."""
+    """Loggers beside metrics.csv: presets of `logger`, or a dict of name -> `_target_`."""
     callbacks: Any = None
-    """Callbacks of Lightning, by name: a dict of `_target_`s."""
+    """Lightning callbacks: presets of `callbacks`, or a dict of name -> `_target_`."""
     seed: int = 0
-    """Seed of weights, training scenes and dropout."""
+    """Seed of weights, training scenes and dropout, 0..2147483647."""
     report: Any = "auto"
-    """Write report.html at the end: true, false, or auto, which leaves it out for jobs of a sweep."""
+    """Write report.html at the end: true, false, or `auto`, which is false for jobs of a sweep."""
     init_from: str | None = None
-    """A run, weights, a checkpoint or pretrained:NAME whose parts, as far as name and shape match, the model begins
-    with."""
+    """Initial weights: a run directory, a checkpoint, weights or pretrained:NAME. Parameters whose name and shape match
+    are loaded."""
     resume: str | None = None
-    """A run directory, or its last.ckpt, to go on with; `latest` is the newest under outputs/ that has not ended. Only
+    """Run directory, or its last.ckpt, to resume; `latest` takes the newest unfinished run under outputs/. Only
     trainer.max_steps and logger may change."""
     trust: Any = None
-    """true, or a module: the code from outside the package that the run which is resumed names may run."""
+    """Let code from outside the package run that the resumed run names: true for any, or the name of a module."""
     test: bool = False
-    """Evaluate on the test split at the end too, as `evaluate split=test` does."""
+    """Evaluate on the test split too at the end, as `evaluate split=test` does."""
 
     def __post_init__(self) -> None:
         check_trust(self.trust)
@@ -52,28 +61,29 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """Judging a run: `python -m mnist_seq.evaluate`."""
+    """Evaluate a model: `python -m mnist_seq.evaluate`."""
 
     run: str | None = None
-    """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
-    outputs/."""
+    """Model to evaluate: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
+    finished run under outputs/."""
     data: Any = None
-    """Another data preset than the run's own."""
+    """Scenes to evaluate on: a preset of `data`; null takes those that the model was trained on."""
     split: str = "val"
-    """val or test."""
+    """Split: val or test."""
     scenes: int | None = None
-    """How many; null takes data.val_scenes for val and 10,000 for test."""
+    """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
     batch_size: int = 512
+    """Scenes a batch."""
     num_beams: int = 1
-    """Hypotheses of beam search; 1 reads greedily."""
+    """Beams of beam search; 1 decodes greedily."""
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
-    """What the scenes are put through."""
+    """Corruption of the scenes; none by default."""
     trust: Any = None
-    """true, or a module: the code from outside the package that a saved model names may run."""
+    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
-    """The folder for judgement.json, scenes.csv and report.html; null takes one in the run's directory."""
+    """Folder for judgement.json, scenes.csv and report.html; null takes one in the run directory."""
     report: bool = True
     """Write report.html."""
 
@@ -88,17 +98,17 @@ class EvaluateConfig:
 
 @dataclass
 class ReportConfig:
-    """The page of a run: `python -m mnist_seq.report`."""
+    """Write the report of a run: `python -m mnist_seq.report`."""
 
     run: str | None = None
-    """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
-    outputs/."""
+    """Model to report on: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
+    finished run under outputs/."""
     output: str | None = None
-    """The page, a path that ends in .html; null takes report.html in the run's directory."""
+    """Path of the report, ending in .html; null takes report.html in the run directory."""
     trust: Any = None
-    """true, or a module: the code from outside the package that a saved model names may run."""
+    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
         check_trust(self.trust)
@@ -108,34 +118,37 @@ class ReportConfig:
 
 @dataclass
 class CompareConfig:
-    """Readers side by side: `python -m mnist_seq.compare`."""
+    """Compare models on the same scenes: `python -m mnist_seq.compare`."""
 
     runs: list[str] = field(default_factory=list)
-    """Runs, weights or pretrained:NAME; or several seeds of a recipe each, as a folder of runs or a pattern with *; or
-    one sweep."""
+    """Models to compare: run directories, weights or pretrained:NAME; a folder of runs or a pattern with * for the
+    seeds of one recipe; or one sweep."""
     data: Any = None
-    """A data preset that all can read; null takes the first one's own."""
+    """Scenes to compare on: a preset of `data`; null takes those that the first model was trained on."""
     split: str = "val"
-    """val or test."""
+    """Split: val or test."""
     scenes: int | None = None
-    """How many; null takes data.val_scenes for val and 10,000 for test."""
+    """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
     batch_size: int = 512
+    """Scenes a batch."""
     trust: Any = None
-    """true, or a module: the code from outside the package that a saved model names may run."""
+    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
-    """The folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
+    """Folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
 
     def __post_init__(self) -> None:
         check_trust(self.trust)
         self.runs = [run.rstrip("/") or "/" for run in self.runs]
-        check(len(set(self.runs)) == len(self.runs), f"runs=[{','.join(self.runs)}] names one of them twice")
-        check(bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or a sweep's folder, runs=[DIR]")
+        check(len(set(self.runs)) == len(self.runs), f"runs=[{','.join(self.runs)}] lists a run twice: leave one out")
+        check(
+            bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or the folder of a sweep, runs=[DIR]"
+        )
         self.evaluate_config("")
 
     def evaluate_config(self, run: str) -> EvaluateConfig:
-        """How one of them is judged."""
+        """The config that evaluates one of the models."""
         return EvaluateConfig(
             run=run,
             data=self.data,
@@ -152,44 +165,45 @@ FORMATS = ("weights", "onnx")
 
 @dataclass
 class ExportConfig:
-    """A reader to give away: `python -m mnist_seq.export`."""
+    """Export a model: `python -m mnist_seq.export`."""
 
     run: str | None = None
-    """A run directory, a checkpoint, weights or pretrained:NAME; null, or `latest`, takes the newest run under
-    outputs/."""
+    """Model to export: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
+    finished run under outputs/."""
     format: str = "weights"
-    """`weights`: safetensors of 16-bit floats and a model card; `onnx`: one graph, for ONNX Runtime and others."""
+    """`weights`: 16-bit safetensors and a model card; `onnx`: one ONNX graph, preprocessing included."""
     name: str | None = None
-    """What it is called; null takes the family of its scenes."""
+    """Name of the exported model; null takes the family of its scenes."""
     output_dir: str | None = None
-    """Where its own folder, called as it is, is made; null takes outputs/exported."""
+    """Folder in which a folder of that name is made; null takes outputs/exported."""
     seed_runs: list[str] = field(default_factory=list)
-    """Runs of the same recipe with other seeds, judged on test, of whose scores the card tells too."""
+    """Runs of the same recipe with other seeds, evaluated on test, whose scores the card lists too."""
     trust: Any = None
-    """true, or a module: the code from outside the package that a saved model names may run."""
+    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
 
     def __post_init__(self) -> None:
         check_trust(self.trust)
         check_choice("format", self.format, FORMATS)
-        named = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
-        check(bool(named), f"name={self.name} must be letters, digits, _, - and dots, to name a folder")
+        valid = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
+        check(bool(valid), f"name={self.name} must be letters, digits, _, - and dots: it names a folder")
 
 
 @dataclass
 class SynthesiseConfig:
-    """Scenes to look at or to keep: `python -m mnist_seq.synthesise`."""
+    """Write a dataset, or draw scenes: `python -m mnist_seq.synthesise`."""
 
     data: Any = None
+    """Scenes: a preset of `data`, and its keys."""
     split: str = "train"
-    """train (distorted by data.augment), val or test."""
+    """Split: train (augmented by data.augment), val or test."""
     scenes: int | None = None
-    """How many; null takes 10,000 for a data set and 24 for a look."""
+    """Number of scenes; null takes 10,000 for a dataset and 24 for a preview."""
     seed: int = 0
-    """Seed of the scenes."""
+    """Seed of the scenes, 0..2147483647."""
     output_dir: str | None = None
-    """The folder of a data set: images, labels, card and checksums."""
+    """Folder for a dataset: images, labels, card and checksums."""
     preview: Any = False
-    """Draw a contact sheet: true for outputs/<preset>.png, or a picture's path."""
+    """Draw a contact sheet: true for outputs/<preset>.png, or a path that ends in .png, .pdf or .svg."""
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, ("train", "val", "test"))
@@ -197,7 +211,7 @@ class SynthesiseConfig:
         check(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
         check(
             bool(self.output_dir or self.preview),
-            "nothing is asked for: give output_dir=DIR for a data set, or preview=true for a contact sheet",
+            "nothing to do: give output_dir=DIR for a dataset, or preview=true for a contact sheet",
         )
         check(
             not self.preview or self.preview is True or str(self.preview).lower().endswith((".png", ".pdf", ".svg")),
@@ -210,22 +224,23 @@ SUITES = ("rendering", "dataloader", "train_step", "train_loop", "inference", "s
 
 @dataclass
 class BenchConfig:
-    """Timing: `python -m mnist_seq.bench`."""
+    """Measure speed: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """all, one, or several: suite=[rendering,inference]."""
+    """Suites to run: `all`, one, or several, as suite=[rendering,inference]."""
     repeats: int = 30
-    """Runs of each figure, after two to warm up."""
+    """Timed runs of each measurement, after two warm-up runs."""
     batch_size: int = 128
-    """Scenes rendered or taught at once."""
+    """Scenes a batch, in rendering and training."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
     output_dir: str = "outputs/bench"
-    """The folder for bench.json and growth.png."""
+    """Folder for bench.json and growth.png."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)
         for suite in self.suite.split(","):
+            check(suite not in RENAMED_SUITES, f"suite={suite} is now suite={RENAMED_SUITES.get(suite)}")
             check_choice("suite", suite, ("all", *SUITES))
         check_choice("device", self.device, DEVICES)
         for key in ("repeats", "batch_size"):
@@ -233,5 +248,36 @@ class BenchConfig:
 
     @property
     def suites(self) -> list[str]:
-        """Those that are asked for."""
+        """The names of the suites to run."""
         return list(SUITES) if "all" in self.suite.split(",") else self.suite.split(",")
+
+
+class Command(NamedTuple):
+    """A command: its keys, and what its config starts from. A command without a schema reads argv by itself."""
+
+    schema: type[Any] | None = None
+    groups: Mapping[str, str | None] = MappingProxyType({})
+    """Config group -> the preset chosen by default, or None."""
+    values: Mapping[str, Any] = MappingProxyType({})
+    """Defaults that OmegaConf resolves."""
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command(TrainConfig),
+    "evaluate": Command(EvaluateConfig, {"data": None}),
+    "compare": Command(CompareConfig, {"data": None}),
+    "report": Command(ReportConfig),
+    "describe": Command(TrainConfig),
+    "synthesise": Command(SynthesiseConfig, {"data": "grid"}),
+    "search": Command(SearchConfig, {"search": "grid_small"}),
+    "read": Command(),
+    "export": Command(ExportConfig),
+    "serve": Command(ServeConfig, values={"token": "${oc.env:MNIST_SEQ_TOKEN,null}"}),
+    "app": Command(),
+    "bench": Command(
+        BenchConfig,
+        values={"output_dir": "outputs/bench/${now:%Y-%m-%d_%H-%M-%S}", "hydra": {"run": {"dir": "${output_dir}"}}},
+    ),
+    "results": Command(ResultsConfig),
+}
+"""Name -> command, in the order of `mnist-seq --help`. Each has a module `mnist_seq/<name>.py`."""

@@ -1,4 +1,4 @@
-"""Where the YAML presets lie, and the schemas that they inherit from."""
+"""Hydra's config store: the schemas that the YAML presets inherit from, and the configs of the commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mnist_seq import config
+from mnist_seq.config.commands import COMMANDS
+from mnist_seq.config.data import AugmentConfig
+from mnist_seq.config.families import FAMILY_CONFIGS
+from mnist_seq.config.model import MODEL_CONFIGS
+from mnist_seq.config.sweeps import DevicesLauncherConfig
+from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 CONFIG_DIR = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
@@ -14,41 +19,39 @@ CONFIG_DIR = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKA
 
 
 def preset_names(group: str) -> list[str]:
-    """The presets of a group: files of `configs/<group>/`."""
+    """The presets of a group: the files of `configs/<group>/`."""
     return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
-
-
-def load_preset(group: str, name: str) -> tuple[dict[str, Any], list[str]]:
-    """The values that `configs/<group>/<name>.yaml` states itself, and the schemas that it inherits the others from."""
-    import yaml
-
-    values = yaml.safe_load((CONFIG_DIR / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    inherited = (str(part).partition("@")[0] for part in values.pop("defaults", []))
-    return values, [part.removeprefix("schema/") for part in inherited if part.startswith("schema/")]
 
 
 @cache
 def register_schemas() -> None:
-    """Show the schemas to Hydra; each preset in `configs/` names the one it inherits as `schema/<name>`."""
+    """Store every schema under the name by which presets inherit it, `schema/<name>`, and the configs of commands."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
-    for name, model in config.MODEL_CONFIGS.items():
+    for name, model in MODEL_CONFIGS.items():
         store.store(group="model/schema", name=name, node=model, package="model")
-    for name, family in config.FAMILY_CONFIGS.items():
+    for name, family in FAMILY_CONFIGS.items():
         store.store(group="data/schema", name=name, node=family)
-    store.store(group="data/augment/schema", name="augment", node=config.AugmentConfig)
-    store.store(group="optim/schema", name="optim", node=config.OptimConfig, package="optim")
-    store.store(group="loss/schema", name="loss", node=config.LossConfig, package="loss")
-    store.store(group="trainer/schema", name="trainer", node=config.TrainerConfig, package="trainer")
-    store.store(group="schema", name="train", node=config.TrainConfig, package="_global_")
-    store.store(group="schema", name="evaluate", node=config.EvaluateConfig, package="_global_")
-    store.store(group="schema", name="export", node=config.ExportConfig, package="_global_")
-    store.store(group="schema", name="report", node=config.ReportConfig, package="_global_")
-    store.store(group="schema", name="results", node=config.ResultsConfig, package="_global_")
-    store.store(group="schema", name="compare", node=config.CompareConfig, package="_global_")
-    store.store(group="schema", name="serve", node=config.ServeConfig, package="_global_")
-    store.store(group="schema", name="synthesise", node=config.SynthesiseConfig, package="_global_")
-    store.store(group="schema", name="bench", node=config.BenchConfig, package="_global_")
-    store.store(group="schema", name="search", node=config.SearchConfig, package="_global_")
-    store.store(group="hydra/launcher", name="devices", node=config.DevicesLauncherConfig, provider="mnist_seq")
+    store.store(group="data/augment/schema", name="augment", node=AugmentConfig)
+    for name, schema in {"optim": OptimConfig, "loss": LossConfig, "trainer": TrainerConfig}.items():
+        store.store(group=f"{name}/schema", name=name, node=schema, package=name)
+    store.store(group="hydra/launcher", name="devices", node=DevicesLauncherConfig, provider="mnist_seq")
+    for name, command in COMMANDS.items():
+        if command.schema:
+            store.store(group="schema", name=name, node=command.schema, package="_global_")
+            if not (CONFIG_DIR / f"{name}.yaml").is_file():
+                store.store(name=name, node=_command_config(name))
+
+
+def _command_config(name: str) -> dict[str, Any]:
+    """The primary config of a command that writes no run directory and logs nothing of its own."""
+    command = COMMANDS[name]
+    logging_off = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
+    groups = [{group: preset} for group, preset in command.groups.items()]
+    hydra = {"job": {"name": name}, "run": {"dir": "."}, "output_subdir": None} | command.values.get("hydra", {})
+    return {
+        "defaults": [{"schema": name}, *groups, *logging_off, "_self_"],
+        **command.values,
+        "hydra": hydra,
+    }

@@ -67,7 +67,8 @@ class LineConfig(VariableCountConfig):
         check(
             needed <= self.width,
             f"data.max_digits={self.max_digits} does not fit on data.width={self.width} with "
-            f"data.max_advance={widest}: choose data.width={needed}, or at most data.max_digits={1 + (self.width - self.digit_size) // widest}",
+            f"data.max_advance={widest}: choose data.width={needed}, or at most "
+            f"data.max_digits={1 + (self.width - self.digit_size) // widest}",
         )
 
     @property

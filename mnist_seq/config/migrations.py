@@ -109,7 +109,7 @@ def migrate_state_dict(weights: dict[str, Any], card: dict[str, Any]) -> dict[st
     Args:
         card: the model's card, as it is saved.
     """
-    if _is_custom(card.get("model", {"name": None})) or card.get("schema_version", 1) >= SCHEMA_VERSION:
+    if _is_custom(card.get("model", {"name": None})) or card.get("schema_version") == SCHEMA_VERSION:
         return weights
     return {_rename_parameter(name): weight for name, weight in weights.items()}
 

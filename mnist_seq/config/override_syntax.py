@@ -1,4 +1,4 @@
-"""Commands that are printed for the user to paste: quoted for the shell, and for Hydra's grammar of overrides."""
+"""Overrides and commands to paste, quoted for Hydra's grammar and for the shell."""
 
 from __future__ import annotations
 
@@ -6,33 +6,38 @@ import re
 import shlex
 
 _UNQUOTED = re.compile(r"[/.]*[A-Za-z_][\w/.:@+-]*", re.ASCII)
-"""Values that Hydra reads as they are; what begins with a letter or a slash is no number."""
+"""Values that need no quotes: what begins with a letter or a slash is not a number."""
 _KEYWORDS = ("null", "true", "false", "inf", "nan")
-"""That Hydra does not read as text."""
+"""Words that Hydra does not read as text."""
 
 
 def format_command(module: str, **overrides: object) -> str:
-    """A command of this package, as it can be pasted into a shell.
+    """A command of this package, ready to be pasted into a shell.
 
     Args:
-        module: such as "train".
-        overrides: of top-level keys, in order.
+        module: the command, such as "train".
+        overrides: top-level keys, in order.
     """
     words = [format_override(key, value) for key, value in overrides.items()]
     return shlex.join(["python", "-m", f"mnist_seq.{module}", *words])
 
 
 def shell_override(key: str, value: object) -> str:
-    """`key=value` as it can be pasted into a shell, behind a command."""
+    """`key=value`, ready to be pasted into a shell behind a command."""
     return shlex.quote(format_override(key, value))
 
 
 def format_override(key: str, value: object) -> str:
     """`key=value` in Hydra's grammar, for a value that is text or a path."""
+    return f"{key}={format_value(value)}"
+
+
+def format_value(value: object) -> str:
+    """A text or path in Hydra's grammar, in quotes where it needs them."""
     text = str(value)
     if _UNQUOTED.fullmatch(text) and text.lower() not in _KEYWORDS:
-        return f"{key}={text}"
-    # In quotes, backslashes stand for themselves but before a quote; ${ would begin an interpolation.
-    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text)
-    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", escaped)
-    return f'{key}="{escaped}"'
+        return text
+    # In quotes, a backslash needs escaping only before a quote or ${, which would start an interpolation.
+    escaped = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + ('\\"' if match[2] else ""), text)
+    escaped = re.sub(r"(\\*)\$\{", lambda match: 2 * match[1] + r"\${", escaped)
+    return f'"{escaped}"'

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mnist_seq.config.commands import DEVICES
 from mnist_seq.config.corruptions import CorruptionConfig
-from mnist_seq.config.validation import check, check_choice
+from mnist_seq.config.validation import DEVICES, check, check_choice
 
 METRICS = ("exact_match", "multiset_match", "digit_accuracy")
 

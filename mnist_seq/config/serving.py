@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from mnist_seq.config.commands import DEVICES
-from mnist_seq.config.validation import check, check_choice, check_trust
+from mnist_seq.config.validation import DEVICES, check, check_choice, check_trust
 
 
 @dataclass

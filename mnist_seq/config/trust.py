@@ -1,35 +1,37 @@
-"""Which code a saved run may name: what our own presets name; anything else only where the user said `trust=`.
+"""Which code a saved run may name: that of our own presets; anything else only where the user said `trust=`.
 
-What the user writes on a command line or into presets is the user's own, and is not asked about.
+What the user types on a command line or writes into presets is trusted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any
 
-from mnist_seq.config import config_store
 from mnist_seq.errors import UserError
 
 Trust = bool | str | None
-"""True for whatever a run names; a module, for what is defined in it; None or False for nothing of others."""
-_FORMER_TARGETS = ("lightning.pytorch.callbacks.EarlyStopping", "lightning.pytorch.callbacks.EMAWeightAveraging")
-"""Of presets of earlier versions, whose runs can still be resumed."""
+"""True trusts any code, a module's name what that module defines, None or False nothing from outside the package."""
 TARGET_GROUPS = ("callbacks", "logger")
+"""Config groups whose presets name classes by `_target_`."""
+BUILT_IN_TARGETS: frozenset[str] = frozenset(
+    {
+        "lightning.pytorch.callbacks.EMAWeightAveraging",
+        "lightning.pytorch.callbacks.EarlyStopping",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+        "mnist_seq.training.callbacks.GradientHistograms",
+        "mnist_seq.training.loggers.wandb_logger",
+        "mnist_seq.training.weight_averaging.EMAWeightAveraging",
+    }
+)
+"""Every `_target_` of our presets, and of those of earlier versions, whose runs can still be resumed.
 
-
-@cache
-def _builtin_targets() -> frozenset[str]:
-    """Exact names: a prefix would let in whatever callable else is there, with arguments of the run's choice."""
-    stated = (
-        config_store.load_preset(group, name)[0] for group in TARGET_GROUPS for name in config_store.preset_names(group)
-    )
-    return frozenset(_FORMER_TARGETS).union(*(find_targets(values) for values in stated))
+Exact names: a prefix would admit any callable of a module, with arguments of the run's choice.
+"""
 
 
 def find_targets(values: Any) -> Iterator[str]:
-    """Every `_target_` within plain values, however deep."""
+    """Every `_target_` in nested plain values."""
     if isinstance(values, dict):
         if "_target_" in values:
             yield str(values["_target_"])
@@ -45,22 +47,22 @@ def is_trusted(target: str, trust: Trust) -> bool:
 
 
 def check_trusted(source: object, targets: Iterable[str], trust: Trust, user_targets: Iterable[str] = ()) -> None:
-    """Refuse a saved run that names code of others.
+    """Refuse to open a saved run that names untrusted code.
 
     Args:
-        whose: what is opened.
-        named: its targets.
-        own: targets that the user names too, now.
+        source: the run or file, for the error message.
+        targets: the targets that it names.
+        user_targets: targets that the user named on this command line.
 
     Raises:
         UserError: one of them is not trusted.
     """
-    known = _builtin_targets().union(user_targets)
+    known = BUILT_IN_TARGETS.union(user_targets)
     for target in targets:
         if target not in known and not is_trusted(target, trust):
             raise UserError(untrusted_message(source, target))
 
 
 def untrusted_message(source: object, target: str) -> str:
-    """Why a target does not run, and the way out."""
-    return f"{source} names {target}, and to open it runs that code: if you trust it, add trust=true"
+    """The error message for an untrusted target."""
+    return f"{source} names {target}, and opening it runs that code: if you trust it, add trust=true"

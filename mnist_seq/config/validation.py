@@ -1,4 +1,4 @@
-"""What must hold of a config."""
+"""Checks that configs make of their values."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterable
 
 from mnist_seq.errors import UserError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 
 def check(condition: bool, message: str) -> None:
-    """Refuse a config whose law does not hold.
+    """Refuse an invalid config.
 
     Args:
-        law: a line that names the key, its value and the way out.
+        message: one line that names the key, its value and the way out.
 
     Raises:
-        ValueError: it does not hold.
+        UserError: the condition does not hold.
     """
     if not condition:
         raise UserError(message)
@@ -24,17 +26,20 @@ def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     """Refuse a value that is not one of a closed set.
 
     Raises:
-        ValueError: it is not.
+        UserError: names the choices.
     """
     choices = list(choices)
     check(value in choices, f"{key}={value} is unknown: choose from {', '.join(choices)}")
 
 
 def check_trust(trust: object) -> None:
-    """Refuse what names no code.
+    """Refuse a value of `trust` that cannot name code.
 
     Raises:
-        ValueError: neither true, false or null, nor a module.
+        UserError: it is neither true, false or null, nor the name of a module.
     """
-    named = isinstance(trust, str) and all(part.isidentifier() for part in trust.split("."))
-    check(trust is None or isinstance(trust, bool) or named, f"trust={trust} must be true, false or a module's name")
+    is_module = isinstance(trust, str) and all(part.isidentifier() for part in trust.split("."))
+    check(
+        trust is None or isinstance(trust, bool) or is_module,
+        f"trust={trust} must be true, false or the name of a module",
+    )

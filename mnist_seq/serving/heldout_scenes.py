@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import yaml
 
 from mnist_seq.config import DataConfig, FolderConfig, MixedConfig, Spec, config_store
 from mnist_seq.config.serialization import data_from_dict
@@ -76,10 +77,12 @@ def scene(of: datasets.DatasetSplits, index: int, spec: Spec) -> Scene:
 
 def _preset(name: str) -> DataConfig | None:
     """A preset that states its values itself; None of one put together from others, or that needs a path."""
-    values, families = config_store.load_preset("data", name)
-    if not families or families[0] in (MixedConfig.family, FolderConfig.family):
+    values = yaml.safe_load((config_store.CONFIG_DIR / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+    schema = str(values.pop("defaults")[0]).partition("@")[0]
+    family = schema.removeprefix("schema/")
+    if family == schema or family in (MixedConfig.family, FolderConfig.family):
         return None
-    return data_from_dict({"family": families[0]} | values)
+    return data_from_dict({"family": family} | values)
 
 
 def _fits(scenes: Spec, canvas: Spec) -> bool:

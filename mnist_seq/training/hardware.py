@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mnist_seq.config import TrainerConfig, config_store
+from mnist_seq.config import TrainerConfig
+from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.config.serialization import from_dict
 from mnist_seq.config.validation import check
 from mnist_seq.provenance import git_revision, package_versions
@@ -26,9 +28,7 @@ def resolve_auto(config: TrainerConfig) -> TrainerConfig:
     """The config with what `auto` leaves open decided by the hardware; what is set stays."""
     if config.preset == "auto":
         chosen = {key: value for key, value in vars(config).items() if value is not None and key != "preset"}
-        config = from_dict(
-            TrainerConfig, config_store.load_preset("trainer", DEVICE_PRESETS[resolve_accelerator(config)])[0] | chosen
-        )
+        config = from_dict(TrainerConfig, _load_preset(DEVICE_PRESETS[resolve_accelerator(config)]) | chosen)
     config = copy.copy(config)
     check(
         resolve_accelerator(config) != "mps" or config.precision not in ("64", "64-true"),
@@ -41,6 +41,12 @@ def resolve_auto(config: TrainerConfig) -> TrainerConfig:
     if config.matmul_precision == "auto":
         config.matmul_precision = "medium" if _is_cpu_float32(config) and supports_fast_bf16() else "highest"
     return config
+
+
+def _load_preset(name: str) -> dict[str, Any]:
+    """The values of a trainer preset, without the defaults that it inherits."""
+    preset = OmegaConf.load(CONFIG_DIR / "trainer" / f"{name}.yaml")
+    return {str(key): value for key, value in preset.items() if key != "defaults"}
 
 
 def resolve_accelerator(config: TrainerConfig) -> str:

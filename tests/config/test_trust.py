@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 import mnist_seq
-from mnist_seq.config import EvaluateConfig, config_store, trust
+from mnist_seq.config import EvaluateConfig, trust
+from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.errors import UserError
 from mnist_seq.run_dir import Run
 from tests.conftest import TINY
@@ -32,7 +33,7 @@ STRANGE = (
     {"a": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging", "b": [{"_target_": "os.getcwd"}]}},
     {"a": {"_target_": "lightning.pytorch.callbacks.LambdaCallback"}},
     {"a": {"_target_": "hydra.utils.get_object", "path": "os.getcwd"}},
-    {"a": {"_target_": "mnist_seq.run_dir.write_whole", "path": "x", "text": "y"}},
+    {"a": {"_target_": "mnist_seq.atomic_io.atomic_write_text", "path": "x", "text": "y"}},
     {"a": {"_target_": "mnist_seq.training.callbacks.GradientHistograms.__init__.__globals__"}},
 )
 
@@ -85,14 +86,14 @@ def test_a_saved_run_brings_no_code_of_its_own(
     monkeypatch.chdir(tmp_path)
     saved(trained, **{group: named})
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="to open it runs that code"):
+    with pytest.raises(UserError, match="opening it runs that code"):
         mnist_seq.fit(f"resume={trained.path}", "trainer.max_steps=13")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_saved_model_brings_no_code_of_its_own(trained: Run, module: str) -> None:
     saved(trained, model={"name": "custom", "_target_": f"{module}.Reader"})
-    with pytest.raises(UserError, match=f"names {module}.Reader, and to open it runs that code"):
+    with pytest.raises(UserError, match=f"names {module}.Reader, and opening it runs that code"):
         mnist_seq.fit(f"resume={trained.path}", "trainer.max_steps=13")
     assert module not in sys.modules
 
@@ -103,10 +104,12 @@ def test_a_logger_that_the_user_names_takes_the_place_of_the_saved_one(trained: 
     assert resumed.metrics["steps"] == 13
 
 
-@pytest.mark.parametrize("group", trust.TARGET_GROUPS)
-def test_our_own_presets_are_trusted(group: str) -> None:
-    for name in config_store.preset_names(group):
-        trust.check_trusted("run", trust.find_targets(config_store.load_preset(group, name)[0]), None)
+def test_every_target_of_our_presets_is_trusted_and_no_other() -> None:
+    presets = [
+        yaml.safe_load(path.read_text()) for group in trust.TARGET_GROUPS for path in CONFIG_DIR.glob(f"{group}/*")
+    ]
+    former = {"lightning.pytorch.callbacks.EarlyStopping", "lightning.pytorch.callbacks.EMAWeightAveraging"}
+    assert former.union(*map(trust.find_targets, presets)) == trust.BUILT_IN_TARGETS
 
 
 def test_trust_names_a_module_and_not_what_begins_like_it() -> None:
@@ -114,5 +117,5 @@ def test_trust_names_a_module_and_not_what_begins_like_it() -> None:
     assert trust.is_trusted("mine.models.Reader", "mine")
     assert not trust.is_trusted("mine2.Reader", "mine")
     assert not trust.is_trusted("mine.Reader", None)
-    with pytest.raises(UserError, match="trust=a b must be true, false or a module's name"):
+    with pytest.raises(UserError, match="trust=a b must be true, false or the name of a module"):
         EvaluateConfig(trust="a b")

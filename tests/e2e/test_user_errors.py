@@ -31,7 +31,7 @@ MISTAKES = {
     "no model chosen": ("train model=null", "model=null: one is needed, choose from classifier"),
     "an included model as a path": ("evaluate run=grid", "grid does not exist: give a run directory"),
     "no included model": ("evaluate run=pretrained:gone", "pretrained=gone is unknown: choose from"),
-    "no such trust": ("evaluate run=RUN trust=a/b", "trust=a/b must be true, false or a module's name"),
+    "no such trust": ("evaluate run=RUN trust=a/b", "trust=a/b must be true, false or the name of a module"),
     "no run to resume": ("train resume=folder", "folder is not a run directory"),
     "nowhere to write": ("train hydra.run.dir=text.png/run", "text.png is not a writable directory"),
     "a sweep as one run": ("train experiment=sets data.digits=uci", "is a sweep over"),

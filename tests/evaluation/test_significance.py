@@ -153,7 +153,7 @@ def test_what_would_mix_seeds_and_recipes_is_refused_before_any_reading(
         ([], "runs=.. is empty"),
         (["gone/*"], "gone/. holds no finished run"),
         (["gone"], "gone does not exist"),
-        (["a", "a/"], "names one of them twice"),
+        (["a", "a/"], "lists a run twice"),
     ],
 )
 def test_nothing_to_compare(runs: list[str], said: str) -> None:

@@ -107,7 +107,7 @@ def test_strangers_weights_run_no_code_unless_trusted(tmp_path: Path, monkeypatc
     card = (tmp_path / "model.json").read_text()
     (tmp_path / "model.json").write_text(card.replace(HERE, "stranger.Reader"))
     for trust in (None, False, "other", "strange"):
-        with pytest.raises(UserError, match=r"names stranger.Reader, and to open it runs that code: .* trust=true"):
+        with pytest.raises(UserError, match=r"names stranger.Reader, and opening it runs that code: .* trust=true"):
             mnist_seq.load(tmp_path, trust=trust)
     for trust in (True, "stranger"):
         with pytest.raises(SystemExit, match="ran"):
