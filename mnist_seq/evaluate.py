@@ -1,4 +1,4 @@
-"""Judge a run: `python -m mnist_seq.evaluate run=outputs/<date>/<time> split=test`."""
+"""Evaluate a model: `python -m mnist_seq.evaluate run=outputs/<date>/<time> split=test`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def main() -> None:
 def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
+    from mnist_seq.malloc import tune_malloc
     from mnist_seq.reporting.evaluation_report import evaluate_and_report
     from mnist_seq.run_dir import resolve_run
-    from mnist_seq.training import hardware
 
     config = cli.to_dataclass(cfg, EvaluateConfig)
     config.run = resolve_run(config.run)
-    hardware.tune_malloc()
+    tune_malloc()
     evaluate_and_report(config, Console(highlight=False, soft_wrap=True), _data_label())
 
 
 def _data_label() -> str:
-    """The data preset that was asked for, and a hash of what was changed of it."""
+    """The name of the data preset, with a hash of the overrides of the data, if there are any."""
     from hydra.core.hydra_config import HydraConfig
 
-    config = HydraConfig.get()
-    changes = [it for it in config.overrides.task if it.lstrip("+~").startswith(("data.", "data/"))]
-    return f"{config.runtime.choices.get('data')}" + (f"-{cli.overrides_hash(changes)}" if changes else "")
+    hydra = HydraConfig.get()
+    overrides = [it for it in hydra.overrides.task if it.lstrip("+~").startswith(("data.", "data/"))]
+    return f"{hydra.runtime.choices.get('data')}" + (f"-{cli.overrides_hash(overrides)}" if overrides else "")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class EvaluateConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     output_dir: str | None = None
-    """The folder for judgement.json, scenes.csv and report.html; null takes one in the run's directory."""
+    """The folder for evaluation.json, scenes.csv and report.html; null takes one in the run's directory."""
     report: bool = True
     """Write report.html."""
 
@@ -125,7 +125,7 @@ class CompareConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     output_dir: str | None = None
-    """The folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
+    """The folder for comparison.json and comparison.html; null takes a new one under outputs/comparisons."""
 
     def __post_init__(self) -> None:
         check_trust(self.trust)
