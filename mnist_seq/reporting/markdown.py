@@ -52,10 +52,7 @@ def results_tables(results: dict[str, Any], config: ResultsConfig) -> str:
     """
     protocols = results["protocols"]
     digits = ", ".join(sorted({result["digits"] for result in protocols.values()}))
-    intro = (
-        f"{config.scenes:,} test scenes per model, {config.robustness_scenes:,} per corruption and other dataset unless "
-        f"stated; digits: {digits}."
-    )
+    intro = f"{config.scenes:,} test scenes per model, {config.robustness_scenes:,} per corruption; digits: {digits}."
     parts = [intro, _protocols_table(protocols, config), _errors_table(protocols, results["hard_examples"])]
     parts.append(_corruptions_table(results["corrupted"]))
     if any(results["other_data"].values()):
