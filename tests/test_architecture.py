@@ -15,7 +15,7 @@ from tests.conftest import TINY
 PACKAGE = Path(__file__).parent.parent / "mnist_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = ("data", "nn", "evaluation", "training", "inference", "reporting", "benchmarks", "sweeps", "serving")
-GROUND = ("__init__", "__main__", "atomic_io", "cli", "errors", "extras", "override_shorthands", "provenance")
+GROUND = ("__init__", "__main__", "atomic_io", "cli", "errors", "extras", "malloc", "override_shorthands", "provenance")
 GROUND += ("run_dir", "run_lock", "vocabulary")
 COMMANDS = tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem not in GROUND)
 FORBIDDEN = {

@@ -119,7 +119,7 @@ def _check_spec(run: str, model: Model, data: DataConfig) -> None:
     given, expected = spec(data), model.spec
     check(
         (given.height, given.width) == (expected.height, expected.width),
-        f"data={data.family} has scenes of {given.height}x{given.width}, but {run} "
+        f"data={data.family} has {given.height}x{given.width} scenes, but {run} "
         f"reads {expected.height}x{expected.width}: choose a data preset of that size",
     )
     check(
