@@ -26,8 +26,8 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 train: setup ## train the main job and judge it on the test split; ARGS="seed=1 ..." goes to train
 	$(BIN)/python -m mnist_seq.train model=enc_dec data=grid test=true $(ARGS)
 
-results: setup ## judge the readers that ship on test scenes, and write the tables of README.md anew
-	$(BIN)/python -m mnist_seq.results readme=README.md $(ARGS)
+results: setup ## evaluate the pretrained models and update the tables of results
+	$(BIN)/python -m mnist_seq.results readme=README.md tables=mnist_seq/pretrained/README.md $(ARGS)
 
 serve: setup ## a reader over HTTP, at http://127.0.0.1:8000/docs; ARGS="model=pretrained:single port=8080"
 	$(BIN)/python -m mnist_seq.serve $(ARGS)

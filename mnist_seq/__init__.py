@@ -1,9 +1,9 @@
-"""A laboratory for Transformers, written from scratch, that read digit sequences from images.
+"""Transformers, written from scratch, that read digit sequences from images.
 
     run = mnist_seq.fit("model=enc_dec", "data=grid", "trainer.max_steps=500")
     mnist_seq.load(run.path).read("photo.png").digits
 
-Nothing heavy is imported until it is called.
+Heavy packages are imported only when a function that needs them is called.
 """
 
 from __future__ import annotations
@@ -28,50 +28,61 @@ __all__ = ["build", "compose", "fit", "load", "scenes"]
 
 
 def compose(*overrides: str) -> TrainConfig:
-    """The config of a training run, as dataclasses; the same overrides as on the command line.
+    """Compose the config of a training run from overrides, as on the command line.
 
     Raises:
-        ValueError: a broken law. Unknown keys and wrong types raise Hydra's own errors.
+        UserError: an unknown key or preset, a value of the wrong type, or values that do not fit together.
     """
     from mnist_seq import compose_config
     from mnist_seq.config import TrainConfig
 
-    return compose_config.to_dataclass(compose_config.compose("train", list(overrides)).config, TrainConfig)
+    return compose_config.to_dataclass(compose_config.compose("train", list(overrides))[0], TrainConfig)
 
 
 def build(*overrides: str) -> tuple[ReaderModule, SceneDataModule]:
-    """Module and data module of a run, for a Trainer of one's own: `Trainer(max_steps=9).fit(*build("data=grid"))`."""
+    """Build the LightningModule and the data module, for your own Trainer.
+
+        lightning.Trainer(max_steps=9).fit(*mnist_seq.build("data=grid"))
+
+    Args:
+        overrides: as for `compose`.
+    """
     from mnist_seq.training.fit import build_module_and_data
 
     return build_module_and_data(compose(*overrides))
 
 
 def fit(*overrides: str) -> Run:
-    """Train as `python -m mnist_seq.train` does, and return the run."""
+    """Train as `python -m mnist_seq.train` does, and return the run.
+
+    Args:
+        overrides: as for `compose`; `hydra.run.dir=...` names the run directory.
+    """
     from mnist_seq import cli, compose_config
     from mnist_seq.config import TrainConfig
-    from mnist_seq.train import print_summary
-    from mnist_seq.training.fit import train, unique_run_dir
+    from mnist_seq.reporting.run_summary import print_run_summary
+    from mnist_seq.training.distributed import process_rank
+    from mnist_seq.training.fit import fit as train_run
 
-    cfg, default_dir, is_default = compose_config.compose("train", list(overrides), single_run=True)
-    config = compose_config.to_dataclass(cfg, TrainConfig)
-    with cli.escape_unencodable(), unique_run_dir(config, default_dir, is_default) as run_dir:
-        run = train(config, run_dir, overrides=list(overrides))
-        print_summary(run)
+    cfg, run_dir, default_dir = compose_config.compose("train", list(overrides), single_run=True)
+    with cli.escape_unencodable():
+        run = train_run(compose_config.to_dataclass(cfg, TrainConfig), run_dir, default_dir, list(overrides))
+        if process_rank(run.config.trainer) == 0:
+            print_run_summary(run)
     return run
 
 
 def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> SceneDataset:
-    """A lazy sequence of scenes: `len`, `[i]`, `[a:b]`, `.render(ids, device=...)`.
+    """Load the scenes of a split as a lazy sequence: `len`, `[i]`, `[a:b]`, `.render(ids, device=...)`.
 
     Args:
         data: a preset, such as "grid".
         overrides: such as "data.rows=3".
-        split: train, val or test. Digits are distorted in train alone.
-        seed: of the scenes, whichever split.
+        split: train, val or test; only train is augmented.
+        seed: of the scenes.
 
     Raises:
-        ValueError: an unknown split or a broken law.
+        UserError: an unknown split, or values that do not fit together.
     """
     from mnist_seq.config.validation import check_choice
     from mnist_seq.data import datasets
@@ -82,14 +93,16 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu", trust: bool | str | None = None) -> Reader:
-    """A trained reader, from a run directory, weights (.safetensors), a checkpoint, or `pretrained:NAME`.
+    """Load a trained model from a run directory, weights (.safetensors), a checkpoint, or `pretrained:NAME`.
 
     Args:
-        path: a bare NAME means the included model too, as long as there is no path of that name.
-        trust: True, or a module, to import the class of a model from outside the package: its code runs.
+        path: which model; a bare NAME means a pretrained model, if there is no such path.
+        device: where the model runs.
+        trust: True, or the name of a module, allows a custom model, whose code is run.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
+        NotFoundError: there is no such model.
+        UserError: it cannot be loaded.
     """
     from mnist_seq.inference import pretrained
     from mnist_seq.inference.reader import load as load_reader

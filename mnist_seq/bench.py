@@ -24,15 +24,16 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.benchmarks import baseline_models
+    from mnist_seq.benchmarks.environment import environment_info
     from mnist_seq.benchmarks.suites import SUITES
+    from mnist_seq.inference.device import resolve_device
     from mnist_seq.reporting import tables
-    from mnist_seq.training import hardware
 
     config, console = to_dataclass(cfg, BenchConfig), Console()
-    config.device = hardware.resolve_device(config.device)
+    config.device = resolve_device(config.device)
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")
-    about = hardware.environment_info(config.device, "transformers", "x-transformers")
+    about = environment_info(config.device, "transformers", "x-transformers")
     console.print(
         f"{about['processor']}, {about['threads']} threads, torch {about['versions']['torch']}", highlight=False
     )

@@ -1,4 +1,4 @@
-"""Readers side by side, on the same scenes: `python -m mnist_seq.compare runs=[outputs/a,outputs/b]`."""
+"""Compare models on the same scenes: `python -m mnist_seq.compare runs=[outputs/a,outputs/b]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import atomic_write_text, make_dir
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mnist_seq.evaluation.evaluator import Evaluator
-    from mnist_seq.evaluation.significance import ComparedModel
+    from mnist_seq.evaluation.significance import ComparedModel, PairedComparison
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from rich.console import Console
 
     config, console = to_dataclass(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
-    groups = {name: expand_runs(name) for name in config.runs}
+    groups = {pattern: expand_runs(pattern) for pattern in config.runs}
     if len(groups) == 1:
         compare_sweep(config.runs[0], groups[config.runs[0]], config, console)
     else:
@@ -39,10 +39,10 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
 
 def expand_runs(pattern: str) -> list[str]:
-    """The runs that a name means: itself, or those in a folder, or those that match a pattern.
+    """Return the models that a pattern stands for: a model itself, the runs in a folder, or the runs that match.
 
     Raises:
-        FileNotFoundError: none.
+        NotFoundError: there is none.
     """
     from mnist_seq.run_dir import Run
 
@@ -50,10 +50,10 @@ def expand_runs(pattern: str) -> list[str]:
         return [pattern]
     path = Path(pattern)
     if has_magic(pattern) and not path.exists():
-        root, pattern = (Path("/"), pattern[1:]) if path.is_absolute() else (Path(), pattern)
-        runs = [str(it) for it in sorted(root.glob(pattern)) if Run(it).finished]
+        root, relative = (Path("/"), pattern[1:]) if path.is_absolute() else (Path(), pattern)
+        runs = [str(match) for match in sorted(root.glob(relative)) if Run(match).finished]
     elif path.is_dir() and not Run(path).exists:
-        runs = [str(it.parent) for it in sorted(path.rglob("weights.safetensors"))]
+        runs = [str(weights.parent) for weights in sorted(path.rglob("weights.safetensors"))]
     elif path.exists():
         return [pattern]
     else:
@@ -64,17 +64,20 @@ def expand_runs(pattern: str) -> list[str]:
 
 
 def check_comparable(groups: dict[str, list[str]]) -> None:
-    """Refuse what would compare several seeds with one, or mix recipes.
+    """Check that single models are compared with single models, and recipes of several seeds with such recipes.
+
+    Args:
+        groups: name -> the model, or the runs of one recipe.
 
     Raises:
-        ValueError: a group holds another number of runs than one where others hold one, or runs of several recipes.
+        UserError: single models are mixed with several seeds, or a group has runs of several recipes.
     """
     from mnist_seq.run_dir import Run
 
     sizes = {name: len(runs) for name, runs in groups.items()}
     if min(sizes.values()) == 1 < max(sizes.values()):
-        told = ", ".join(f"{name} holds {many}" for name, many in sizes.items())
-        raise UserError(f"runs compare with runs, and several seeds with several: {told}")
+        counts = ", ".join(f"{name} holds {size}" for name, size in sizes.items())
+        raise UserError(f"runs compare with runs, and several seeds with several seeds: {counts}")
     for name, runs in groups.items():
         recipes = [Run.open(run).config_without_seed for run in runs if len(runs) > 1]
         check(
@@ -84,89 +87,112 @@ def check_comparable(groups: dict[str, list[str]]) -> None:
         )
 
 
-def compare_sweep(name: str, runs: list[str], config: CompareConfig, console: Console) -> None:
-    """All runs of a folder or pattern, by what they say of themselves."""
+def compare_sweep(pattern: str, runs: list[str], config: CompareConfig, console: Console) -> None:
+    """Compare all runs of a folder or pattern by the metrics that they recorded on val."""
     from rich.markup import escape
 
     from mnist_seq.reporting import comparison, tables
-    from mnist_seq.sweeps import sweep_runs as sweeps
+    from mnist_seq.sweeps import sweep_runs
 
-    asked = config.data is not None or config.scenes is not None or config.split != "val"
-    check(not asked, f"runs=[{name}] is shown by what its runs found on val: leave out data, split and scenes")
-    found = sweeps.load_runs([Path(run) for run in runs])
-    check(len(found) > 1, f"runs=[{name}] holds {len(found)} judged runs: name two runs or more, or a sweep")
-    folder = Path(config.output_dir or (name if Path(name).is_dir() else _default_output_dir()))
+    evaluates = config.data is not None or config.scenes is not None or config.split != "val"
+    check(not evaluates, f"runs=[{pattern}] uses the val metrics of its runs: leave out data, split and scenes")
+    loaded = sweep_runs.load_runs([Path(run) for run in runs])
+    check(len(loaded) > 1, f"runs=[{pattern}] holds {len(loaded)} evaluated runs: name two runs or more, or a sweep")
+    folder = Path(config.output_dir or (pattern if Path(pattern).is_dir() else _default_output_dir()))
     make_dir("output_dir", folder)
-    console.print(tables.sweep_table(sweeps.aggregate_over_seeds(found), escape(f"{name}, {len(found)} runs")))
-    for notice in sweeps.notices(found):
+    title = escape(f"{pattern}, {len(loaded)} runs")
+    console.print(tables.sweep_table(sweep_runs.aggregate_over_seeds(loaded), title))
+    for notice in sweep_runs.notices(loaded):
         console.print(f"[bold red]{escape(notice)}")
-    atomic_write_text(folder / "comparison.html", comparison.render_sweep(found, name))
-    console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
+    atomic_write_text(folder / "comparison.html", comparison.render_sweep(loaded, pattern))
+    console.print(f"report: {folder / 'comparison.html'}", markup=False)
 
 
 def compare_models(groups: dict[str, list[str]], config: CompareConfig, console: Console) -> None:
-    """Each against the first, on the scenes of the first."""
-    from rich.markup import escape
-
-    from mnist_seq.evaluation.significance import compare_pair, describe_difference, letter_labels
-    from mnist_seq.reporting import comparison, tables
+    """Evaluate all models on the scenes of the first one, and compare each with the first."""
+    from mnist_seq.evaluation.significance import compare_pair
+    from mnist_seq.reporting import comparison
 
     check_comparable(groups)
     folder = Path(config.output_dir or _default_output_dir())
-    contenders, exam = _evaluate_all(groups, config, folder)
-    against = [compare_pair(contenders[0], other) for other in contenders[1:]]
-    notice = exam.datasets.notice
-    if notice:
-        console.print(f"[bold red]{escape(notice)}")
-    said = (
-        f"{exam.num_scenes:,} {config.split} scenes of {exam.data.family}, digits: {exam.datasets.source}; "
-        + (
-            "on other seeds, 95 %"
-            if len(contenders[0].results) > 1
-            else "on other scenes, 95 %, shared digits respected"
-        )
-        + ("; each alone against the first, not corrected for their number" if len(against) > 1 else "")
-    )
-    for letter, it in zip(letter_labels(contenders), contenders, strict=True):
-        console.print(f"[bold]{letter}[/]  {escape(it.name)}")
-    console.print(tables.comparison_table(contenders, against))
-    for letter, found in zip(letter_labels(contenders)[1:], against, strict=True):
-        console.print(f"[bold]{letter}[/] against [bold]A[/]: {describe_difference(found.difference)}")
-    console.print(said, markup=False)
-    told = {
-        "scenes": exam.num_scenes,
-        "split": config.split,
-        "contenders": [{"name": it.name, "runs": groups[it.name], "exact_match": it.scores} for it in contenders],
-        "against_the_first": [
-            it.difference._asdict() | {"gained": it.gained.tolist(), "lost": it.lost.tolist()} for it in against
-        ],
-    }
-    atomic_write_text(folder / "comparison.json", json.dumps(told, indent=2) + "\n")
-    atomic_write_text(
-        folder / "comparison.html", comparison.render_models(contenders, against, exam.scenes, said, notice)
-    )
-    console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
+    models, evaluator = _evaluate_all(groups, config, folder)
+    comparisons = [compare_pair(models[0], model) for model in models[1:]]
+    caption = _caption(config, evaluator, models)
+    _print_comparison(models, comparisons, caption, evaluator.datasets.notice, console)
+    content = _comparison_dict(groups, config, evaluator, models, comparisons)
+    page = comparison.render_models(models, comparisons, evaluator.scenes, caption, evaluator.datasets.notice)
+    atomic_write_text(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
+    atomic_write_text(folder / "comparison.html", page)
+    console.print(f"report: {folder / 'comparison.html'}", markup=False)
 
 
 def _evaluate_all(
     groups: dict[str, list[str]], config: CompareConfig, folder: Path
 ) -> tuple[list[ComparedModel], Evaluator]:
-    """Everybody, judged on the same scenes once all were found able to, and how the first was."""
+    """Evaluate all models once all are loaded and found compatible; also return the evaluator of the first."""
     from mnist_seq.evaluation.evaluator import load_evaluator
     from mnist_seq.evaluation.significance import ComparedModel
 
     first = load_evaluator(config.evaluate_config(groups[config.runs[0]][0]))
     config.data = first.data
-    exams = {
+    evaluators = {
         name: [load_evaluator(config.evaluate_config(run), first.datasets) for run in runs]
         for name, runs in groups.items()
     }
     make_dir("output_dir", folder)
-    return [ComparedModel(name, [it.evaluate() for it in each]) for name, each in exams.items()], first
+    return [ComparedModel(name, [it.evaluate() for it in group]) for name, group in evaluators.items()], first
+
+
+def _caption(config: CompareConfig, evaluator: Evaluator, models: list[ComparedModel]) -> str:
+    """What was evaluated, and what the intervals mean."""
+    seeds = len(models[0].results) > 1
+    return (
+        f"{evaluator.num_scenes:,} {config.split} scenes of {evaluator.data.family}, "
+        f"digits: {evaluator.datasets.source}; "
+        + ("95 % interval over seeds (Welch)" if seeds else "95 % interval over scenes, clustered by source digit")
+        + ("; each against the first, without correction for multiple comparisons" if len(models) > 2 else "")
+    )
+
+
+def _print_comparison(
+    models: list[ComparedModel], comparisons: list[PairedComparison], caption: str, notice: str, console: Console
+) -> None:
+    from rich.markup import escape
+
+    from mnist_seq.evaluation.significance import describe_difference, letter_labels
+    from mnist_seq.reporting import tables
+
+    letters = letter_labels(models)
+    if notice:
+        console.print(f"[bold red]{escape(notice)}")
+    for letter, model in zip(letters, models, strict=True):
+        console.print(f"[bold]{letter}[/]  {escape(model.name)}")
+    console.print(tables.comparison_table(models, comparisons))
+    for letter, compared in zip(letters[1:], comparisons, strict=True):
+        console.print(f"[bold]{letter}[/] against [bold]A[/]: {describe_difference(compared.difference)}")
+    console.print(caption, markup=False)
+
+
+def _comparison_dict(
+    groups: dict[str, list[str]],
+    config: CompareConfig,
+    evaluator: Evaluator,
+    models: list[ComparedModel],
+    comparisons: list[PairedComparison],
+) -> dict[str, Any]:
+    """The content of comparison.json."""
+    return {
+        "scenes": evaluator.num_scenes,
+        "split": config.split,
+        "models": [{"name": it.name, "runs": groups[it.name], "exact_match": it.scores} for it in models],
+        "versus_baseline": [
+            it.difference._asdict() | {"gained": it.gained.tolist(), "lost": it.lost.tolist()} for it in comparisons
+        ],
+    }
 
 
 def _default_output_dir() -> str:
-    return f"outputs/compared/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    return f"outputs/comparisons/{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
 if __name__ == "__main__":

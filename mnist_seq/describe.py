@@ -1,4 +1,4 @@
-"""Say what a run would use: `python -m mnist_seq.describe model=enc_dec data=grid trainer=auto`."""
+"""Describe a run before it is trained: `python -m mnist_seq.describe model=enc_dec data=grid trainer=auto`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
 
 def hardware_info(config: TrainConfig) -> dict[str, Any]:
-    """Which device and precision a run would use, and for how long."""
+    """Device, precision, threads, steps and scenes of the run."""
     import torch
 
     from mnist_seq.training.hardware import resolve_auto
@@ -47,7 +47,7 @@ def hardware_info(config: TrainConfig) -> dict[str, Any]:
         "trainer": trainer.preset,
         "device": f"{trainer.devices} x {device}",
         "precision": trainer.precision,
-        "matrix products": trainer.matmul_precision,
+        "matmul precision": trainer.matmul_precision,
         "CPU threads": trainer.threads or torch.get_num_threads(),
         "steps": trainer.max_steps,
         "scenes": (trainer.max_steps or 0) * config.data.batch_size,
@@ -55,20 +55,20 @@ def hardware_info(config: TrainConfig) -> dict[str, Any]:
 
 
 def scene_info(config: TrainConfig) -> dict[str, Any]:
-    """The shape of what is to be read."""
+    """Image size, longest sequence, order and cells of the scenes."""
     from mnist_seq.data import datasets
 
     spec = datasets.spec(config.data)
     return {
         "canvas": f"{spec.height}x{spec.width}",
-        "most digits": spec.max_length,
-        "read": "in order" if spec.ordered else "as a set",
+        "max digits": spec.max_length,
+        "output order": "ordered" if spec.ordered else "unordered",
         "cells": "two digits can share one" if spec.cells == (0, 0) else f"{spec.cells[0]}x{spec.cells[1]}",
     }
 
 
 def model_costs(config: TrainConfig) -> dict[str, Cost]:
-    """Of a scene, by the model's parts."""
+    """Parameters and FLOPs per scene of the model's parts."""
     from mnist_seq import nn
     from mnist_seq.data import datasets
     from mnist_seq.nn.flops import costs_per_scene

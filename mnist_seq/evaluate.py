@@ -1,4 +1,4 @@
-"""Judge a run: `python -m mnist_seq.evaluate run=outputs/<date>/<time> split=test`."""
+"""Evaluate a model: `python -m mnist_seq.evaluate run=outputs/<date>/<time> split=test`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
 
 def _data_label() -> str:
-    """The data preset that was asked for, and a hash of what was changed of it."""
+    """The name of the data preset, with a hash of the overrides of the data, if there are any."""
     from hydra.core.hydra_config import HydraConfig
 
-    config = HydraConfig.get()
-    changes = [it for it in config.overrides.task if it.lstrip("+~").startswith(("data.", "data/"))]
-    return f"{config.runtime.choices.get('data')}" + (f"-{overrides_hash(changes)}" if changes else "")
+    hydra = HydraConfig.get()
+    overrides = [it for it in hydra.overrides.task if it.lstrip("+~").startswith(("data.", "data/"))]
+    return f"{hydra.runtime.choices.get('data')}" + (f"-{overrides_hash(overrides)}" if overrides else "")
 
 
 if __name__ == "__main__":

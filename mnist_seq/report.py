@@ -1,4 +1,4 @@
-"""The report of a run, made anew: `python -m mnist_seq.report run=outputs/<date>/<time>`."""
+"""Write the report of a run again: `python -m mnist_seq.report run=outputs/<date>/<time>`."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig, directory: Path) -> None:
-    """Judge on val as training did, and write the page."""
+    """Evaluate on val, as training did, and write report.html."""
     from mnist_seq.evaluation.evaluator import load_evaluator
     from mnist_seq.find_runs import resolve_run
-    from mnist_seq.reporting import report
     from mnist_seq.reporting.evaluation_report import model_results_dir
+    from mnist_seq.reporting.report import ReportInput, write_report
     from mnist_seq.run_dir import Run
 
     config = to_dataclass(cfg, ReportConfig)
     model = resolve_run(config.run)
     run = Run(model)
-    asked = load_evaluator(EvaluateConfig(run=model, device=config.device, trust=config.trust))
-    page = Path(config.output or (run.report if run.exists else model_results_dir(model) / "report.html"))
-    make_dir("output", page.parent)
-    report.write_report(asked.subject, asked.evaluate(), page)
-    print(f"to look at: {page}")
+    evaluator = load_evaluator(EvaluateConfig(run=model, device=config.device, trust=config.trust))
+    path = Path(config.output or (run.report if run.exists else model_results_dir(model) / "report.html"))
+    make_dir("output", path.parent)
+    write_report(ReportInput.from_evaluator(evaluator), evaluator.evaluate(), path)
+    print(f"report: {path}")
 
 
 if __name__ == "__main__":

@@ -33,17 +33,17 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq.evaluation import release_check
     from mnist_seq.find_runs import resolve_run
     from mnist_seq.inference import reader
+    from mnist_seq.inference.device import resolve_device
     from mnist_seq.serving import service
     from mnist_seq.serving.middleware import JSONFormatter
     from mnist_seq.serving.timeouts import TimeoutProtocol
-    from mnist_seq.training import hardware
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # limits.pixels refuses them
     logger = logging.getLogger("mnist_seq")
     logger.handlers[0].setFormatter(JSONFormatter())
     logging.getLogger("uvicorn").handlers = logger.handlers
     taken = _bind_socket(config)
-    loaded = reader.load(resolve_run(config.run), hardware.resolve_device(config.device), config.trust)
+    loaded = reader.load(resolve_run(config.run), resolve_device(config.device), config.trust)
     examined = (
         release_check.check_release_scores(loaded.model, loaded.card)
         if config.self_test

@@ -114,7 +114,7 @@ def test_a_saved_config_names_what_the_run_began_with_by_an_absolute_path(
 def test_a_run_is_evaluated_on_test_where_that_is_asked_for(tmp_path: Path) -> None:
     run = mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", "test=true", f"hydra.run.dir={tmp_path}/run")
     assert run.metrics["test"]["scenes"] == 10_000
-    assert (run.path / "judged/test/judgement.json").is_file()
+    assert (run.path / "evaluations/test/evaluation.json").is_file()
     assert run.config_without_seed.test is False, "it is no part of the recipe"
 
 

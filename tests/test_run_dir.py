@@ -105,7 +105,7 @@ def test_weights_that_cannot_be_written_leave_those_of_before(tmp_path: Path, ti
 
 
 def test_a_table_that_cannot_grow_is_told_in_a_line(tmp_path: Path) -> None:
-    from mnist_seq.training.loggers import ResumableCSVLogger
+    from mnist_seq.training.csv_logger import ResumableCSVLogger
 
     table = ResumableCSVLogger(tmp_path / "metrics.csv")
     table.log_metrics({"loss": 1.0}, 1)

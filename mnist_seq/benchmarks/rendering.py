@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mnist_seq.benchmarks.timer import Measurement, ratio, throughput, time_interleaved
+from mnist_seq.compose_config import compose, to_dataclass
+from mnist_seq.config import TrainConfig
+from mnist_seq.data import datasets
 
 if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
@@ -64,9 +67,8 @@ def dataloader_throughput(config: BenchConfig) -> list[Measurement]:
 
 def train_scenes(preset: str, augment: str) -> SceneDataset:
     """Training scenes of a preset, from digits that need no download."""
-    import mnist_seq
-
-    return mnist_seq.scenes(preset, f"data/augment={augment}", "data.digits=uci")
+    composed = compose("train", [f"data={preset}", f"data/augment={augment}", "data.digits=uci"])
+    return datasets.load(to_dataclass(composed.config, TrainConfig).data).splits["train"]
 
 
 def renderer(preset: str, augment: str, config: BenchConfig) -> Callable[[], SceneBatch]:

@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from mnist_seq.benchmarks.timer import Measurement, ratio, summarize, time_interleaved
+from mnist_seq.compose_config import compose, to_dataclass
+from mnist_seq.config import TrainConfig
+from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
 from mnist_seq.inference import reader
-from mnist_seq.training import hardware
+from mnist_seq.training.torch_settings import limit_threads
 
 if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
@@ -64,7 +67,7 @@ def serving(config: BenchConfig) -> list[Measurement]:
         alone = asyncio.run(_generate_load(ports["in batches"], requests, right, 1, ROUND_SECONDS)).latencies[
             -SEQUENTIAL_REQUESTS:
         ]
-    with hardware.limit_threads(1):  # as the service has
+    with limit_threads(1):  # as the service has
         reads = time_interleaved({"read": lambda: loaded.read(pictures[0])}, SEQUENTIAL_REQUESTS)["read"]
     figures = [figure for name, rounds in loads.items() for figure in _measurements(name, rounds)]
     batched, single = ([float(len(it.latencies)) for it in rounds] for rounds in loads.values())
@@ -90,9 +93,9 @@ def _measurements(name: str, rounds: list[LoadTestResult]) -> list[Measurement]:
 
 def _images() -> list[Image.Image]:
     """Grids of digits that scikit-learn ships."""
-    import mnist_seq
-
-    images = mnist_seq.scenes(MODEL_NAME, "data.digits=uci", split="test")[:SEQUENTIAL_REQUESTS].images
+    composed = compose("train", [f"data={MODEL_NAME}", "data.digits=uci"])
+    splits = datasets.load(to_dataclass(composed.config, TrainConfig).data).splits
+    images = splits["test"][:SEQUENTIAL_REQUESTS].images
     return [Image.fromarray(image.numpy()) for image in images[:, 0]]
 
 

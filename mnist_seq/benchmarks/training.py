@@ -19,9 +19,12 @@ from mnist_seq import extras
 from mnist_seq.benchmarks import baseline_models, roofline
 from mnist_seq.benchmarks.rendering import renderer
 from mnist_seq.benchmarks.timer import Measurement, Workload, ratio, summarize, throughput, time_interleaved
-from mnist_seq.config import BenchConfig, TrainerConfig
+from mnist_seq.compose_config import compose, to_dataclass
+from mnist_seq.config import BenchConfig, TrainConfig, TrainerConfig
 from mnist_seq.nn.losses import compute_loss
 from mnist_seq.training import hardware
+from mnist_seq.training.fit import build_module_and_data, fit
+from mnist_seq.training.torch_settings import matmul_precision
 
 if TYPE_CHECKING:
     from mnist_seq.data.render import SceneBatch
@@ -51,7 +54,7 @@ class Precision(NamedTuple):
 
     def matmul_context(self, device: str) -> AbstractContextManager[None]:
         """Within: for everything that is computed."""
-        return hardware.matmul_precision(TrainerConfig(accelerator=device, matmul_precision=self.matmul))
+        return matmul_precision(TrainerConfig(accelerator=device, matmul_precision=self.matmul))
 
     def autocast_context(self, device: str) -> AbstractContextManager[Any]:
         """Within: for a forward pass."""
@@ -133,9 +136,8 @@ def inference(config: BenchConfig) -> list[Measurement]:
 
 def build_module(model: str, data: str, config: BenchConfig, *overrides: str) -> ReaderModule:
     """The module of a run, on the device."""
-    import mnist_seq
-
-    module, _ = mnist_seq.build(f"model={model}", f"data={data}", "data.digits=uci", *overrides)
+    composed = compose("train", [f"model={model}", f"data={data}", "data.digits=uci", *overrides])
+    module, _ = build_module_and_data(to_dataclass(composed.config, TrainConfig))
     return module.to(config.device)
 
 
@@ -169,8 +171,6 @@ def _loss(module: ReaderModule, batch: SceneBatch) -> Tensor:
 
 def _train_throughput(config: BenchConfig) -> float:
     """Of a whole run on grids, once it is under way."""
-    import mnist_seq
-
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
         overrides += [
@@ -181,7 +181,8 @@ def _train_throughput(config: BenchConfig) -> float:
             f"trainer.max_steps={6 * LOG_EVERY_N_STEPS}",
             f"trainer.val_check_interval={6 * LOG_EVERY_N_STEPS}",
         ]
-        run = mnist_seq.fit(*overrides, f"hydra.run.dir={folder}/run")
+        composed = compose("train", overrides)
+        run = fit(to_dataclass(composed.config, TrainConfig), Path(folder, "run"), False, overrides)
         rows = run.logged_metrics
     speeds = [row["train/scenes_per_second"] for row in rows if "train/scenes_per_second" in row]
     return median(speeds[1:])  # the first holds what is done once

@@ -83,7 +83,7 @@ class EvaluateConfig:
     device: str = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
-    """Folder for judgement.json, scenes.csv and report.html; null takes one in the run directory."""
+    """Folder for evaluation.json, scenes.csv and report.html; null takes one in the run directory."""
     report: bool = True
     """Write report.html."""
 
@@ -136,7 +136,7 @@ class CompareConfig:
     device: str = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
-    """Folder for comparison.json and comparison.html; null takes a new one under outputs/compared."""
+    """Folder for comparison.json and comparison.html; null takes a new one under outputs/comparisons."""
 
     def __post_init__(self) -> None:
         check_trust(self.trust)

@@ -81,7 +81,7 @@ REMOVED_KEYS: dict[str, dict[str, str]] = {
 
 RENAMED_TARGETS = {
     "mnist_seq.learn.callbacks.GradientHistograms": "mnist_seq.training.callbacks.GradientHistograms",
-    "mnist_seq.learn.loggers.wandb_logger": "mnist_seq.training.loggers.wandb_logger",
+    "mnist_seq.learn.loggers.wandb_logger": "mnist_seq.training.wandb_logger.wandb_logger",
     "mnist_seq.learn.weight_averaging.EMAWeightAveraging": "mnist_seq.training.weight_averaging.EMAWeightAveraging",
     "mnist_seq.sweeps.directory.SweepDirectory": "mnist_seq.sweeps.sweep_dir.SweepDirLock",
     "mnist_seq.sweeps.scaling.ScalingLaw": "mnist_seq.sweeps.scaling.ScalingLawPlot",

@@ -1,4 +1,4 @@
-"""What the readers that ship are put to."""
+"""Config of `results`: the evaluation of the pretrained models."""
 
 from __future__ import annotations
 
@@ -12,41 +12,44 @@ METRICS = ("exact_match", "multiset_match", "digit_accuracy")
 
 @dataclass
 class PublishedScore:
-    """What others have reached on a protocol."""
+    """The best published score on a protocol."""
 
     score: float | None = None
-    """From 0 to 1; null where nobody has published one."""
+    """In [0, 1]; null if none is published."""
     source: str = ""
+    """Who published it."""
     metric: str = "exact_match"
-    """exact_match, multiset_match or digit_accuracy: what theirs and ours are counted by."""
+    """exact_match, multiset_match or digit_accuracy: the metric of both scores."""
 
     def __post_init__(self) -> None:
-        check_choice("anchors.*.measure", self.metric, METRICS)
-        check(self.score is None or 0 <= self.score <= 1, f"anchors.*.score={self.score} must lie in 0..1")
+        check_choice("published.*.metric", self.metric, METRICS)
+        check(self.score is None or 0 <= self.score <= 1, f"published.*.score={self.score} must lie in 0..1")
 
 
 @dataclass
 class ResultsConfig:
-    """The readers that ship, judged: `python -m mnist_seq.results`."""
+    """Evaluate the pretrained models: `python -m mnist_seq.results`."""
 
     models: list[str] = field(default_factory=list)
-    """By name; none means all."""
+    """Names of pretrained models; empty means all."""
     scenes: int = 10_000
-    """Test scenes of a reader's own protocol."""
+    """Test scenes of each model's own protocol."""
     robustness_scenes: int = 2_000
-    """Test scenes that are disturbed, or from elsewhere, of each kind."""
+    """Test scenes per corruption, and of each other dataset."""
     published: dict[str, PublishedScore] = field(default_factory=dict)
-    """By protocol, in the order of the table."""
+    """Published score by protocol, in the order of the tables."""
     corruptions: dict[str, CorruptionConfig] = field(default_factory=dict)
-    """What each reader's own scenes are put through, by what it is called."""
+    """Label -> corruption of each model's own test scenes."""
     other_data: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Scenes other than a reader's own, by its name and by what they are called: what `evaluate` is asked."""
+    """Model -> label -> overrides of `evaluate` for other data than the model's own."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     output_dir: str = "outputs/results"
     """The folder for results.json and results.md."""
     readme: str | None = None
-    """A Markdown file in which the tables replace what stands between `<!-- results -->` and `<!-- /results -->`."""
+    """A Markdown file; the headline table replaces the lines between `<!-- headline -->` and `<!-- /headline -->`."""
+    tables: str | None = None
+    """A Markdown file; all tables replace the lines between `<!-- results -->` and `<!-- /results -->`."""
 
     def __post_init__(self) -> None:
         check_choice("device", self.device, DEVICES)
@@ -56,3 +59,8 @@ class ResultsConfig:
             self.robustness_scenes <= self.scenes,
             f"robustness_scenes={self.robustness_scenes} must be at most scenes={self.scenes}",
         )
+
+    def markdown_files(self) -> list[tuple[str, str, str]]:
+        """Key, path and marker of the Markdown files to update."""
+        files = [("readme", self.readme, "headline"), ("tables", self.tables, "results")]
+        return [(key, path, marker) for key, path, marker in files if path]

@@ -1,1 +1,1 @@
-"""How right readings are, how sure one can be of that, and whether another reader is better."""
+"""Evaluation: metrics, confidence intervals, slices, calibration and significance tests."""

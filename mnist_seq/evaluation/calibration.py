@@ -1,4 +1,4 @@
-"""Whether a reader knows how sure it is.
+"""Calibration: does the confidence of a prediction match its accuracy?
 
 Shapes   B scenes
 """
@@ -11,56 +11,56 @@ import torch
 from torch import Tensor
 
 NUM_BINS = 15
-"""Of equal width (Guo et al. 2017)."""
+"""Bins of equal width (Guo et al. 2017)."""
 COVERAGES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
+"""Coverages at which the selective accuracy is computed."""
 
 
 class CalibrationBin(NamedTuple):
-    """Readings of about the same confidence."""
+    """Predictions of similar confidence."""
 
     confidence: float
-    """Its mean."""
+    """Mean confidence, in [0, 1]."""
     accuracy: float
-    """Share that was right."""
+    """Fraction of correct predictions."""
     num_scenes: int
 
 
 class Calibration(NamedTuple):
-    """Confidence of whole readings, beside how often they were right."""
+    """Confidence of whole sequences compared with their accuracy."""
 
     expected_calibration_error: float
-    """Expected calibration error: the mean distance of the two, over bins by their scenes (Naeini et al. 2015)."""
+    """Mean absolute difference of confidence and accuracy, weighted by bin size (Naeini et al. 2015)."""
     bins: list[CalibrationBin]
-    """Those that hold any scene, by confidence."""
+    """The bins that are not empty, in ascending order of confidence."""
     selective_accuracy: list[tuple[float, float]]
-    """Share of the scenes that is read, the surest first, how many of these are right (Geifman & El-Yaniv 2017)."""
+    """Coverage and the accuracy on that fraction of the scenes, most confident first (Geifman & El-Yaniv 2017)."""
 
 
 def compute_calibration(confidence: Tensor, correct: Tensor) -> Calibration:
-    """Hold confidence against truth.
+    """Compute the calibration of sequence-level confidences.
 
     Args:
-        confidence: B, in [0, 1].
-        right: B, 1 where the reading is right, else 0.
+        confidence: B, in [0, 1]; other values are clamped, and NaN counts as 0, since a custom model may return them.
+        correct: B, 1 where the prediction is correct, else 0.
     """
-    confidence, correct = (
-        confidence.double().nan_to_num(0).clamp(0, 1),
-        correct.double(),
-    )  # a model of one's own may fail
-    place = (confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
-    scenes = torch.bincount(place, minlength=NUM_BINS)
-    sure, hits = (torch.bincount(place, each, minlength=NUM_BINS) for each in (confidence, correct))
-    held = scenes > 0
+    confidence, correct = confidence.double().nan_to_num(0).clamp(0, 1), correct.double()
+    bin_ids = (confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
+    counts = torch.bincount(bin_ids, minlength=NUM_BINS)
+    confidence_sums, correct_sums = (
+        torch.bincount(bin_ids, values, minlength=NUM_BINS) for values in (confidence, correct)
+    )
     bins = [
-        CalibrationBin(float(sure[at] / scenes[at]), float(hits[at] / scenes[at]), int(scenes[at]))
-        for at in held.nonzero()[:, 0].tolist()
+        CalibrationBin(float(confidence_sums[i] / counts[i]), float(correct_sums[i] / counts[i]), int(counts[i]))
+        for i in (counts > 0).nonzero()[:, 0].tolist()
     ]
-    surest = correct[confidence.argsort(descending=True, stable=True)].cumsum(0)
-    kept = [max(1, round(coverage * len(correct))) for coverage in COVERAGES]
+    cumulative_correct = correct[confidence.argsort(descending=True, stable=True)].cumsum(0)
+    num_kept = [max(1, round(coverage * len(correct))) for coverage in COVERAGES]
     return Calibration(
-        expected_calibration_error=float((sure - hits).abs().sum() / len(correct)),
+        expected_calibration_error=float((confidence_sums - correct_sums).abs().sum() / len(correct)),
         bins=bins,
         selective_accuracy=[
-            (coverage, float(surest[many - 1]) / many) for coverage, many in zip(COVERAGES, kept, strict=True)
+            (coverage, float(cumulative_correct[kept - 1]) / kept)
+            for coverage, kept in zip(COVERAGES, num_kept, strict=True)
         ],
     )

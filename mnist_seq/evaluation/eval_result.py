@@ -1,161 +1,146 @@
-"""All that is said of a reader, from what it read.
+"""The result of an evaluation: everything that is computed from predictions, and its files.
 
 Shapes   B scenes   N slots for digits
 """
 
 from __future__ import annotations
 
+import csv
+import json
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mnist_seq.atomic_io import atomic_path, atomic_write_text
 from mnist_seq.evaluation import metrics
 from mnist_seq.evaluation.calibration import Calibration, compute_calibration
 from mnist_seq.evaluation.intervals import Proportion, SharedSources, proportion_with_interval
 from mnist_seq.evaluation.metrics import SceneMetrics
-from mnist_seq.evaluation.slices import Slice, compute_slices, max_box_iou
-from mnist_seq.nn.decoding import DecodeOutput
+from mnist_seq.evaluation.predictions import Predictions
+from mnist_seq.evaluation.slices import Slice, compute_slices
 from mnist_seq.vocabulary import decode
 
-
-@dataclass(frozen=True)
-class Predictions:
-    """What was read in the first scenes of a set, beside what they show; on the CPU."""
-
-    split: str
-    output: DecodeOutput
-    digits: Tensor
-    """B N, int64, PAD after the last."""
-    boxes: Tensor
-    """B N 4, as `Scenes` has them."""
-    source_ids: Tensor
-    """B N, as `Scenes` has them."""
-    ordered: bool
-    """Whether the order counts."""
-    order_margins: Tensor | None
-    """B, pixels that decide the order, where it hangs on pixels."""
-    loss: float
-    """Mean cross-entropy a target, teacher-forced, nats."""
-
-    def __len__(self) -> int:
-        return len(self.digits)
-
-    @property
-    def has_multiple_boxes(self) -> Tensor:
-        """Which scenes show two known boxes or more; B, bool."""
-        return ((self.boxes[..., 2:] > self.boxes[..., :2]).all(-1)).sum(1) > 1
-
-    @cached_property
-    def max_iou(self) -> Tensor:
-        """The largest intersection over union of any two boxes of each scene; B."""
-        return max_box_iou(self.boxes)
+RESULT_FILE, SCENES_FILE = "evaluation.json", "scenes.csv"
+"""Files that `save_eval_result` writes."""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """The figures of a split, each with its 95 % interval."""
+    """Metrics of a split, each with its 95 % confidence interval."""
 
     predictions: Predictions
     scene_metrics: SceneMetrics
     metrics: dict[str, Proportion]
     error_types: dict[str, Tensor]
-    """What went wrong in each reading that is not right: each has one kind; B each, bool."""
+    """Error type -> B, bool. Each wrong prediction has exactly one type."""
     edit_distances: Tensor
-    """B, int64: digits to put in, leave out or replace until the reading is right; of sets, of ascending digits."""
+    """B, int64: Levenshtein distance to the label; for sets, of the digits in ascending order."""
     confusion: Tensor
-    """10 11, int64: true digit by read digit, the last column for none."""
+    """10 11, int64: true digit by predicted digit; the last column counts digits without a prediction."""
     calibration: Calibration
     slices: dict[str, list[Slice]]
 
     @property
     def error_ids(self) -> Tensor:
-        """Scenes that were not read right, the surest first; ids."""
+        """Ids of the scenes with a wrong prediction, most confident first."""
         ids = (self.scene_metrics.exact_match == 0).nonzero()[:, 0]
         return ids[self.predictions.output.score[ids].argsort(descending=True, stable=True)]
 
     def summary(self) -> dict[str, Any]:
-        """What metrics.json keeps under the split's name."""
-        figures: dict[str, Any] = {"scenes": len(self.predictions), "loss": self.predictions.loss}
+        """The metrics that metrics.json keeps under the name of the split."""
+        summary: dict[str, Any] = {"scenes": len(self.predictions), "loss": self.predictions.loss}
         for name, (value, low, high, _) in self.metrics.items():
-            figures |= {name: value, f"{name}_interval": [low, high]}
-        return figures | {
+            summary |= {name: value, f"{name}_interval": [low, high]}
+        return summary | {
             "edits_a_digit": float(self.edit_distances.sum() / self.scene_metrics.num_digits.sum().clamp(min=1)),
-            "errors": {kind: int(these.sum()) for kind, these in self.error_types.items()},
+            "errors": {error_type: int(mask.sum()) for error_type, mask in self.error_types.items()},
             "calibration_error": self.calibration.expected_calibration_error,
             "confusion": self.confusion.tolist(),
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """What judgement.json holds: the summary, strata and calibration."""
+        """The content of evaluation.json: the summary, the slices and the calibration."""
         return self.summary() | {
-            "strata": {
-                what: [{"name": name, **share._asdict()} for name, share in each] for what, each in self.slices.items()
+            "slices": {
+                criterion: [{"name": name, **proportion._asdict()} for name, proportion in slices]
+                for criterion, slices in self.slices.items()
             },
             "calibration": {
-                "bins": [each._asdict() for each in self.calibration.bins],
+                "bins": [calibration_bin._asdict() for calibration_bin in self.calibration.bins],
                 "selective": [
-                    {"coverage": part, "right": right} for part, right in self.calibration.selective_accuracy
+                    {"coverage": coverage, "accuracy": accuracy}
+                    for coverage, accuracy in self.calibration.selective_accuracy
                 ],
             },
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A line a scene, for scenes.csv."""
-        readings, readout = self.predictions, self.predictions.output
-        kind = [""] * len(readings)
-        for name, these in self.error_types.items():
-            for id_ in these.nonzero()[:, 0].tolist():
-                kind[id_] = name
-        several = readings.has_multiple_boxes.tolist()
-        overlap = [round(each, 4) for each in readings.max_iou.tolist()]
-        margin = [""] * len(readings) if readings.order_margins is None else readings.order_margins.tolist()
+        """The rows of scenes.csv, one per scene."""
+        predictions, output = self.predictions, self.predictions.output
+        error_types = [""] * len(predictions)
+        for name, mask in self.error_types.items():
+            for id_ in mask.nonzero()[:, 0].tolist():
+                error_types[id_] = name
+        multiple = predictions.has_multiple_boxes.tolist()
+        max_iou = [round(iou, 4) for iou in predictions.max_iou.tolist()]
+        margins = [""] * len(predictions) if predictions.order_margins is None else predictions.order_margins.tolist()
         columns = {
-            "id": range(len(readings)),
-            "digits": [" ".join(map(str, each)) for each in decode(readings.digits)],
-            "read": [" ".join(map(str, each)) for each in decode(readout.digits)],
-            "right": self.scene_metrics.exact_match.int().tolist(),
-            "confidence": [round(each, 6) for each in readout.confidence.tolist()],
-            "error": kind,
-            "edits": self.edit_distances.tolist(),
-            "overlap": [each if many else "" for many, each in zip(several, overlap, strict=True)],
-            "margin": [each if many else "" for many, each in zip(several, margin, strict=True)],
-            "sources": [" ".join(str(it) for it in each if it >= 0) for each in readings.source_ids.tolist()],
+            "id": range(len(predictions)),
+            "digits": [" ".join(map(str, digits)) for digits in decode(predictions.digits)],
+            "prediction": [" ".join(map(str, digits)) for digits in decode(output.digits)],
+            "exact_match": self.scene_metrics.exact_match.int().tolist(),
+            "confidence": [round(confidence, 6) for confidence in output.confidence.tolist()],
+            "error": error_types,
+            "edit_distance": self.edit_distances.tolist(),
+            "max_iou": [iou if several else "" for several, iou in zip(multiple, max_iou, strict=True)],
+            "order_margin": [margin if several else "" for several, margin in zip(multiple, margins, strict=True)],
+            "source_ids": [" ".join(str(id_) for id_ in ids if id_ >= 0) for ids in predictions.source_ids.tolist()],
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def compute_result(predictions: Predictions) -> EvalResult:
-    """Say of readings all that can be said."""
-    verdict = metrics.compute_scene_metrics(predictions.output, predictions.digits, predictions.ordered)
-    kin = SharedSources(predictions.source_ids)
-    ones = torch.ones_like(verdict.exact_match)
-    shares = {
-        name: proportion_with_interval(getattr(verdict, top), getattr(verdict, bottom) if bottom else ones, kin)
-        for name, (top, bottom) in metrics.METRICS.items()
+    """Compute metrics, intervals, error types, calibration and slices."""
+    scene_metrics = metrics.compute_scene_metrics(predictions.output, predictions.digits, predictions.ordered)
+    exact_match, shared_sources = scene_metrics.exact_match, SharedSources(predictions.source_ids)
+    proportions = {
+        name: proportion_with_interval(
+            getattr(scene_metrics, numerator),
+            getattr(scene_metrics, denominator) if denominator else torch.ones_like(exact_match),
+            shared_sources,
+        )
+        for name, (numerator, denominator) in metrics.METRICS.items()
     }
     return EvalResult(
         predictions=predictions,
-        scene_metrics=verdict,
-        metrics=shares,
-        error_types=metrics.classify_errors(verdict),
-        edit_distances=_edit_distances(predictions, verdict),
+        scene_metrics=scene_metrics,
+        metrics=proportions,
+        error_types=metrics.classify_errors(scene_metrics),
+        edit_distances=_edit_distances(predictions, scene_metrics),
         confusion=metrics.confusion_matrix(predictions.output, predictions.digits, predictions.ordered),
-        calibration=compute_calibration(predictions.output.confidence, verdict.exact_match),
-        slices=compute_slices(predictions, verdict.exact_match, kin),
+        calibration=compute_calibration(predictions.output.confidence, exact_match),
+        slices=compute_slices(predictions, exact_match, shared_sources),
     )
 
 
+def save_eval_result(result: EvalResult, folder: Path) -> None:
+    """Write evaluation.json and scenes.csv into an existing folder."""
+    atomic_write_text(folder / RESULT_FILE, json.dumps(result.to_dict(), indent=2) + "\n")
+    with atomic_path(folder / SCENES_FILE) as temp_path, temp_path.open("w", newline="", encoding="utf-8") as file:
+        rows = result.to_rows()
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def _edit_distances(predictions: Predictions, scene_metrics: SceneMetrics) -> Tensor:
-    edits = torch.zeros(len(predictions), dtype=torch.int64)
-    wrong = (scene_metrics.exact_match == 0).nonzero()[:, 0]
-    both = (decode(each[wrong]) for each in (predictions.output.digits, predictions.digits))
-    for id_, read, truth in zip(wrong.tolist(), *both, strict=True):
-        edits[id_] = (
-            metrics.edit_distance(read, truth)
-            if predictions.ordered
-            else metrics.edit_distance(sorted(read), sorted(truth))
-        )
-    return edits
+    distances = torch.zeros(len(predictions), dtype=torch.int64)
+    error_ids = (scene_metrics.exact_match == 0).nonzero()[:, 0]
+    predicted, targets = (decode(digits[error_ids]) for digits in (predictions.output.digits, predictions.digits))
+    for id_, one, other in zip(error_ids.tolist(), predicted, targets, strict=True):
+        pair = (one, other) if predictions.ordered else (sorted(one), sorted(other))
+        distances[id_] = metrics.edit_distance(*pair)
+    return distances

@@ -1,4 +1,4 @@
-"""Reading many scenes and saying how well it went: one judge for training's last word and for `evaluate`."""
+"""Evaluate a model on scenes: training uses it at its end, and so does `evaluate`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mnist_seq.config import LossConfig
 from mnist_seq.data.datasets import SceneDataset
-from mnist_seq.evaluation import eval_result
-from mnist_seq.evaluation.eval_result import EvalResult, Predictions
+from mnist_seq.evaluation.eval_result import EvalResult, compute_result
+from mnist_seq.evaluation.predictions import Predictions
 from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.nn.losses import compute_loss, for_eval
 from mnist_seq.nn.model import Model
@@ -25,38 +25,39 @@ def evaluate_model(
     loss: LossConfig | None = None,
     decode_fn: Callable[[Tensor], DecodeOutput] | None = None,
 ) -> EvalResult:
-    """Read the first scenes of a set, on the model's device and in its precision, and judge what was read.
+    """Evaluate a model on the first scenes of a dataset, on the model's device and in its precision.
 
     Args:
-        number: of scenes to read.
-        loss: what the model was taught by; cross-entropy if not given.
-        read: how to read; greedily if not given.
+        num_scenes: how many scenes.
+        batch_size: scenes per batch.
+        loss: the training loss, evaluated without label smoothing; cross-entropy by default.
+        decode_fn: maps images, B C H W, to predictions; `model.read` by default.
     """
     loss, decode_fn = for_eval(loss or LossConfig()), decode_fn or model.read
-    device = next(model.parameters()).device
-    training = model.training
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    readouts, truths, margins = [], [], []
-    nats = torch.zeros(2, dtype=torch.float64)
+    outputs, labels, order_margins = [], [], []
+    loss_sum_and_count = torch.zeros(2, dtype=torch.float64)
     for first in range(0, num_scenes, batch_size):
         ids = torch.arange(first, min(first + batch_size, num_scenes))
         batch = scenes.render(ids).to(device)
-        readout, went = decode_fn(batch.images), compute_loss(model, batch, loss)
-        readouts.append([part.cpu() for part in readout[:4]])
-        truths.append([part.cpu() for part in (batch.digits, batch.boxes, batch.sources)])
-        margins.append(scenes.order_margins(ids))
-        nats += torch.stack([went.loss * went.num_targets, went.num_targets]).cpu().double()
-    model.train(training)
-    digits, boxes, sources = map(torch.cat, zip(*truths, strict=True))
-    decided = [it for it in margins if it is not None]
-    found = Predictions(
+        output, out = decode_fn(batch.images), compute_loss(model, batch, loss)
+        outputs.append([tensor.cpu() for tensor in output[:4]])
+        labels.append([tensor.cpu() for tensor in (batch.digits, batch.boxes, batch.sources)])
+        margins = scenes.order_margins(ids)
+        if margins is not None:
+            order_margins.append(margins)
+        loss_sum_and_count += torch.stack([out.loss * out.num_targets, out.num_targets]).cpu().double()
+    model.train(was_training)
+    digits, boxes, source_ids = map(torch.cat, zip(*labels, strict=True))
+    predictions = Predictions(
         split=scenes.split,
-        output=DecodeOutput(*map(torch.cat, zip(*readouts, strict=True))),
+        output=DecodeOutput(*map(torch.cat, zip(*outputs, strict=True))),
         digits=digits,
         boxes=boxes,
-        source_ids=sources,
+        source_ids=source_ids,
         ordered=scenes.spec.ordered,
-        order_margins=torch.cat(decided) if decided else None,
-        loss=float(nats[0] / nats[1]),
+        order_margins=torch.cat(order_margins) if order_margins else None,
+        loss=float(loss_sum_and_count[0] / loss_sum_and_count[1]),
     )
-    return eval_result.compute_result(found)
+    return compute_result(predictions)

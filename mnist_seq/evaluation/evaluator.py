@@ -1,11 +1,11 @@
-"""A reader before the scenes that it is to read: what `evaluate`, `report` and `compare` are asked for."""
+"""A model together with the scenes to evaluate it on: what `evaluate`, `report` and `compare` load."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -17,28 +17,24 @@ from mnist_seq.data.datasets import DatasetSplits, SceneDataset, load, spec
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights
+from mnist_seq.inference.device import resolve_device
 from mnist_seq.nn import decoding
 from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.nn.model import Model
 from mnist_seq.run_dir import Run
-from mnist_seq.training import hardware
-
-if TYPE_CHECKING:
-    from mnist_seq.reporting.report import ReportInput
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A reader, scenes, and how they are to be read."""
+    """A model, scenes, and the way to decode."""
 
     config: EvaluateConfig
     model: Model
     card: dict[str, Any]
-    """What is said of the weights."""
+    """The model card."""
     data: DataConfig
     datasets: DatasetSplits
     num_scenes: int
-    """Of scenes."""
 
     @cached_property
     def scenes(self) -> SceneDataset:
@@ -46,71 +42,57 @@ class Evaluator:
         return CorruptedDataset(scenes, self.config.corruption) if self.config.corruption.non_default else scenes
 
     def evaluate(self) -> EvalResult:
-        """Read and judge."""
+        """Evaluate the model on the scenes."""
         loss = from_dict(LossConfig, self.card["loss"]) if "loss" in self.card else None
         return evaluate_model(self.model, self.scenes, self.num_scenes, self.config.batch_size, loss, self.decode_fn)
 
     @property
     def decode_fn(self) -> Callable[[Tensor], DecodeOutput]:
-        """The model's own way of reading, or the one that is asked for."""
-        config, writer = self.config, self.model
+        """The model's own decoding, or beam search where num_beams is above 1."""
+        config, model = self.config, self.model
         if config.num_beams == 1:
-            return writer.read
-        assert isinstance(writer, decoding.AutoregressiveModel)
-        return lambda images: decoding.beam_search(writer, images, config.num_beams).best
+            return model.read
+        assert isinstance(model, decoding.AutoregressiveModel)
+        return lambda images: decoding.beam_search(model, images, config.num_beams).best
 
     @property
     def train_scenes(self) -> SceneDataset | None:
-        """What the model learnt from, where its own data are at hand."""
+        """The scenes that the model was trained on; None where it is evaluated on other data."""
         return self.datasets.splits.get("train") if self.config.data is None else None
 
     @property
-    def subject(self) -> ReportInput:
-        """Whom its report is about."""
-        from mnist_seq.reporting.report import ReportInput
-
-        run = Run(str(self.config.run))
-        return ReportInput(
-            name=str(run.path),
-            model=self.model,
-            card=self.card,
-            scenes=self.scenes,
-            digit_source=self.datasets.source,
-            notice=self.notice,
-            train_scenes=self.train_scenes,
-            run=run if run.exists else None,
-        )
-
-    @property
     def notice(self) -> str:
-        """What whoever sees the figures must be told."""
-        done = ", ".join(f"{key}={value:g}" for key, value in self.config.corruption.non_default.items())
-        return " ".join(filter(None, [self.datasets.notice, done and f"These scenes were disturbed: {done}."]))
+        """A warning to show with the metrics: stand-in digits, or corruptions; else empty."""
+        corruptions = ", ".join(f"{key}={value:g}" for key, value in self.config.corruption.non_default.items())
+        parts = [self.datasets.notice, corruptions and f"Corruptions applied to these scenes: {corruptions}."]
+        return " ".join(filter(None, parts))
 
     @property
     def is_default_protocol(self) -> bool:
-        """Whether runs are judged so: on their own data, all of it and undisturbed, in their own way."""
+        """Whether the metrics belong into the run's metrics.json: own data, all scenes, clean, greedy decoding."""
         config = self.config
-        whole = config.data is None and config.scenes is None and not config.corruption.non_default
-        return whole and config.num_beams == 1
+        all_own_scenes = config.data is None and config.scenes is None and not config.corruption.non_default
+        return all_own_scenes and config.num_beams == 1
 
 
 def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None) -> Evaluator:
-    """Open what is to be judged: the weights that count.
+    """Load a model and the scenes to evaluate it on.
 
     Args:
-        loaded: the scenes, where they are at hand.
+        config: names the model, the data, the split and the decoding.
+        datasets: use these instead of loading them from the config.
 
     Raises:
-        FileNotFoundError, ValueError: nothing to load, or scenes that the model cannot read.
+        NotFoundError: there is no such model.
+        UserError: the model cannot be evaluated on these scenes, or was trained on them.
     """
     run = str(config.run)
-    model, card = weights.load(run, hardware.resolve_device(config.device), config.trust)
+    model, card = weights.load(run, resolve_device(config.device), config.trust)
     check(
         config.num_beams == 1 or isinstance(model, decoding.AutoregressiveModel),
         f"num_beams={config.num_beams}: {run} is not autoregressive, use num_beams=1",
     )
-    check(bool(config.data) or "data" in card, f"{run} does not say what it was trained on: give data=")
+    check(bool(config.data) or "data" in card, f"{run} has no record of its training data: give data=")
     data: DataConfig = config.data or data_from_dict(card["data"])
     _check_spec(run, model, data)
     datasets = datasets or load(data, Run(run).metrics.get("seed", 0))
@@ -118,35 +100,36 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
         config.split != "val" or datasets.source not in card.get("trained_on_val", []),
         f"{run} was trained on the val digits too (data.pool=full): choose split=test",
     )
-    there = [split for split in datasets.splits if split != "train"]
+    available = [split for split in datasets.splits if split != "train"]
     check(
-        config.split in there, f"split={config.split} is not in these data: choose from {', '.join(there) or 'others'}"
+        config.split in available,
+        f"split={config.split} is not in these data: choose from {', '.join(available) or 'other data'}",
     )
-    most = len(datasets.splits[config.split])
-    number = config.scenes or most
+    max_scenes = len(datasets.splits[config.split])
+    num_scenes = config.scenes or max_scenes
     check(
-        data.family != "folder" or number <= most,
-        f"scenes={number} of a folder with {most}: choose at most those, or null",
+        data.family != "folder" or num_scenes <= max_scenes,
+        f"scenes={num_scenes} is more than the {max_scenes} images of the folder: choose at most {max_scenes}, or null",
     )
-    return Evaluator(config, model, card, data, datasets, number)
+    return Evaluator(config, model, card, data, datasets, num_scenes)
 
 
 def _check_spec(run: str, model: Model, data: DataConfig) -> None:
-    """Raises ValueError for scenes of a size, or with sequences of a length, that the model was not built for."""
-    shown, known = spec(data), model.spec
+    """Raise UserError for scenes of another size, or with longer sequences, than the model was built for."""
+    given, expected = spec(data), model.spec
     check(
-        (shown.height, shown.width) == (known.height, known.width),
-        f"data={data.family} shows {shown.height}x{shown.width} scenes, but {run} "
-        f"reads {known.height}x{known.width}: choose a data preset of that size",
+        (given.height, given.width) == (expected.height, expected.width),
+        f"data={data.family} has {given.height}x{given.width} scenes, but {run} "
+        f"reads {expected.height}x{expected.width}: choose a data preset of that size",
     )
     check(
-        shown.max_length <= known.max_length,
-        f"data={data.family} shows up to {shown.max_length} digits, but {run} writes at most {known.max_length}: "
+        given.max_length <= expected.max_length,
+        f"data={data.family} has up to {given.max_length} digits, but {run} reads at most {expected.max_length}: "
         "train with data.max_length or data.max_digits as high",
     )
     check(
-        model.output_type != "cells" or shown.cells == known.cells,
-        f"{run} reads a digit a cell, {known.cells[0]}x{known.cells[1]} of them, and data={data.family} "
-        + (f"has {shown.cells[0]}x{shown.cells[1]}" if any(shown.cells) else "tells of no cells")
-        + ": choose other data, or a model that writes (model=enc_dec)",
+        model.output_type != "cells" or given.cells == expected.cells,
+        f"{run} predicts a digit per cell of a {expected.cells[0]}x{expected.cells[1]} grid, but data={data.family} "
+        + (f"has {given.cells[0]}x{given.cells[1]} cells" if any(given.cells) else "has no cells")
+        + ": choose other data, or an autoregressive model (model=enc_dec)",
     )

@@ -1,4 +1,4 @@
-"""Which digits of the data set are misread, and how often: errors of a reader, or of those who wrote the labels.
+"""Source digits that are often misread: errors of the model, or of the labels.
 
 Shapes   B scenes   N slots for digits
 """
@@ -8,46 +8,48 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from mnist_seq.evaluation.eval_result import Predictions
 from mnist_seq.evaluation.metrics import pad_to_same_length
+from mnist_seq.evaluation.predictions import Predictions
 from mnist_seq.vocabulary import NUM_DIGITS
 
 
 class HardExample(NamedTuple):
-    """A digit of the data set."""
+    """A source digit that was misread at least once."""
 
     source_id: int
-    """Its place there."""
+    """Its index in the digit dataset."""
     label: int
-    """Its label."""
     predicted: int
-    """What it was most often taken for."""
+    """The most frequent wrong prediction."""
     num_errors: int
-    """Times that it was misread."""
+    """How often it was misread."""
     num_shown: int
-    """Times that it was there to be read."""
+    """How often it was shown, in scenes whose sequence length was predicted correctly."""
 
 
 def find_hard_examples(predictions: Predictions) -> list[HardExample]:
-    """Digits that were misread at their place, the most often first; of readings with as many digits as there are.
+    """Find the misread source digits, the most often misread first.
+
+    Digits are compared by position, so only scenes whose sequence length was predicted correctly count.
 
     Raises:
-        ValueError: no order counts, so no digit has a place.
+        ValueError: the predictions are unordered, so that a digit has no position.
     """
     if not predictions.ordered:
-        raise ValueError("scenes without an order do not tell which digit was misread")
-    there = predictions.digits < NUM_DIGITS
-    read = pad_to_same_length(predictions.output, predictions.digits)[0][:, : there.shape[1]]
-    counted = ((predictions.output.digits < NUM_DIGITS).sum(1) == there.sum(1))[:, None] & there
-    columns = (each[counted].tolist() for each in (predictions.source_ids, predictions.digits, read))
-    shown: Counter[int] = Counter()
-    taken: defaultdict[tuple[int, int], Counter[int]] = defaultdict(Counter)
-    for source, truth, found in zip(*columns, strict=True):
-        shown[source] += 1
-        if found != truth:
-            taken[source, truth][found] += 1
-    rows = [
-        HardExample(source, truth, found.most_common(1)[0][0], found.total(), shown[source])
-        for (source, truth), found in taken.items()
+        raise ValueError("unordered predictions do not show which digit was misread")
+    is_digit = predictions.digits < NUM_DIGITS
+    padded_output = pad_to_same_length(predictions.output, predictions.digits)[0][:, : is_digit.shape[1]]
+    same_length = (predictions.output.digits < NUM_DIGITS).sum(1) == is_digit.sum(1)
+    mask = same_length[:, None] & is_digit
+    columns = (tensor[mask].tolist() for tensor in (predictions.source_ids, predictions.digits, padded_output))
+    num_shown: Counter[int] = Counter()
+    errors: defaultdict[tuple[int, int], Counter[int]] = defaultdict(Counter)
+    for source_id, label, predicted in zip(*columns, strict=True):
+        num_shown[source_id] += 1
+        if predicted != label:
+            errors[source_id, label][predicted] += 1
+    examples = [
+        HardExample(source_id, label, wrong.most_common(1)[0][0], wrong.total(), num_shown[source_id])
+        for (source_id, label), wrong in errors.items()
     ]
-    return sorted(rows, key=lambda it: (-it.num_errors, -it.num_errors / it.num_shown, it.source_id))
+    return sorted(examples, key=lambda it: (-it.num_errors, -it.num_errors / it.num_shown, it.source_id))

@@ -1,9 +1,9 @@
-"""How sure a figure is, where scenes share source digits: a digit that is misread is wrong in each scene that shows it.
+"""Confidence intervals for scenes that share source digits: a hard digit is misread in every scene that shows it.
 
-The variance of a mean of errors is the sum of their products over all pairs of scenes that share a digit, by their
-number squared (a cluster-robust variance by overlapping groups, Cameron, Gelbach & Miller 2011), but for a
-correction that is nothing unless most scenes share digits. It says how many independent scenes these are worth, and
-intervals that behave near 0 and 1 are taken with that number.
+The variance of a mean of errors is the sum of their products over all pairs of scenes that share a digit, divided by
+the squared number of scenes. This is a cluster-robust variance for overlapping groups (Cameron, Gelbach & Miller 2011),
+up to a correction that only matters where most scenes share digits. The variance gives an effective number of
+independent scenes, which goes into intervals that behave well near 0 and 1.
 
 Shapes   B scenes   N slots for digits
 """
@@ -18,126 +18,134 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _Z95 = 1.959964
-"""Of a normal distribution, 95 % lies nearer to its middle, in standard deviations."""
+"""97.5 % quantile of the standard normal distribution."""
 FloatArray = NDArray[np.float64]
 
 
 class SharedSources:
-    """Which scenes share a source digit; one without any goes with itself alone.
+    """Which scenes share a source digit.
 
     Args:
-        sources: B N, indices of each scene's source digits, negative where there is none.
+        sources: B N, index of each scene's source digits, negative in empty slots. A scene without any source digit
+            shares none.
     """
 
     def __init__(self, sources: Tensor) -> None:
         from scipy.sparse import csr_array, eye_array
 
-        held = sources.cpu().numpy()
-        scenes = len(held)
-        scene, slot = np.nonzero(held >= 0)
-        known, digit = np.unique(held[scene, slot], return_inverse=True)
-        alone = np.setdiff1d(np.arange(scenes), scene)
-        scene, digit = np.append(scene, alone), np.append(digit, len(known) + np.arange(len(alone)))
-        shows = csr_array((np.ones(len(scene)), (scene, digit)), shape=(scenes, len(known) + len(alone)))
-        shared: Any = shows @ shows.T + eye_array(scenes)
-        shared.data[:] = 1  # a pair counts once, however many digits it shares
-        self._shows, self._pairs = shows, shared
-        self.density = (shared.nnz - scenes) / scenes**2
-        """Share of all pairs of scenes that share a digit."""
+        source_ids = sources.cpu().numpy()
+        num_scenes = len(source_ids)
+        scene, slot = np.nonzero(source_ids >= 0)
+        distinct, digit = np.unique(source_ids[scene, slot], return_inverse=True)
+        empty = np.setdiff1d(np.arange(num_scenes), scene)
+        scene, digit = np.append(scene, empty), np.append(digit, len(distinct) + np.arange(len(empty)))
+        incidence = csr_array((np.ones(len(scene)), (scene, digit)), shape=(num_scenes, len(distinct) + len(empty)))
+        pairs: Any = incidence @ incidence.T + eye_array(num_scenes)
+        pairs.data[:] = 1  # a pair counts once, however many digits it shares
+        self._incidence, self._pairs = incidence, pairs
+        self.density = (pairs.nnz - num_scenes) / num_scenes**2
+        """Fraction of all pairs of scenes that share a digit."""
 
     def variance(self, errors: FloatArray) -> float:
-        """Of the sum of errors that add up to 0: their products over all pairs of scenes that share a digit.
+        """Variance of the sum of errors with mean 0: their products over all pairs of scenes that share a digit.
 
-        That they add up to 0 takes away as much as the density says, which is given back. It is never less than the
-        variance of independent scenes.
-        """
-        shared = float(errors @ (self._pairs @ errors)) / max(1 - self.density, 0.05)
-        return max(shared, float(errors @ errors))
-
-    def num_distinct_sources(self, counts: FloatArray) -> float:
-        """How many of what is counted show source digits of their own.
+        Centring the errors lowers the sum by a fraction of `density`, which is corrected for. The result is never
+        below the variance of independent scenes.
 
         Args:
-            counted: how many in each scene.
+            errors: B, deviations from their mean.
         """
-        shown = self._shows[counts > 0]
+        clustered = float(errors @ (self._pairs @ errors)) / max(1 - self.density, 0.05)
+        return max(clustered, float(errors @ errors))
+
+    def num_distinct_sources(self, counts: FloatArray) -> float:
+        """The number of counted items that come from distinct source digits.
+
+        Args:
+            counts: B, items per scene.
+        """
+        shown = self._incidence[counts > 0]
         return float(len(np.unique(shown.indices)) * counts.sum() / shown.nnz)
 
 
 class Proportion(NamedTuple):
-    """So many of so many."""
+    """A proportion, in [0, 1], with its 95 % confidence interval."""
 
     value: float
     low: float
-    """Lower end of the 95 % interval."""
     high: float
     total: float
+    """The denominator."""
 
 
 class Difference(NamedTuple):
-    """How much more often the second of two readers is right."""
+    """Accuracy of a second model minus that of the first, in [-1, 1], with its 95 % confidence interval."""
 
     value: float
     low: float
-    """Lower end of the 95 % interval."""
     high: float
     p_value: float
-    """Chance of as large a difference, either way, between readers that are equally good."""
+    """Two-sided."""
 
     @property
     def significant(self) -> bool:
-        """Whether there is one."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
 def proportion_with_interval(correct: Tensor, total: Tensor, shared_sources: SharedSources) -> Proportion:
-    """sum(right) / sum(total) with a Wilson interval (Wilson 1927); of nothing, all is right.
+    """Compute sum(correct) / sum(total) with a Wilson interval (Wilson 1927); 0 / 0 counts as 1.
 
     Args:
-        right: B, what is counted in each scene.
-        total: B, out of how many.
+        correct: B, correct items per scene.
+        total: B, items per scene.
+        shared_sources: which of these scenes share source digits.
     """
-    tops, bottoms = correct.double().cpu().numpy(), total.double().cpu().numpy()
-    whole = float(bottoms.sum())
-    if not whole:
+    numerators, denominators = correct.double().cpu().numpy(), total.double().cpu().numpy()
+    denominator = float(denominators.sum())
+    if not denominator:
         return Proportion(1.0, 0.0, 1.0, 0.0)
-    value = float(tops.sum()) / whole
-    worth, errors = shared_sources.num_distinct_sources(bottoms), tops - value * bottoms
-    if not np.allclose(errors, 0):  # where nothing varies, nothing else is known
-        worth = value * (1 - value) / shared_sources.variance(errors / whole)
-    return Proportion(value, *wilson_interval(value, min(worth, whole)), whole)
+    value = float(numerators.sum()) / denominator
+    effective_size, errors = shared_sources.num_distinct_sources(denominators), numerators - value * denominators
+    if not np.allclose(errors, 0):  # without any variation, only the number of distinct digits is known
+        effective_size = value * (1 - value) / shared_sources.variance(errors / denominator)
+    return Proportion(value, *wilson_interval(value, min(effective_size, denominator)), denominator)
 
 
 def paired_difference(baseline: Tensor, other: Tensor, shared_sources: SharedSources) -> Difference:
-    """Of two readers of the same scenes, by those that only one of them reads right.
+    """Compare two models on the same scenes, by the scenes that only one of them predicts correctly.
 
-    The interval is Wald's with half a scene more in each of the four cells (Agresti & Min 2005). The test is McNemar's
-    with the variance of scenes that share digits (Durkalski et al. 2003); where they share none, McNemar's own.
+    The interval is Wald's with half a scene added to each of the four cells (Agresti & Min 2005). The test is McNemar's
+    with a variance for clustered scenes (Durkalski et al. 2003); without shared digits it is McNemar's test.
 
     Args:
-        one: B, 1 where the first reader is right.
-        other: B, the same of the second.
+        baseline: B, 1 where the first model is correct, else 0.
+        other: B, the same for the second model.
+        shared_sources: which of these scenes share source digits.
     """
     errors = other.double().cpu().numpy() - baseline.double().cpu().numpy()
-    number, value = len(errors), float(errors.mean())
+    num_scenes, value = len(errors), float(errors.mean())
     gained, lost = float((errors > 0).sum()), float((errors < 0).sum())
-    around = errors - value
-    worth = shared_sources.num_distinct_sources(np.ones(number)) / number  # of a scene, in independent ones
-    if around.any():
-        worth = float(around @ around) / shared_sources.variance(around)
-    p = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost) / worth)) if gained + lost else 1.0
-    scenes, gained, lost = worth * number + 2, worth * gained + 0.5, worth * lost + 0.5
-    middle = (gained - lost) / scenes
-    reach = _Z95 * math.sqrt((gained + lost) / scenes - middle**2) / math.sqrt(scenes)
-    return Difference(value, max(-1.0, middle - reach), min(1.0, middle + reach), p)
+    centred = errors - value
+    # independent scenes per scene
+    design_factor = shared_sources.num_distinct_sources(np.ones(num_scenes)) / num_scenes
+    if centred.any():
+        design_factor = float(centred @ centred) / shared_sources.variance(centred)
+    p_value = 1.0
+    if gained + lost:
+        p_value = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost) / design_factor))
+    total, gained, lost = design_factor * num_scenes + 2, design_factor * gained + 0.5, design_factor * lost + 0.5
+    centre = (gained - lost) / total
+    half_width = _Z95 * math.sqrt((gained + lost) / total - centre**2) / math.sqrt(total)
+    return Difference(value, max(-1.0, centre - half_width), min(1.0, centre + half_width), p_value)
 
 
 def wilson_interval(proportion: float, num_trials: float) -> tuple[float, float]:
-    """95 % interval of a share seen in so many independent trials (Wilson 1927)."""
+    """Compute the 95 % interval of a proportion of independent trials (Wilson 1927)."""
     centre = (proportion + _Z95 * _Z95 / (2 * num_trials)) / (1 + _Z95 * _Z95 / num_trials)
-    reach = (
+    half_width = (
         _Z95
         / (1 + _Z95 * _Z95 / num_trials)
         * math.sqrt(proportion * (1 - proportion) / num_trials + (_Z95 / (2 * num_trials)) ** 2)
     )
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    return max(0.0, centre - half_width), min(1.0, centre + half_width)

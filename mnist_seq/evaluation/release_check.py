@@ -1,6 +1,7 @@
-"""The gate before a service: a reader must still read as well as it did when it was released.
+"""The check before a model is served: is it still as accurate as at its release?
 
-It reads built-in scenes: of its own family, of the digits that scikit-learn ships, so that no network is needed.
+It evaluates the model on built-in test scenes: its own scene family, rendered from the digits that scikit-learn
+includes, so that no download is needed.
 """
 
 from __future__ import annotations
@@ -17,62 +18,71 @@ from mnist_seq.nn.model import Model
 
 NUM_SCENES = 300
 MAX_ACCURACY_DROP = 0.01
-"""How much lower the share of scenes read right may be than it was at release."""
+"""Largest accepted drop of the exact match since the release."""
 MAX_LOSS_INCREASE = 0.05
-"""How much higher the loss may be, nats."""
+"""Largest accepted increase of the loss since the release, nats."""
 SINGLE_MIN_ACCURACY, SINGLE_MAX_LOSS = 0.9, 0.5
-"""What a reader of single digits must exceed, and stay below."""
+"""What any model of single digits must reach."""
 
 
 @dataclass(frozen=True)
 class ReleaseScores:
-    """How well a reader did on the built-in scenes."""
+    """Metrics on the built-in test scenes."""
 
     exact_match: float
-    """Share of scenes read right."""
+    """Fraction of correct scenes."""
     loss: float
-    """Cross-entropy of a target, nats."""
+    """Cross-entropy per target, nats."""
 
     def __str__(self) -> str:
-        return f"{self.exact_match:.2%} of {NUM_SCENES} built-in scenes read right, loss {self.loss:.3f}"
+        return (
+            f"{self.exact_match:.2%} of the {NUM_SCENES} built-in test scenes correct (exact match), "
+            f"loss {self.loss:.3f}"
+        )
 
 
 def compute_release_scores(model: Model, card: dict[str, Any]) -> ReleaseScores | None:
-    """Read the built-in scenes; None of a reader whose family of scenes cannot be made of built-in digits."""
+    """Evaluate a model on the built-in scenes; None where its scenes cannot be rendered from the built-in digits."""
     if "data" not in card:
         return None
     data = data_from_dict(card["data"])
     if isinstance(data, FolderConfig):
         return None
-    built_in = datasets.load(replace(data, digits="uci", pool="split")).splits["test"]
-    figures = evaluate_model(model, built_in, NUM_SCENES, batch_size=100).summary()
-    return ReleaseScores(figures["exact_match"], figures["loss"])
+    scenes = datasets.load(replace(data, digits="uci", pool="split")).splits["test"]
+    summary = evaluate_model(model, scenes, NUM_SCENES, batch_size=100).summary()
+    return ReleaseScores(summary["exact_match"], summary["loss"])
 
 
 def release_scores_for_card(model: Model, card: dict[str, Any]) -> dict[str, float] | None:
-    """What a card says of a release, for `check` to hold it to."""
-    found = compute_release_scores(model, card)
-    return {"scenes": NUM_SCENES, **asdict(found)} if found else None
+    """The scores that the card keeps, for `check_release_scores` to compare with."""
+    scores = compute_release_scores(model, card)
+    return {"scenes": NUM_SCENES, **asdict(scores)} if scores else None
 
 
 def check_release_scores(model: Model, card: dict[str, Any]) -> str:
-    """Let a reader through, with a word on what it was held to.
+    """Compare a model with its scores at release, and return a line about the result.
 
     Raises:
-        ValueError: it reads worse than when it was released, or worse than any reader of single digits may.
+        UserError: the model is less accurate than at its release, or than any model of single digits may be.
     """
-    found, released = compute_release_scores(model, card), card.get("release_scores")
-    if found is None:
-        return "not examined: its scenes cannot be made of built-in digits"
+    scores, released = compute_release_scores(model, card), card.get("release_scores")
+    if scores is None:
+        return "not checked: its scenes cannot be rendered from the built-in digits"
     if card["data"]["family"] == "single" and not (
-        found.exact_match > SINGLE_MIN_ACCURACY and found.loss < SINGLE_MAX_LOSS
+        scores.exact_match > SINGLE_MIN_ACCURACY and scores.loss < SINGLE_MAX_LOSS
     ):
         raise UserError(
-            f"{found}: a reader of single digits needs above {SINGLE_MIN_ACCURACY:.0%} and below {SINGLE_MAX_LOSS}"
+            f"{scores}: a model of single digits needs an exact match above {SINGLE_MIN_ACCURACY:.0%} "
+            f"and a loss below {SINGLE_MAX_LOSS}"
         )
     if not released:
-        return f"{found}; it was never exported, so there is nothing to hold it to"
-    then = ReleaseScores(released["exact_match"], released["loss"])
-    if found.exact_match < then.exact_match - MAX_ACCURACY_DROP or found.loss > then.loss + MAX_LOSS_INCREASE:
-        raise UserError(f"{found}, but when it was released: {then}; these weights are damaged, or another version's")
-    return f"{found}, as when it was released"
+        return f"{scores}; it was never exported, so there are no scores at release to compare with"
+    at_release = ReleaseScores(released["exact_match"], released["loss"])
+    if (
+        scores.exact_match < at_release.exact_match - MAX_ACCURACY_DROP
+        or scores.loss > at_release.loss + MAX_LOSS_INCREASE
+    ):
+        raise UserError(
+            f"{scores}, but at release: {at_release}; the weights are damaged, or belong to another version"
+        )
+    return f"{scores}, as at release"

@@ -1,4 +1,4 @@
-"""Whether one reader is better than another, or one recipe than another."""
+"""Significance tests between models, and between recipes that were trained with several seeds."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from mnist_seq.evaluation.intervals import Difference, SharedSources, paired_dif
 
 
 class ComparedModel(NamedTuple):
-    """A reader, or those of several seeds of one recipe, judged on the same scenes as all others."""
+    """A model, or the models of several seeds of one recipe; all are evaluated on the same scenes."""
 
     name: str
     results: list[EvalResult]
+    """One per seed."""
 
     @property
     def scores(self) -> list[float]:
-        """Exact match of each."""
-        return [it.metrics["exact_match"].value for it in self.results]
+        """Exact match of each seed, in [0, 1]."""
+        return [result.metrics["exact_match"].value for result in self.results]
 
     @property
     def mean_score(self) -> float:
@@ -29,67 +30,70 @@ class ComparedModel(NamedTuple):
 
     @property
     def std(self) -> float | None:
-        """Standard deviation over seeds, where there are several."""
+        """Standard deviation over seeds; None for a single model."""
         return stdev(self.scores) if len(self.scores) > 1 else None
 
 
 class PairedComparison(NamedTuple):
-    """A contender against the first."""
+    """A model compared with the baseline."""
 
     difference: Difference
     gained: Tensor
-    """Scenes that it alone reads right; ids, none of several seeds."""
+    """Ids of the scenes that only this model predicts correctly; empty for several seeds."""
     lost: Tensor
-    """Scenes that the first alone reads right."""
+    """Ids of the scenes that only the baseline predicts correctly; empty for several seeds."""
 
 
 def compare_pair(baseline: ComparedModel, other: ComparedModel) -> PairedComparison:
-    """Hold one against the other: readers scene by scene, recipes seed by seed.
+    """Compare two models scene by scene, or two recipes seed by seed.
 
-    Of two readers the interval says how they would do on other scenes. Of two recipes it says how others of their seeds
-    would do on these scenes (Welch 1947).
+    For two models, the interval covers the difference on other scenes (`paired_difference`). For two recipes, it covers
+    the difference with other seeds on these scenes (Welch 1947).
     """
-    one, two = baseline.results[0], other.results[0]
-    rights = one.scene_metrics.exact_match > 0, two.scene_metrics.exact_match > 0
+    baseline_result, other_result = baseline.results[0], other.results[0]
+    baseline_correct = baseline_result.scene_metrics.exact_match > 0
+    other_correct = other_result.scene_metrics.exact_match > 0
     if len(baseline.results) > 1:
-        nothing = rights[0].new_zeros(0).long()
-        return PairedComparison(_welch_test(baseline.scores, other.scores), nothing, nothing)
-    found = paired_difference(
-        one.scene_metrics.exact_match, two.scene_metrics.exact_match, SharedSources(one.predictions.source_ids)
+        no_ids = baseline_correct.new_zeros(0).long()
+        return PairedComparison(_welch_test(baseline.scores, other.scores), no_ids, no_ids)
+    difference = paired_difference(
+        baseline_result.scene_metrics.exact_match,
+        other_result.scene_metrics.exact_match,
+        SharedSources(baseline_result.predictions.source_ids),
     )
-    gained, lost = rights[1] & ~rights[0], rights[0] & ~rights[1]
-    return PairedComparison(found, gained.nonzero()[:, 0], lost.nonzero()[:, 0])
+    gained, lost = other_correct & ~baseline_correct, baseline_correct & ~other_correct
+    return PairedComparison(difference, gained.nonzero()[:, 0], lost.nonzero()[:, 0])
 
 
 def letter_labels(models: Sequence[ComparedModel]) -> list[str]:
-    """What they are called where names would be too long: A, B, ..."""
-    return [chr(ord("A") + place) if place < 26 else str(place + 1) for place in range(len(models))]
+    """Short labels in place of names that may be long: A, B, ..."""
+    return [chr(ord("A") + index) if index < 26 else str(index + 1) for index in range(len(models))]
 
 
 def format_percentage_points(difference: Difference) -> str:
-    """A difference and its interval, in points of a hundred."""
-    value, low, high = (f"{100 * share:+.2f}" for share in difference[:3])
+    """Format a difference and its interval in percentage points."""
+    value, low, high = (f"{100 * number:+.2f}" for number in difference[:3])
     return f"{value} ({low} to {high})"
 
 
 def format_p_value(p_value: float) -> str:
-    """A chance, in few digits."""
+    """Format a p-value with two digits."""
     return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
 
 
 def describe_difference(difference: Difference) -> str:
-    """What a difference comes to, in words."""
+    """Say whether a difference is significant, and in which direction."""
     if not difference.significant:
-        return "no difference shown"
-    return "better" if difference.value > 0 else "worse"
+        return "not significantly different"
+    return "significantly better" if difference.value > 0 else "significantly worse"
 
 
 def _welch_test(baseline: list[float], other: list[float]) -> Difference:
     from scipy.stats import ttest_ind
 
     value = mean(other) - mean(baseline)
-    if stdev(baseline) == stdev(other) == 0:  # seeds that tie say nothing of how others would spread
+    if stdev(baseline) == stdev(other) == 0:  # identical scores say nothing about the spread of other seeds
         return Difference(value, -1.0, 1.0, 1.0)
-    found = ttest_ind(other, baseline, equal_var=False)
-    interval = found.confidence_interval(0.95)
-    return Difference(value, float(interval.low), float(interval.high), float(found.pvalue))
+    test = ttest_ind(other, baseline, equal_var=False)
+    interval = test.confidence_interval(0.95)
+    return Difference(value, float(interval.low), float(interval.high), float(test.pvalue))

@@ -41,7 +41,8 @@ def render_models(
     flipped = []
     for letter, other, versus in zip(others, contenders[1:], comparisons, strict=True):
         found = versus.difference
-        mark = {"better": "is-right", "worse": "is-wrong"}.get(describe_difference(found), "")
+        classes = {"significantly better": "is-right", "significantly worse": "is-wrong"}
+        mark = classes.get(describe_difference(found), "")
         numbers = f"{len(versus.gained)} gained, {len(versus.lost)} lost" if len(first.results) == 1 else ""
         rows.append(
             [

@@ -1,4 +1,4 @@
-"""Evaluate a model, and leave what was found on disk: what `evaluate` does, and `train test=true` at its end."""
+"""Evaluate a model, print its metrics and write them to files: for `evaluate`, and for `train test=true`."""
 
 from __future__ import annotations
 
@@ -9,62 +9,73 @@ from rich.markup import escape
 
 from mnist_seq.atomic_io import make_dir
 from mnist_seq.config import EvaluateConfig
+from mnist_seq.evaluation.eval_result import RESULT_FILE, SCENES_FILE, save_eval_result
 from mnist_seq.evaluation.evaluator import load_evaluator
 from mnist_seq.inference import pretrained
 from mnist_seq.reporting import report, tables
+from mnist_seq.reporting.report import ReportInput
 from mnist_seq.run_dir import Run
 
 
 def evaluate_and_report(config: EvaluateConfig, console: Console, data_label: str = "") -> None:
-    """Show how well a model reads; add it to its run's metrics.json where runs are evaluated so.
+    """Evaluate a model, print its metrics, and write them to files.
+
+    With the default protocol, the metrics of a run are added to its metrics.json too.
 
     Args:
-        data: what the scenes are called, where they are not the run's own.
+        config: what to evaluate.
+        console: where to print.
+        data_label: a name for the data, where they are not the run's own.
 
     Raises:
-        NotFoundError, UserError: nothing to load, or scenes that the model cannot read.
+        NotFoundError: there is no such model.
+        UserError: the model cannot be evaluated on these scenes.
         CannotWriteError: the folder cannot be made.
     """
-    asked, folder = load_evaluator(config), evaluation_dir(config, data_label)
+    evaluator, folder = load_evaluator(config), evaluation_dir(config, data_label)
     make_dir("output_dir", folder)
-    judgement = asked.evaluate()
-    summary = judgement.summary()
-    if asked.notice:
-        console.print(f"[bold red]{escape(asked.notice)}")
-    title = escape(f"{config.run}, digits: {asked.datasets.source}")
+    result = evaluator.evaluate()
+    summary = result.summary()
+    if evaluator.notice:
+        console.print(f"[bold red]{escape(evaluator.notice)}")
+    title = escape(f"{config.run}, digits: {evaluator.datasets.source}")
     console.print(tables.metrics_table({config.split: summary}, title))
     run = Run(str(config.run))
-    if asked.is_default_protocol and run.finished:
+    if evaluator.is_default_protocol and run.finished:
         run.update_metrics(**{config.split: summary})
         console.print(f"added to {run.path / 'metrics.json'}", markup=False)
-    report.save_eval_result(judgement, folder)
-    console.print(f"all figures and every scene: {folder / 'judgement.json'}, {folder / 'scenes.csv'}", markup=False)
+    save_eval_result(result, folder)
+    console.print(f"metrics and per-scene predictions: {folder / RESULT_FILE}, {folder / SCENES_FILE}", markup=False)
     if config.report:
-        report.write_report(asked.subject, judgement, folder / "report.html")
-        console.print(f"to look at: {folder / 'report.html'}", markup=False)
+        path = folder / "report.html"
+        report.write_report(ReportInput.from_evaluator(evaluator), result, path)
+        console.print(f"report: {path}", markup=False)
 
 
 def evaluation_dir(config: EvaluateConfig, data_label: str = "") -> Path:
-    """The folder of an evaluation: `to`, or one in the run's directory, or, of other weights, one under outputs/.
+    """The folder of an evaluation: `output_dir`, or one of its own among the results of the model.
 
     Args:
-        data: what the scenes are called, where they are not the run's own.
+        config: what is evaluated.
+        data_label: a name for the data, where they are not the run's own.
     """
     if config.output_dir:
         return Path(config.output_dir)
-    told = {
+    deviations = {
         data_label: config.data is not None,
         f"beams-{config.num_beams}": config.num_beams > 1,
         f"{config.scenes}-scenes": config.scenes is not None,
         **{f"{key}-{value:g}": True for key, value in config.corruption.non_default.items()},
     }
-    name = "_".join([config.split, *(it for it, differs in told.items() if differs)])
+    name = "_".join([config.split, *(label for label, deviates in deviations.items() if deviates)])
     return model_results_dir(str(config.run)) / name
 
 
 def model_results_dir(model: str) -> Path:
-    """Where what is found of a model is kept: in its run's directory, or else under outputs/."""
+    """The folder for evaluations of a model: in its run directory, or else under outputs/evaluations."""
     if model.startswith(pretrained.PREFIX):
-        return Path("outputs", "judged", "pretrained", model.removeprefix(pretrained.PREFIX))
+        return Path("outputs", "evaluations", "pretrained", model.removeprefix(pretrained.PREFIX))
     path = Path(model)
-    return path / "judged" if path.is_dir() else Path("outputs", "judged", path.absolute().parent.name, path.stem)
+    if path.is_dir():
+        return path / "evaluations"
+    return Path("outputs", "evaluations", path.absolute().parent.name, path.stem)

@@ -5,7 +5,6 @@ Shapes   B scenes   H W canvas   T digits read
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnist_seq.atomic_io import atomic_path, atomic_write_text
+from mnist_seq.atomic_io import atomic_write_text
 from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
+from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.evaluation.metrics import confusion_matrix
 from mnist_seq.nn.attention_maps import attention_on_image
 from mnist_seq.nn.decoding import DecodeOutput
@@ -55,15 +55,20 @@ class ReportInput:
     run: Run | None = None
     """Where it was trained, where that is at hand."""
 
-
-def save_eval_result(result: EvalResult, folder: Path) -> None:
-    """judgement.json and scenes.csv, in a folder that is there."""
-    atomic_write_text(folder / "judgement.json", json.dumps(result.to_dict(), indent=2) + "\n")
-    with atomic_path(folder / "scenes.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        rows = result.to_rows()
-        table = csv.DictWriter(file, rows[0])
-        table.writeheader()
-        table.writerows(rows)
+    @classmethod
+    def from_evaluator(cls, evaluator: Evaluator) -> ReportInput:
+        """The input for the report of an evaluation."""
+        run = Run(str(evaluator.config.run))
+        return cls(
+            name=str(run.path),
+            model=evaluator.model,
+            card=evaluator.card,
+            scenes=evaluator.scenes,
+            digit_source=evaluator.datasets.source,
+            notice=evaluator.notice,
+            train_scenes=evaluator.train_scenes,
+            run=run if run.exists else None,
+        )
 
 
 def write_report(inputs: ReportInput, result: EvalResult, path: Path) -> None:

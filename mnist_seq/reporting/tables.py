@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 METRIC_LABELS = {
     "exact_match": "exact match",
-    "digit_accuracy": "digits right",
-    "count_accuracy": "right number of digits",
-    "multiset_match": "right in any order",
-    "end_errors": "never ended",
+    "digit_accuracy": "digit accuracy",
+    "count_accuracy": "count accuracy",
+    "multiset_match": "multiset match",
+    "end_errors": "missing EOS",
 }
 """What each measure is called."""
 

@@ -16,11 +16,10 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-import mnist_seq
 from mnist_seq.cli import isolate_job_failure, report_errors
-from mnist_seq.config import SearchConfig
+from mnist_seq.compose_config import compose, to_dataclass
+from mnist_seq.config import SearchConfig, TrainConfig
 from mnist_seq.errors import UserError
-from mnist_seq.malloc import tune_malloc
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.sweeps import workers
 from mnist_seq.sweeps.config_diff import require_same_config
@@ -219,14 +218,21 @@ def original_number(trial: FrozenTrial) -> int:
 
 def train_trial(overrides: list[str], directory: Path) -> None:
     """A trial's run, or the rest of one that broke off; a mistake in it is left in its directory."""
+    from mnist_seq.malloc import tune_malloc
+    from mnist_seq.reporting.run_summary import print_run_summary
+    from mnist_seq.training.fit import fit
 
-    run, begin = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
+    run, new_run = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
+    resumes = run.last_checkpoint.is_file()
     with report_errors(), isolate_job_failure(directory):
-        if run.finished or run.last_checkpoint.is_file():
-            require_same_config(run, mnist_seq.compose(*overrides), begin, "choose another output_dir=")
+        if run.finished or resumes:
+            config = to_dataclass(compose("train", overrides).config, TrainConfig)
+            require_same_config(run, config, new_run, "choose another output_dir=")
         if not run.finished:
             tune_malloc()  # the process is this trial's own
-            mnist_seq.fit(*([f"resume={directory}"] if run.last_checkpoint.is_file() else begin))
+            arguments = [f"resume={directory}"] if resumes else new_run
+            cfg, run_dir, default_dir = compose("train", arguments, single_run=True)
+            print_run_summary(fit(to_dataclass(cfg, TrainConfig), run_dir, default_dir, arguments))
 
 
 def _report_and_prune(trial: Trial, run: Run, reported_steps: set[float]) -> None:

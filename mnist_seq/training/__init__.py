@@ -1,1 +1,1 @@
-"""How the reader learns: losses, metrics, optimisers, the LightningModule and its callbacks."""
+"""Training: the LightningModule, optimisers, callbacks, checkpoints, loggers, and whole runs."""

@@ -1,4 +1,4 @@
-"""What goes on beside the training loop: precision, divergence, speed, pictures, histograms."""
+"""Callbacks: divergence, matmul precision, throughput, predictions and gradient histograms for loggers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from lightning.pytorch.callbacks import Callback
 from mnist_seq.config import TrainerConfig
 from mnist_seq.errors import DivergedError
 from mnist_seq.run_dir import Run
-from mnist_seq.training import hardware
-from mnist_seq.training.loggers import should_log
+from mnist_seq.training import torch_settings
+from mnist_seq.training.steps import should_log
 
 
 class StopOnDivergence(Callback):
-    """Stops where the loss is not finite; asks the device only every few steps.
+    """Stops training when the loss is NaN or infinite; it synchronises with the device only at logged steps.
 
-    Nothing is saved of such a step, whoever saves: whatever goes into a checkpoint is looked at first, weights and the
-    optimiser's averages too, which a gradient spoils a step before the loss shows it.
+    Such a step is never saved, whoever saves: before each checkpoint, the weights and the optimiser's averages are
+    checked too, which a gradient spoils one step before the loss shows it.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self._finite: torch.Tensor | None = None
+        """Whether all losses so far were finite; on the device."""
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -55,49 +56,47 @@ class StopOnDivergence(Callback):
         finite += [torch.isfinite(weight.detach()).all().to(trainer.strategy.root_device) for weight in weights or []]
         diverged = bool(finite) and not bool(torch.stack(finite).all())
         if trainer.world_size > 1:
-            diverged = trainer.strategy.reduce_boolean_decision(diverged, all=False)  # all of them stop
+            diverged = trainer.strategy.reduce_boolean_decision(diverged, all=False)  # all ranks stop
         if diverged:
-            kept = (
-                f"the last good checkpoint is {self.run.last_checkpoint}"
-                if self.run.last_checkpoint.exists()
-                else "nothing was saved yet"
-            )
+            saved = "nothing was saved yet"
+            if self.run.last_checkpoint.exists():
+                saved = f"the last good checkpoint is {self.run.last_checkpoint}"
             raise DivergedError(
-                f"the loss, or a weight, is not finite any more by step {trainer.global_step}: {kept}; "
+                f"the loss or a weight is NaN or infinite at step {trainer.global_step}: {saved}; "
                 "try a lower optim.lr, a longer optim.warmup_steps or a smaller trainer.gradient_clip_val"
             )
 
 
 class MatmulPrecision(Callback):
-    """Steps multiply matrices as exactly as the config asks; validation is exact, and agrees with `evaluate`."""
+    """Sets the matmul precision of the config for training steps only: validation agrees with `evaluate`."""
 
     def __init__(self, config: TrainerConfig) -> None:
         self.config = config
-        self._within = ExitStack()
+        self._stack = ExitStack()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        self._within.enter_context(hardware.matmul_precision(self.config))
+        self._stack.enter_context(torch_settings.matmul_precision(self.config))
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self._within.close()
+        self._stack.close()
 
     def on_exception(self, *_: Any) -> None:
-        self._within.close()
+        self._stack.close()
 
 
 class Throughput(Callback):
-    """Scenes a second of training, validation apart; seconds that a run has taken in all, whatever stopped it."""
+    """Measures scenes per second of training, without validation, and the total time of a run across resumes."""
 
     def __init__(self) -> None:
-        self._before, self._began = 0.0, time.time()
+        self._seconds_before, self._start_time = 0.0, time.time()
         self.train_seconds = 0.0
         self.num_scenes = 0
         self.scenes_per_second = 0.0
-        self._since: float | None = None
-        self._window = (0.0, 0)
+        self._resumed_at: float | None = None
+        self._window_start = (0.0, 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        self._since = self._since or time.perf_counter()
+        self._resumed_at = self._resumed_at or time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -105,11 +104,11 @@ class Throughput(Callback):
         self.num_scenes += len(batch.digits) * trainer.world_size
         if should_log(trainer, trainer.global_step):
             self._pause()
-            seconds, scenes = self.train_seconds - self._window[0], self.num_scenes - self._window[1]
-            self._window = (self.train_seconds, self.num_scenes)
+            seconds, scenes = self.train_seconds - self._window_start[0], self.num_scenes - self._window_start[1]
+            self._window_start = (self.train_seconds, self.num_scenes)
             self.scenes_per_second = scenes / max(seconds, 1e-9)
             module.log("train/scenes_per_second", self.scenes_per_second, batch_size=1)
-            self._since = time.perf_counter()
+            self._resumed_at = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._pause()
@@ -119,48 +118,48 @@ class Throughput(Callback):
 
     @property
     def mean_scenes_per_second(self) -> float:
-        """Over the whole of this process's training."""
+        """Mean over the training of this process."""
         return self.num_scenes / self.train_seconds if self.train_seconds else 0.0
 
     @property
     def elapsed_seconds(self) -> float:
-        """Seconds of this process and, up to their checkpoints, of those that it goes on from."""
-        return self._before + time.time() - self._began
+        """Seconds of this process, plus those of earlier processes up to the checkpoints that were resumed."""
+        return self._seconds_before + time.time() - self._start_time
 
     def state_dict(self) -> dict[str, float]:
         return {"spent": self.elapsed_seconds}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        self._before = state["spent"]
+        self._seconds_before = state["spent"]
 
     def _pause(self) -> None:
-        if self._since is not None:
-            self.train_seconds += time.perf_counter() - self._since
-            self._since = None
+        if self._resumed_at is not None:
+            self.train_seconds += time.perf_counter() - self._resumed_at
+            self._resumed_at = None
 
 
 class LogPredictions(Callback):
-    """Sends a sheet of validation scenes with their readings to the loggers that take pictures."""
+    """Logs a grid of validation scenes with their predictions to the loggers that accept images."""
 
     def __init__(self, num_scenes: int = 16) -> None:
         self.num_scenes = num_scenes
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        takers = list(self._image_loggers(trainer))
-        if trainer.sanity_checking or not takers:
+        image_loggers = list(self._image_loggers(trainer))
+        if trainer.sanity_checking or not image_loggers:
             return
         from mnist_seq.reporting import plots
 
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         val = data.datasets["val"]
-        scenes = val[: self.num_scenes]
-        readout = module.model.read(scenes.images.to(module.device))  # type: ignore[operator, union-attr]
-        picture = plots.as_array(plots.prediction_grid(scenes, readout, data.notice, val.spec.ordered))
-        for logger in takers:
+        batch = val[: self.num_scenes]
+        output = module.model.read(batch.images.to(module.device))  # type: ignore[operator, union-attr]
+        image = plots.as_array(plots.prediction_grid(batch, output, data.notice, val.spec.ordered))
+        for logger in image_loggers:
             if hasattr(logger, "log_image"):
-                logger.log_image("readings", [picture], step=trainer.global_step)
+                logger.log_image("predictions", [image], step=trainer.global_step)
             else:
-                logger.experiment.add_image("readings", picture, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image("predictions", image, trainer.global_step, dataformats="HWC")
 
     @staticmethod
     def _image_loggers(trainer: L.Trainer) -> Iterator[Any]:
@@ -170,7 +169,7 @@ class LogPredictions(Callback):
 
 
 class GradientHistograms(Callback):
-    """Sends a histogram of each weight's gradient to the loggers that take them (W&B, TensorBoard)."""
+    """Logs a histogram of each parameter's gradient to the loggers that accept them (W&B, TensorBoard)."""
 
     def __init__(self, every_n_steps: int = 200) -> None:
         self.every_n_steps = every_n_steps

@@ -1,7 +1,7 @@
-"""Which of a run's processes this one is: decided by the run's own number of processes, not by the environment alone.
+"""The rank of this process in its run, which depends on the run's number of processes, not on the environment alone.
 
-Lightning reads `SLURM_PROCID`, `RANK` and the like when it is imported, and a process with a rank other than 0 writes
-nothing. They are set for every task of `srun -n 4`, though each may train a run of its own.
+Lightning reads `SLURM_PROCID`, `RANK` etc. when it is imported, and a process with a rank other than 0 writes nothing.
+They are set for every task of `srun -n 4`, although each task may train a run of its own.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _LAUNCHERS: dict[str, type[ClusterEnvironment]] = {
     "jsrun": LSFEnvironment,
     "mpirun": MPIEnvironment,
 }
-"""What may have started the processes of a run, in the order in which Lightning looks for them."""
+"""Launchers of the processes of a run, in the order in which Lightning looks for them."""
 
 
 class SingleProcessEnvironment(LightningEnvironment):
-    """The only process of a run, whatever the environment says of ranks."""
+    """A run of one process, whatever rank the environment names."""
 
     @property
     def creates_processes_externally(self) -> bool:
-        return True  # none is to be started
+        return True  # there is no further process to start
 
     def local_rank(self) -> int:
         return 0
@@ -47,46 +47,46 @@ class SingleProcessEnvironment(LightningEnvironment):
 
 
 def cluster_environment(config: TrainerConfig) -> ClusterEnvironment:
-    """Where the processes of a run learn their ranks, for Lightning's Trainer.
+    """Return the environment that tells Lightning's Trainer the ranks of the processes.
 
     Raises:
-        UserError: another number of processes was started than the run is to have.
+        UserError: the number of started processes is not the number that the config asks for.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The `srun` command is available")  # Slurm is there, and need not be used
+        warnings.filterwarnings("ignore", "The `srun` command is available")  # it need not be used
         return _detect_environment(config)
 
 
 def _detect_environment(config: TrainerConfig) -> ClusterEnvironment:
-    asked = f"trainer.devices={config.devices or 1} trainer.num_nodes={config.num_nodes or 1}"
-    for name, kind in _LAUNCHERS.items():
-        if not kind.detect() or (config.world_size == 1 and name != "torchrun"):
-            continue  # each task may train a run of its own, but torchrun's work together
+    requested = f"trainer.devices={config.devices or 1} trainer.num_nodes={config.num_nodes or 1}"
+    for name, environment_class in _LAUNCHERS.items():
+        if not environment_class.detect() or (config.world_size == 1 and name != "torchrun"):
+            continue  # each task may train a run of its own, but torchrun's processes share one
         try:
-            found = kind()
-        except RuntimeError as problem:  # srun with a number of tasks, but none for each node
-            raise UserError(f"{asked}: {problem}") from problem
-        if found.world_size() == config.world_size > 1:
-            return found
-        check(  # a task alone starts the other processes itself
-            found.world_size() == 1 and (config.num_nodes or 1) == 1,
-            f"{name} started {found.world_size()} processes, but {asked} is a run of {config.world_size}: "
+            environment = environment_class()
+        except RuntimeError as error:  # srun with a number of tasks, but not per node
+            raise UserError(f"{requested}: {error}") from error
+        if environment.world_size() == config.world_size > 1:
+            return environment
+        check(  # a single task starts the other processes itself
+            environment.world_size() == 1 and (config.num_nodes or 1) == 1,
+            f"{name} started {environment.world_size()} processes, but {requested} is a run of {config.world_size}: "
             "set trainer.devices and trainer.num_nodes to what was started (trainer=ddp)",
         )
     return SingleProcessEnvironment() if config.world_size == 1 else LightningEnvironment()
 
 
 def process_rank(config: TrainerConfig) -> int:
-    """Of this process among those of the run; 0 writes, prints and evaluates."""
-    found = cluster_environment(config)
-    if isinstance(found, LightningEnvironment):  # knows its global rank only when a Trainer was built
-        return found.node_rank() * (config.devices or 1) + found.local_rank()
-    return found.global_rank()
+    """Return the rank of this process in the run; rank 0 writes, prints and evaluates."""
+    environment = cluster_environment(config)
+    if isinstance(environment, LightningEnvironment):  # it knows its global rank only after a Trainer was built
+        return environment.node_rank() * (config.devices or 1) + environment.local_rank()
+    return environment.global_rank()
 
 
 @contextmanager
 def set_rank_zero(config: TrainerConfig) -> Iterator[None]:
-    """Lightning's loggers, warnings and callbacks go by the rank in this run, within."""
+    """Make Lightning's loggers, warnings and callbacks use the rank in this run within the context."""
     lightning: Any = rank_zero_only
     before, lightning.rank = lightning.rank, process_rank(config)
     try:

@@ -1,4 +1,4 @@
-"""After training: evaluate the weights that count on val, write them, draw the plots and the report."""
+"""The end of a run: evaluate the final weights on val, and write weights, plots and report."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from mnist_seq.reporting.report import ReportInput
 from mnist_seq.run_dir import Run
 from mnist_seq.training.module import ReaderModule
 
+_NUM_SAMPLES = 32
+"""Scenes of samples.png."""
+
 
 def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDataModule) -> None:
-    """Judge the weights that count on val, write them, draw the plots."""
+    """Evaluate the final weights on val, and write metrics, weights, plots and, with `report`, report.html."""
     model, revision = module.model, provenance.git_revision()
+    forward_flops = flops.costs_per_scene(model)[""].flops
     run.update_metrics(
-        flops=3
-        * flops.costs_per_scene(model)[""].flops
-        * run.metrics.get("scenes", 0),  # a step takes thrice a forward pass
+        flops=3 * forward_flops * run.metrics.get("scenes", 0),  # the backward pass costs twice the forward pass
         digits=data.source,
         notice=data.notice,
         parameters=sum(weight.numel() for weight in model.parameters()),
         revision=revision,
         versions=provenance.package_versions(),
     )
-    judgement = None
+    result = None
     if "val" in data.datasets:
-        judgement = evaluate_model(model, data.datasets["val"], len(data.datasets["val"]), loss=config.loss)
-        run.update_metrics(val=judgement.summary())
-    about = {"data": to_dict(data.config), "digits": data.source, "loss": to_dict(config.loss), "revision": revision}
-    weights.save(model, run.weights, trained_on_val=module.trained_on_val, **about)
+        result = evaluate_model(model, data.datasets["val"], len(data.datasets["val"]), loss=config.loss)
+        run.update_metrics(val=result.summary())
+    card = {"data": to_dict(data.config), "digits": data.source, "loss": to_dict(config.loss), "revision": revision}
+    weights.save(model, run.weights, trained_on_val=module.trained_on_val, **card)
     _save_plots(run, module, data)
-    if judgement and config.report:
-        val, taught = data.datasets["val"], data.datasets["train"]
-        subject = ReportInput(str(run.path), model, about, val, data.source, data.notice, taught, run)
-        report.write_report(subject, judgement, run.report)
+    if result and config.report:
+        val, train = data.datasets["val"], data.datasets["train"]
+        inputs = ReportInput(str(run.path), model, card, val, data.source, data.notice, train, run)
+        report.write_report(inputs, result, run.report)
 
 
 def _save_plots(run: Run, module: ReaderModule, data: SceneDataModule) -> None:
-    """The run's plots."""
     notice = data.notice
     plots.save_figure(curves.training_curves(run.logged_metrics, notice), run.plots / "curves.png")
     split = "val" if "val" in data.datasets else "train"
-    shown = data.datasets[split]
-    scenes = shown[:32]
-    readout = module.model.cpu().eval().read(scenes.images)
-    plots.save_figure(plots.prediction_grid(scenes, readout, notice, shown.spec.ordered), run.plots / "samples.png")
+    dataset = data.datasets[split]
+    batch = dataset[:_NUM_SAMPLES]
+    output = module.model.cpu().eval().read(batch.images)
+    plots.save_figure(plots.prediction_grid(batch, output, notice, dataset.spec.ordered), run.plots / "samples.png")
     if split == "val":
-        figure = plots.confusion_matrix(run.metrics["val"]["confusion"], "Digits of val, by what was read", notice)
+        figure = plots.confusion_matrix(run.metrics["val"]["confusion"], "Confusion matrix on val", notice)
         plots.save_figure(figure, run.plots / "confusion.png")

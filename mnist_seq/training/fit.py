@@ -1,14 +1,14 @@
-"""A training run from config to weights: build the parts, fit them, evaluate, write what the run directory holds."""
+"""A training run from config to weights: build the parts, fit, evaluate, and write the run directory."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -16,34 +16,38 @@ from rich.console import Console
 from rich.markup import escape
 
 from mnist_seq import nn
-from mnist_seq.config import CustomConfig, EvaluateConfig, TrainConfig, trust
+from mnist_seq.config import EvaluateConfig, TrainConfig
 from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
 from mnist_seq.data.datamodule import SceneDataModule
-from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
+from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.find_runs import resolve_resume
 from mnist_seq.inference import weights
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
-from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers
+from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers, signals, torch_settings
+from mnist_seq.training.csv_logger import ResumableCSVLogger
 from mnist_seq.training.finalize import finalize
+from mnist_seq.training.instantiate import instantiate_targets
 from mnist_seq.training.module import ReaderModule
 from mnist_seq.training.progress import ProgressReporter
+from mnist_seq.training.resume import load_resumed_config
 from mnist_seq.training.run_log import log_to_file
-from mnist_seq.training.trainer import build_trainer, instantiate_targets, isolate_global_state
+from mnist_seq.training.steps import num_batches_seen
+from mnist_seq.training.trainer import build_trainer, isolate_global_state
 from mnist_seq.training.trainer_checks import check_callbacks, check_trainer_arguments
 
 log = logging.getLogger(__name__)
 
 
 def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataModule]:
-    """The module and the data of a run, seeded, with digits at hand.
+    """Build the module and the data of a run, with its seed.
 
     Raises:
-        FileNotFoundError, ValueError, ConnectionError: no digits, nothing to begin with, or what has seen val.
+        UserError: the digits cannot be loaded, or `init_from` names no model or one that was trained on val.
     """
-    hardware.seed_all(config.seed)
+    torch_settings.seed_all(config.seed)
     data = SceneDataModule(config.data, config.seed)
     model = nn.build(config.model, data.spec)
     data.setup()
@@ -51,135 +55,114 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
     module.trained_on_val = [data.source] if data.train_includes_val else []
     if config.init_from:
         module.init_report = weights.load_matching(model, config.init_from)
-        before = module.init_report.trained_on_val
+        trained_on_val = module.init_report.trained_on_val
         check(
-            "val" not in data.datasets or data.source not in before,
-            f"init_from={config.init_from} learnt the val digits too (data.pool=full): "
-            "choose data.pool=full, or a reader that did not",
+            "val" not in data.datasets or data.source not in trained_on_val,
+            f"init_from={config.init_from} was trained on the val digits too (data.pool=full): "
+            "choose data.pool=full, or a model that was not",
         )
-        module.trained_on_val = sorted({*module.trained_on_val, *before})
+        module.trained_on_val = sorted({*module.trained_on_val, *trained_on_val})
     return module, data
 
 
-@contextmanager
-def unique_run_dir(config: TrainConfig, directory: Path, is_default_name: bool) -> Iterator[Path]:
-    """Where a run goes: the directory, or where another process was given the same default name, the next free one.
+def fit(config: TrainConfig, run_dir: Path, default_dir: bool, overrides: list[str] | None = None) -> Run:
+    """Train a run, in a directory that no other process trains in.
 
     Args:
-        unnamed: the directory has the default name, which others may have too. Processes that share a run are told by
-            name where it lies, or write nothing.
+        config: of the run.
+        run_dir: where a new run goes.
+        default_dir: whether the directory has the default name; see `unique_run_dir`.
+        overrides: what the user typed; a resumed run accepts only those of steps, test and loggers.
+
+    Raises:
+        UserError, NotFoundError, CannotWriteError: what the config asks for is not possible.
+        DivergedError: the loss or a weight is NaN or infinite.
+        Interrupted: a signal stopped the run, which can be resumed.
     """
-    if config.resume or not is_default_name or distributed.process_rank(hardware.resolve_auto(config.trainer)):
-        yield directory
+    with unique_run_dir(config, run_dir, default_dir) as unique_dir:
+        return train(config, unique_dir, overrides)
+
+
+@contextmanager
+def unique_run_dir(config: TrainConfig, run_dir: Path, default_dir: bool) -> Iterator[Path]:
+    """Yield the directory of a run, or the next free one if another process has taken the same default name.
+
+    Args:
+        config: of the run.
+        run_dir: where a new run goes.
+        default_dir: whether the directory has the default name. The processes of one run share its directory: ranks
+            other than 0 use the name as it is.
+    """
+    if config.resume or not default_dir or distributed.process_rank(hardware.resolve_auto(config.trainer)):
+        yield run_dir
         return
-    with lock_new_run_dir(directory, "hydra.run.dir") as place:
-        yield place
+    with lock_new_run_dir(run_dir, "hydra.run.dir") as unique_dir:
+        yield unique_dir
 
 
 @isolate_global_state()
-def train(config: TrainConfig, directory: Path, overrides: list[str] | None = None) -> Run:
-    """Train, judge on val, and leave all of it in the run's directory, in which nobody else trains meanwhile.
-
-    Args:
-        directory: where a new run goes.
-        changed: the overrides that were asked for; when resuming, only those of steps and loggers may be.
-    """
-    run = Run.open(resolve_resume(config.resume)) if config.resume else Run(directory)
+def train(config: TrainConfig, run_dir: Path, overrides: list[str] | None = None) -> Run:
+    """Train in a locked run directory, evaluate on val (with `test`, on test too), and write all results there."""
+    run = Run.open(resolve_resume(config.resume)) if config.resume else Run(run_dir)
     if config.resume:
-        trainer = run.config.trainer
+        trainer_config = run.config.trainer
     else:
-        trainer = config.trainer = hardware.resolve_auto(config.trainer)
-        check_trainer_arguments(trainer)
-    with distributed.set_rank_zero(trainer):
-        first = (
-            distributed.process_rank(trainer) == 0
-        )  # of the processes that share a run; it alone writes, prints and evaluates
-        with lock_run_dir(run.path, "directory" if config.resume else "hydra.run.dir") if first else nullcontext():
-            _train(config, run, overrides or [], first)
-            if first:
-                (run.path / FAILURE_FILE).unlink(missing_ok=True)
-            if first and run.config.test:
-                asked = EvaluateConfig(run=str(run.path), split="test", report=bool(run.config.report))
-                evaluate_and_report(asked, Console(highlight=False, soft_wrap=True))
+        trainer_config = config.trainer = hardware.resolve_auto(config.trainer)
+        check_trainer_arguments(trainer_config)
+    with distributed.set_rank_zero(trainer_config):
+        if distributed.process_rank(trainer_config):
+            _train(config, run, overrides or [], is_rank_zero=False)
+            return run
+        with lock_run_dir(run.path, "directory" if config.resume else "hydra.run.dir"):
+            _train(config, run, overrides or [], is_rank_zero=True)
+            (run.path / FAILURE_FILE).unlink(missing_ok=True)
+            if run.config.test:
+                test_config = EvaluateConfig(run=str(run.path), split="test", report=bool(run.config.report))
+                evaluate_and_report(test_config, Console(highlight=False, soft_wrap=True))
     return run
 
 
 def _train(config: TrainConfig, run: Run, overrides: list[str], is_rank_zero: bool) -> None:
+    """Train; only rank 0 writes, prints and evaluates."""
     console, resuming = Console(quiet=not is_rank_zero), config.resume is not None
     if resuming:
-        config = _load_resumed_config(run, config, overrides)
+        config = load_resumed_config(run, config, overrides)
     else:
         config.trust = None
     module, data = build_module_and_data(replace(config, init_from=None) if resuming else config)
-    theirs = instantiate_targets(config.callbacks, "callbacks")
+    user_callbacks = instantiate_targets(config.callbacks, "callbacks")
     if not resuming:
-        check_callbacks(theirs, _has_validation(config, data))
+        check_callbacks(user_callbacks, _has_validation(config, data))
     check(not config.test or "test" in data.datasets, "test=true: these data have no test split, leave it out")
-    config.data.digits = data.source  # what `auto` found stays this run's source
+    config.data.digits = data.source  # resolves `auto`
     if is_rank_zero:
         run.write_config(config) if resuming else run.create(config, overrides)
         run.remove_partial_checkpoints()
-    with log_to_file(run.log) if is_rank_zero else nullcontext(), hardware.limit_threads(config.trainer.threads):
+    with log_to_file(run.log) if is_rank_zero else nullcontext(), torch_settings.limit_threads(config.trainer.threads):
         _print_run_header(run, config, data, console)
         if module.init_report and is_rank_zero:
             log.info("%s", module.init_report)
             run.update_metrics(init_from=vars(module.init_report))
-        others = loggers.build_loggers(config, run) if is_rank_zero else []
+        extra_loggers = loggers.build_loggers(config, run) if is_rank_zero else []
         try:
-            steps = run.metrics.get("steps")
-            loggers.log_config(others, config)
-            _fit(run, config, module, data, theirs, others, console)
+            steps_before = run.metrics.get("steps")
+            loggers.log_config(extra_loggers, config)
+            _fit(run, config, module, data, user_callbacks, extra_loggers, console)
             if is_rank_zero:
-                if run.metrics["steps"] != steps:
-                    run.remove_metric("test")  # of weights that are replaced now
+                if run.metrics["steps"] != steps_before:
+                    run.remove_metric("test")  # of the previous weights
                 finalize(run, config, module, data)
-                loggers.log_final_metrics(others, run)
-        except CannotWriteError as problem:
+                loggers.log_final_metrics(extra_loggers, run)
+        except CannotWriteError as error:
             if not run.last_checkpoint.exists():
                 raise
-            go_on = format_command("train", resume=run.path)
+            command = format_command("train", resume=run.path)
             raise CannotWriteError(
-                f"{problem}; {run.last_checkpoint} is the last good one, go on with: {go_on}"
-            ) from problem
+                f"{error}; the last good checkpoint is {run.last_checkpoint}, resume with: {command}"
+            ) from error
         finally:
-            for line in loggers.close_loggers(others):
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> TrainConfig:
-    """The own config of the run to resume, in which only the number of steps and the loggers may change.
-
-    Raises:
-        UserError: a change of anything else, or code of others in it that is not trusted.
-        NotFoundError: nothing to go on from.
-    """
-    saved = run.config
-    for override in overrides:
-        key = override.lstrip("+~").split("=")[0]
-        if key == "trainer.max_steps":
-            saved.trainer.max_steps = config.trainer.max_steps
-        elif key == "test":
-            saved.test = config.test
-        elif key.split(".")[0] == "logger":
-            saved.logger = config.logger
-        elif key not in ("resume", "trust"):
-            raise UserError(f"{override} cannot change a run that is resumed: only trainer.max_steps and logger can")
-    if not run.last_checkpoint.is_file():
-        raise NotFoundError(f"{run.path} holds no checkpoint to resume: start it again without resume=")
-    taken, most = weights.load_checkpoint(run.last_checkpoint)["global_step"], saved.trainer.max_steps
-    check(
-        most is None or most >= taken,
-        f"trainer.max_steps={most} is less than the {taken} steps that {run.path} has taken: choose more",
-    )
-    trust.check_trusted(run.path, _custom_code(saved), config.trust, user_targets=_custom_code(config))
-    return saved
-
-
-def _custom_code(config: TrainConfig) -> Iterator[str]:
-    """The code that a config names and building its parts would run; of a class that is imported it has run."""
-    yield from trust.find_targets([config.callbacks, config.logger])
-    if isinstance(config.model, CustomConfig) and config.model._target_.rpartition(".")[0] not in sys.modules:
-        yield config.model._target_
+            for message in loggers.close_loggers(extra_loggers):
+                console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def _has_validation(config: TrainConfig, data: SceneDataModule) -> bool:
@@ -195,51 +178,63 @@ def _fit(
     extra_loggers: list[Logger],
     console: Console,
 ) -> None:
-    resumed = weights.load_checkpoint(run.last_checkpoint)["global_step"] if run.last_checkpoint.exists() else None
-    first = distributed.process_rank(config.trainer) == 0
-    told = [loggers.ResumableCSVLogger(run.metrics_csv, resume_step=resumed), *extra_loggers] if first else []
-    speed = callbacks.Throughput()
-    validates = _has_validation(config, data)
-    batches = config.trainer.val_check_interval or 1000
-    accumulated = config.trainer.lightning_kwargs().get("accumulate_grad_batches", 1)
-    saving = checkpoints.ResumableCheckpoint(run, None if validates else max(1, batches // accumulated))
-    ours = [
-        speed,
-        callbacks.MatmulPrecision(config.trainer),
-        checkpoints.StopOnSignal(run, saving),
-        callbacks.StopOnDivergence(run),
-        callbacks.LogPredictions(),
-        ProgressReporter(speed, console),
-        saving,
-    ]
-    with hardware.restore_torch_settings(), checkpoints.restore_signal_handlers():
-        trainer = build_trainer(config.trainer, run, told, [*user_callbacks, *ours], validates)
+    """Fit the module with Lightning; on rank 0, load the weights that count and record what it took."""
+    resume_step = weights.load_checkpoint(run.last_checkpoint)["global_step"] if run.last_checkpoint.exists() else None
+    is_rank_zero = distributed.process_rank(config.trainer) == 0
+    run_loggers = [ResumableCSVLogger(run.metrics_csv, resume_step), *extra_loggers] if is_rank_zero else []
+    throughput, has_validation = callbacks.Throughput(), _has_validation(config, data)
+    our_callbacks = _build_callbacks(run, config, throughput, has_validation, console)
+    with torch_settings.restore_torch_settings(), signals.restore_signal_handlers():
+        trainer = build_trainer(config.trainer, run, run_loggers, [*user_callbacks, *our_callbacks], has_validation)
         if config.trainer.compile:
             module.compile_forward(hardware.resolve_accelerator(config.trainer))
+        ckpt_path = run.last_checkpoint if resume_step is not None else None
         try:
-            trainer.fit(module, data, ckpt_path=run.last_checkpoint if resumed is not None else None, weights_only=True)
-        except MisconfigurationException as problem:
-            raise UserError(f"Lightning refuses: {problem}") from problem
-        except SystemExit as left:
-            if isinstance(left.__context__, KeyboardInterrupt):  # a second Ctrl-C, of which Lightning makes exit code 1
-                raise KeyboardInterrupt from left
+            trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        except MisconfigurationException as error:
+            raise UserError(f"Lightning refuses: {error}") from error
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns a second Ctrl-C into exit code 1
+                raise KeyboardInterrupt from error
             raise
         finally:
             module.reset_compiled()
     check(trainer.global_step > 0, "training ended before its first step: give more trainer.max_time")
-    if not first:
-        return
-    module.float()  # whatever the precision of training: evaluation is in float32
-    module.model.load_state_dict(
-        weights.load(run.last_checkpoint)[0].state_dict()
-    )  # of averaged weights, where there are some
-    if speed.num_scenes or "seconds" not in run.metrics:  # a run that is resumed may have had no step left
+    if is_rank_zero:
+        module.float()  # whatever the precision of training, evaluation is in float32
+        model, _ = weights.load(run.last_checkpoint)  # the averaged weights, where there are any
+        module.model.load_state_dict(model.state_dict())
+        _record_training(run, config, trainer, throughput)
+
+
+def _build_callbacks(
+    run: Run, config: TrainConfig, throughput: callbacks.Throughput, has_validation: bool, console: Console
+) -> list[Callback]:
+    """The callbacks of every run; their order matters to Lightning."""
+    batches_between_saves = config.trainer.val_check_interval or 1000
+    accumulate = config.trainer.lightning_kwargs().get("accumulate_grad_batches", 1)
+    every_n_steps = None if has_validation else max(1, batches_between_saves // accumulate)
+    checkpoint_callback = checkpoints.ResumableCheckpoint(run, every_n_steps)
+    return [
+        throughput,
+        callbacks.MatmulPrecision(config.trainer),
+        signals.StopOnSignal(run, checkpoint_callback),
+        callbacks.StopOnDivergence(run),
+        callbacks.LogPredictions(),
+        ProgressReporter(throughput, console),
+        checkpoint_callback,
+    ]
+
+
+def _record_training(run: Run, config: TrainConfig, trainer: L.Trainer, throughput: callbacks.Throughput) -> None:
+    """Add steps, scenes, time and precision to metrics.json."""
+    if throughput.num_scenes or "seconds" not in run.metrics:  # a resumed run may have had no step left
         run.update_metrics(
-            scenes_per_second=round(speed.mean_scenes_per_second, 1), seconds=round(speed.elapsed_seconds, 1)
+            scenes_per_second=round(throughput.mean_scenes_per_second, 1), seconds=round(throughput.elapsed_seconds, 1)
         )
     run.update_metrics(
         steps=trainer.global_step,
-        scenes=checkpoints.num_batches_seen(trainer) * config.data.batch_size * trainer.world_size,
+        scenes=num_batches_seen(trainer) * config.data.batch_size * trainer.world_size,
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
         matmul_precision=config.trainer.matmul_precision,
@@ -249,14 +244,14 @@ def _fit(
 def _print_run_header(run: Run, config: TrainConfig, data: SceneDataModule, console: Console) -> None:
     trainer = config.trainer
     console.print(
-        f"[bold]{config.model.name}[/] reads [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
+        f"training [bold]{config.model.name}[/] on [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
         f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}, matmul "
         f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {escape(str(run.path))}",
         highlight=False,
         soft_wrap=True,
     )
-    if remark := hardware.precision_warning(trainer):
-        console.print(f"[yellow]{remark}", soft_wrap=True)
+    if warning := hardware.precision_warning(trainer):
+        console.print(f"[yellow]{warning}", soft_wrap=True)
     if data.notice:
         console.rule(style="red")
         console.print(f"[bold red]{escape(data.notice)}", soft_wrap=True)

@@ -22,9 +22,8 @@ from mnist_seq.nn import make_card
 from mnist_seq.nn.losses import check_loss, compute_loss, for_eval
 from mnist_seq.nn.model import Model
 from mnist_seq.training import optim
-from mnist_seq.training.loggers import should_log
 from mnist_seq.training.metrics import SequenceMetrics
-from mnist_seq.training.trainer import total_steps
+from mnist_seq.training.steps import should_log, total_steps
 
 
 class ReaderModule(L.LightningModule):

@@ -1,4 +1,4 @@
-"""How training goes, for the person who waits: a live bar in a terminal, short plain lines elsewhere."""
+"""Progress of training: a live bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ from rich.progress import (
 )
 
 from mnist_seq.training.callbacks import Throughput
-from mnist_seq.training.loggers import should_log
-from mnist_seq.training.trainer import total_steps
+from mnist_seq.training.steps import should_log, total_steps
 
 _PRINT_INTERVAL_S = 30
-"""Between plain lines, at least; each validation gets one."""
+"""Shortest time between plain lines, seconds; each validation prints one, too."""
 
 
 class ProgressReporter(Callback):
-    """Loss, exact match, scenes a second and time left."""
+    """Shows loss, exact match, scenes per second and the remaining time."""
 
     def __init__(self, throughput: Throughput, console: Console) -> None:
         self.throughput, self.console = throughput, console
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._said = 0.0
-        self._begun_at = 0
+        self._printed_at = 0.0
+        self._first_step = 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._said, self._begun_at = time.monotonic(), trainer.global_step
+        self._printed_at, self._first_step = time.monotonic(), trainer.global_step
         if not self.console.is_terminal:
             return
         columns: list[str | ProgressColumn] = [TextColumn("training"), BarColumn(), MofNCompleteColumn()]
-        columns += [TextColumn("{task.fields[figures]}"), TimeRemainingColumn(compact=True), TextColumn("left")]
+        columns += [TextColumn("{task.fields[metrics]}"), TimeRemainingColumn(compact=True), TextColumn("left")]
         self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
         self._task = self._bar.add_task(
-            "training", total=total_steps(trainer), completed=trainer.global_step, figures=""
+            "training", total=total_steps(trainer), completed=trainer.global_step, metrics=""
         )
         self._bar.start()
 
@@ -54,7 +53,7 @@ class ProgressReporter(Callback):
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=trainer.global_step)
         if should_log(trainer, trainer.global_step):
-            self._report(trainer, due=time.monotonic() - self._said > _PRINT_INTERVAL_S)
+            self._report(trainer, due=time.monotonic() - self._printed_at > _PRINT_INTERVAL_S)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -67,14 +66,14 @@ class ProgressReporter(Callback):
         self._close()
 
     def _report(self, trainer: L.Trainer, due: bool) -> None:
-        figures = self._format_metrics(trainer)
+        metrics = self._format_metrics(trainer)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, figures=figures)
+            self._bar.update(self._task, metrics=metrics)
         elif due and trainer.is_global_zero:
-            self._said = time.monotonic()
+            self._printed_at = time.monotonic()
             steps = total_steps(trainer)
-            of, left = ("", "") if steps is None else (f"/{steps}", self._format_eta(trainer, steps))
-            self.console.print(f"step {trainer.global_step}{of}  {figures}  {left}", highlight=False)
+            total, eta = ("", "") if steps is None else (f"/{steps}", self._format_eta(trainer, steps))
+            self.console.print(f"step {trainer.global_step}{total}  {metrics}  {eta}", highlight=False)
 
     def _format_metrics(self, trainer: L.Trainer) -> str:
         parts = []
@@ -86,10 +85,10 @@ class ProgressReporter(Callback):
         return "  ".join(parts)
 
     def _format_eta(self, trainer: L.Trainer, steps: int) -> str:
-        here = trainer.global_step - self._begun_at
-        if not here or not self.throughput.train_seconds:
+        steps_taken = trainer.global_step - self._first_step
+        if not steps_taken or not self.throughput.train_seconds:
             return ""
-        seconds = int(self.throughput.train_seconds / here * (steps - trainer.global_step))
+        seconds = int(self.throughput.train_seconds / steps_taken * (steps - trainer.global_step))
         return f"{seconds // 60}:{seconds % 60:02d} left"
 
     def _close(self) -> None:

@@ -1,32 +1,25 @@
-"""From a config to Lightning's Trainer: its arguments, loggers and callbacks."""
+"""Lightning's Trainer for a run."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
 from mnist_seq.config import TrainerConfig
-from mnist_seq.config.hydra_compat import instantiate
 from mnist_seq.errors import UserError
 from mnist_seq.run_dir import Run
 from mnist_seq.training import distributed
-from mnist_seq.training.checkpoints import AtomicCheckpointIO, get_rng_states, set_rng_states
-
-_INSTANTIATE_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
-"""Of a `_target_`'s values, those that `hydra.utils.instantiate` keeps for itself."""
+from mnist_seq.training.checkpoints import AtomicCheckpointIO
+from mnist_seq.training.rng_state import get_rng_states, set_rng_states
 
 _IGNORED_WARNINGS = (
     ".*LeafSpec.* is deprecated",
@@ -34,22 +27,26 @@ _IGNORED_WARNINGS = (
     "Total length of `list`",
     "The `srun` command is available",
 )
-"""Warnings of Lightning and torch that tell nobody anything here."""
+"""Warnings of Lightning and torch that do not apply here."""
 
 
 def build_trainer(
     config: TrainerConfig, run: Run, loggers: list[Logger], callbacks: list[Callback], has_validation: bool
 ) -> L.Trainer:
-    """A Trainer that keeps to the run's directory.
+    """Build a Trainer that writes only into the run directory.
 
     Args:
-        validates: there are scenes to validate on.
+        config: without `auto`.
+        run: where the Trainer writes.
+        loggers: all loggers of the run.
+        callbacks: all callbacks of the run.
+        has_validation: whether there are scenes to validate on.
 
     Raises:
-        UserError: arguments that Lightning's Trainer refuses.
+        UserError: Lightning's Trainer refuses the arguments.
     """
     arguments = config.lightning_kwargs()
-    ours: dict[str, Any] = {
+    fixed: dict[str, Any] = {
         "default_root_dir": run.path,
         "logger": loggers,
         "callbacks": callbacks,
@@ -62,64 +59,31 @@ def build_trainer(
         "use_distributed_sampler": False,
     }
     if config.strategy == "ddp" or config.world_size > 1:
-        # ranks validate different numbers of batches: nothing may wait for the others there
+        # ranks have different numbers of validation batches, so the forward pass must not synchronise
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
     try:
-        return L.Trainer(**ours | arguments)
-    except (MisconfigurationException, TypeError, ValueError) as problem:
-        raise UserError(f"trainer: {problem}") from problem
+        return L.Trainer(**fixed | arguments)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {error}") from error
 
 
 @contextmanager
 def isolate_global_state() -> Iterator[None]:
-    """Random states, warning filters and the levels of Lightning's handlers are as before, afterwards.
+    """Restore random states, warning filters and the levels of Lightning's log handlers.
 
-    Within, its hints and advertisements go to run.log alone.
+    Within the context, Lightning's hints only go to run.log.
     """
-    before = get_rng_states()
+    rng_states = get_rng_states()
     handlers = [it for it in logging.getLogger("lightning.pytorch").handlers if type(it) is logging.StreamHandler]
     levels = [handler.level for handler in handlers]
     for handler in handlers:
         handler.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for noise in _IGNORED_WARNINGS:
-                warnings.filterwarnings("ignore", message=noise)
+            for pattern in _IGNORED_WARNINGS:
+                warnings.filterwarnings("ignore", message=pattern)
             yield
     finally:
-        set_rng_states(before)
+        set_rng_states(rng_states)
         for handler, level in zip(handlers, levels, strict=True):
             handler.setLevel(level)
-
-
-def total_steps(trainer: L.Trainer) -> int | None:
-    """With which training ends; None where something else ends it."""
-    steps = trainer.estimated_stepping_batches
-    return None if steps == math.inf else int(steps)
-
-
-def instantiate_targets(configs: dict[str, Any] | None, key: str, **defaults: Any) -> list[Any]:
-    """The objects that a group of `_target_`s describes, each given what is offered and its signature asks for.
-
-    Raises:
-        ValueError: a target that cannot be found or built.
-    """
-    built = []
-    for name, values in (configs or {}).items():
-        if values is None:
-            continue
-        if not isinstance(values, dict) or "_target_" not in values:
-            raise UserError(f"{key}.{name} has no _target_: name the class to build")
-        try:
-            signature = inspect.signature(get_object(values["_target_"]))
-            extra = {it: value for it, value in defaults.items() if it in signature.parameters and it not in values}
-            signature.bind(**{it: value for it, value in (values | extra).items() if it not in _INSTANTIATE_KEYS})
-        except (HydraException, ImportError, TypeError, ValueError) as problem:
-            raise UserError(f"{key}.{name} cannot be built: {str(problem).splitlines()[0]}") from problem
-        try:
-            built.append(instantiate(values | extra))
-        except InstantiationException as problem:
-            if isinstance(problem.__cause__, (UserError, MisconfigurationException)):
-                raise UserError(f"{key}.{name} cannot be built: {problem.__cause__}") from problem
-            raise
-    return built

@@ -1,4 +1,4 @@
-"""What is refused before training, since it would be trained otherwise than it is asked for, or for nothing."""
+"""Checks before training: arguments and callbacks that would not do what the user expects."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mnist_seq.config.validation import check, check_choice
 from mnist_seq.training.metrics import METRIC_NAMES
 
 SUPPORTED_STRATEGIES = ("auto", "ddp")
-"""Of Lightning's, those that train here; others start processes that do not know of the run, or split a small model."""
+"""Lightning's other strategies start processes that do not know the run, or shard a small model."""
 LOGGED_METRICS = ("train/loss", "train/accuracy", "train/lr", "train/gradient_norm", "train/scenes_per_second", "step")
-"""What is logged beside the metrics of val."""
+"""Names that are logged besides the metrics on val."""
 UNSUPPORTED_ARGUMENTS = {
     "overfit_batches": "epochs do not repeat here; data.num_train_scenes=64 trains on the same 64 scenes every epoch",
     "reload_dataloaders_every_n_epochs": "each epoch would begin with the same scenes: leave it out",
@@ -27,69 +27,71 @@ UNSUPPORTED_ARGUMENTS = {
     "plugins": "choose trainer.precision and trainer.strategy",
     "default_root_dir": "choose hydra.run.dir",
 }
-"""Arguments of Lightning's Trainer that mean something else here, or would lose work -> the way out."""
+"""Argument of Lightning's Trainer that means something else here, or would lose work -> what to do instead."""
 
 
 def check_trainer_arguments(config: TrainerConfig) -> None:
-    """Refuse a trainer that would not do what it is asked for.
+    """Check the arguments for Lightning's Trainer.
 
     Raises:
-        UserError: an argument that Lightning's Trainer does not have, or that has no meaning here; no end of training.
+        UserError: an unknown or unsupported argument, or a training without an end.
     """
     arguments = config.lightning_kwargs()
     known = inspect.signature(L.Trainer.__init__).parameters
     for key, value in arguments.items():
-        check(key in known, f"trainer.{key} is no argument of Lightning's Trainer")
+        check(key in known, f"trainer.{key} is not an argument of Lightning's Trainer")
         check(
             key not in UNSUPPORTED_ARGUMENTS,
-            f"trainer.{key}={value} is not to be had: {UNSUPPORTED_ARGUMENTS.get(key)}",
+            f"trainer.{key}={value} is not supported: {UNSUPPORTED_ARGUMENTS.get(key)}",
         )
     check_choice("trainer.strategy", arguments.get("strategy", "auto"), SUPPORTED_STRATEGIES)
-    check(arguments.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 trains nothing: leave it out")
+    check(
+        arguments.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 runs no training step: leave it out"
+    )
     check(
         any(key in arguments for key in ("max_steps", "max_epochs", "max_time")),
-        "trainer.max_steps=null leaves training without an end: give it, +trainer.max_time, or +trainer.max_epochs, "
-        "of which -1 is for callbacks that stop",
+        "trainer.max_steps=null leaves training without an end: set it, +trainer.max_time, or +trainer.max_epochs "
+        "(-1 where a callback stops the training)",
     )
-    accumulated, interval = arguments.get("accumulate_grad_batches", 1), config.val_check_interval or 1
-    if accumulated == 1:
+    accumulate, interval = arguments.get("accumulate_grad_batches", 1), config.val_check_interval or 1
+    if accumulate == 1:
         return
     check(
         "max_epochs" not in arguments,
-        f"trainer.max_epochs={arguments.get('max_epochs')} with trainer.accumulate_grad_batches={accumulated}: "
-        "an epoch need not be a whole number of steps; give trainer.max_steps",
+        f"trainer.max_epochs={arguments.get('max_epochs')} with trainer.accumulate_grad_batches={accumulate}: "
+        "an epoch may not be a whole number of steps; set trainer.max_steps instead",
     )
     check(
-        interval % accumulated == 0,
-        f"trainer.val_check_interval={interval} counts batches, and a validation is saved between two steps: "
-        f"choose a multiple of trainer.accumulate_grad_batches={accumulated}",
+        interval % accumulate == 0,
+        f"trainer.val_check_interval={interval} counts batches, but checkpoints are saved between steps: "
+        f"choose a multiple of trainer.accumulate_grad_batches={accumulate}",
     )
 
 
 def check_callbacks(callbacks: list[Callback], has_validation: bool) -> None:
-    """Refuse a callback that waits for what never comes.
+    """Check the user's callbacks.
 
     Args:
         callbacks: those of the user.
-        validates: there are scenes to validate on.
+        has_validation: whether there are scenes to validate on.
 
     Raises:
-        UserError: one that watches a metric that nothing logs, or val where there is none.
+        UserError: a callback monitors a metric that is not logged, or changes the number of scenes per step.
     """
     known = [*(f"val/{name}" for name in METRIC_NAMES if has_validation), *LOGGED_METRICS]
-    others = [it for it in callbacks if not type(it).__module__.startswith(("lightning.", "mnist_seq."))]
+    custom_callbacks = [it for it in callbacks if not type(it).__module__.startswith(("lightning.", "mnist_seq."))]
     for callback in callbacks:
         name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
         check(
             has_validation or not isinstance(callback, EarlyStopping),
-            f"callbacks: {name} looks at monitor={monitor} after each validation, and with data.pool=full or "
+            f"callbacks: {name} monitors {monitor} after each validation, but with data.pool=full or "
             "trainer.limit_val_batches=0 there is none: leave it out, or validate",
         )
         check(
-            monitor is None or monitor in known or bool(others),  # which may log it
+            monitor is None or monitor in known or bool(custom_callbacks),  # which may log it
             f"callbacks: {name} has monitor={monitor}, which nothing logs: choose from {', '.join(known)}",
         )
         check(
             not isinstance(callback, GradientAccumulationScheduler),
-            f"callbacks: {name} would change how many scenes a step is: choose trainer.accumulate_grad_batches",
+            f"callbacks: {name} would change the number of scenes per step: choose trainer.accumulate_grad_batches",
         )

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from mnist_seq.config.validation import check
-from mnist_seq.training.trainer import total_steps
+from mnist_seq.training.steps import total_steps
 
 
 class EMAWeightAveraging(WeightAveraging):

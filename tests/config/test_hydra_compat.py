@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from mnist_seq.compose_config import compose
 from mnist_seq.config import hydra_compat
-from mnist_seq.training.trainer import instantiate_targets
+from mnist_seq.training.instantiate import instantiate_targets
 from tests.conftest import TINY
 from tests.e2e.background_command import environment
 

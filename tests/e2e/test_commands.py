@@ -35,26 +35,26 @@ def test_what_is_exported_is_read_and_judged_like_the_run(tmp_path: Path, tiny_r
     assert (tmp_path / "outputs/exported/tiny/tiny.onnx").stat().st_size > 1000
 
 
-def test_results_are_told_in_a_page_and_on_disk(tmp_path: Path) -> None:
-    """Of digits that a reader was not taught they go into no page, or a table would compare what cannot be."""
+def test_results_are_written_and_never_published_for_stand_in_digits(tmp_path: Path) -> None:
+    """On other digits than those of its training, a model's score does not compare with the published ones."""
     page = tmp_path / "page.md"
     page.write_text("<!-- results -->\n<!-- /results -->\n")
-    asked = ["mnist_seq.results", "models=[single]", "scenes=300", "robustness_scenes=50", "output_dir=told"]
+    asked = ["mnist_seq.results", "models=[single]", "scenes=300", "robustness_scenes=50", "output_dir=written"]
     none = {"MNIST_SEQ_DATA": str(tmp_path / "none"), **OFFLINE}
-    _, err = run(tmp_path, *asked, "readme=page.md", code=1, **none)
-    assert "single was taught mnist and would be judged on uci: set MNIST_SEQ_DATA" in err
+    _, err = run(tmp_path, *asked, "tables=page.md", code=1, **none)
+    assert "single was trained on mnist but would be evaluated on uci: set MNIST_SEQ_DATA" in err
     assert page.read_text() == "<!-- results -->\n<!-- /results -->\n"
     run(tmp_path, *asked, **none)
-    found = json.loads((tmp_path / "told/results.json").read_text())
-    judged = found["protocols"]["single"]
-    assert judged["scenes"] == 300
-    assert judged["exact_match"] > 0.95
-    assert found["disturbed"]["single"].keys() >= {"as they are", "noise of 20 %"}
-    assert found["elsewhere"].keys() == {"single"}
-    assert f"**{100 * judged['exact_match']:.2f}**" in (tmp_path / "told/results.md").read_text()
-    for drawn in ("single", "single_scenes"):
-        assert bool(found["misread"]["single"]) == (tmp_path / f"told/{drawn}.png").exists()
-    assert bool(judged["card"]["val_curve"]) == (tmp_path / "told/curves.png").exists()
+    results = json.loads((tmp_path / "written/results.json").read_text())
+    single = results["protocols"]["single"]
+    assert single["scenes"] == 300
+    assert single["exact_match"] > 0.95
+    assert results["corrupted"]["single"].keys() >= {"clean", "noise, 20 %"}
+    assert results["other_data"].keys() == {"single"}
+    assert f"**{100 * single['exact_match']:.2f}**" in (tmp_path / "written/results.md").read_text()
+    for name in ("single", "single_scenes"):
+        assert bool(results["hard_examples"]["single"]) == (tmp_path / f"written/{name}.png").exists()
+    assert bool(single["card"]["val_curve"]) == (tmp_path / "written/curves.png").exists()
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -89,7 +89,7 @@ def test_killed_stopped_and_resumed_ends_where_the_uninterrupted_run_ends(tmp_pa
         started.send_signal(signum)
         _, err = started.communicate(timeout=120)
         assert started.returncode == code, err
-        assert "go on with: python -m mnist_seq.train resume=parts" in err
+        assert "resume with: python -m mnist_seq.train resume=parts" in err
         assert "Traceback" not in err
     run(tmp_path, "mnist_seq.train", "resume=parts")
     whole = tmp_path / "whole"
@@ -110,7 +110,7 @@ def test_runs_of_a_sweep_do_not_leak_into_each_other_and_it_goes_on_where_it_bro
 
     (jobs[1] / "weights.safetensors").unlink()
     out, _ = run(tmp_path, *sweep, WANDB_MODE="offline")
-    assert f"{jobs[0].name} is finished: left as it is" in out.replace("\n", "")
+    assert f"{jobs[0].name} is finished: skipped" in out.replace("\n", "")
     assert (jobs[1] / "weights.safetensors").read_bytes() == second
     again = (tmp_path / "sweep" / "sweep.csv").read_text()
     assert [line.split(",")[:3] for line in again.splitlines()] == [line.split(",")[:3] for line in table.splitlines()]
@@ -168,14 +168,14 @@ def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_
 def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run) -> None:
     few, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200", "num_beams=2")
     assert "test, 200 scenes" in few
-    folder = tiny_run.path / "judged" / "test_beams-2_200-scenes"
-    assert {path.name for path in folder.iterdir()} == {"judgement.json", "scenes.csv", "report.html"}
+    folder = tiny_run.path / "evaluations" / "test_beams-2_200-scenes"
+    assert {path.name for path in folder.iterdir()} == {"evaluation.json", "scenes.csv", "report.html"}
     assert "test" not in tiny_run.metrics, "what was judged in part, or in another way, is not the run's figure"
     run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test")
     assert tiny_run.metrics["test"]["scenes"] == 10_000
-    assert (tiny_run.path / "judged" / "test" / "report.html").is_file()
+    assert (tiny_run.path / "evaluations" / "test" / "report.html").is_file()
     out, _ = run(tmp_path, "mnist_seq.report", f"run={tiny_run.path}", "output=elsewhere/page.html")
-    assert "to look at: elsewhere/page.html" in out
+    assert "report: elsewhere/page.html" in out
     assert "NOT MNIST" in (tmp_path / "elsewhere" / "page.html").read_text()
     Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "line.png")
     out, _ = run(tmp_path, "mnist_seq.read", "line.png", "line.png", "--run", str(tiny_run.path))

@@ -130,13 +130,13 @@ def test_what_is_printed_can_be_pasted(tmp_path: Path) -> None:
     started.send_signal(signal.SIGTERM)
     _, err = started.communicate(timeout=120)
     assert started.returncode == 143
-    python, _, module, *asked = shlex.split(err.strip().rpartition("go on with: ")[2])
+    python, _, module, *asked = shlex.split(err.strip().rpartition("resume with: ")[2])
     assert (python, module) == ("python", "mnist_seq.train")
     step = int(Run(tmp_path / place).logged_metrics[-1]["step"])
     out, _ = run(tmp_path, module, *asked, f"trainer.max_steps={step + 10}")
-    assert f"weights, plots, checkpoints and metrics: {tmp_path / place}" in out
-    (line,) = (it for it in out.splitlines() if it.startswith("next: "))
-    _, _, module, *asked = shlex.split(line.removeprefix("next: "))
+    assert f"run directory: {tmp_path / place}" in out
+    (line,) = (it for it in out.splitlines() if it.startswith("to evaluate on test: "))
+    _, _, module, *asked = shlex.split(line.removeprefix("to evaluate on test: "))
     assert module == "mnist_seq.evaluate"
     out, _ = run(tmp_path, module, *asked, "report=false")
     assert f"added to {tmp_path / place / 'metrics.json'}" in out
@@ -157,7 +157,7 @@ def test_a_run_called_like_an_included_model_is_the_users(tmp_path: Path) -> Non
     assert "added to" not in out
     assert "pretrained:grid, digits: uci" in out
     assert Run(tmp_path / "grid").metrics["test"]["exact_match"] == own < 0.5
-    assert len(list((tmp_path / "outputs/judged/pretrained/grid").glob("test_*/judgement.json"))) == 1
+    assert len(list((tmp_path / "outputs/evaluations/pretrained/grid").glob("test_*/evaluation.json"))) == 1
     run(tmp_path, "mnist_seq.report", "run=grid")
     assert (tmp_path / "grid/report.html").is_file()
     out, _ = run(tmp_path, "mnist_seq.export", "run=grid", "name=mine")
@@ -190,6 +190,6 @@ def test_train_and_test_in_one_command_judges_the_run_just_trained(tmp_path: Pat
     run(tmp_path, "mnist_seq.train", *TINY, "hydra.run.dir=outputs/earlier")
     out, _ = run(tmp_path, "mnist_seq.train", *TINY, "test=true", "hydra.run.dir=elsewhere", "seed=1")
     assert "test, 10,000 scenes" in out
-    assert "next: " not in out
+    assert "to evaluate on test: " not in out
     assert "test" in Run(tmp_path / "elsewhere").metrics
     assert "test" not in Run(tmp_path / "outputs/earlier").metrics

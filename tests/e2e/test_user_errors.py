@@ -52,7 +52,7 @@ MISTAKES = {
     "results of nobody": ("results models=[nobody]", "models=nobody is unknown: choose from"),
     "results of no scenes": ("results scenes=0", "scenes=0 must be at least 1"),
     "results to nowhere": ("results readme=gone.md", "readme=gone.md does not exist"),
-    "results without their place": ("results readme=text.png", "text.png needs a line <!-- results -->"),
+    "results without their place": ("results tables=text.png", "text.png needs a line <!-- results -->"),
     "scenes disturbed too far": ("evaluate run=RUN corruption.noise=2", "corruption.noise=2.0 must lie in 0..1"),
     "other seeds that are not there": ("export run=RUN seed_runs=[gone]", "gone does not exist"),
     "no reader to serve": ("serve run=gone", "gone does not exist: give a run directory"),

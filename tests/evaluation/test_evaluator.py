@@ -1,4 +1,4 @@
-"""What is asked of a reader."""
+"""Loading a model and its scenes for an evaluation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mnist_seq.reporting.evaluation_report import evaluation_dir
 from mnist_seq.run_dir import Run
 
 
-def test_disturbed_scenes_are_the_same_scenes_and_never_taken_for_the_runs_own(tiny_run: Run) -> None:
+def test_corrupted_scenes_are_the_same_scenes_and_have_their_own_results(tiny_run: Run) -> None:
     config = EvaluateConfig(run=str(tiny_run.path), corruption=CorruptionConfig(contrast=0.02, rotation=15))
-    asked, usual = load_evaluator(config), load_evaluator(EvaluateConfig(run=str(tiny_run.path)))
-    assert usual.is_default_protocol
-    assert not asked.is_default_protocol
-    assert evaluation_dir(config) != evaluation_dir(usual.config)
+    corrupted, clean = load_evaluator(config), load_evaluator(EvaluateConfig(run=str(tiny_run.path)))
+    assert clean.is_default_protocol
+    assert not corrupted.is_default_protocol
+    assert evaluation_dir(config) != evaluation_dir(clean.config)
     assert evaluation_dir(config).name == "val_rotation-15_contrast-0.02"
-    assert asked.subject.notice.endswith("These scenes were disturbed: rotation=15, contrast=0.02.")
-    assert usual.subject.notice == usual.datasets.notice
-    disturbed, plain = asked.evaluate(), usual.evaluate()
-    assert disturbed.predictions.source_ids.equal(plain.predictions.source_ids)
-    assert disturbed.summary()["loss"] != plain.summary()["loss"]
+    assert corrupted.notice.endswith("Corruptions applied to these scenes: rotation=15, contrast=0.02.")
+    assert clean.notice == clean.datasets.notice
+    results = corrupted.evaluate(), clean.evaluate()
+    assert results[0].predictions.source_ids.equal(results[1].predictions.source_ids)
+    assert results[0].summary()["loss"] != results[1].summary()["loss"]
 
 
-def test_no_reader_is_judged_on_val_digits_that_it_has_learnt(tiny_run: Run, tmp_path: Path) -> None:
+def test_model_trained_on_val_is_not_evaluated_on_val(tiny_run: Run, tmp_path: Path) -> None:
     model, card = weights.load(tiny_run.path)
     weights.save(model, tmp_path / "weights.safetensors", trained_on_val=["uci"], data=card["data"])
     with pytest.raises(ValueError, match=r"trained on the val digits too \(data.pool=full\): choose split=test"):
@@ -35,7 +35,7 @@ def test_no_reader_is_judged_on_val_digits_that_it_has_learnt(tiny_run: Run, tmp
     load_evaluator(EvaluateConfig(run=str(tmp_path), split="test"))
 
 
-def test_the_best_checkpoint_is_read_as_well_as_validation_said_on_the_way(tiny_run: Run) -> None:
-    asked = load_evaluator(EvaluateConfig(run=str(tiny_run.best_checkpoint)))
+def test_best_checkpoint_has_the_best_logged_val_score(tiny_run: Run) -> None:
+    evaluator = load_evaluator(EvaluateConfig(run=str(tiny_run.best_checkpoint)))
     best = max(row["val/exact_match"] for row in tiny_run.logged_metrics if "val/exact_match" in row)
-    assert asked.evaluate().summary()["exact_match"] == pytest.approx(best)
+    assert evaluator.evaluate().summary()["exact_match"] == pytest.approx(best)

@@ -1,4 +1,4 @@
-"""Who is better, and when nobody can say."""
+"""Comparing models and recipes, and the `compare` command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.significance import ComparedModel, compare_pair, describe_difference, format_p_value
 from mnist_seq.run_dir import Run
 from tests.conftest import TINY
-from tests.evaluation.test_slices import told
+from tests.evaluation.test_slices import make_result
 
 
 @pytest.fixture
@@ -30,43 +30,45 @@ def scenes(uci: DigitSource) -> SyntheticDataset:
     return SyntheticDataset(GridConfig(), uci.pools["val"])
 
 
-def missing(scenes: SyntheticDataset, ids: range) -> EvalResult:
-    """Of a reader that misses the last digit of these."""
-    return told(scenes, 300, {id_: scenes[id_].digits[0, :3].tolist() for id_ in ids})
+def result_with_errors(scenes: SyntheticDataset, ids: range) -> EvalResult:
+    """The result of a model that misses the last digit of these scenes."""
+    return make_result(scenes, 300, {id_: scenes[id_].digits[0, :3].tolist() for id_ in ids})
 
 
-def test_of_two_readers_the_scenes_that_one_alone_reads_decide(scenes: SyntheticDataset) -> None:
-    one, other = missing(scenes, range(60)), missing(scenes, range(40, 70))
+def test_two_models_are_compared_by_the_scenes_that_only_one_predicts_correctly(scenes: SyntheticDataset) -> None:
+    one, other = result_with_errors(scenes, range(60)), result_with_errors(scenes, range(40, 70))
     found = compare_pair(ComparedModel("one", [one]), ComparedModel("other", [other]))
     assert found.gained.tolist() == list(range(40))
     assert found.lost.tolist() == list(range(60, 70))
     assert found.difference.value == pytest.approx(30 / 300)
-    assert describe_difference(found.difference) == "better"
+    assert describe_difference(found.difference) == "significantly better"
     back = compare_pair(ComparedModel("other", [other]), ComparedModel("one", [one]))
-    assert describe_difference(back.difference) == "worse"
+    assert describe_difference(back.difference) == "significantly worse"
     assert torch.equal(back.gained, found.lost)
 
 
-def test_who_errs_as_often_elsewhere_is_not_shown_to_differ(scenes: SyntheticDataset) -> None:
-    one, other = missing(scenes, range(10)), missing(scenes, range(5, 16))
+def test_as_many_errors_on_other_scenes_are_not_a_significant_difference(scenes: SyntheticDataset) -> None:
+    one, other = result_with_errors(scenes, range(10)), result_with_errors(scenes, range(5, 16))
     found = compare_pair(ComparedModel("one", [one]), ComparedModel("other", [other]))
-    assert describe_difference(found.difference) == "no difference shown"
+    assert describe_difference(found.difference) == "not significantly different"
 
 
-def test_seeds_are_compared_by_welch(scenes: SyntheticDataset) -> None:
+def test_seeds_are_compared_by_welchs_test(scenes: SyntheticDataset) -> None:
     many = [[10, 14, 12], [20, 29, 25]]
-    one, other = (ComparedModel(str(each), [missing(scenes, range(wrong)) for wrong in each]) for each in many)
+    one, other = (
+        ComparedModel(str(each), [result_with_errors(scenes, range(wrong)) for wrong in each]) for each in many
+    )
     found = compare_pair(one, other).difference
     expected = stats.ttest_ind(other.scores, one.scores, equal_var=False)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
     assert one.std == pytest.approx(torch.tensor(one.scores, dtype=torch.float64).std().item())
     same = compare_pair(ComparedModel("a", one.results[:1] * 2), ComparedModel("b", one.results[:1] * 2)).difference
-    assert describe_difference(same) == "no difference shown"
+    assert describe_difference(same) == "not significantly different"
     assert same.p_value == 1
 
 
-def test_a_chance_in_few_digits() -> None:
+def test_p_values_have_two_digits() -> None:
     assert [format_p_value(p) for p in (0.00001, 0.0432, 1.0)] == ["< 0.001", "0.043", "1"]
 
 
@@ -81,74 +83,72 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def told_of(command: Callable[..., None], *arguments: Any) -> str:
-    """What a command prints."""
-    said = io.StringIO()
-    command(*arguments, Console(file=said, width=100, highlight=False, soft_wrap=True))
-    return said.getvalue()
+def output_of(command: Callable[..., None], *arguments: Any) -> str:
+    """The output of a command."""
+    stream = io.StringIO()
+    command(*arguments, Console(file=stream, width=100, highlight=False, soft_wrap=True))
+    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["short/0", "long/0"], "better"),
-        (["long/0", "short/0"], "worse"),
-        (["short/0", "short/../short/0"], "no difference shown"),
-        (["short", "long"], "better"),
-        (["short/*", "long/[012]"], "better"),
-        (["long", "long/*"], "no difference shown"),
+        (["short/0", "long/0"], "significantly better"),
+        (["long/0", "short/0"], "significantly worse"),
+        (["short/0", "short/../short/0"], "not significantly different"),
+        (["short", "long"], "significantly better"),
+        (["short/*", "long/[012]"], "significantly better"),
+        (["long", "long/*"], "not significantly different"),
     ],
 )
-def test_budgets_differ_and_a_reader_does_not_differ_from_itself(
+def test_longer_training_is_significantly_better_and_a_model_equals_itself(
     names: list[str], expected: str, trained: Path, tmp_path: Path
 ) -> None:
     groups = {f"{trained}/{name}": expand_runs(f"{trained}/{name}") for name in names}
     single = "0" in names[0]
     assert [len(runs) for runs in groups.values()] == [1 if single else 3] * 2
     config = CompareConfig(runs=list(groups), output_dir=str(tmp_path), device="cpu", scenes=300)
-    said = told_of(compare_models, groups, config)
-    assert f"B against A: {expected}" in said
-    assert "NOT MNIST" in said
-    told = json.loads((tmp_path / "comparison.json").read_text())
-    assert told["scenes"] == 300
-    assert len(told["contenders"][0]["exact_match"]) == (1 if single else 3)
+    output = output_of(compare_models, groups, config)
+    assert f"B against A: {expected}" in output
+    assert "NOT MNIST" in output
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert content["scenes"] == 300
+    assert len(content["models"][0]["exact_match"]) == (1 if single else 3)
     page = (tmp_path / "comparison.html").read_text()
     assert expected in page
-    assert ("reads right" in page) == (single and expected != "no difference shown")
+    assert ("reads right" in page) == (single and expected != "not significantly different")
 
 
-def test_a_folder_of_runs_is_a_table_that_can_be_sorted(trained: Path, tmp_path: Path) -> None:
-    for path in trained.glob("*/*"):  # as a sweep records them
+def test_folder_of_runs_becomes_a_table_with_a_figure_per_key(trained: Path, tmp_path: Path) -> None:
+    for path in trained.glob("*/*"):  # as in a sweep
         Run(path).update_metrics(
             overrides=[f"trainer.max_steps={Run(path).config.trainer.max_steps}", f"seed={path.name}"]
         )
-    said = told_of(
+    output = output_of(
         compare_sweep, str(trained), expand_runs(str(trained)), CompareConfig(runs=["it"], output_dir=str(tmp_path))
     )
-    assert "max_steps=60" in said
+    assert "max_steps=60" in output
     page = (tmp_path / "comparison.html").read_text()
     assert page.count("<tr>") == 1 + 6
-    assert page.count("<svg") == 1, "a drawing of the one key that differs"
+    assert page.count("<svg") == 1, "a figure of the one key that differs"
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["short/0", "long"], "long holds 3"),
-        (["short", "long/0"], "runs compare with runs, and several seeds with several"),
+        (["short", "long/0"], "runs compare with runs, and several seeds with several seeds"),
         (["*/*", "long"], "differ in more than their seed"),
     ],
 )
-def test_what_would_mix_seeds_and_recipes_is_refused_before_any_reading(
-    names: list[str], said: str, trained: Path
-) -> None:
+def test_mixing_seeds_and_recipes_is_refused(names: list[str], message: str, trained: Path) -> None:
     groups = {f"{trained}/{name}": expand_runs(f"{trained}/{name}") for name in names}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         check_comparable(groups)
 
 
 @pytest.mark.parametrize(
-    ("runs", "said"),
+    ("runs", "message"),
     [
         ([], "runs=.. is empty"),
         (["gone/*"], "gone/. holds no finished run"),
@@ -156,6 +156,6 @@ def test_what_would_mix_seeds_and_recipes_is_refused_before_any_reading(
         (["a", "a/"], "lists a run twice"),
     ],
 )
-def test_nothing_to_compare(runs: list[str], said: str) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=said):
+def test_pattern_without_runs_is_refused(runs: list[str], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         expand_runs(CompareConfig(runs=runs).runs[0])

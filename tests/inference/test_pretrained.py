@@ -69,7 +69,7 @@ def test_the_short_form_of_load_is_refused_where_a_path_has_that_name_too(
 
 def test_what_is_found_of_an_included_model_lies_outside_of_the_package_and_of_runs() -> None:
     folder = evaluation_dir(EvaluateConfig(run="pretrained:grid", split="test"))
-    assert folder == Path("outputs/judged/pretrained/grid/test")
+    assert folder == Path("outputs/evaluations/pretrained/grid/test")
 
 
 def test_a_command_line_takes_the_name_unquoted_also_in_lists() -> None:

@@ -14,11 +14,12 @@ import torch
 
 import mnist_seq
 from mnist_seq.config import EvaluateConfig
-from mnist_seq.evaluation.eval_result import EvalResult
+from mnist_seq.evaluation.eval_result import EvalResult, save_eval_result
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.evaluation.evaluator import Evaluator, load_evaluator
 from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.reporting import report
+from mnist_seq.reporting.report import ReportInput
 from mnist_seq.run_dir import Run
 from tests.conftest import TINY
 
@@ -47,7 +48,9 @@ class Page(HTMLParser):
 
 
 def page_of(asked: Evaluator, judgement: EvalResult, run: Run | None = None) -> Page:
-    return Page(report.render_report(replace(asked.subject, name="a <b>name</b>", run=run), judgement))
+    return Page(
+        report.render_report(replace(ReportInput.from_evaluator(asked), name="a <b>name</b>", run=run), judgement)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def test_a_report_tells_all_and_fetches_nothing(tiny_run: Run, judged: tuple[Eva
     assert "a <b>name</b>" in page.words
     assert f"{judged[1].metrics['exact_match'].value:.2%}"[:-1] in page.words
     assert "model.dim=16" in page.words
-    text = report.render_report(judged[0].subject, judged[1])
+    text = report.render_report(ReportInput.from_evaluator(judged[0]), judged[1])
     assert not re.search(
         r"url\((?!#)|@import|https?://(?!www\.w3\.org|matplotlib\.org|purl\.org|creativecommons)", text
     )
@@ -111,15 +114,15 @@ def test_who_reads_all_right_has_no_errors_to_show(judged: tuple[Evaluator, Eval
 
 def test_the_table_of_scenes_says_what_the_figures_say(judged: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
     """Counted anew from the file, by a few lines of plain Python."""
-    report.save_eval_result(judged[1], tmp_path)
-    told = json.loads((tmp_path / "judgement.json").read_text())
+    save_eval_result(judged[1], tmp_path)
+    told = json.loads((tmp_path / "evaluation.json").read_text())
     with (tmp_path / "scenes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == told["scenes"] == 100
-    pairs = [(row["read"].split(), row["digits"].split()) for row in rows]
+    pairs = [(row["prediction"].split(), row["digits"].split()) for row in rows]
     right = [read == truth and not row["error"] for (read, truth), row in zip(pairs, rows, strict=True)]
     assert told["exact_match"] == pytest.approx(sum(right) / 100)
-    assert right == [row["right"] == "1" for row in rows]
+    assert right == [row["exact_match"] == "1" for row in rows]
     in_place = sum(a == b for read, truth in pairs for a, b in zip(read, truth, strict=False))
     assert told["digit_accuracy"] == pytest.approx(in_place / sum(len(truth) for _, truth in pairs))
     assert told["count_accuracy"] == pytest.approx(sum(len(read) == len(truth) for read, truth in pairs) / 100)
@@ -128,14 +131,14 @@ def test_the_table_of_scenes_says_what_the_figures_say(judged: tuple[Evaluator, 
     for digit in range(10):
         there = sum(truth.count(str(digit)) for _, truth in pairs)
         assert sum(told["confusion"][digit]) == there
-    by_digit = {it["name"]: it for it in told["strata"]["digits right, by digit"]}
+    by_digit = {it["name"]: it for it in told["slices"]["digit accuracy by class"]}
     threes = [read[place : place + 1] == ["3"] for read, truth in pairs for place, it in enumerate(truth) if it == "3"]
     assert by_digit["3"]["value"] == pytest.approx(sum(threes) / len(threes))
 
 
 def test_pages_of_what_was_cut_short_are_not_left_behind(judged: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
     asked, judgement = judged
-    broken = replace(asked.subject, card={}, run=None, scenes=None)  # type: ignore[arg-type]
+    broken = replace(ReportInput.from_evaluator(asked), card={}, run=None, scenes=None)  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         report.write_report(broken, judgement, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())

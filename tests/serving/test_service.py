@@ -98,7 +98,7 @@ def test_health_says_what_is_served(client: TestClient, reader: Reader) -> None:
         "model": "tiny",
         "commit": reader.card["revision"],
         "version": "",
-        "self_test": "not examined",
+        "self_test": "not checked",
         "canvas": [56, 56],
         "max_digits": 4,
     }

@@ -1,4 +1,4 @@
-"""One run on several processes is the same run: Lightning's DDP over gloo, with two of them."""
+"""A run of two processes equals a run of one: Lightning's DDP over gloo."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def finish(started: object) -> tuple[str, str]:
     return out, err
 
 
-def test_two_processes_learn_what_one_learns_from_as_many_scenes(tmp_path: Path) -> None:
+def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
     whole = (*TRAINED, "trainer=cpu", "trainer.matmul_precision=highest", *STEPS)
     run(tmp_path, "mnist_seq.train", *whole, "data.batch_size=32", "hydra.run.dir=one")
     halves = (*TRAINED, *DDP, *STEPS, "data.batch_size=16", "hydra.run.dir=two")
     out, _ = finish(start(tmp_path, "mnist_seq.train", *halves))
-    assert out.count("reads scatter") == 1, "one of them speaks"
+    assert out.count("on scatter") == 1, "only rank 0 prints"
     one, two = (Run(tmp_path / name) for name in ("one", "two"))
     expected, found = load_file(one.weights), load_file(two.weights)
     assert expected.keys() == found.keys()
@@ -49,10 +49,10 @@ def test_two_processes_learn_what_one_learns_from_as_many_scenes(tmp_path: Path)
         assert len(mine) >= 3
 
 
-def test_processes_may_outnumber_the_batches_of_val(tmp_path: Path) -> None:
+def test_more_processes_than_val_batches_validate_every_scene_once(tmp_path: Path) -> None:
     few = (*(it for it in TRAINED if "val_scenes" not in it), "data.val_scenes=101", "report=false")
-    asked = (*few, "trainer=cpu", "trainer.devices=2", "trainer.max_steps=4")
-    finish(start(tmp_path, "mnist_seq.train", *asked, "trainer.val_check_interval=2", "hydra.run.dir=two"))
+    overrides = (*few, "trainer=cpu", "trainer.devices=2", "trainer.max_steps=4")
+    finish(start(tmp_path, "mnist_seq.train", *overrides, "trainer.val_check_interval=2", "hydra.run.dir=two"))
     two = Run(tmp_path / "two")
     assert two.metrics["val"]["scenes"] == 101
     assert len(_column(two, "val/loss")) == 2
@@ -63,7 +63,7 @@ def _column(of: Run, name: str) -> list[float]:
     return [row[name] for row in of.logged_metrics if name in row]
 
 
-def test_processes_that_share_a_run_stop_together_and_go_on(tmp_path: Path) -> None:
+def test_processes_of_one_run_stop_together_and_resume(tmp_path: Path) -> None:
     longer = (
         *TRAINED,
         *DDP,
@@ -84,11 +84,11 @@ def test_processes_that_share_a_run_stop_together_and_go_on(tmp_path: Path) -> N
     assert Run(tmp_path / "two").metrics["steps"] == 400
 
 
-def test_a_sweep_of_such_runs_needs_a_process_for_each(tmp_path: Path) -> None:
+def test_sweep_of_multi_process_runs_needs_a_process_per_job(tmp_path: Path) -> None:
     sweep = ("mnist_seq.train", "-m", *TRAINED, *DDP, "trainer.max_steps=4", "seed=3", "hydra.sweep.dir=sweep")
     _, err = run(tmp_path, *sweep, code=1)
     assert "add hydra/launcher=devices" in err
     run(tmp_path, *sweep, "hydra/launcher=devices", "hydra.launcher.n_jobs=1")
     (metrics,) = [json.loads(path.read_text()) for path in tmp_path.glob("sweep/*/metrics.json")]
     assert metrics["seed"] == 3
-    assert metrics["scenes"] == 2 * 4 * 32, "both processes took their share"
+    assert metrics["scenes"] == 2 * 4 * 32, "both processes trained on their share"

@@ -1,4 +1,4 @@
-"""What loggers are told, and where W&B keeps it."""
+"""Loggers besides metrics.csv: TensorBoard, Weights & Biases and custom ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import mnist_seq
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.run_dir import Run
-from mnist_seq.training import loggers
+from mnist_seq.training import loggers, wandb_logger
 from mnist_seq.training.callbacks import LogPredictions
 from tests.conftest import TINY
 from tests.training.test_fit import rows
 
 
-def test_several_callbacks_and_loggers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_callbacks_and_loggers_work_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     overrides = (*TINY, "callbacks=[ema,early_stopping,gradient_histograms]", "logger=[wandb,tensorboard]")
     overrides += ("callbacks.gradient_histograms.every_n_steps=5",)
@@ -28,8 +28,8 @@ def test_several_callbacks_and_loggers_at_once(tmp_path: Path, monkeypatch: pyte
     assert list((run.path / "wandb").glob("offline-run-*"))
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
-    (told,) = events.Scalars("judged/exact_match")
-    assert told.value == pytest.approx(run.metrics["val"]["exact_match"])
+    (logged,) = events.Scalars("eval/exact_match")
+    assert logged.value == pytest.approx(run.metrics["val"]["exact_match"])
     (recorded,) = (run.path / "wandb").glob("offline-run-*/files/media/html/report*.html")
     assert recorded.read_text() == run.report.read_text()
     import wandb
@@ -38,74 +38,74 @@ def test_several_callbacks_and_loggers_at_once(tmp_path: Path, monkeypatch: pyte
     assert len(rows(run)) == 9
 
 
-def test_wandb_without_account_or_service_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wandb_is_offline_without_account_or_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert not loggers._has_wandb_credentials("https://api.wandb.ai")
+    assert not wandb_logger._has_wandb_credentials("https://api.wandb.ai")
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    assert loggers._has_wandb_credentials("https://api.wandb.ai")
-    assert not loggers._is_reachable("http://127.0.0.1:9", timeout=1)
+    assert wandb_logger._has_wandb_credentials("https://api.wandb.ai")
+    assert not wandb_logger._is_reachable("http://127.0.0.1:9", timeout=1)
 
 
 class Recorder(Logger):
-    """A logger of one's own: it is given what its signature asks for."""
+    """A custom logger, which gets the defaults that its signature has."""
 
-    made: list[Recorder] = []  # noqa: RUF012
+    instances: list[Recorder] = []  # noqa: RUF012
     name, version = "recorder", ""
 
     def __init__(self, run_name: str) -> None:
         super().__init__()
         self.run_name = run_name
-        self.told: list[Any] = []
-        self.made.append(self)
+        self.hyperparams: list[Any] = []
+        self.instances.append(self)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self.told.append(params)
+        self.hyperparams.append(params)
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         pass
 
 
-def test_loggers_are_told_the_whole_config_and_the_runs_name(tmp_path: Path) -> None:
-    mine = f"+logger.mine._target_={__name__}.Recorder"
-    run = mnist_seq.fit(*TINY, "logger=tensorboard", mine, f"hydra.run.dir={tmp_path / 'named'}")
-    recorder = Recorder.made.pop()
+def test_custom_logger_gets_the_whole_config_and_the_name_of_the_run(tmp_path: Path) -> None:
+    custom = f"+logger.mine._target_={__name__}.Recorder"
+    run = mnist_seq.fit(*TINY, "logger=tensorboard", custom, f"hydra.run.dir={tmp_path / 'named'}")
+    recorder = Recorder.instances.pop()
     assert recorder.run_name == "named"
-    assert recorder.told == [to_dict(run.config)]
+    assert recorder.hyperparams == [to_dict(run.config)]
     events = EventAccumulator(str(run.path / "tensorboard")).Reload()
     assert events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    told = {event.step: event.value for event in events.Scalars("hp_metric")}
-    assert told[12] == pytest.approx(run.metrics["val"]["exact_match"])
+    hp_metric = {event.step: event.value for event in events.Scalars("hp_metric")}
+    assert hp_metric[12] == pytest.approx(run.metrics["val"]["exact_match"])
 
 
-def test_a_run_of_wandb_is_named_after_its_directory_unless_the_user_names_it(
+def test_wandb_run_is_named_after_its_directory_unless_the_user_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_NAME", raising=False)
     given = {"save_dir": str(tmp_path), "id": "abc", "run_name": "12-00-00"}
-    assert loggers.wandb_logger(**given)._wandb_init["name"] == "12-00-00"
-    assert loggers.wandb_logger(**given, name="mine")._wandb_init["name"] == "mine"
+    assert wandb_logger.wandb_logger(**given)._wandb_init["name"] == "12-00-00"
+    assert wandb_logger.wandb_logger(**given, name="mine")._wandb_init["name"] == "mine"
     monkeypatch.setenv("WANDB_NAME", "by environment")
-    assert loggers.wandb_logger(**given)._wandb_init["name"] is None
+    assert wandb_logger.wandb_logger(**given)._wandb_init["name"] is None
 
 
-def fall(self: LogPredictions, trainer: Any, *_: Any) -> None:
+def crash(self: LogPredictions, trainer: Any, *_: Any) -> None:
     if trainer.global_step == 9:
         raise KeyError("as if the process were killed")
 
 
-def test_a_resumed_run_shows_each_step_once_and_goes_on_in_its_own_run_of_wandb(
+def test_resumed_run_logs_each_step_once_and_continues_its_wandb_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    asked = ("model.decoder_depth=1", "logger=[wandb,tensorboard]", "callbacks=gradient_histograms")
-    asked += ("callbacks.gradient_histograms.every_n_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
+    overrides = ("model.decoder_depth=1", "logger=[wandb,tensorboard]", "callbacks=gradient_histograms")
+    overrides += ("callbacks.gradient_histograms.every_n_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
     with monkeypatch.context() as patched:
-        patched.setattr(LogPredictions, "on_train_batch_end", fall, raising=False)
+        patched.setattr(LogPredictions, "on_train_batch_end", crash, raising=False)
         with pytest.raises(KeyError):
-            mnist_seq.fit(*TINY, *asked)
+            mnist_seq.fit(*TINY, *overrides)
     run = mnist_seq.fit(f"resume={tmp_path / 'run'}")
     events = EventAccumulator(str(run.path / "tensorboard"), {"scalars": 0, "histograms": 0}).Reload()
     for tag in events.Tags()["scalars"]:
@@ -121,13 +121,13 @@ def test_a_resumed_run_shows_each_step_once_and_goes_on_in_its_own_run_of_wandb(
     assert f"wandb sync {parts[0]} {parts[1]}" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_weights_that_were_evaluated_are_what_wandb_gets(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[Any] = []
+def test_wandb_artifact_has_the_evaluated_weights(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts: list[Any] = []
     logger = WandbLogger(project="none", offline=True)
     monkeypatch.setattr(logger, "log_metrics", lambda *_: None)
-    logger._experiment = SimpleNamespace(id="x", offline=False, log=lambda *_: None, log_artifact=given.append)
+    logger._experiment = SimpleNamespace(id="x", offline=False, log=lambda *_: None, log_artifact=artifacts.append)
     monkeypatch.setattr(WandbLogger, "experiment", property(lambda self: self._experiment))
     loggers.log_final_metrics([logger], tiny_run)
-    (artifact,) = given
+    (artifact,) = artifacts
     assert sorted(artifact.manifest.entries) == ["model.json", "weights.safetensors"]
     assert artifact.manifest.entries["weights.safetensors"].size == tiny_run.weights.stat().st_size

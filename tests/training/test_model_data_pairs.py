@@ -1,4 +1,4 @@
-"""Every model preset on every preset of scenes."""
+"""Every model preset with every data preset."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MODEL_PRESETS = [name for name in config_store.preset_names("model") if name != 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 @pytest.mark.parametrize("data", PRESETS)
 @pytest.mark.parametrize("model", MODEL_PRESETS)
-def test_every_model_takes_a_step_on_every_preset(model: str, data: str, precision: str) -> None:
-    """Or refuses, by name, scenes in which digits can share a cell."""
+def test_every_model_takes_a_step_on_every_data_preset(model: str, data: str, precision: str) -> None:
+    """The classifier refuses scenes in which digits can share a cell."""
     config = mnist_seq.compose(f"model={model}", f"data={data}", *TINY)
     spec = config.data.spec
     if config.model.name == "classifier" and spec.cells == (0, 0):
@@ -32,16 +32,16 @@ def test_every_model_takes_a_step_on_every_preset(model: str, data: str, precisi
         return
     built = nn.build(config.model, spec)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        went = compute_loss(built, mnist_seq.scenes(data, "data.digits=uci")[:8], config.loss)
-    went.loss.backward()
-    assert torch.isfinite(went.loss)
+        out = compute_loss(built, mnist_seq.scenes(data, "data.digits=uci")[:8], config.loss)
+    out.loss.backward()
+    assert torch.isfinite(out.loss)
     assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in built.parameters())
 
 
 @pytest.mark.parametrize(
     ("model", "data"), [("enc_dec", "mixed"), ("classifier", "scatter"), ("classifier", "line"), ("enc_dec", "single")]
 )
-def test_whole_runs_of_other_scenes(model: str, data: str, tmp_path: Path) -> None:
+def test_runs_on_other_data_train_and_load(model: str, data: str, tmp_path: Path) -> None:
     run = mnist_seq.fit(f"model={model}", f"data={data}", *TINY, "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/r")
     losses = [float(row["train/loss"]) for row in rows(run) if row["train/loss"]]
     assert all(map(math.isfinite, losses))

@@ -1,4 +1,4 @@
-"""How training ends: by a callback, by numbers that are not finite, by an error; and what it leaves behind."""
+"""How training ends: by a callback, a diverging loss or an error; and what is left behind."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.conftest import TINY
 
 SMALL = (*TINY, "data=single", "report=false")
 RARELY = (*SMALL, "trainer.log_every_n_steps=50")
-"""So that nobody asks whether the loss is finite but whoever saves."""
+"""Then only saving checks whether the loss is finite."""
 
 
 def step_of(run: Path) -> int:
-    """At which a run's last checkpoint lies; what it holds is finite."""
+    """The step of a run's last checkpoint, which must be finite."""
     checkpoint = weights.load_checkpoint(Run(run).last_checkpoint)
     assert all(bool(torch.isfinite(weight).all()) for weight in checkpoint["state_dict"].values())
     return int(checkpoint["global_step"])
@@ -43,16 +43,16 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any) -> None:
 
 @pytest.fixture
 def diverges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loss of the seventh batch is no number."""
+    """The loss of the seventh batch is NaN."""
     batches: list[int] = []
-    taught = module.compute_loss
+    compute_loss = module.compute_loss
 
     def diverging(*arguments: Any) -> Any:
-        went = taught(*arguments)
+        out = compute_loss(*arguments)
         if not torch.is_grad_enabled():
-            return went
+            return out
         batches.append(1)
-        return went._replace(loss=went.loss * torch.nan) if len(batches) == 7 else went
+        return out._replace(loss=out.loss * torch.nan) if len(batches) == 7 else out
 
     monkeypatch.setattr(module, "compute_loss", diverging)
 
@@ -69,22 +69,22 @@ SAVING = {
 
 
 @pytest.mark.usefixtures("diverges")
-@pytest.mark.parametrize("who", SAVING)
-def test_nothing_is_saved_after_a_step_that_was_not_finite(
-    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("saved_by", SAVING)
+def test_checkpoint_is_never_saved_after_an_infinite_loss(
+    saved_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if who == "a signal":
+    if saved_by == "a signal":
         at_step(monkeypatch, 8, lambda trainer: signal.raise_signal(signal.SIGTERM))
-    if who == "a callback":
+    if saved_by == "a callback":
         at_step(monkeypatch, 8, lambda trainer: trainer.save_checkpoint(tmp_path / "other.ckpt"))
-    with pytest.raises(DivergedError, match=r"not finite.*last good checkpoint.*last\.ckpt.*optim\.lr"):
-        mnist_seq.fit(*RARELY, *SAVING[who], f"hydra.run.dir={tmp_path / 'run'}")
-    assert step_of(tmp_path / "run") == (3 if who == "accumulation" else 5)
+    with pytest.raises(DivergedError, match=r"NaN or infinite.*last good checkpoint.*last\.ckpt.*optim\.lr"):
+        mnist_seq.fit(*RARELY, *SAVING[saved_by], f"hydra.run.dir={tmp_path / 'run'}")
+    assert step_of(tmp_path / "run") == (3 if saved_by == "accumulation" else 5)
     assert not (tmp_path / "other.ckpt").exists()
 
 
-def test_nothing_is_saved_of_a_gradient_that_was_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loss of the last step is finite, its weights are not."""
+def test_checkpoint_is_never_saved_after_an_infinite_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the last step is finite, but its weights are not."""
 
     def spoil(self: Any, trainer: L.Trainer, module: L.LightningModule, optimizer: Any) -> None:
         if trainer.global_step == 6:
@@ -92,7 +92,7 @@ def test_nothing_is_saved_of_a_gradient_that_was_not_finite(tmp_path: Path, monk
 
     monkeypatch.setattr(callbacks.LogPredictions, "on_before_optimizer_step", spoil, raising=False)
     last = (*WITHOUT_VAL, "trainer.max_steps=7")
-    with pytest.raises(DivergedError, match="a weight, is not finite"):
+    with pytest.raises(DivergedError, match="a weight is NaN or infinite"):
         mnist_seq.fit(*RARELY, *last, f"hydra.run.dir={tmp_path / 'run'}")
     assert step_of(tmp_path / "run") == 5
 
@@ -115,11 +115,9 @@ def contents(run: Run) -> dict[Path, bytes]:
         ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optim.lr=1e-9"),
         ("callbacks=[reached,ema]", "callbacks.reached.stopping_threshold=-0.1"),
     ],
-    ids=["early stopping", "a score that is reached"],
+    ids=["early stopping", "score reached"],
 )
-def test_a_run_that_was_stopped_early_stays_as_it_is_unless_max_steps_is_raised(
-    callback: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_run_that_stopped_early_resumes_only_with_more_max_steps(callback: tuple[str, ...], tmp_path: Path) -> None:
     run = mnist_seq.fit(*SMALL, "trainer.max_steps=40", *callback, f"hydra.run.dir={tmp_path / 'run'}")
     steps, before = run.metrics["steps"], contents(run)
     assert steps < 40
@@ -132,7 +130,7 @@ def test_a_run_that_was_stopped_early_stays_as_it_is_unless_max_steps_is_raised(
 
 
 @pytest.mark.parametrize(
-    ("within", "now", "stops"),
+    ("stopped_within", "max_steps", "stops"),
     [
         (60, 60, True),
         (60, 40, True),
@@ -144,16 +142,16 @@ def test_a_run_that_was_stopped_early_stays_as_it_is_unless_max_steps_is_raised(
         (None, 60, False),
     ],
 )
-def test_a_run_that_was_stopped_goes_on_where_it_is_given_more_steps(within: int | None, now: int, stops: bool) -> None:
-    """Stopped at step 10; -1 is without an end, as by the clock."""
-    trainer: Any = SimpleNamespace(should_stop=False, max_steps=now)
-    saved = {"global_step": 10, "callbacks": {"ResumableCheckpoint": {"stopped_within": within}}}
+def test_stopped_run_continues_only_with_more_steps(stopped_within: int | None, max_steps: int, stops: bool) -> None:
+    """Stopped at step 10; -1 means without a limit, as with a time limit."""
+    trainer: Any = SimpleNamespace(should_stop=False, max_steps=max_steps)
+    saved = {"global_step": 10, "callbacks": {"ResumableCheckpoint": {"stopped_within": stopped_within}}}
     checkpoints.ResumableCheckpoint(Run("gone")).on_load_checkpoint(trainer, None, saved)  # type: ignore[arg-type]
     assert trainer.should_stop == stops
 
 
 def receive(signum: int, frame: Any) -> None:
-    """A handler of the user's own."""
+    """A handler of the user."""
 
 
 def crash(trainer: L.Trainer) -> None:
@@ -166,18 +164,18 @@ def interrupt_twice(trainer: L.Trainer) -> None:
 
 
 @pytest.mark.parametrize("act", [None, crash, interrupt_twice])
-def test_a_process_is_after_training_as_it_was_however_that_ended(
+def test_global_state_is_restored_however_training_ends(
     act: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a signal does, and what torch was told: the next run of a sweep, or a notebook, knows nothing of it."""
+    """Signal handlers and torch settings: the next run of a sweep, or a notebook, is not affected."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     original = {it: signal.signal(it, receive) for it in signals}
-    asked = ("trainer.max_steps=3", "+trainer.deterministic=true", "+trainer.benchmark=true")
+    settings = ("trainer.max_steps=3", "+trainer.deterministic=true", "+trainer.benchmark=true")
     try:
         if act:
             at_step(monkeypatch, 2, act)
         with pytest.raises((RuntimeError, KeyboardInterrupt)) if act else nullcontext():
-            mnist_seq.fit(*SMALL, *asked, f"hydra.run.dir={tmp_path / 'run'}")
+            mnist_seq.fit(*SMALL, *settings, f"hydra.run.dir={tmp_path / 'run'}")
         assert {it: signal.getsignal(it) for it in signals} == dict.fromkeys(signals, receive)
     finally:
         for signum, handler in original.items():

@@ -1,4 +1,4 @@
-"""What is refused before training, and what is counted while it goes on."""
+"""Checks before training, and the count of scenes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "nothing saved": ({"enable_checkpointing": False}, "nothing would be saved"),
     "no table": ({"logger": False}, "logger="),
     "another directory": ({"default_root_dir": "gone"}, r"choose hydra\.run\.dir"),
-    "nothing trained": ({"limit_train_batches": 0}, "trains nothing"),
+    "nothing trained": ({"limit_train_batches": 0}, "runs no training step"),
     "no end": ({"max_steps": None}, r"without an end.*\+trainer\.max_time"),
-    "no such argument": ({"speed": 9}, "trainer.speed is no argument"),
+    "no such argument": ({"speed": 9}, "trainer.speed is not an argument"),
     "processes that do not know the run": ({"strategy": "ddp_spawn"}, "ddp_spawn is unknown: choose from auto, ddp"),
     "and forked ones": ({"strategy": "ddp_fork"}, "ddp_fork is unknown: choose from auto, ddp"),
     "epochs of half a step": ({"accumulate_grad_batches": 8, "max_epochs": 2}, r"give trainer\.max_steps"),
@@ -44,10 +44,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_trainer_that_would_not_do_what_it_is_asked_for_is_refused(case: str) -> None:
-    given, said = REFUSED[case]
-    with pytest.raises(UserError, match=said):
-        check_trainer_arguments(from_dict(TrainerConfig, {"max_steps": 10} | given))
+def test_unsupported_trainer_arguments_are_refused(case: str) -> None:
+    arguments, message = REFUSED[case]
+    with pytest.raises(UserError, match=message):
+        check_trainer_arguments(from_dict(TrainerConfig, {"max_steps": 10} | arguments))
 
 
 @pytest.mark.parametrize(
@@ -61,45 +61,45 @@ def test_a_trainer_that_would_not_do_what_it_is_asked_for_is_refused(case: str) 
     ],
     ids=str,
 )
-def test_a_trainer_that_does_is_not(given: dict[str, Any]) -> None:
+def test_supported_trainer_arguments_are_accepted(given: dict[str, Any]) -> None:
     check_trainer_arguments(from_dict(TrainerConfig, given))
 
 
-class Own(L.Callback):
-    """May log what it likes."""
+class CustomCallback(L.Callback):
+    """May log any metric."""
 
 
-def test_a_callback_that_waits_for_what_never_comes_is_refused() -> None:
+def test_callback_that_monitors_a_metric_that_is_not_logged_is_refused() -> None:
     stopping = EarlyStopping("val/exact_match", mode="max")
     check_callbacks([stopping], has_validation=True)
-    with pytest.raises(UserError, match="looks at monitor=val/exact_match after each validation.*there is none"):
+    with pytest.raises(UserError, match="monitors val/exact_match after each validation.*there is none"):
         check_callbacks([stopping], has_validation=False)
     misspelt = EarlyStopping("val/exact_mach", mode="max")
     with pytest.raises(UserError, match="monitor=val/exact_mach, which nothing logs: choose from val/exact_match"):
         check_callbacks([misspelt], has_validation=True)
-    check_callbacks([misspelt, Own()], has_validation=True)
+    check_callbacks([misspelt, CustomCallback()], has_validation=True)
     with pytest.raises(UserError, match=r"choose trainer\.accumulate_grad_batches"):
         check_callbacks([GradientAccumulationScheduler({0: 2})], has_validation=True)
 
 
-def test_the_names_that_may_be_watched_are_those_that_are_logged(tiny_run: Run) -> None:
+def test_known_metric_names_are_those_that_are_logged(tiny_run: Run) -> None:
     assert set(METRIC_NAMES) == SequenceMetrics().compute().keys()
     logged = {name for row in tiny_run.logged_metrics for name in row}
     assert logged == {f"val/{name}" for name in METRIC_NAMES} | set(LOGGED_METRICS)
 
 
-@pytest.mark.parametrize("nowhere", ["data.pool=full", "+trainer.limit_val_batches=0"])
+@pytest.mark.parametrize("no_validation", ["data.pool=full", "+trainer.limit_val_batches=0"])
 @pytest.mark.parametrize("callback", ["early_stopping", "reached"])
-def test_stopping_by_val_without_val_is_refused_before_anything_is_written(
-    callback: str, nowhere: str, tmp_path: Path
+def test_early_stopping_without_val_is_refused_before_anything_is_written(
+    callback: str, no_validation: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="there is none"):
-        mnist_seq.fit(*SMALL, f"callbacks={callback}", nowhere, f"hydra.run.dir={tmp_path / 'run'}")
+        mnist_seq.fit(*SMALL, f"callbacks={callback}", no_validation, f"hydra.run.dir={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
 
 
-def test_scenes_are_counted_as_they_were_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accumulated over more batches than the fixed scenes fill, and in two processes of a run."""
+def test_number_of_scenes_is_that_of_all_training_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With accumulation over more batches than an epoch has, and after resuming."""
     shown: list[int] = []
     step = module.ReaderModule.training_step
 
@@ -118,13 +118,13 @@ def test_scenes_are_counted_as_they_were_shown(tmp_path: Path, monkeypatch: pyte
     assert longer.val_curve[-1][0] == sum(shown)
 
 
-def test_epochs_that_would_cut_an_accumulation_are_refused(tmp_path: Path) -> None:
+def test_epochs_that_accumulation_does_not_divide_are_refused(tmp_path: Path) -> None:
     cut = ("+trainer.limit_train_batches=3", "+trainer.accumulate_grad_batches=2", "trainer.val_check_interval=6")
     with pytest.raises(UserError, match="limit_train_batches=3 makes epochs of 3 batches"):
         mnist_seq.fit(*SMALL, *cut, f"hydra.run.dir={tmp_path / 'run'}")
 
 
-def test_a_run_that_took_no_step_is_no_result(tmp_path: Path) -> None:
+def test_run_without_any_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"before its first step: give more trainer\.max_time"):
         mnist_seq.fit(*SMALL, "+trainer.max_time=00:00:00:00", f"hydra.run.dir={tmp_path / 'run'}")
     assert not Run(tmp_path / "run").weights.exists()

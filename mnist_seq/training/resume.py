@@ -1,0 +1,56 @@
+"""Resuming a run: what may change, and what must be there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from mnist_seq.config import CustomConfig, TrainConfig, trust
+from mnist_seq.config.validation import check
+from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.inference import weights
+from mnist_seq.run_dir import Run
+
+
+def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> TrainConfig:
+    """Load the saved config of the run to resume, with the new number of steps and loggers.
+
+    Args:
+        run: the run to resume.
+        config: composed from the overrides.
+        overrides: what the user typed.
+
+    Raises:
+        UserError: an override of anything else, or untrusted code in the saved config.
+        NotFoundError: the run has no checkpoint.
+    """
+    saved = run.config
+    for override in overrides:
+        key = override.lstrip("+~").split("=")[0]
+        if key == "trainer.max_steps":
+            saved.trainer.max_steps = config.trainer.max_steps
+        elif key == "test":
+            saved.test = config.test
+        elif key.split(".")[0] == "logger":
+            saved.logger = config.logger
+        elif key not in ("resume", "trust"):
+            raise UserError(f"{override} cannot change a resumed run: only trainer.max_steps, test and logger can")
+    if not run.last_checkpoint.is_file():
+        raise NotFoundError(f"{run.path} has no checkpoint to resume from: start it again without resume=")
+    steps_taken, max_steps = weights.load_checkpoint(run.last_checkpoint)["global_step"], saved.trainer.max_steps
+    check(
+        max_steps is None or max_steps >= steps_taken,
+        f"trainer.max_steps={max_steps} is less than the {steps_taken} steps that {run.path} has taken: choose more",
+    )
+    trust.check_trusted(run.path, _custom_code(saved), config.trust, user_targets=_custom_code(config))
+    return saved
+
+
+def _custom_code(config: TrainConfig) -> Iterator[str]:
+    """Names of the user's code that building the parts of a config would run.
+
+    The module of a custom model counts only if it is not imported yet: else its code has run already.
+    """
+    yield from trust.find_targets([config.callbacks, config.logger])
+    if isinstance(config.model, CustomConfig) and config.model._target_.rpartition(".")[0] not in sys.modules:
+        yield config.model._target_

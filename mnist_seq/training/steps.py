@@ -1,0 +1,24 @@
+"""Counting the steps of a Trainer."""
+
+from __future__ import annotations
+
+import math
+
+import lightning as L
+
+
+def should_log(trainer: L.Trainer, step: int) -> bool:
+    """Whether Lightning passes the metrics of this step, counted from 1, to the loggers; the last step always is."""
+    interval = int(getattr(trainer, "log_every_n_steps", 0))
+    return interval > 0 and (step % interval == 0 or step == trainer.max_steps)
+
+
+def total_steps(trainer: L.Trainer) -> int | None:
+    """The number of optimizer steps of the training; None where it does not end after a number of steps."""
+    steps = trainer.estimated_stepping_batches
+    return None if steps == math.inf else int(steps)
+
+
+def num_batches_seen(trainer: L.Trainer) -> int:
+    """The number of batches that each rank has trained on, including those before the run was resumed."""
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
