@@ -79,10 +79,19 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
 }
 """Command -> old key -> new key; a key stands for all below it."""
 
+_REMOVED = {
+    "model.drop_path": "stochastic depth lowered accuracy; dropout is still there",
+    "loss.reduction": "the loss is the mean over all targets",
+}
 REMOVED_KEYS: dict[str, dict[str, str]] = {
+    "train": _REMOVED,
+    "describe": _REMOVED,
     "evaluate": {"constrain": "PAD and BOS are never predicted"},
 }
 """Command -> key -> why it is gone."""
+
+_REMOVED_DEFAULTS = {"model.drop_path": 0.0, "loss.reduction": "mean"}
+"""The only value with which a removed key is still read."""
 
 RENAMED_TARGETS = {
     "mnist_seq.learn.callbacks.GradientHistograms": "mnist_seq.training.callbacks.GradientHistograms",
@@ -139,7 +148,7 @@ def migrate_config(values: dict[str, Any], source: object) -> dict[str, Any]:
         source: where they are saved, for the error.
 
     Raises:
-        UserError: a later version wrote them.
+        UserError: a later version wrote them, or they set a key that is gone.
     """
     version = values.get("schema_version", 1)
     if version > SCHEMA_VERSION:
@@ -148,6 +157,11 @@ def migrate_config(values: dict[str, Any], source: object) -> dict[str, Any]:
     if version == SCHEMA_VERSION:
         return values
     own_model = (values.get("model") or {}).get("name") not in (None, "enc_dec", "classifier")
+    for key, default in _REMOVED_DEFAULTS.items():
+        group, _, name = key.partition(".")
+        if name in (values.get(group) or {}) and not (own_model and group == "model"):
+            _check_default(key, values[group][name], default, source)
+            values[group] = {it: value for it, value in values[group].items() if it != name}
     values = _rename_keys(values, {**_DATA, **_OPTIM} if own_model else _TRAIN)
     parts = (values.get("data") or {}).get("parts")
     if parts:
@@ -177,8 +191,20 @@ def migrate_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def migrate_flat_config(values: dict[str, Any]) -> dict[str, Any]:
     """The same of dotted keys, as a search keeps what its trials have in common."""
+    for key, default in _REMOVED_DEFAULTS.items():
+        if key in values and "model._target_" not in values:
+            _check_default(key, values[key], default, "the search")
+            values = {it: value for it, value in values.items() if it != key}
     spelled = migrate_overrides(list(values))
     return dict(zip(spelled, values.values(), strict=True))
+
+
+def _check_default(key: str, value: Any, default: Any, source: object) -> None:
+    if value != default:
+        raise UserError(
+            f"{source} was trained with {key}={value}, which is gone ({_REMOVED[key]}): open it with the version of "
+            "mnist_seq that wrote it, or train it again without"
+        )
 
 
 def migrate_state_dict(weights: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +265,9 @@ def check_overrides(command: str, overrides: list[str]) -> None:
     own_model = _has_custom_model(overrides)
     for override in overrides:
         prefix, key, value = _split(override)
-        if (new := _new_key(command, key)) and not (own_model and key in _MODEL):
+        if own_model and key in {**_MODEL, "model.drop_path": ""}:
+            continue
+        if new := _new_key(command, key):
             raise UserError(f"{key} is now {new}: write {prefix}{_write(key, new, value)}")
 
 
@@ -268,11 +296,10 @@ def check_presets(command: str, folder: Path) -> None:
 
 def _new_key(command: str, key: str) -> str | None:
     """What a key is called now, where it was renamed."""
-    for known, why in REMOVED_KEYS.get(command, {}).items():
-        if key == known:
-            raise UserError(f"{key} is gone ({why}): leave it out")
     if command == "search" and key.startswith("space."):
         command, key = "train", key.removeprefix("space.").lstrip("+~")
+    if why := REMOVED_KEYS.get(command, {}).get(key):
+        raise UserError(f"{key} is gone ({why}): leave it out")
     for old, new in RENAMED_KEYS.get(command, {}).items():
         if key == old or key.startswith(f"{old}."):
             return new + key.removeprefix(old)

@@ -17,8 +17,8 @@ from mnist_seq.data.datasets import DatasetSplits, SceneDataset, load, spec
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights
-from mnist_seq.nn import decoding
-from mnist_seq.nn.decoding import DecodeOutput
+from mnist_seq.nn.beam_search import beam_search
+from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
 from mnist_seq.nn.model import Model
 from mnist_seq.run_dir import Run
 from mnist_seq.training import hardware
@@ -56,8 +56,8 @@ class Evaluator:
         config, writer = self.config, self.model
         if config.num_beams == 1:
             return writer.read
-        assert isinstance(writer, decoding.AutoregressiveModel)
-        return lambda images: decoding.beam_search(writer, images, config.num_beams).best
+        assert isinstance(writer, AutoregressiveModel)
+        return lambda images: beam_search(writer, images, config.num_beams).best
 
     @property
     def train_scenes(self) -> SceneDataset | None:
@@ -107,7 +107,7 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     run = str(config.run)
     model, card = weights.load(run, hardware.resolve_device(config.device), config.trust)
     check(
-        config.num_beams == 1 or isinstance(model, decoding.AutoregressiveModel),
+        config.num_beams == 1 or isinstance(model, AutoregressiveModel),
         f"num_beams={config.num_beams}: {run} is not autoregressive, use num_beams=1",
     )
     check(bool(config.data) or "data" in card, f"{run} does not say what it was trained on: give data=")

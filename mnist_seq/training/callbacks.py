@@ -15,7 +15,7 @@ from mnist_seq.config import TrainerConfig
 from mnist_seq.errors import DivergedError
 from mnist_seq.run_dir import Run
 from mnist_seq.training import hardware
-from mnist_seq.training.loggers import should_log
+from mnist_seq.training.steps import should_log
 
 
 class StopOnDivergence(Callback):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import lightning as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from mnist_seq.atomic_io import atomic_path, write_errors
@@ -25,12 +24,6 @@ from mnist_seq.run_dir import Run, read_metrics_csv
 from mnist_seq.training.trainer import instantiate_targets
 
 TENSORBOARD_TARGET = "lightning.pytorch.loggers.TensorBoardLogger"
-
-
-def should_log(trainer: L.Trainer, step: int) -> bool:
-    """Whether Lightning hands the figures of this step, counted from 1, to the loggers; it does so of the last one."""
-    interval = int(getattr(trainer, "log_every_n_steps", 0))
-    return interval > 0 and (step % interval == 0 or step == trainer.max_steps)
 
 
 class ResumableCSVLogger(Logger):

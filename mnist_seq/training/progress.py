@@ -19,8 +19,7 @@ from rich.progress import (
 )
 
 from mnist_seq.training.callbacks import Throughput
-from mnist_seq.training.loggers import should_log
-from mnist_seq.training.trainer import total_steps
+from mnist_seq.training.steps import should_log, total_steps
 
 _PRINT_INTERVAL_S = 30
 """Between plain lines, at least; each validation gets one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,12 +89,6 @@ def isolate_global_state() -> Iterator[None]:
         set_rng_states(before)
         for handler, level in zip(handlers, levels, strict=True):
             handler.setLevel(level)
-
-
-def total_steps(trainer: L.Trainer) -> int | None:
-    """With which training ends; None where something else ends it."""
-    steps = trainer.estimated_stepping_batches
-    return None if steps == math.inf else int(steps)
 
 
 def instantiate_targets(configs: dict[str, Any] | None, key: str, **defaults: Any) -> list[Any]:
