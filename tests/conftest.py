@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
-from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig
-from mnist_seq.data import digits
-from mnist_seq.data.datasets import SyntheticDataset
-from mnist_seq.run_dir import Run
+# Checks the types and the shapes of every call in these packages. Processes that tests start run without it.
+install_import_hook(["mnist_seq.nn", "mnist_seq.data"], "beartype.beartype")
+
+from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig  # noqa: E402
+from mnist_seq.data import digits  # noqa: E402
+from mnist_seq.data.datasets import SyntheticDataset  # noqa: E402
+from mnist_seq.run_dir import Run  # noqa: E402
 
 TINY = ("model.dim=16", "model.num_heads=2", "model.encoder_depth=1", "data.digits=uci", "data.batch_size=32")
 TINY += ("data.val_scenes=100", "trainer=cpu", "trainer.max_steps=12", "trainer.val_check_interval=5")

@@ -1,4 +1,4 @@
-"""The lesson: it runs from top to bottom, offline, and what it shows is what it would show now."""
+"""The lesson notebook: runs offline from top to bottom, and its saved outputs are current."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from nbclient import NotebookClient
 LESSON = Path(__file__).parents[1] / "mnist_seq" / "lesson.ipynb"
 
 
-def printed(lesson: nbformat.NotebookNode) -> list[str]:
-    """What its cells print and return, pictures apart."""
+def text_outputs(lesson: nbformat.NotebookNode) -> list[str]:
+    """What the cells print and return, without pictures."""
     outputs = [output for cell in lesson.cells for output in cell.get("outputs", [])]
     return [output.get("text") or output["data"]["text/plain"] for output in outputs]
 
 
 def rounded(text: str) -> str:
-    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", text)
+    return re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", text)
 
 
 @pytest.mark.slow
-def test_the_lesson_runs_and_says_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
-    kept = nbformat.read(LESSON, as_version=4)
-    again = nbformat.read(LESSON, as_version=4)
-    NotebookClient(again, timeout=300).execute()
-    assert [rounded(text) for text in printed(again)] == [rounded(text) for text in printed(kept)]
+def test_lesson_runs_and_reproduces_its_saved_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a closed port
+    saved = nbformat.read(LESSON, as_version=4)
+    executed = nbformat.read(LESSON, as_version=4)
+    NotebookClient(executed, timeout=300).execute()
+    assert [rounded(text) for text in text_outputs(executed)] == [rounded(text) for text in text_outputs(saved)]
     pictures = [
-        output for cell in again.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+        output for cell in executed.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) >= 6
 
 
-def test_the_lesson_is_kept_with_its_pictures_and_without_errors() -> None:
-    kept = nbformat.read(LESSON, as_version=4)
-    nbformat.validate(kept)
-    code = [cell for cell in kept.cells if cell.cell_type == "code"]
+def test_lesson_is_saved_with_its_outputs_and_without_errors() -> None:
+    saved = nbformat.read(LESSON, as_version=4)
+    nbformat.validate(saved)
+    code = [cell for cell in saved.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [
         output

@@ -13,6 +13,7 @@ from typing import Any
 from mnist_seq.config.renamed_keys import (
     BUILT_IN_MODELS,
     RENAMED_TARGETS,
+    drop_removed_keys,
     migrate_overrides,
     rename_keys,
     split_override,
@@ -61,20 +62,23 @@ _PARAMETERS = [
 """Names of parameters of the built-in models, replaced in this order."""
 
 
-def migrate_config(values: dict[str, Any], source: object) -> dict[str, Any]:
+def migrate_config(values: dict[str, Any], source: object, strict: bool = True) -> dict[str, Any]:
     """Convert a saved training config, or some of its groups, to the keys of this version.
 
     Args:
         source: the file, for the error message.
+        strict: refuse removed keys that had an effect; they change how a model was trained, not how it is used.
 
     Raises:
-        UserError: a later version wrote it.
+        UserError: a later version wrote it, or it sets a removed key.
     """
     version = _schema_version(values, source)
     values = _rename_targets({key: value for key, value in values.items() if key != "schema_version"})
     if version == SCHEMA_VERSION:
         return values
-    migrated: dict[str, Any] = rename_keys(values, training_keys(_is_custom(values.get("model"))))
+    custom_model = _is_custom(values.get("model"))
+    values = drop_removed_keys(values, custom_model, source if strict else None)
+    migrated: dict[str, Any] = rename_keys(values, training_keys(custom_model))
     return migrated
 
 
@@ -85,7 +89,7 @@ def migrate_card(card: dict[str, Any], source: object) -> dict[str, Any]:
         UserError: a later version wrote it.
     """
     version = _schema_version(card, source)
-    card = {"schema_version": SCHEMA_VERSION} | migrate_config(card, source)
+    card = {"schema_version": SCHEMA_VERSION} | migrate_config(card, source, strict=False)
     return card if version == SCHEMA_VERSION else rename_keys(card, _CARD)
 
 

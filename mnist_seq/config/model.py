@@ -47,8 +47,6 @@ class EncoderConfig:
     """Of the feed-forward layers: relu, gelu or swiglu."""
     dropout: float = 0.0
     """Share of activations dropped after each sublayer and embedding, in training."""
-    drop_path: float = 0.0
-    """Stochastic depth: chance of the last block's branches to be left out for a scene; earlier ones less, linearly."""
 
     def __post_init__(self) -> None:
         named = next((name for name, schema in MODEL_CONFIGS.items() if schema is type(self)), self.name)
@@ -64,8 +62,7 @@ class EncoderConfig:
         check(
             self.head_dim is None or self.head_dim >= 1, f"model.head_dim={self.head_dim} must be at least 1, or null"
         )
-        for key in ("dropout", "drop_path"):
-            check(0 <= getattr(self, key) < 1, f"model.{key}={getattr(self, key)} must be at least 0 and below 1")
+        check(0 <= self.dropout < 1, f"model.dropout={self.dropout} must be at least 0 and below 1")
         for key, known in _CHOICES.items():
             check_choice(f"model.{key}", getattr(self, key, known[0]), known)
         check(

@@ -74,7 +74,15 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
 }
 """Command -> old key -> new key. An entry covers all keys below it."""
 
+_REMOVED = {
+    "model.drop_path": "stochastic depth lowered accuracy; model.dropout is still there",
+    "loss.reduction": "the loss is the mean over all targets",
+}
+REMOVED_DEFAULTS = {"model.drop_path": 0.0, "loss.reduction": "mean"}
+"""Removed key of a training config -> the value without effect, with which it is still read."""
 REMOVED_KEYS: dict[str, dict[str, str]] = {
+    "train": _REMOVED,
+    "describe": _REMOVED,
     "evaluate": {"constrain": "PAD and BOS are never predicted"},
 }
 """Command -> removed key -> reason."""
@@ -130,11 +138,37 @@ def rename_keys(values: Any, renamed: dict[str, str], prefix: str = "") -> Any:
     return result
 
 
+def drop_removed_keys(values: dict[str, Any], custom_model: bool, source: object | None) -> dict[str, Any]:
+    """A training config, nested or flat, without the keys that were removed.
+
+    Args:
+        source: the file, for the error; None drops the keys whatever their values.
+
+    Raises:
+        UserError: a removed key had an effect.
+    """
+    for path, default in REMOVED_DEFAULTS.items():
+        group, _, key = path.partition(".")
+        inner = values if path in values else values.get(group) or {}
+        name = path if path in values else key
+        if name not in inner or (custom_model and group == "model"):
+            continue
+        if source is not None and inner[name] != default:
+            raise UserError(
+                f"{source} has {path}={inner[name]}, which was removed ({_REMOVED[path]}): "
+                "train again without it, or with the version of mnist_seq that wrote it"
+            )
+        kept = {it: value for it, value in inner.items() if it != name}
+        values = kept if path in values else values | {group: kept}
+    return values
+
+
 def rename_flat_keys(values: dict[str, Any]) -> dict[str, Any]:
     """The same for a flat training config, whose keys are dotted."""
-    renamed = training_keys(values.get("model.name", "enc_dec") not in BUILT_IN_MODELS)
+    custom_model = values.get("model.name", "enc_dec") not in BUILT_IN_MODELS
+    renamed = training_keys(custom_model)
     result = {}
-    for key, value in values.items():
+    for key, value in drop_removed_keys(values, custom_model, "the study").items():
         path = _shared_key(key)
         new = key.removesuffix(path.rpartition(".")[2]) + renamed[path].rpartition(".")[2] if path in renamed else key
         convert = CONVERTED_VALUES.get(path)
@@ -193,9 +227,9 @@ def new_key(command: str, key: str, custom_model: bool = False) -> str | None:
     Raises:
         UserError: the key was removed.
     """
-    for removed, reason in REMOVED_KEYS.get(command, {}).items():
-        if key == removed:
-            raise UserError(f"{key} was removed ({reason}): leave it out")
+    reason = REMOVED_KEYS.get(command, {}).get(key)
+    if reason and not (custom_model and key.startswith("model.")):
+        raise UserError(f"{key} was removed ({reason}): leave it out")
     if command == "search" and key.startswith("space."):
         nested = key.removeprefix("space.").lstrip("+~")
         return f"space.{new}" if (new := new_key("train", nested, custom_model)) else None

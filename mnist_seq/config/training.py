@@ -60,8 +60,6 @@ class LossConfig:
 
     name: str = "cross_entropy"
     """`cross_entropy` of each target, or `multiset`: of any digit that is still to be read (Welleck et al. 2018)."""
-    reduction: str = "mean"
-    """`mean` over all targets of a batch, or the `sum` over a scene's, and the mean of that over scenes."""
     label_smoothing: float = 0.05
     """Share of each target's probability that is spread over all classes (Szegedy et al. 2016)."""
     shuffle: bool = False
@@ -71,7 +69,6 @@ class LossConfig:
         smoothing = self.label_smoothing
         check_choice("loss.name", self.name, LOSSES)
         check(0 <= smoothing < 1, f"loss.label_smoothing={smoothing} must be at least 0 and below 1")
-        check_choice("loss.reduction", self.reduction, ("mean", "sum"))
 
 
 @dataclass

@@ -6,7 +6,7 @@ Shapes   B scenes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ NUM_TEST_SCENES = 10_000
 _INFINITE_LENGTH = 2**31 - 1
 
 
+@runtime_checkable
 class SceneDataset(Protocol):
     """Scenes of one split, rendered when asked for."""
 

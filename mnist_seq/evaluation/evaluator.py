@@ -18,8 +18,8 @@ from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights
 from mnist_seq.inference.device import resolve_device
-from mnist_seq.nn import decoding
-from mnist_seq.nn.decoding import DecodeOutput
+from mnist_seq.nn.beam_search import beam_search
+from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
 from mnist_seq.nn.model import Model
 from mnist_seq.run_dir import Run
 
@@ -52,8 +52,8 @@ class Evaluator:
         config, model = self.config, self.model
         if config.num_beams == 1:
             return model.read
-        assert isinstance(model, decoding.AutoregressiveModel)
-        return lambda images: decoding.beam_search(model, images, config.num_beams).best
+        assert isinstance(model, AutoregressiveModel)
+        return lambda images: beam_search(model, images, config.num_beams).best
 
     @property
     def train_scenes(self) -> SceneDataset | None:
@@ -89,7 +89,7 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     run = str(config.run)
     model, card = weights.load(run, resolve_device(config.device), config.trust)
     check(
-        config.num_beams == 1 or isinstance(model, decoding.AutoregressiveModel),
+        config.num_beams == 1 or isinstance(model, AutoregressiveModel),
         f"num_beams={config.num_beams}: {run} is not autoregressive, use num_beams=1",
     )
     check(bool(config.data) or "data" in card, f"{run} has no record of its training data: give data=")

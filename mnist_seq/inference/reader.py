@@ -19,8 +19,9 @@ from mnist_seq.data.image_io import ImageInput, load_image
 from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
 from mnist_seq.inference.preprocess import MIN_CONTRAST, fit_to_canvas
-from mnist_seq.nn import compute_attention_maps, decoding
-from mnist_seq.nn.decoding import DecodeOutput
+from mnist_seq.nn import compute_attention_maps
+from mnist_seq.nn.beam_search import beam_search
+from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
 from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import NUM_DIGITS
 
@@ -128,7 +129,7 @@ class Reader:
         images = canvases if canvases.ndim == 4 else canvases[:, None]
         if images.shape[1:] != (1, spec.height, spec.width):
             raise UserError(f"canvases of shape {tuple(canvases.shape)}: give B {spec.height} {spec.width}")
-        if num_beams != 1 and not isinstance(self.model, decoding.AutoregressiveModel):
+        if num_beams != 1 and not isinstance(self.model, AutoregressiveModel):
             raise UserError(f"num_beams={num_beams}: this model is not autoregressive, use num_beams=1")
         inked = images.amax((1, 2, 3)) - images.amin((1, 2, 3)) >= MIN_CONTRAST
         parts = images[inked].split(max(1, _BATCH_SIZE // max(num_beams, 1))) if inked.any() else ()
@@ -151,9 +152,7 @@ class Reader:
     def _decode(self, images: Tensor, num_beams: int) -> list[Reading]:
         if num_beams == 1:
             return _to_readings(self.model.read(images))
-        found = decoding.beam_search(
-            cast(decoding.AutoregressiveModel, self.model), images, num_beams, num_return_sequences=num_beams
-        )
+        found = beam_search(cast(AutoregressiveModel, self.model), images, num_beams, num_return_sequences=num_beams)
         ranked = [_to_readings(DecodeOutput(*(part[image] for part in found[:4]))) for image in range(len(images))]
         return [replace(best, alternatives=[it for it in others if it.confidence > 0]) for best, *others in ranked]
 

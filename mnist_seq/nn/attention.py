@@ -1,6 +1,6 @@
-"""Attention, and the keys and values it remembers.
+"""Multi-head attention, and the keys and values that it caches.
 
-Shapes   B batch   L queries   S keys   H heads   K width of a head's keys   V of its values   D of the model
+Shapes: B batch, L queries, S keys, H heads, K width of a head's queries and keys, V width of its values, D model width.
 """
 
 from __future__ import annotations
@@ -10,80 +10,100 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mnist_seq.nn.positions import Rope
 
 
 class KeyValue(NamedTuple):
-    """What attention looks at; a value that goes in and comes out, never the state of a module."""
+    """Keys and values. It is passed in and returned; no module stores it."""
 
-    keys: Tensor
-    """B H S K."""
-    values: Tensor
-    """B H S V."""
+    keys: Float[Tensor, "B H S K"]
+    values: Float[Tensor, "B H S V"]
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> KeyValue:
-        """Both, changed alike."""
+        """Apply a function to both."""
         return KeyValue(fn(self.keys), fn(self.values))
 
     def extend(self, new: KeyValue) -> KeyValue:
-        """These, and the new ones after them."""
+        """Append the keys and values of later tokens."""
         return KeyValue(torch.cat([self.keys, new.keys], 2), torch.cat([self.values, new.values], 2))
 
 
 class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017, 3.2) of queries over a memory."""
+    """Multi-head attention (Vaswani et al. 2017, 3.2).
+
+    Args:
+        dim: model width, divisible by `num_heads`; the values of each head have width dim / num_heads.
+        head_dim: width of the queries and keys of each head.
+    """
 
     def __init__(self, dim: int, num_heads: int, head_dim: int) -> None:
         super().__init__()
-        self.num_heads, self.head_dims = (
-            num_heads,
-            (head_dim, dim // num_heads),
-        )  # heads divide dim: a law of the config
-        self.q_proj, self.kv_proj = (
-            nn.Linear(dim, num_heads * head_dim),
-            nn.Linear(dim, num_heads * sum(self.head_dims)),
-        )
+        self.num_heads, self.head_dim, self.value_dim = num_heads, head_dim, dim // num_heads
+        self.q_proj = nn.Linear(dim, num_heads * head_dim)
+        self.kv_proj = nn.Linear(dim, num_heads * (head_dim + self.value_dim))
         self.out_proj = nn.Linear(dim, dim)
 
-    def project_kv(self, x: Tensor, rope: Rope | None = None) -> KeyValue:
-        """Keys, turned, and values of tokens; B S D."""
-        both = self.kv_proj(x).split([self.num_heads * width for width in self.head_dims], -1)
-        keys, values = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in both)
-        return KeyValue(rope(keys) if rope else keys, values)
-
-    def forward(self, x: Tensor, kv: KeyValue, mask: Tensor | None = None, rope: Rope | None = None) -> Tensor:
-        """What each query finds; B L D.
+    def forward(
+        self,
+        x: Float[Tensor, "B L D"],
+        kv: KeyValue,
+        mask: Bool[Tensor, "*#B #L #S"] | None = None,
+        rope: Rope | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Attend from each token to the keys and values.
 
         Args:
-            x: B L D.
-            mask: L S or broadcastable to B H L S, True where a query may attend; None for everywhere.
-            turn: of the queries.
+            x: the tokens that the queries are computed from.
+            mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
+            rope: rotations of the queries.
         """
-        found = attend(self.project_q(x, rope), kv, mask)
-        return self.out_proj(found.transpose(1, 2).flatten(-2))  # B L D
+        out = attend(self.project_q(x, rope), kv, mask)
+        return self.out_proj(out.transpose(1, 2).flatten(-2))
 
-    def project_q(self, x: Tensor, rope: Rope | None = None) -> Tensor:
-        """What each token looks for; B H L K."""
-        queries = self.q_proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def project_q(self, x: Float[Tensor, "B L D"], rope: Rope | None = None) -> Float[Tensor, "B H L K"]:
+        """Compute the queries of tokens, rotated by `rope`."""
+        queries = self._split_heads(self.q_proj(x))
         return rope(queries) if rope else queries
 
+    def project_kv(self, x: Float[Tensor, "B S D"], rope: Rope | None = None) -> KeyValue:
+        """Compute the keys, rotated by `rope`, and the values of tokens."""
+        widths = [self.num_heads * self.head_dim, self.num_heads * self.value_dim]
+        keys, values = (self._split_heads(part) for part in self.kv_proj(x).split(widths, -1))
+        return KeyValue(rope(keys) if rope else keys, values)
+
     def attention_weights(
-        self, x: Tensor, kv: KeyValue, mask: Tensor | None = None, rope: Rope | None = None
-    ) -> Tensor:
-        """How much each query takes of each value, B H L S: `forward` never holds them, so this is for looking at."""
-        scores = self.project_q(x, rope) @ kv.keys.mT / self.head_dims[0] ** 0.5
+        self,
+        x: Float[Tensor, "B L D"],
+        kv: KeyValue,
+        mask: Bool[Tensor, "*#B #L #S"] | None = None,
+        rope: Rope | None = None,
+    ) -> Float[Tensor, "B H L S"]:
+        """Compute the attention weights, for inspection only: `forward` never materialises them.
+
+        Takes the arguments of `forward`. Each row over S sums to 1.
+        """
+        scores = self.project_q(x, rope) @ kv.keys.mT / self.head_dim**0.5
         return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
 
+    def _split_heads(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L K"]:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-def attend(queries: Tensor, kv: KeyValue, mask: Tensor | None = None) -> Tensor:
-    """The mean of the values, weighted by how well keys fit queries (Vaswani et al. 2017, 3.2.1); B H L V.
 
-    Of bfloat16 on a CPU in float32: torch's kernel takes several times as long to go back in bfloat16.
+def attend(
+    queries: Float[Tensor, "B H L K"], kv: KeyValue, mask: Bool[Tensor, "*#B #L #S"] | None = None
+) -> Float[Tensor, "B H L V"]:
+    """Scaled dot-product attention (Vaswani et al. 2017, 3.2.1).
+
+    On a CPU, bfloat16 is computed in float32: the backward pass of torch's kernel is several times slower in bfloat16.
+
+    Args:
+        mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
     """
     if queries.device.type != "cpu" or queries.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask)
     with torch.autocast("cpu", enabled=False):
-        exact = kv.map(Tensor.float)
-        return F.scaled_dot_product_attention(queries.float(), *exact, attn_mask=mask).to(queries.dtype)
+        kv = kv.map(Tensor.float)
+        return F.scaled_dot_product_attention(queries.float(), *kv, attn_mask=mask).to(queries.dtype)

@@ -1,6 +1,6 @@
-"""Where attention looks.
+"""Attention weights of a model, per layer and head, for inspection and for plots.
 
-Shapes   B batch   H heads   L queries   S keys   T digits read   Y X canvas
+Shapes: B batch, H heads, L queries, S keys, N longest sequence, T tokens or cells read, Y X image.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from mnist_seq.nn.attention import Attention
@@ -18,24 +19,26 @@ from mnist_seq.vocabulary import encode
 
 
 @torch.no_grad()
-def compute_attention_maps(model: Model, images: Tensor, digits: Tensor | None = None) -> dict[str, Tensor]:
-    """Every layer's and head's attention while a model reads.
+def compute_attention_maps(
+    model: Model, images: Num[Tensor, "B 1 Y X"], digits: Int[Tensor, "B N"] | None = None
+) -> dict[str, Float[Tensor, "B H L S"]]:
+    """Compute the attention weights of every layer and head while a model reads images.
 
-    The weights are computed anew beside the ordinary path, which never holds them and is left as it was.
+    Forward hooks compute the weights a second time; the model itself is unchanged afterwards.
 
     Args:
-        images: B 1 H W.
-        digits: B N, what is read in them, PAD after the last; by default what the model reads greedily.
+        images: uint8 grey levels, or floats in [0, 1].
+        digits: the sequence that the decoder is given, PAD after the last digit; by default its own greedy prediction.
 
     Returns:
-        Name of each attention -> B H L S, each row a distribution: `encoder.blocks.0.attention` of patches (class
-        tokens first) over patches, `decoder.0.attention` of written tokens (BOS first) over those up to themselves,
-        `decoder.0.cross_attention` of written tokens over patches.
+        Module name -> weights, each row over S a distribution. `encoder.blocks.0.attention`: patches (class tokens
+        first) over patches; `decoder.0.attention`: tokens (BOS first) over themselves and earlier ones;
+        `decoder.0.cross_attention`: tokens over patches.
     """
     maps: dict[str, Tensor] = {}
 
-    def looking(name: str) -> Callable[..., None]:
-        def hook(attention: nn.Module, args: Any, kwargs: Any, found: Tensor) -> None:
+    def record(name: str) -> Callable[..., None]:
+        def hook(attention: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
             assert isinstance(attention, Attention)
             maps[name] = attention.attention_weights(*args, **kwargs)
 
@@ -47,9 +50,9 @@ def compute_attention_maps(model: Model, images: Tensor, digits: Tensor | None =
     if model.output_type == "sequence":
         tokens = encode(model.read(images).digits if digits is None else digits)[:, :-1]
     hooks = [
-        part.register_forward_hook(looking(name), with_kwargs=True)
-        for name, part in model.named_modules()
-        if isinstance(part, Attention)
+        module.register_forward_hook(record(name), with_kwargs=True)
+        for name, module in model.named_modules()
+        if isinstance(module, Attention)
     ]
     try:
         model(images) if tokens is None else model(images, tokens)
@@ -60,29 +63,32 @@ def compute_attention_maps(model: Model, images: Tensor, digits: Tensor | None =
     return maps
 
 
-def attention_on_image(model: Model, images: Tensor, digits: Tensor | None = None) -> dict[str, Tensor]:
-    """Where on the image each head looks for each digit that it reads, and for the end.
+def attention_on_image(
+    model: Model, images: Num[Tensor, "B 1 Y X"], digits: Int[Tensor, "B N"] | None = None
+) -> dict[str, Float[Tensor, "B H T Y X"]]:
+    """Map the attention of each predicted token or cell back onto the pixels of the image.
 
     Args:
-        images: B 1 H W.
-        digits: B N, what is read in them; by default what the model reads greedily.
+        images: uint8 grey levels, or floats in [0, 1].
+        digits: as for `compute_attention_maps`.
 
     Returns:
-        Name of each attention that reads off the image -> B H T Y X, for each pixel the weight of its patch: of a
-        writer the decoder's over patches, of a reader by cells that of its class tokens. Nothing of a model without
-        such attention.
+        Module name -> for each pixel the weight of its patch. A sequence model has one entry per cross-attention, a
+        cell model one per encoder layer, of its class tokens. Empty for a model without such attention.
     """
-    patches = next((part for part in model.modules() if isinstance(part, PatchEmbed)), None)
-    if patches is None:
+    patch_embed = next((module for module in model.modules() if isinstance(module, PatchEmbed)), None)
+    if patch_embed is None:
         return {}
-    (rows, cols), (height, width), found = patches.grid_size, patches.image_size, {}
-    side = (height + patches.padding[-1]) // rows
+    (rows, cols), (height, width) = patch_embed.grid_size, patch_embed.image_size
+    patch_size = (height + patch_embed.padding[-1]) // rows
+    on_image = {}
     for name, weights in compute_attention_maps(model, images, digits).items():
-        others = weights.shape[-1] - rows * cols
-        if model.output_type == "cells" and others > 0:
-            weights = weights[:, :, :others, others:]
-        elif model.output_type != "sequence" or not name.endswith("cross_attention") or others:
+        num_class_tokens = weights.shape[-1] - rows * cols
+        if model.output_type == "cells" and num_class_tokens > 0:
+            weights = weights[:, :, :num_class_tokens, num_class_tokens:]
+        elif model.output_type != "sequence" or not name.endswith("cross_attention") or num_class_tokens:
             continue
-        pixels = weights.unflatten(-1, (rows, cols)).repeat_interleave(side, -2).repeat_interleave(side, -1)
-        found[name] = pixels[..., :height, :width]
-    return found
+        grid = weights.unflatten(-1, (rows, cols))
+        pixels = grid.repeat_interleave(patch_size, -2).repeat_interleave(patch_size, -1)
+        on_image[name] = pixels[..., :height, :width]
+    return on_image

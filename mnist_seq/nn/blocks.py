@@ -1,6 +1,6 @@
-"""Encoder and decoder blocks: sublayers, each with a residual path around it.
+"""Encoder and decoder blocks: sublayers with residual connections.
 
-Shapes   B batch   L tokens   D model width
+Shapes: B batch, L tokens, S tokens that may be attended to, D model width.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig
@@ -20,9 +20,9 @@ _EPS = 1e-5
 
 
 class RMSNorm(nn.RMSNorm):
-    """Root mean square layer normalisation (Zhang & Sennrich 2019), in its weights' precision, as LayerNorm is."""
+    """Root mean square layer normalisation (Zhang & Sennrich 2019), computed like LayerNorm in the dtype of its weights."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return super().forward(x.to(self.weight.dtype))
 
 
@@ -33,38 +33,33 @@ NORM_TYPES: dict[str, Callable[[int], nn.Module]] = {
 
 
 class Residual(nn.Module):
-    """The path around a sublayer, with the norm before it: x + sublayer(norm(x)) (Xiong et al. 2020)."""
+    """A pre-norm residual connection: x + dropout(sublayer(norm(x))) (Xiong et al. 2020).
 
-    def __init__(self, config: EncoderConfig, drop_path: float) -> None:
+    `pre` is called before the sublayer and `post` after it, since sublayers take different arguments.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.norm = NORM_TYPES[config.norm_type](config.dim)
-        self.dropout, self.drop_path = nn.Dropout(config.dropout), drop_path
+        self.dropout = nn.Dropout(config.dropout)
 
-    def pre(self, x: Tensor) -> Tensor:
-        """What the sublayer gets."""
+    def pre(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """Compute the input of the sublayer."""
         return self.norm(x)
 
-    def post(self, x: Tensor, out: Tensor) -> Tensor:
-        """What goes on, of what came in and what the sublayer found."""
-        return x + self._dropout(out)
-
-    def _dropout(self, out: Tensor) -> Tensor:
-        """Dropped in part, and now and then, in training, for a whole scene (Huang et al. 2016)."""
-        out = self.dropout(out)
-        if not self.training or self.drop_path == 0:
-            return out
-        kept = torch.rand(len(out), 1, 1, device=out.device) >= self.drop_path
-        return out * kept / (1 - self.drop_path)
+    def post(self, x: Float[Tensor, "B L D"], out: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """Add the output of the sublayer to the block's input."""
+        return x + self.dropout(out)
 
 
 class PostNormResidual(Residual):
-    """With the norm after the sum, as in the first paper: norm(x + sublayer(x)) (Vaswani et al. 2017, 3.1)."""
+    """A post-norm residual connection: norm(x + dropout(sublayer(x))) (Vaswani et al. 2017, 3.1)."""
 
-    def pre(self, x: Tensor) -> Tensor:
+    def pre(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return x
 
-    def post(self, x: Tensor, out: Tensor) -> Tensor:
-        return self.norm(x + self._dropout(out))
+    def post(self, x: Float[Tensor, "B L D"], out: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        return self.norm(x + self.dropout(out))
 
 
 RESIDUALS: dict[str, type[Residual]] = {"pre": Residual, "post": PostNormResidual}
@@ -78,19 +73,19 @@ class FeedForward(nn.Module):
         self.activation = activation
         self.fc1, self.fc2 = nn.Linear(dim, mlp_ratio * dim), nn.Linear(mlp_ratio * dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:  # B L D
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return self.fc2(self.activation(self.fc1(x)))
 
 
 class GatedFeedForward(nn.Module):
-    """Half of the hidden width gates the other half: SwiGLU (Shazeer 2020)."""
+    """SwiGLU (Shazeer 2020): half of the hidden units gate the other half."""
 
     def __init__(self, dim: int, mlp_ratio: int) -> None:
         super().__init__()
-        hidden = max(1, round(2 * mlp_ratio * dim / 3))
-        self.fc1, self.fc2 = nn.Linear(dim, 2 * hidden), nn.Linear(hidden, dim)
+        hidden_dim = max(1, round(2 * mlp_ratio * dim / 3))
+        self.fc1, self.fc2 = nn.Linear(dim, 2 * hidden_dim), nn.Linear(hidden_dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:  # B L D
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         gate, hidden = self.fc1(x).chunk(2, -1)
         return self.fc2(F.silu(gate) * hidden)
 
@@ -103,79 +98,80 @@ FEED_FORWARDS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class EncoderBlock(nn.Module):
-    """Tokens look at each other, then each is transformed alone."""
+    """Self-attention and a feed-forward layer."""
 
-    def __init__(self, config: EncoderConfig, drop_path: float = 0.0) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        residual = partial(RESIDUALS[config.norm], config, drop_path)
+        residual = partial(RESIDUALS[config.norm], config)
         self.attention = Attention(config.dim, config.num_heads, config.qk_dim)
         self.feed_forward = FEED_FORWARDS[config.activation](config.dim, config.mlp_ratio)
         self.attention_residual, self.feed_forward_residual = residual(), residual()
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, rope: Rope | None = None) -> Tensor:
-        """All tokens look at once.
+    def forward(
+        self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "*#B #L #S"] | None = None, rope: Rope | None = None
+    ) -> Float[Tensor, "B L D"]:
+        """Transform a sequence of tokens.
 
         Args:
-            x: B L D.
-            mask: L L or broadcastable to B H L L, True where a token may attend; None for everywhere.
-            turn: of queries and keys.
+            mask: L L, or broadcastable to B H L L; True where a token may attend. None allows every pair.
+            rope: rotations of queries and keys.
         """
-        seen = self.attention_residual.pre(x)
-        x = self.attention_residual.post(x, self.attention(seen, self.attention.project_kv(seen, rope), mask, rope))
+        normed = self.attention_residual.pre(x)
+        out = self.attention(normed, self.attention.project_kv(normed, rope), mask, rope)
+        x = self.attention_residual.post(x, out)
         return self.feed_forward_residual.post(x, self.feed_forward(self.feed_forward_residual.pre(x)))
 
 
 class DecoderBlock(nn.Module):
-    """Tokens look at those before them, then at the image, then each is transformed alone."""
+    """Self-attention, cross-attention to the image and a feed-forward layer."""
 
-    def __init__(self, config: EncoderConfig, drop_path: float = 0.0) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        residual = partial(RESIDUALS[config.norm], config, drop_path)
-        width = (config.dim, config.num_heads, config.qk_dim)
-        self.attention, self.cross_attention = Attention(*width), Attention(*width)
+        residual = partial(RESIDUALS[config.norm], config)
+        attention = partial(Attention, config.dim, config.num_heads, config.qk_dim)
+        self.attention, self.cross_attention = attention(), attention()
         self.feed_forward = FEED_FORWARDS[config.activation](config.dim, config.mlp_ratio)
-        self.attention_residual, self.cross_attention_residual, self.feed_forward_residual = (
-            residual(),
-            residual(),
-            residual(),
-        )
+        self.attention_residual, self.cross_attention_residual = residual(), residual()
+        self.feed_forward_residual = residual()
 
     def forward(
-        self, x: Tensor, self_kv: KeyValue, cross_kv: KeyValue, mask: Tensor | None, rope: Rope | None = None
-    ) -> tuple[Tensor, KeyValue]:
-        """Read on by L tokens.
+        self,
+        x: Float[Tensor, "B L D"],
+        self_kv: KeyValue,
+        cross_kv: KeyValue,
+        mask: Bool[Tensor, "*#B #L #S"] | None,
+        rope: Rope | None = None,
+    ) -> tuple[Float[Tensor, "B L D"], KeyValue]:
+        """Transform new tokens, given those before them.
 
         Args:
-            x: B L D, the new tokens.
-            past: keys and values of the tokens before them.
-            image: keys and values of the image, `cross_attention.memory` of the encoder's output.
-            mask: L past+L or broadcastable to B H L past+L, True where a token may attend; None for everywhere.
-            turn: of the new tokens.
+            x: the new tokens.
+            self_kv: keys and values of the tokens before them.
+            cross_kv: keys and values of the image: `cross_attention.project_kv` of the encoder's output.
+            mask: L S, or broadcastable to B H L S, with S all tokens so far; True where a token may attend. None allows
+                every pair.
+            rope: rotations of the new tokens.
 
         Returns:
-            The tokens, B L D, and the past with them in it.
+            The transformed tokens, and `self_kv` extended by them.
         """
-        seen = self.attention_residual.pre(x)
-        self_kv = self_kv.extend(self.attention.project_kv(seen, rope))
-        x = self.attention_residual.post(x, self.attention(seen, self_kv, mask, rope))
+        normed = self.attention_residual.pre(x)
+        self_kv = self_kv.extend(self.attention.project_kv(normed, rope))
+        x = self.attention_residual.post(x, self.attention(normed, self_kv, mask, rope))
         x = self.cross_attention_residual.post(x, self.cross_attention(self.cross_attention_residual.pre(x), cross_kv))
         return self.feed_forward_residual.post(x, self.feed_forward(self.feed_forward_residual.pre(x))), self_kv
 
 
-def drop_path_rates(config: EncoderConfig, depth: int) -> list[float]:
-    """Of each block of a stack: equal steps up to `config.drop_path` at the last (Huang et al. 2016)."""
-    return [config.drop_path * (block + 1) / depth for block in range(depth)]
-
-
 def final_norm(config: EncoderConfig) -> nn.Module:
-    """At the end of a stack: pre-norm blocks leave their sum as it is, post-norm ones have normed it."""
+    """Create the norm after the last block. Post-norm blocks need none: their output is normalised already."""
     return NORM_TYPES[config.norm_type](config.dim) if config.norm == "pre" else nn.Identity()
 
 
 def init_weights(module: nn.Module) -> None:
-    """For `Module.apply`: Xavier-uniform matrices, zero biases, and zero matrices at the end of each residual branch.
+    """Initialise a module's own weights; for `nn.Module.apply`.
 
-    So each branch starts silent (as in Fixup, Zhang, Dauphin & Ma 2019), and models learn faster for it.
+    Matrices are Xavier-uniform and biases zero. The last matrix of each residual branch is zero, so that every branch
+    starts as the identity (as in Fixup, Zhang, Dauphin & Ma 2019): training is faster that way.
     """
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         nn.init.xavier_uniform_(module.weight)

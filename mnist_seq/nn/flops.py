@@ -1,4 +1,7 @@
-"""What a model costs: parameters, arithmetic, and the memory that learning takes."""
+"""Cost of a model: parameters, floating-point operations and memory for activations.
+
+Shapes: none; inputs are passed on to the model.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ from mnist_seq.vocabulary import BOS
 
 
 class Cost(NamedTuple):
-    """Of a module and all within it."""
+    """Cost of a module, submodules included."""
 
     parameters: int
     flops: int
-    """Of a forward pass: two for each multiplication and addition of a matrix product; a training step takes thrice."""
+    """Of a forward pass, two per multiply-add of a matrix product; a training step takes three times as many."""
     activation_bytes: int
-    """Bytes that a forward pass keeps for the backward pass, weights apart."""
+    """What a forward pass saves for the backward pass, weights excluded."""
 
 
 def costs_per_scene(model: Model) -> dict[str, Cost]:
-    """What teaching a model a scene of the longest sequence costs, by module; the whole under the empty name."""
+    """Compute the cost of each module, for one scene of the longest sequence. The key of the whole model is ""."""
     device = next(model.parameters()).device
     image = torch.zeros(1, 1, model.spec.height, model.spec.width, device=device)
     tokens = torch.full((1, model.spec.max_length + 1), BOS, device=device)
@@ -34,41 +37,43 @@ def costs_per_scene(model: Model) -> dict[str, Cost]:
 
 
 def module_costs(module: nn.Module, *inputs: Tensor) -> dict[str, Cost]:
-    """What a forward pass costs, by module within the module; arithmetic by torch's own formulas."""
-    ledger = _CostCounter(module)
-    with ledger.tracker, torch.autograd.graph.saved_tensors_hooks(ledger.count_saved, lambda kept: kept), ledger:
+    """Compute the cost of a module's forward pass, and of each submodule; FLOPs by torch's own formulas."""
+    counter = _CostCounter(module)
+    with counter.tracker, torch.autograd.graph.saved_tensors_hooks(counter.count_saved, lambda saved: saved), counter:
         module(*inputs)
     return {
         name: Cost(
-            sum(weight.numel() for weight in part.parameters()),
-            *(sum(it for place, it in counts.items() if _is_within(place, name)) for counts in ledger.counts),
+            sum(weight.numel() for weight in submodule.parameters()),
+            _sum_within(counter.flops, name),
+            _sum_within(counter.saved_bytes, name),
         )
-        for name, part in module.named_modules()
+        for name, submodule in module.named_modules()
     }
 
 
 class _CostCounter(TorchDispatchMode):
-    """Writes arithmetic and memory down to the innermost module in which they come up."""
+    """Count FLOPs and saved bytes, each for the innermost module in which they occur."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.tracker = ModuleTracker()
-        self.counts: tuple[defaultdict[str, int], ...] = (defaultdict(int), defaultdict(int))
+        self.flops: defaultdict[str, int] = defaultdict(int)
+        self.saved_bytes: defaultdict[str, int] = defaultdict(int)
         self._root = type(module).__name__
-        self._seen = {weight.untyped_storage().data_ptr() for weight in (*module.parameters(), *module.buffers())}
+        self._counted = {weight.untyped_storage().data_ptr() for weight in (*module.parameters(), *module.buffers())}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
         if formula := flop_registry.get(func._overloadpacket):
-            self.counts[0][self._current_module()] += formula(*args, **(kwargs or {}), out_val=found)
-        return found
+            self.flops[self._current_module()] += formula(*args, **(kwargs or {}), out_val=output)
+        return output
 
     def count_saved(self, tensor: Tensor) -> Tensor:
-        """Count a tensor that is kept for the backward pass, once."""
+        """Count a tensor that is saved for the backward pass; storage that tensors share counts once."""
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.counts[1][self._current_module()] += storage.nbytes()
+        if storage.data_ptr() not in self._counted:
+            self._counted.add(storage.data_ptr())
+            self.saved_bytes[self._current_module()] += storage.nbytes()
         return tensor
 
     def _current_module(self) -> str:
@@ -76,5 +81,5 @@ class _CostCounter(TorchDispatchMode):
         return innermost.removeprefix(self._root).removeprefix(".")
 
 
-def _is_within(module_name: str, name: str) -> bool:
-    return not name or module_name == name or module_name.startswith(f"{name}.")
+def _sum_within(counts: dict[str, int], name: str) -> int:
+    return sum(count for module, count in counts.items() if not name or module == name or module.startswith(f"{name}."))

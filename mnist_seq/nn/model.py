@@ -1,4 +1,7 @@
-"""The contract of every model, ours and yours."""
+"""The base class of every model, built-in or custom.
+
+Shapes: B batch, Y X image, D width of the summary; L tokens, C cells.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from mnist_seq.config import ModelConfig, Spec
@@ -14,13 +18,13 @@ from mnist_seq.nn.decoding import DecodeOutput
 
 
 class Model(nn.Module, ABC):
-    """Reads images.
+    """A model that reads digits from images.
 
-    One of your own is a subclass of this, named as `model=custom model._target_=mine.Reader`: its constructor gets
-    `spec` and, by name, every other key of `model`. What `forward` is given while it learns depends on `output_type`:
+    A custom model is a subclass, chosen by `model=custom model._target_=mine.Reader`. Its constructor gets `spec` and,
+    as keyword arguments, every other key of `model`. In training, `forward` is called according to `output_type`:
 
         "sequence"   forward(images, tokens) -> logits of the token after each, B L 13
-        "cells"      forward(images) -> logits of each cell's class, the digits and EMPTY, B C 11
+        "cells"      forward(images) -> logits of each cell's class, the ten digits and empty, B C 11
     """
 
     output_type: ClassVar[str]
@@ -28,7 +32,7 @@ class Model(nn.Module, ABC):
     config: ModelConfig
     """Set when the model is built."""
     spec: Spec
-    """Canvas, longest sequence and cells; set when the model is built."""
+    """Image size, longest sequence and cells; set when the model is built."""
 
     forward: Any
 
@@ -39,26 +43,26 @@ class Model(nn.Module, ABC):
             cls.output_type = vars(cls)["reads"]
 
     @abstractmethod
-    def read(self, images: Tensor) -> DecodeOutput:
-        """The digits of each image, from the image alone: `decoding.greedy` and `by_cells` help.
+    def read(self, images: Num[Tensor, "B 1 Y X"]) -> DecodeOutput:
+        """Predict the digits of each image from the image alone; `decoding.greedy` and `decoding.by_cells` help.
 
         Args:
-            images: B 1 H W as in the spec, uint8 grey levels or floats in [0, 1], ink on 0.
+            images: uint8 grey levels, or floats in [0, 1]; ink on a background of 0, of the size in the spec.
         """
 
     @abstractmethod
-    def embed(self, images: Tensor) -> Tensor:
-        """A summary of each image; B D."""
+    def embed(self, images: Num[Tensor, "B 1 Y X"]) -> Float[Tensor, "B D"]:
+        """Summarise each image as a vector."""
 
 
 def check_cells(name: str, spec: Spec) -> None:
-    """Refuse scenes without cells that hold a digit each, for a model that reads by cells.
+    """Refuse scenes without cells that hold one digit each.
 
     Raises:
-        UserError: they have none.
+        UserError: the scenes have no such cells.
     """
     check(
         spec.cells != (0, 0),
-        f"model={name} reads a digit a cell, but two digits of these scenes can share one, or the labels of their "
-        "folder name no cells: choose model=enc_dec",
+        f"model={name} predicts one digit per cell, but these scenes have no such cells (two digits can share one, or "
+        "the labels of their folder name none): choose model=enc_dec",
     )

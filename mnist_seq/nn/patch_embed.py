@@ -1,12 +1,13 @@
-"""From pixels to vectors: what makes a token of each patch of the canvas.
+"""Patch embedding: from an image to a sequence of vectors.
 
-Shapes   B batch   H W canvas   P patches   D model width   S side of a patch
+Shapes: B batch, Y X image, P patches, D model width.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig, Spec
@@ -14,34 +15,39 @@ from mnist_seq.errors import UserError
 
 
 class PatchEmbed(nn.Module):
-    """Cuts the canvas into square patches, and makes a vector of each by a stem."""
+    """Split an image into square patches, and embed each of them with a stem.
+
+    Raises:
+        UserError: the patches are larger than the image.
+    """
 
     def __init__(self, config: EncoderConfig, spec: Spec) -> None:
         super().__init__()
-        smaller = min(spec.height, spec.width)
-        if config.patch_size > smaller:
+        patch_size, largest = config.patch_size, min(spec.height, spec.width)
+        if patch_size > largest:
             raise UserError(
-                f"model.patch_size={config.patch_size} is larger than the {spec.height}x{spec.width} image: "
-                f"choose at most model.patch_size={smaller}"
+                f"model.patch_size={patch_size} is larger than the {spec.height}x{spec.width} image: "
+                f"choose at most model.patch_size={largest}"
             )
+        rows, cols = -(-spec.height // patch_size), -(-spec.width // patch_size)
         self.image_size = (spec.height, spec.width)
-        self.grid_size = (-(-spec.height // config.patch_size), -(-spec.width // config.patch_size))
-        """Rows and columns of patches."""
-        rows, cols = self.grid_size
-        self.padding = (0, cols * config.patch_size - spec.width, 0, rows * config.patch_size - spec.height)
+        self.grid_size = (rows, cols)
+        self.padding = (0, cols * patch_size - spec.width, 0, rows * patch_size - spec.height)
+        """Pixels of background left, right, above and below, as `F.pad` takes them."""
         self.stem = STEMS[config.stem](config)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Vectors of the patches in raster order; B P D.
+    def forward(self, images: Num[Tensor, "B 1 Y X"]) -> Float[Tensor, "B P D"]:
+        """Embed the patches, in raster order.
 
         Args:
-            images: B 1 H W, uint8 grey levels or floats in [0, 1], ink on 0; H W as in the spec.
+            images: uint8 grey levels, or floats in [0, 1]; ink on a background of 0, of the size in the spec.
 
         Raises:
             ValueError: images of another size.
         """
-        if images.shape[1:] != (1, *self.image_size):
-            raise ValueError(f"images of shape {tuple(images.shape)}: this model reads (batch, 1, *{self.image_size})")
+        height, width = self.image_size
+        if images.shape[1:] != (1, height, width):
+            raise ValueError(f"images of shape {tuple(images.shape)}: this model expects (batch, 1, {height}, {width})")
         if any(self.padding):
             images = F.pad(images, self.padding)
         if not images.is_floating_point():
@@ -50,39 +56,41 @@ class PatchEmbed(nn.Module):
 
 
 class LinearStem(nn.Module):
-    """The pixels of a patch, projected (Dosovitskiy et al. 2021)."""
+    """A linear projection of the pixels of each patch (Dosovitskiy et al. 2021)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.patch_size = config.patch_size
         self.proj = nn.Linear(config.patch_size**2, config.dim)
 
-    def forward(self, images: Tensor) -> Tensor:  # B 1 H W
-        cut = images[:, 0].unflatten(2, (-1, self.patch_size)).unflatten(1, (-1, self.patch_size))  # B rows S cols S
-        return self.proj(cut.transpose(2, 3).flatten(3).flatten(1, 2))
+    def forward(self, images: Float[Tensor, "B 1 Y X"]) -> Float[Tensor, "B P D"]:
+        size = self.patch_size
+        patches = images[:, 0].unflatten(2, (-1, size)).unflatten(1, (-1, size))  # B rows size cols size
+        return self.proj(patches.transpose(2, 3).flatten(3).flatten(1, 2))
 
 
 class ConvStem(nn.Module):
-    """Early convolutions (Xiao et al. 2021): 3x3, halving while the patch is even, then what is left of it at once.
+    """Early convolutions (Xiao et al. 2021).
 
-    Several to a resolution, as in VGG (Simonyan & Zisserman 2015), and without batch norms, so that a reading never
-    depends on what else was read.
+    3x3 convolutions halve the resolution as long as the patch size is even; a last convolution covers what is left of
+    the patch. Each resolution has `stem_depth` convolutions, as in VGG (Simonyan & Zisserman 2015). There is no batch
+    norm, so that a prediction never depends on the rest of the batch.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        halvings = (config.patch_size & -config.patch_size).bit_length() - 1
+        num_halvings = (config.patch_size & -config.patch_size).bit_length() - 1
         layers: list[nn.Module] = []
-        before = 1
-        for halving in range(max(1, halvings)):
-            width = min(config.dim, config.stem_width << halving)
-            for stride in [2 if halvings else 1] + [1] * (config.stem_depth - 1):
-                layers += [nn.Conv2d(before, width, 3, stride, padding=1), nn.ReLU()]
-                before = width
-        rest = config.patch_size >> halvings
-        self.layers = nn.Sequential(*layers, nn.Conv2d(before, config.dim, rest, rest))
+        in_channels = 1
+        for stage in range(max(1, num_halvings)):
+            channels = min(config.dim, config.stem_width << stage)
+            for stride in [2 if num_halvings else 1] + [1] * (config.stem_depth - 1):
+                layers += [nn.Conv2d(in_channels, channels, 3, stride, padding=1), nn.ReLU()]
+                in_channels = channels
+        remaining = config.patch_size >> num_halvings
+        self.layers = nn.Sequential(*layers, nn.Conv2d(in_channels, config.dim, remaining, remaining))
 
-    def forward(self, images: Tensor) -> Tensor:  # B 1 H W
+    def forward(self, images: Float[Tensor, "B 1 Y X"]) -> Float[Tensor, "B P D"]:
         return self.layers(images.contiguous(memory_format=torch.channels_last)).flatten(2).mT
 
 

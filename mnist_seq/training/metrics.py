@@ -1,8 +1,12 @@
-"""Sums of verdicts while a model learns."""
+"""Metrics that are accumulated in validation and test loops.
+
+Shapes: B batch, N longest sequence.
+"""
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -11,11 +15,11 @@ from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.nn.losses import LossOutput
 
 METRIC_NAMES = (*METRICS, "loss")
-"""Of what `ReadingScore` computes."""
+"""What `SequenceMetrics` computes."""
 
 
 class SequenceMetrics(Metric):
-    """Sums of verdicts and losses over batches and devices, divided once at the end."""
+    """Every metric of evaluation, and the loss: sums over batches and devices, divided once at the end."""
 
     full_state_update = False
 
@@ -26,14 +30,23 @@ class SequenceMetrics(Metric):
         self.add_state("sums", torch.zeros(len(SceneMetrics._fields) + 1), dist_reduce_fx="sum")  # exact up to 2**24
         self.add_state("loss", torch.zeros(2), dist_reduce_fx="sum")
 
-    def update(self, output: DecodeOutput, digits: Tensor, loss_output: LossOutput, ordered: bool = True) -> None:
-        verdict = compute_scene_metrics(output, digits, ordered)
-        scenes = torch.ones_like(verdict.exact_match)
-        self.sums += torch.stack([*verdict, scenes]).sum(1)
+    def update(
+        self, predictions: DecodeOutput, digits: Int[Tensor, "B N"], loss_output: LossOutput, ordered: bool = True
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            digits: the labels, PAD after the last.
+            loss_output: loss of the same batch, nats per target.
+            ordered: whether the order of the digits counts.
+        """
+        metrics = compute_scene_metrics(predictions, digits, ordered)
+        num_scenes = torch.ones_like(metrics.exact_match)
+        self.sums += torch.stack([*metrics, num_scenes]).sum(1)
         self.loss += torch.stack([loss_output.loss.float() * loss_output.num_targets, loss_output.num_targets.float()])
 
-    def compute(self) -> dict[str, Tensor]:
-        """Every measure, and the mean loss a target."""
+    def compute(self) -> dict[str, Float[Tensor, ""]]:
+        """Return every metric, and the mean loss per target in nats."""
         sums = dict(zip([*SceneMetrics._fields, None], self.sums, strict=True))
         values = {name: safe_divide(sums[top], sums[bottom]) for name, (top, bottom) in METRICS.items()}
         return values | {"loss": self.loss[0] / self.loss[1]}

@@ -1,4 +1,7 @@
-"""The LightningModule: a model, its loss, and what is logged while it learns."""
+"""The LightningModule: a model, its loss, and what is logged in training.
+
+Shapes: B batch, N longest sequence.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from mnist_seq.config import LossConfig, OptimConfig
@@ -21,13 +25,13 @@ from mnist_seq.inference.weights import InitReport
 from mnist_seq.nn import make_card
 from mnist_seq.nn.losses import check_loss, compute_loss, for_eval
 from mnist_seq.nn.model import Model
-from mnist_seq.training import optim
 from mnist_seq.training.metrics import SequenceMetrics
+from mnist_seq.training.optim import OPTIMIZERS, lr_factor
 from mnist_seq.training.steps import should_log, total_steps
 
 
 class ReaderModule(L.LightningModule):
-    """Teaches a model to read scenes; works in any Trainer."""
+    """Train and validate a model; works in any Trainer."""
 
     def __init__(self, model: Model, optim: OptimConfig, loss: LossConfig) -> None:
         super().__init__()
@@ -36,15 +40,18 @@ class ReaderModule(L.LightningModule):
         self.optim_config, self.loss_config = optim, loss
         self.init_report: InitReport | None = None
         self.trained_on_val: list[str] = []
-        """Sources of digits of which those of val are learnt too, here or by what it begins with."""
+        """Digit sources whose val digits were trained on, by this run or by the weights that it started from."""
         self.compiled = False
         self.metrics = SequenceMetrics()
 
     def compile_forward(self, device_type: str) -> None:
-        """Compile what training calls, in place; validation, whose batches have another size, stays as it is.
+        """Compile the model's forward in place. Validation runs eagerly, since its batches differ in size.
 
         Args:
-            kind: cpu, or cuda, where steps are replayed as CUDA graphs.
+            device_type: "cpu", or "cuda", where steps are replayed as CUDA graphs.
+
+        Raises:
+            UserError: there is no C++ compiler on a CPU.
         """
         check(
             device_type != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None,
@@ -54,30 +61,31 @@ class ReaderModule(L.LightningModule):
         self.model.compile(dynamic=False, **{"mode": "reduce-overhead"} if device_type == "cuda" else {})
 
     def reset_compiled(self) -> None:
-        """Back to Python, and free what was compiled: the next run of this process compiles for itself."""
+        """Undo `compile_forward` and free the compiled code, which the next run of this process cannot use."""
         if self.compiled:
             self.compiled, self.model._compiled_call_impl = False, None
             torch.compiler.reset()
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.trainer.global_rank:
-            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)  # dropout of its own
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)  # each rank draws its own dropout
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
-        went = compute_loss(self.model, batch, self.loss_config)
-        share = self._rank_weight(went.num_targets)
-        loss = went.loss * share if self.loss_config.reduction == "mean" else went.loss
+        out = compute_loss(self.model, batch, self.loss_config)
+        weight = self._rank_weight(out.num_targets)
+        loss = out.loss * weight
         if self._should_log():
             self._log("train/loss", loss)
-            self._log("train/accuracy", went.num_correct / went.num_targets * share)
+            self._log("train/accuracy", out.num_correct / out.num_targets * weight)
             self._log("train/lr", torch.tensor(self.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
             self._log("step", torch.tensor(self.global_step + 1.0))
         return loss
 
     def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
-            readout, went = self.model.read(batch.images), compute_loss(self.model, batch, for_eval(self.loss_config))
-        self.metrics.update(readout, batch.digits, went, self.model.spec.ordered)
+            predictions = self.model.read(batch.images)
+            out = compute_loss(self.model, batch, for_eval(self.loss_config))
+        self.metrics.update(predictions, batch.digits, out, self.model.spec.ordered)
 
     def on_validation_epoch_end(self) -> None:
         for name, value in self.metrics.compute().items():
@@ -92,8 +100,8 @@ class ReaderModule(L.LightningModule):
         self.log_dict({f"test/{name}": value.float() for name, value in self.metrics.compute().items()})
         self.metrics.reset()
 
-    def predict_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
-        """Digits of each scene; B N, PAD after the last."""
+    def predict_step(self, batch: SceneBatch, batch_idx: int) -> Int[Tensor, "B N"]:
+        """Predict the digits of each scene, PAD after the last."""
         return self.model.read(batch.images).digits
 
     def configure_gradient_clipping(
@@ -112,43 +120,37 @@ class ReaderModule(L.LightningModule):
             self._log("train/gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
-        fused = self.trainer.precision != "16-mixed"  # else a step would unscale gradients that are clipped already
-        optimizer = optim.OPTIMIZERS[self.optim_config.name](self.model, self.optim_config, fused)
+        config = self.optim_config
+        fused = self.trainer.precision != "16-mixed"  # a fused step would unscale gradients that are clipped already
+        optimizer = OPTIMIZERS[config.name](self.model, config, fused)
         steps = total_steps(self.trainer)
         check(
-            steps is not None or self.optim_config.schedule == "constant",
-            f"optim.schedule={self.optim_config.schedule} ends with the last step, and there is none: "
-            "give trainer.max_steps, or choose optim.schedule=constant",
+            steps is not None or config.schedule == "constant",
+            f"optim.schedule={config.schedule} needs a last step, and this run has none: "
+            "set trainer.max_steps, or choose optim.schedule=constant",
         )
-        schedule = partial(_lr_factor, self.optim_config, steps or 0)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(lr_factor, config, steps or 0))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        about = make_card(self.model) | {"loss": to_dict(self.loss_config), "trained_on_val": self.trained_on_val}
+        card = make_card(self.model) | {"loss": to_dict(self.loss_config), "trained_on_val": self.trained_on_val}
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, SceneDataModule):
-            about |= {"data": to_dict(data.config), "digits": data.source}
-        checkpoint["model_card"] = about
+            card |= {"data": to_dict(data.config), "digits": data.source}
+        checkpoint["model_card"] = card
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.trained_on_val = checkpoint["model_card"].get("trained_on_val", self.trained_on_val)
 
     def _rank_weight(self, num_targets: Tensor) -> Tensor | float:
-        """What a rank's mean over its targets counts in the mean over ranks, which then is that over all targets."""
+        """Weight of this rank's mean, with which the mean over ranks is the mean over all targets."""
         if self._trainer is None or self._trainer.world_size == 1:
             return 1.0
         mean: Tensor = self._trainer.strategy.reduce(num_targets.float(), reduce_op="mean")
         return num_targets / mean
 
     def _should_log(self) -> bool:
-        """Whether Lightning will hand this step's figures to the loggers."""
-        trainer = self._trainer
-        return trainer is not None and should_log(trainer, self.global_step + 1)
+        return self._trainer is not None and should_log(self._trainer, self.global_step + 1)
 
     def _log(self, name: str, value: Tensor) -> None:
         self.log(name, value, batch_size=1, sync_dist=True)
-
-
-def _lr_factor(config: OptimConfig, steps: int, step: int) -> float:
-    return optim.lr_factor(config, step, steps)

@@ -1,4 +1,7 @@
-"""Muon (Jordan et al. 2024): steps along the momentum, whose singular values are all made about one."""
+"""The Muon optimiser (Jordan et al. 2024): momentum updates with all singular values close to one.
+
+Shapes: R C rows and columns of a weight matrix.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,27 @@ import math
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mnist_seq.training import hardware
 
 _NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Coefficients of x, x^3 and x^5, that singular values are put through: small ones grow fastest."""
+"""Coefficients of x, x^3 and x^5 of the polynomial that each Newton-Schulz step applies to the singular values."""
 _NS_STEPS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices of hidden layers. Updates are as large as AdamW's, so that one rate suits both (Liu et al. 2025).
+    """Muon for matrices of hidden layers, with updates scaled to AdamW's size (Liu et al. 2025).
 
-    In bfloat16 it is torch.optim.Muon, bit for bit. That one knows nothing else, and a CPU without instructions for
-    bfloat16 multiplies it fifty times slower than float32: a step took twice as long there as its gradients.
+    One learning rate thus suits both. In bfloat16 this equals torch.optim.Muon bit for bit, but that one supports no
+    other dtype: on a CPU without bfloat16 instructions its matrix products are fifty times slower than in float32, and
+    a step took twice as long as computing the gradients.
+
+    Args:
+        matrices: parameters of shape R C.
+        lr: learning rate; the weights decay by lr * weight_decay per step.
+        momentum: decay of the Nesterov momentum, in [0, 1).
     """
 
     def __init__(self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
@@ -37,30 +47,29 @@ class Muon(torch.optim.Optimizer):
                     self._update(matrix, matrix.grad, group)
         return loss
 
-    def _update(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, matrix: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[matrix]
         if not state:
-            state["momentum_buffer"] = torch.zeros_like(gradient)
-        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        ahead = torch.lerp(gradient, momentum, group["momentum"])  # Nesterov's
+            state["momentum_buffer"] = torch.zeros_like(grad)
+        momentum = state["momentum_buffer"].lerp_(grad, 1 - group["momentum"])
+        nesterov = torch.lerp(grad, momentum, group["momentum"])
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        like_adamw = 0.2 * math.sqrt(max(matrix.shape))
-        matrix.add_(orthogonalize(ahead, _matmul_dtype(matrix.device)), alpha=-group["lr"] * like_adamw)
+        scale = 0.2 * math.sqrt(max(matrix.shape))  # matches the root mean square of AdamW's updates
+        matrix.add_(orthogonalize(nesterov, _matmul_dtype(matrix.device)), alpha=-group["lr"] * scale)
 
 
-def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """A matrix, R C, with the singular vectors of another, and singular values near one: 0.6 to 1.3, unless they were
-    less than a thirtieth of the largest.
+def orthogonalize(matrix: Float[Tensor, "R C"], dtype: torch.dtype) -> Float[Tensor, "R C"]:
+    """Approximate the nearest semi-orthogonal matrix by Newton-Schulz iteration, which needs matrix products alone.
 
-    It takes products alone (Newton and Schulz's iteration), and is fast wherever these are.
+    The singular vectors stay. Singular values above 1/30 of the largest end up between 0.6 and 1.3.
 
     Args:
-        dtype: that the products are in.
+        dtype: of the matrix products and of the result.
     """
     wide = matrix.to(dtype)
     if matrix.size(0) > matrix.size(1):
         wide = wide.T
-    wide = wide / wide.norm().clamp(min=1e-7)  # no singular value is above one
+    wide = wide / wide.norm().clamp(min=1e-7)  # no singular value exceeds one
     linear, cubic, quintic = _NS_COEFFICIENTS
     for _ in range(_NS_STEPS):
         gram = wide @ wide.T

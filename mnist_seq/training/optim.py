@@ -15,39 +15,44 @@ from mnist_seq.training.muon import Muon
 
 
 def adamw(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.optim.Optimizer:
-    """AdamW that decays what linear layers and convolutions multiply by; all else is left alone."""
-    weights = _decayed_parameters(model)
-    return torch.optim.AdamW(
-        _param_groups(weights, _other_parameters(model, weights), config), lr=config.lr, fused=fused
-    )
+    """AdamW (Loshchilov & Hutter 2019). Only the weights of linear layers and convolutions decay.
+
+    Args:
+        fused: use torch's fused kernel.
+    """
+    decayed = _decayed_parameters(model)
+    groups = _param_groups(decayed, _other_parameters(model, decayed), config)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
 
 
 def muon(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.optim.Optimizer:
-    """Muon for the matrices of repeated blocks, and AdamW as above for the rest; the same rate suits both.
+    """Muon for the linear layers of repeated blocks and AdamW for the rest, with the same learning rate.
+
+    Args:
+        fused: use torch's fused kernel for AdamW.
 
     Raises:
-        ValueError: a model without blocks in an nn.ModuleList.
+        UserError: the model has no linear layer in an nn.ModuleList.
     """
     hidden = {
         id(layer.weight): layer.weight
-        for stack in model.modules()
-        if isinstance(stack, nn.ModuleList)
-        for layer in stack.modules()
+        for blocks in model.modules()
+        if isinstance(blocks, nn.ModuleList)
+        for layer in blocks.modules()
         if isinstance(layer, nn.Linear)
     }
     check(bool(hidden), "optim=muon is for models with linear layers in an nn.ModuleList: choose optim=adamw")
-    weights = [weight for weight in _decayed_parameters(model) if id(weight) not in hidden]
     matrices = list(hidden.values())
-    return MuonWithAdamW(
-        matrices, _param_groups(weights, _other_parameters(model, [*matrices, *weights]), config), config, fused
-    )
+    decayed = [weight for weight in _decayed_parameters(model) if id(weight) not in hidden]
+    groups = _param_groups(decayed, _other_parameters(model, [*matrices, *decayed]), config)
+    return MuonWithAdamW(matrices, groups, config, fused)
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, OptimConfig, bool], torch.optim.Optimizer]] = {"adamw": adamw, "muon": muon}
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Two optimisers under one schedule and in one checkpoint: their groups and states are this one's."""
+    """Muon and AdamW as one optimiser, with one schedule and one state dict."""
 
     def __init__(
         self, matrices: list[Tensor], adamw_groups: list[dict[str, Any]], config: OptimConfig, fused: bool
@@ -75,19 +80,22 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.muon.state = self.adamw.state = self.state
 
 
-def lr_factor(config: OptimConfig, step: int, total_steps: int) -> float:
-    """The learning rate at a step of so many, as a share of the peak."""
+def lr_factor(config: OptimConfig, total_steps: int, step: int) -> float:
+    """Compute the learning rate of a step as a fraction of `config.lr`.
+
+    The rate rises linearly to its peak over `config.warmup_steps`, and then follows `config.schedule`.
+    """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
-    passed = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
-    decaying = max(1.0, min(config.decay_fraction * total_steps, total_steps - config.warmup_steps))
-    falling = {
-        "linear": 1 - passed,
-        "cosine": (1 + math.cos(math.pi * passed)) / 2,
+    progress = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
+    decay_steps = max(1.0, min(config.decay_fraction * total_steps, total_steps - config.warmup_steps))
+    factor = {
+        "linear": 1 - progress,
+        "cosine": (1 + math.cos(math.pi * progress)) / 2,
         "constant": 1.0,
-        "wsd": min(1.0, max(0.0, total_steps - step) / decaying),
+        "wsd": min(1.0, max(0.0, total_steps - step) / decay_steps),
     }[config.schedule]
-    return config.final_lr_ratio + (1 - config.final_lr_ratio) * falling
+    return config.final_lr_ratio + (1 - config.final_lr_ratio) * factor
 
 
 def _decayed_parameters(model: nn.Module) -> list[Tensor]:
@@ -95,8 +103,8 @@ def _decayed_parameters(model: nn.Module) -> list[Tensor]:
 
 
 def _other_parameters(model: nn.Module, excluded: list[Tensor]) -> list[Tensor]:
-    chosen = {id(weight) for weight in excluded}
-    return [weight for weight in model.parameters() if id(weight) not in chosen]
+    excluded_ids = {id(weight) for weight in excluded}
+    return [weight for weight in model.parameters() if id(weight) not in excluded_ids]
 
 
 def _param_groups(decayed: list[Tensor], others: list[Tensor], config: OptimConfig) -> list[dict[str, Any]]:

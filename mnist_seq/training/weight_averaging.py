@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, with a decay that rises to its value, so that short runs gain too."""
+"""Exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from mnist_seq.training.steps import total_steps
 
 
 class EMAWeightAveraging(WeightAveraging):
-    """What is validated, evaluated and kept is the average of the weights: as Lightning's class of this name, but warm.
+    """Validate, evaluate and save an exponential moving average of the weights.
 
-    The average begins as a copy of the weights; the decay of update t after it is min(decay, (1 + t) / (10 + t)), as in
-    TensorFlow's ExponentialMovingAverage: a constant 0.998 still holds a tenth of the first weights after 1,150 steps.
-    Until `update_starting_at_step` it is a copy at each update.
+    It differs from Lightning's callback of the same name by a warm-up, so that short runs gain too: update t uses the
+    decay min(decay, (1 + t) / (10 + t)), as TensorFlow's ExponentialMovingAverage does. A constant 0.998 would still
+    hold a tenth of the initial weights after 1,150 steps.
 
     Args:
-        decay: share of the average that an update keeps, at most; at least 0 and below 1.
+        decay: upper bound of the decay, in [0, 1).
         update_every_n_steps: optimiser steps between updates.
-        update_starting_at_step: the first step that is averaged with those before it, counted from 0.
-        use_buffers: average buffers too, not only parameters.
-        device: where the average lives; null is where the model does.
+        update_starting_at_step: first step to be averaged with earlier ones, counted from 0; until then each update
+            copies the weights.
+        use_buffers: average buffers as well as parameters.
+        device: where the average is stored; null is the device of the model.
+
+    Raises:
+        UserError: a value out of range; when training starts, an average that would never begin.
     """
 
     def __init__(
@@ -38,33 +42,32 @@ class EMAWeightAveraging(WeightAveraging):
     ) -> None:
         check(0 <= decay < 1, f"decay={decay} must be at least 0 and below 1")
         check(update_every_n_steps >= 1, f"update_every_n_steps={update_every_n_steps} must be at least 1")
-        super().__init__(device, use_buffers, multi_avg_fn=self._average)
+        super().__init__(device, use_buffers, multi_avg_fn=self._update_average)
         self.decay, self.update_every_n_steps = decay, update_every_n_steps
         self.update_starting_at_step = update_starting_at_step or 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Raises UserError: training ends before there is an average."""
         steps = total_steps(trainer)
         for name in ("update_starting_at_step", "update_every_n_steps"):
             value = getattr(self, name)
             check(
                 steps is None or value < steps or value == 1,
-                f"{name}={value} of the weights' average is not reached in {steps} steps: choose less, "
-                "or more trainer.max_steps",
+                f"{name}={value} of the weight average is not reached within {steps} steps: lower it, "
+                "or raise trainer.max_steps",
             )
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx % self.update_every_n_steps == 0
 
-    def _average(self, averages: Any, weights: Any, updates: Tensor | int) -> None:
-        """Update in place.
+    def _update_average(self, averages: Any, weights: Any, num_updates: Tensor | int) -> None:
+        """Update the averages in place.
 
         Args:
             averages, weights: tensors, in the same order.
-            updates: how many there were before, copies included; at least 1.
+            num_updates: earlier updates, copies included; at least 1.
         """
-        copies = -(-self.update_starting_at_step // self.update_every_n_steps)
-        t = torch.as_tensor(updates, dtype=torch.float32, device=averages[0].device) - copies
+        num_copies = -(-self.update_starting_at_step // self.update_every_n_steps)
+        t = torch.as_tensor(num_updates, dtype=torch.float32, device=averages[0].device) - num_copies
         decay = ((1 + t) / (10 + t)).clamp(max=self.decay).where(t > 0, 0.0)
         for average, weight in zip(averages, weights, strict=True):
             average.lerp_(weight, (1 - decay).to(average.dtype))

@@ -1,4 +1,4 @@
-"""What must be true of every model, and of reading."""
+"""What must hold for every built-in model."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def images() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_reading_does_not_depend_on_its_batch(name: str, images: torch.Tensor) -> None:
+def test_prediction_never_depends_on_the_batch(name: str, images: torch.Tensor) -> None:
     model = stirred(nn.build(MODELS[name], SPEC))
-    together = model.read(images)
+    batch = model.read(images)
     for row in range(len(images)):
         alone = model.read(images[row : row + 1])
-        assert torch.equal(alone.digits[0], together.digits[row])
-        torch.testing.assert_close(alone.confidence[0], together.confidence[row], atol=1e-5, rtol=1e-4)
+        assert torch.equal(alone.digits[0], batch.digits[row])
+        torch.testing.assert_close(alone.confidence[0], batch.confidence[row], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_grey_levels_and_floats_are_the_same_image(name: str, grids: SyntheticDataset) -> None:
+def test_uint8_and_float_images_give_the_same_embedding(name: str, grids: SyntheticDataset) -> None:
     model, images = stirred(nn.build(MODELS[name], SPEC)), grids[:3].images
     torch.testing.assert_close(model.embed(images), model.embed(images / 255))
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_patch_that_does_not_divide_the_canvas_is_padded_with_background(name: str, images: torch.Tensor) -> None:
+def test_canvas_is_padded_with_background_to_whole_patches(name: str, images: torch.Tensor) -> None:
     uneven = type(MODELS[name])(**{**vars(MODELS[name]), "patch_size": 24})
     model = stirred(nn.build(uneven, SPEC))
     wide = stirred(nn.build(uneven, Spec(72, 72, 4, (2, 2))))
@@ -61,41 +61,41 @@ def test_dropout_is_off_in_eval_and_on_in_training(name: str, images: torch.Tens
     assert not torch.allclose(model.embed(images), model.embed(images))
 
 
-def test_tiny_is_tiny() -> None:
+def test_tiny_preset_has_less_than_100_000_parameters() -> None:
     module, _ = mnist_seq.build("model=tiny", "data=grid", "data.digits=uci")
     assert sum(weight.numel() for weight in module.parameters()) < 100_000
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_is_built_again_from_its_card(name: str, images: torch.Tensor) -> None:
+def test_model_built_from_its_card_predicts_the_same(name: str, images: torch.Tensor) -> None:
     model = stirred(nn.build(MODELS[name], SPEC))
-    again = nn.build_from_card(nn.make_card(model)).eval()
-    again.load_state_dict(model.state_dict())
-    assert torch.equal(again.read(images).digits, model.read(images).digits)
+    rebuilt = nn.build_from_card(nn.make_card(model)).eval()
+    rebuilt.load_state_dict(model.state_dict())
+    assert torch.equal(rebuilt.read(images).digits, model.read(images).digits)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_weight_learns(name: str, grids: SyntheticDataset) -> None:
-    """No parameter is left out of the graph once residual branches are no longer silent."""
+def test_every_parameter_gets_a_gradient(name: str, grids: SyntheticDataset) -> None:
+    """Once the residual branches are no longer zero."""
     model, batch = stirred(nn.build(MODELS[name], SPEC)).train(), grids[:8]
     compute_loss(model, batch, LossConfig()).loss.backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in model.parameters())
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_the_encoder_equals_torchs_stack(norm: str, images: torch.Tensor) -> None:
-    """Pre-norm stacks end in a norm, post-norm ones in their last block's."""
+def test_encoder_equals_transformer_encoder_of_torch(norm: str, images: torch.Tensor) -> None:
+    """A pre-norm encoder ends in a norm; a post-norm one in that of its last block."""
     config = replace(MODELS["classifier"], norm=norm, encoder_depth=3)
     ours = stirred(nn.encoder.Encoder(config, SPEC))
-    layer = torch.nn.TransformerEncoderLayer(16, 2, 64, 0.0, "gelu", batch_first=True, norm_first=norm == "pre")
-    last = torch.nn.LayerNorm(16) if norm == "pre" else None
-    theirs = torch.nn.TransformerEncoder(layer, 3, last, enable_nested_tensor=False).eval()
-    for mine, other in zip(ours.blocks, theirs.layers, strict=True):
-        copy_attention(mine.attention, other.self_attn)
-        copy(mine, other, {"feed_forward.fc1": "linear1", "feed_forward.fc2": "linear2"})
-        copy(mine, other, {"attention_residual.norm": "norm1", "feed_forward_residual.norm": "norm2"})
-    if last is not None:
-        last.load_state_dict(ours.norm.state_dict())
+    prototype = torch.nn.TransformerEncoderLayer(16, 2, 64, 0.0, "gelu", batch_first=True, norm_first=norm == "pre")
+    final_norm = torch.nn.LayerNorm(16) if norm == "pre" else None
+    theirs = torch.nn.TransformerEncoder(prototype, 3, final_norm, enable_nested_tensor=False).eval()
+    for block, layer in zip(ours.blocks, theirs.layers, strict=True):
+        copy_attention(block.attention, layer.self_attn)
+        copy(block, layer, {"feed_forward.fc1": "linear1", "feed_forward.fc2": "linear2"})
+        copy(block, layer, {"attention_residual.norm": "norm1", "feed_forward_residual.norm": "norm2"})
+    if final_norm is not None:
+        final_norm.load_state_dict(ours.norm.state_dict())
     torch.testing.assert_close(ours(images), theirs(ours.pos_embed(ours.patch_embed(images))), atol=1e-5, rtol=1e-5)
 
 
@@ -107,38 +107,40 @@ def test_the_encoder_equals_torchs_stack(norm: str, images: torch.Tensor) -> Non
         (7, 2, [(1, 8, 1), (8, 8, 1), (8, 16, 7)]),
     ],
 )
-def test_a_convolutional_stem_halves_and_doubles(patch: int, depth: int, layers: list[tuple[int, int, int]]) -> None:
-    """Channels in and out and stride of each layer; channels are no more than the model's width, here 16."""
+def test_conv_stem_halves_the_resolution_and_doubles_the_channels(
+    patch: int, depth: int, layers: list[tuple[int, int, int]]
+) -> None:
+    """Input channels, output channels and stride of each layer; at most `dim`=16 channels."""
     stem = nn.patch_embed.ConvStem(replace(MODELS["conv_stem"], patch_size=patch, stem_width=8, stem_depth=depth))
-    convolutions = [each for each in stem.layers if isinstance(each, torch.nn.Conv2d)]
-    assert [(each.in_channels, each.out_channels, each.stride[0]) for each in convolutions] == layers
+    convolutions = [layer for layer in stem.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convolutions] == layers
     assert stem(torch.zeros(2, 1, 2 * patch, 3 * patch)).shape == (2, 6, 16)
 
 
-def test_before_any_learning_a_class_token_is_itself(images: torch.Tensor) -> None:
-    """Residual branches begin silent, so the heads see their class tokens and nothing of the image."""
+def test_untrained_classifier_predicts_from_its_class_tokens_alone(images: torch.Tensor) -> None:
+    """Residual branches start at zero, so nothing of the image reaches the class tokens."""
     model = nn.build(MODELS["classifier"], SPEC).eval()
     tokens = model.encoder.norm(model.encoder.class_tokens)
     torch.testing.assert_close(model(images), model.head(tokens).expand(len(images), -1, -1))
 
 
-def test_what_a_config_may_choose_is_what_there_is() -> None:
-    from mnist_seq.config import model as chosen
+def test_choices_of_the_config_are_those_that_are_implemented() -> None:
+    from mnist_seq.config import model as choices
     from mnist_seq.nn import blocks, classifier, patch_embed, positions
 
-    for known, there in (
-        (chosen.NORMS, blocks.RESIDUALS),
-        (chosen.NORM_TYPES, blocks.NORM_TYPES),
-        (chosen.ACTIVATIONS, blocks.FEED_FORWARDS),
-        (chosen.POS_EMBEDS, positions.POS_EMBEDS),
-        (chosen.STEMS, patch_embed.STEMS),
-        (chosen.POOLINGS, classifier.POOLINGS),
-        (chosen.MODEL_CONFIGS, nn.MODELS),
+    for allowed, implemented in (
+        (choices.NORMS, blocks.RESIDUALS),
+        (choices.NORM_TYPES, blocks.NORM_TYPES),
+        (choices.ACTIVATIONS, blocks.FEED_FORWARDS),
+        (choices.POS_EMBEDS, positions.POS_EMBEDS),
+        (choices.STEMS, patch_embed.STEMS),
+        (choices.POOLINGS, classifier.POOLINGS),
+        (choices.MODEL_CONFIGS, nn.MODELS),
     ):
-        assert set(known) == set(there)
+        assert set(allowed) == set(implemented)
     used = {value for config in MODELS.values() for value in vars(config).values() if isinstance(value, str)}
-    unused = {it for known in chosen._CHOICES.values() for it in known} - used
-    assert not unused, "every part is in one of tiny_models"
+    unused = {value for allowed in choices._CHOICES.values() for value in allowed} - used
+    assert not unused, "tiny_models lacks a choice"
 
 
 def test_errors_name_the_key_and_the_way_out(images: torch.Tensor) -> None:
@@ -148,5 +150,5 @@ def test_errors_name_the_key_and_the_way_out(images: torch.Tensor) -> None:
         nn.build(ClassifierConfig(patch_size=64), SPEC)
     with pytest.raises(ValueError, match=r"\(6, 1, 56, 56\)"):
         nn.build(EncoderDecoderConfig(), Spec(28, 28, 1, (1, 1))).embed(images)
-    with pytest.raises(ValueError, match="another vocabulary"):
+    with pytest.raises(ValueError, match="weights for a different vocabulary"):
         nn.build_from_card({"model": {}, "spec": {}, "vocabulary": ["a"]})

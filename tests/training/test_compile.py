@@ -1,4 +1,4 @@
-"""Compiled steps: the same model, the same names, and gone with the run."""
+"""Compiled training steps: the same weights under the same names."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from tests.conftest import TINY
 
 
 @pytest.mark.slow
-def test_a_compiled_run_learns_what_an_eager_one_learns(tmp_path: Path) -> None:
+def test_compiled_run_trains_the_weights_of_an_eager_one(tmp_path: Path) -> None:
     weights = []
-    for compile in ("true", "false"):
-        run = mnist_seq.fit(*TINY, f"trainer.compile={compile}", f"hydra.run.dir={tmp_path / compile}")
+    for compiled in ("true", "false"):
+        run = mnist_seq.fit(*TINY, f"trainer.compile={compiled}", f"hydra.run.dir={tmp_path / compiled}")
         weights.append(load_file(run.weights))
         assert run.metrics["val"]["scenes"] == 100
-    compiled, eager = weights
-    assert compiled.keys() == eager.keys()
-    for name, weight in compiled.items():
-        torch.testing.assert_close(weight, eager[name], atol=1e-3, rtol=1e-3)
-    assert any(not torch.equal(compiled[name], eager[name]) for name in eager), "nothing was compiled"
+    compiled_weights, eager_weights = weights
+    assert compiled_weights.keys() == eager_weights.keys()
+    for name, weight in compiled_weights.items():
+        torch.testing.assert_close(weight, eager_weights[name], atol=1e-3, rtol=1e-3)
+    assert any(not torch.equal(compiled_weights[name], eager_weights[name]) for name in eager_weights), (
+        "nothing was compiled"
+    )
 
 
-def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     module, _ = mnist_seq.build("model=tiny", "data=grid", "data.digits=uci")
     with pytest.raises(ValueError, match=r"trainer.compile=true needs a C\+\+ compiler on a CPU: install g\+\+"):

@@ -46,7 +46,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize(
     "extra",
     [
-        ("model.dropout=0.2", "model.drop_path=0.2"),
+        ("model.dropout=0.2",),
         ("callbacks=ema", "optim=muon"),
         ("+trainer.accumulate_grad_batches=3", "trainer.val_check_interval=6", "data.num_train_scenes=900"),
         ("data.num_train_scenes=450", "loss=multiset", "data=scatter", "data.order=set", "data.order_margin=0"),
