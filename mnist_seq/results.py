@@ -120,7 +120,7 @@ def evaluate_models(models: list[str], config: ResultsConfig, folder: Path, cons
 
 def plot_results(results: dict[str, Any], folder: Path) -> None:
     """How each reader learnt, as curves.png, and the digits that it misreads most, as <reader>.png."""
-    from mnist_seq.data import digits
+    from mnist_seq.data import sources
     from mnist_seq.evaluation.hard_examples import HardExample
     from mnist_seq.reporting import curves, plots
 
@@ -130,7 +130,7 @@ def plot_results(results: dict[str, Any], folder: Path) -> None:
     if val_curves:
         plots.save_figure(curves.learning_curves(val_curves), folder / "curves.png")
     shown = {name: results["protocols"][name]["digits"] for name in results["misread"]}
-    pools = {whose: digits.load(whose).pools["test"] for whose in set(shown.values())}
+    pools = {whose: sources.load(whose).pools["test"] for whose in set(shown.values())}
     for name, rows in results["misread"].items():
         pool = pools[shown[name]]
         place = {source: at for at, source in enumerate(pool.source_indices.tolist())}

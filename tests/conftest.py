@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig
-from mnist_seq.data import digits
+from mnist_seq.data import sources
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.run_dir import Run
 
@@ -20,12 +20,12 @@ TINY += ("trainer.log_every_n_steps=2",)
 
 
 @pytest.fixture(scope="session")
-def uci() -> digits.DigitSource:
-    return digits.load("uci")
+def uci() -> sources.DigitSource:
+    return sources.load("uci")
 
 
 @pytest.fixture
-def grids(uci: digits.DigitSource) -> SyntheticDataset:
+def grids(uci: sources.DigitSource) -> SyntheticDataset:
     """Undistorted 2x2 grids, some cells empty."""
     return SyntheticDataset(GridConfig(p_empty=0.3), uci.pools["val"])
 
