@@ -43,7 +43,7 @@ def augment_digits(
         boxes = expand_boxes(boxes, stroke_radius(size), size)
     if config.rotation or config.scale or config.shear or config.shift or config.elastic:
         displacement = (
-            elastic_displacement(rng.uniform("elastic", 2 * _CONTROL_POINTS**2), size, config.elastic)
+            elastic_displacement(rng.uniform("elastic", 2 * _CONTROL_POINTS**2), size, float(config.elastic))
             if config.elastic
             else None
         )

@@ -111,9 +111,6 @@ def _fallback_placement(ids: Tensor, counts: Tensor, config: ScatterConfig, seed
     tops = rng.integers(rng.key(seed, split, "rows"), ids, rows, free_height + 1).sort(1).values
     row_slack = torch.cat([tops[:, 1:], torch.full_like(tops[:, :1], free_height)], 1) - tops
     jitter = row_slack.clamp(max=packing.jitter).gather(1, row)
-    y = (
-        tops.gather(1, row)
-        + row * packing.row_pitch
-        + rng.integers(rng.key(seed, split, "below"), ids, slots, jitter + 1)
-    )
+    below_top = rng.integers(rng.key(seed, split, "below"), ids, slots, jitter + 1)
+    y = tops.gather(1, row) + row * packing.row_pitch + below_top
     return torch.stack([y, x] if packing.transposed else [x, y], -1)
