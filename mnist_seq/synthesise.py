@@ -84,6 +84,7 @@ def dataset_card(config: SynthesiseConfig, datasets: DatasetSplits, num_scenes: 
     """How a data set was made: all that is needed to make it again."""
     from mnist_seq import __version__
     from mnist_seq.config.migrations import SCHEMA_VERSION
+    from mnist_seq.data.sources import LICENSES
 
     spec = datasets.splits[config.split].spec
     return {
@@ -98,16 +99,10 @@ def dataset_card(config: SynthesiseConfig, datasets: DatasetSplits, num_scenes: 
         "ordered": spec.ordered,
         "digits": datasets.source,
         "notice": datasets.notice,
-        "license": LICENCES.get(datasets.source, "that of the digits"),
+        "license": LICENSES.get(datasets.source, "that of the digits"),
         "made by": f"mnist_seq {__version__}",
         "data": to_dict(config.data),
     }
-
-
-LICENCES = {
-    "mnist": "MNIST is by Yann LeCun, Corinna Cortes and Christopher Burges, after NIST; CC BY-SA 3.0, and so is this",
-    "uci": "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI; CC BY 4.0",
-}
 
 
 def _preset_name() -> str | None:

@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 install_import_hook(["mnist_seq.nn", "mnist_seq.data"], "beartype.beartype")
 
 from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig  # noqa: E402
-from mnist_seq.data import digits  # noqa: E402
+from mnist_seq.data import sources  # noqa: E402
 from mnist_seq.data.datasets import SyntheticDataset  # noqa: E402
 from mnist_seq.run_dir import Run  # noqa: E402
 
@@ -24,12 +24,12 @@ TINY += ("trainer.log_every_n_steps=2",)
 
 
 @pytest.fixture(scope="session")
-def uci() -> digits.DigitSource:
-    return digits.load("uci")
+def uci() -> sources.DigitSource:
+    return sources.load("uci")
 
 
 @pytest.fixture
-def grids(uci: digits.DigitSource) -> SyntheticDataset:
+def grids(uci: sources.DigitSource) -> SyntheticDataset:
     """Undistorted 2x2 grids, some cells empty."""
     return SyntheticDataset(GridConfig(p_empty=0.3), uci.pools["val"])
 

@@ -1,1 +1,1 @@
-"""What the reader sees: digits, distortions and scenes. Knows no model."""
+"""What the models see: digits, augmentation, scene families and datasets. Knows no model."""

@@ -1,6 +1,6 @@
-"""Batched distortions of single digits, another one for each, that keep the ink inside the frame.
+"""Augmentation of single digits: batched, with different parameters for each digit, and no ink leaves the frame.
 
-Shapes   M digits   S side of a frame   K control points a side
+Shapes   M digits   S side of a digit image   K control points per axis
 """
 
 from __future__ import annotations
@@ -10,188 +10,214 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from mnist_seq.config import AugmentConfig
 from mnist_seq.data.rng import DigitRng
 
 _REFERENCE_SIZE = 28
-"""Side of the frame in whose pixels distortions are given."""
+"""Size of the frame in whose pixels the config gives its amounts."""
 _CONTROL_POINTS = 7
-"""Control points of the elastic displacement on each axis: one every quarter of the frame."""
+"""K, control points of the elastic displacement per axis: one every quarter of the frame."""
 _BLUR_RADIUS = 2
-"""How far the blur looks, pixels of a 28x28 frame."""
+"""Radius of the Gaussian kernel, pixels of a 28x28 frame."""
 
 
-def augment_digits(digit_images: Tensor, boxes: Tensor, rng: DigitRng, config: AugmentConfig) -> Tensor:
-    """Change the stroke, warp (rotate, shear, scale, shift, bend), blur and fade each digit, but for a share of them.
+def augment_digits(
+    digit_images: UInt8[Tensor, "M S S"], boxes: Int[Tensor, "M 4"], rng: DigitRng, config: AugmentConfig
+) -> UInt8[Tensor, "M S S"]:
+    """Change the stroke, warp (rotate, shear, scale, shift, bend), blur and fade digits with probability `config.p`.
 
-    What would carry ink over the edge is held back: a shift is cut short, and a digit that grew too large for its frame
-    is scaled down to fit.
+    Ink stays inside the frame: a shift is cut short, and a digit that grew too large is scaled down to fit.
 
     Args:
-        glyphs: M S S, uint8.
-        boxes: M 4, the ink's x0 y0 x1 y1 in pixels, half open.
-        draws: of M digits.
-
-    Returns:
-        M S S, uint8.
+        digit_images: ink on a background of 0.
+        boxes: box of the ink, x0 y0 x1 y1 in pixels, half open.
+        rng: random numbers for M digits.
     """
-    side = digit_images.shape[-1]
+    size = digit_images.shape[-1]
     pixels = digit_images.float()
     if config.stroke:
         pixels = adjust_stroke_width(digit_images, (2 * rng.uniform("stroke", 1)[:, 0] - 1) * config.stroke)
-        boxes = expand_boxes(boxes, stroke_radius(side), side)
+        boxes = expand_boxes(boxes, stroke_radius(size), size)
     if config.rotation or config.scale or config.shear or config.shift or config.elastic:
-        bent = (
-            elastic_displacement(rng.uniform("elastic", 2 * _CONTROL_POINTS**2), side, config.elastic)
+        displacement = (
+            elastic_displacement(rng.uniform("elastic", 2 * _CONTROL_POINTS**2), size, float(config.elastic))
             if config.elastic
             else None
         )
-        pixels = affine_warp(pixels, *sample_affine(boxes, rng.uniform("distort", 5), config, side, bent), bent)
+        affine = sample_affine(boxes, rng.uniform("distort", 5), config, size, displacement)
+        pixels = affine_warp(pixels, *affine, displacement)
     if config.blur:
-        pixels = gaussian_blur(
-            pixels, rng.uniform("blur", 1)[:, 0] * config.blur * side / _REFERENCE_SIZE, blur_radius(side)
-        )
+        sigma = rng.uniform("blur", 1)[:, 0] * config.blur * size / _REFERENCE_SIZE
+        pixels = gaussian_blur(pixels, sigma, blur_radius(size))
     if config.noise:
-        pixels = pixels * (1 - rng.bytes("noise", side * side).view_as(pixels) * (config.noise / 256))
-    pixels = pixels.round().to(torch.uint8)
+        pixels = pixels * (1 - rng.bytes("noise", size * size).view_as(pixels) * (config.noise / 256))
+    augmented = pixels.round().to(torch.uint8)
     if config.p < 1:
-        pixels = torch.where((rng.uniform("clean", 1) < 1 - config.p)[..., None], digit_images, pixels)
-    return pixels
+        augmented = torch.where((rng.uniform("clean", 1) < 1 - config.p)[..., None], digit_images, augmented)
+    return augmented
 
 
 def sample_affine(
-    boxes: Tensor, uniforms: Tensor, config: AugmentConfig, side: int, displacement: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Where each digit goes: a matrix about the frame's centre, M 2 2, and a shift in pixels, M 2; x before y.
+    boxes: Int[Tensor, "M 4"],
+    uniforms: Float[Tensor, "M 5"],
+    config: AugmentConfig,
+    size: int,
+    displacement: Float[Tensor, "M 2 S S"] | None = None,
+) -> tuple[Float[Tensor, "M 2 2"], Float[Tensor, "M 2"]]:
+    """Turn random numbers into an affine map per digit that keeps its ink inside the frame.
 
     Args:
-        boxes: M 4, of the ink.
-        draws: M 5, uniform in [0, 1).
-        bent: M 2 S S, the displacements that come before it.
+        boxes: box of the ink, x0 y0 x1 y1 in pixels, half open.
+        uniforms: in [0, 1), for rotation, scale, shear, shift in x and shift in y.
+        size: S, side of the frame, pixels.
+        displacement: elastic displacement that is applied before the affine map, x and y in pixels.
+
+    Returns:
+        A matrix about the centre of the frame, and a shift in pixels; x before y.
     """
-    angle, growth, slant, *shift = (2 * uniforms - 1).unbind(-1)
-    angle, slant = angle * math.radians(config.rotation), torch.tan(slant * math.radians(config.shear))
+    angle, growth, shear, *shift = (2 * uniforms - 1).unbind(-1)
+    angle, shear = angle * math.radians(config.rotation), torch.tan(shear * math.radians(config.shear))
     scale = 1 + growth * config.scale
-    cosine, sine = scale * torch.cos(angle), scale * torch.sin(angle)
-    forward = torch.stack([cosine, cosine * slant - sine, sine, sine * slant + cosine], -1).unflatten(-1, (2, 2))
+    cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+    matrix = torch.stack([cos, cos * shear - sin, sin, sin * shear + cos], -1).unflatten(-1, (2, 2))
 
-    low, high = _box_extent(forward, boxes, side, displacement)
-    middle, room = side / 2, side - 2 * (blur_radius(side) if config.blur else 0)
-    fit = (room / (high - low).amax(-1)).clamp(max=1)
-    forward, low, high = forward * fit[:, None, None], low * fit[:, None], high * fit[:, None]
-    wanted = torch.stack(shift, -1) * (config.shift * side / _REFERENCE_SIZE)
-    edge = middle - (side - room) / 2
-    return forward, torch.maximum(torch.minimum(wanted, edge - high), -edge - low)
+    low, high = _box_extent(matrix, boxes, size, displacement)
+    half, inner_size = size / 2, size - 2 * (blur_radius(size) if config.blur else 0)
+    fit = (inner_size / (high - low).amax(-1)).clamp(max=1)
+    matrix, low, high = matrix * fit[:, None, None], low * fit[:, None], high * fit[:, None]
+    shifts = torch.stack(shift, -1) * (config.shift * size / _REFERENCE_SIZE)
+    edge = half - (size - inner_size) / 2
+    return matrix, torch.maximum(torch.minimum(shifts, edge - high), -edge - low)
 
 
-def affine_warp(pixels: Tensor, matrix: Tensor, shift: Tensor, displacement: Tensor | None = None) -> Tensor:
-    """Each image bent and then under its own affine map about its centre, sampled bilinearly; M S S, float."""
-    side = pixels.shape[-1]
-    backward = torch.linalg.inv(matrix)
-    offset = -backward @ shift[..., None] * (2 / side)
-    at = (2 * torch.arange(side, device=pixels.device) + 1) / side - 1  # pixels' centres, the frame from -1 to 1
-    across, down = backward[..., :1] * at, backward[..., 1:] * at + offset  # M 2 S: what x and y of a pixel add
-    grid = across[:, :, None] + down[..., None]  # F.affine_grid takes ten times as long on a CPU
+def affine_warp(
+    pixels: Shaped[Tensor, "M S S"],
+    matrix: Float[Tensor, "M 2 2"],
+    shift: Float[Tensor, "M 2"],
+    displacement: Float[Tensor, "M 2 S S"] | None = None,
+) -> Float[Tensor, "M S S"]:
+    """Displace each image and apply its affine map about the centre, sampled bilinearly.
+
+    Args:
+        pixels: uint8 or float, on a background of 0.
+        matrix: maps input to output, x before y.
+        shift: pixels, x before y.
+        displacement: x and y for each pixel, pixels.
+    """
+    size = pixels.shape[-1]
+    inverse = torch.linalg.inv(matrix)
+    offset = -inverse @ shift[..., None] * (2 / size)
+    centres = (2 * torch.arange(size, device=pixels.device) + 1) / size - 1  # of pixels, the frame from -1 to 1
+    x_part, y_part = inverse[..., :1] * centres, inverse[..., 1:] * centres + offset  # M 2 S
+    grid = x_part[:, :, None] + y_part[..., None]  # F.affine_grid takes ten times as long on a CPU
     if displacement is not None:
-        grid = grid + displacement * (2 / side)
-    seen = F.grid_sample(
+        grid = grid + displacement * (2 / size)
+    warped = F.grid_sample(
         pixels[:, None].float(), grid.movedim(1, -1), mode="bilinear", padding_mode="zeros", align_corners=False
     )
-    return seen[:, 0]
+    return warped[:, 0]
 
 
-def elastic_displacement(uniforms: Tensor, side: int, max_displacement: float) -> Tensor:
-    """Smooth random displacements, x and y of each pixel; M 2 S S, pixels (after Simard, Steinkraus & Platt 2003).
+def elastic_displacement(
+    uniforms: Float[Tensor, "M _"], size: int, max_displacement: float
+) -> Float[Tensor, "M 2 {size} {size}"]:
+    """Compute smooth random displacements, x and y of each pixel (after Simard, Steinkraus & Platt 2003).
 
-    Cubic B-splines over control points that are uniform in +- the bound: their mean is smooth, and never beyond it.
+    Cubic B-splines over control points that are uniform in [-max, max]: a weighted mean, smooth and never beyond them.
 
     Args:
-        draws: M 2*K*K, uniform in [0, 1).
-        bound: pixels of a 28x28 frame.
+        uniforms: in [0, 1); 2 * K * K per digit.
+        size: side of the frame, pixels.
+        max_displacement: pixels of a 28x28 frame.
+
+    Returns:
+        Pixels of the frame.
     """
-    splines = _bspline_weights(side).to(uniforms.device)
+    weights = _bspline_weights(size).to(uniforms.device)
     control = (2 * uniforms - 1).view(-1, 2, _CONTROL_POINTS, _CONTROL_POINTS) * (
-        max_displacement * side / _REFERENCE_SIZE
+        max_displacement * size / _REFERENCE_SIZE
     )
-    return splines @ control @ splines.mT
+    return weights @ control @ weights.mT
 
 
-def adjust_stroke_width(digit_images: Tensor, amount: Tensor) -> Tensor:
-    """Thicker strokes where the amount is above 0, thinner where it is below; M S S, float.
+def adjust_stroke_width(digit_images: UInt8[Tensor, "M S S"], amount: Float[Tensor, "M"]) -> Float[Tensor, "M S S"]:
+    """Make strokes thicker (amount above 0) or thinner (below 0).
 
-    A share of the way to the grey-scale dilation or erosion by a pixel and its four neighbours.
+    Interpolates towards the grey-scale dilation or erosion by a pixel and its four neighbours.
 
     Args:
-        glyphs: M S S, uint8.
-        amount: M, from -1 to 1.
+        digit_images: ink on a background of 0.
+        amount: -1 to 1.
     """
-    thick, inverse = digit_images, 255 - digit_images
+    dilated, inverse = digit_images, 255 - digit_images
     for _ in range(stroke_radius(digit_images.shape[-1])):
-        thick, inverse = _dilate(thick), _dilate(inverse)
-    share = amount[:, None, None]
+        dilated, inverse = _dilate(dilated), _dilate(inverse)
+    weight = amount[:, None, None]
     pixels = digit_images.float()
-    return torch.where(share > 0, pixels.lerp(thick.float(), share), pixels.lerp(255 - inverse.float(), -share))
+    return torch.where(weight > 0, pixels.lerp(dilated.float(), weight), pixels.lerp(255 - inverse.float(), -weight))
 
 
-def gaussian_blur(pixels: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Each image under a Gaussian of its own; M S S, float.
+def gaussian_blur(pixels: Float[Tensor, "M S S"], sigma: Float[Tensor, "M"], radius: int) -> Float[Tensor, "M S S"]:
+    """Blur each image with its own Gaussian.
 
     Args:
-        deviation: M, pixels.
-        within: where the Gaussian is cut off, pixels.
+        pixels: on a background of 0.
+        sigma: standard deviation, pixels.
+        radius: where the kernel is cut off, pixels.
     """
-    side = pixels.shape[-1]
-    taps = torch.arange(-radius, radius + 1, device=pixels.device)
-    weights = torch.softmax(-(taps**2) / (2 * sigma.clamp(min=1e-3)[:, None] ** 2), -1)
-    place = torch.arange(side, device=pixels.device)
-    tap = place - place[:, None] + radius
-    near = (tap >= 0) & (tap < len(taps))
-    band = weights[:, tap.clamp(0, len(taps) - 1)] * near
+    size = pixels.shape[-1]
+    offsets = torch.arange(-radius, radius + 1, device=pixels.device)
+    weights = torch.softmax(-(offsets**2) / (2 * sigma.clamp(min=1e-3)[:, None] ** 2), -1)
+    index = torch.arange(size, device=pixels.device)
+    offset = index - index[:, None] + radius
+    in_kernel = (offset >= 0) & (offset < len(offsets))
+    band = weights[:, offset.clamp(0, len(offsets) - 1)] * in_kernel
     return band @ pixels @ band
 
 
-def expand_boxes(boxes: Tensor, margin: int, side: int) -> Tensor:
-    """Boxes, M 4, larger by so many pixels on every side, within the frame."""
-    return (boxes + boxes.new_tensor([-margin, -margin, margin, margin])).clamp(0, side)
+def expand_boxes(boxes: Int[Tensor, "M 4"], margin: int, size: int) -> Int[Tensor, "M 4"]:
+    """Grow boxes by a margin in pixels on every side, within a frame of this size."""
+    return (boxes + boxes.new_tensor([-margin, -margin, margin, margin])).clamp(0, size)
 
 
-def stroke_radius(side: int) -> int:
-    """What a pixel of a 28x28 frame's stroke is in a frame of this side, pixels."""
-    return max(1, round(side / _REFERENCE_SIZE))
+def stroke_radius(size: int) -> int:
+    """Return how many pixels of a frame of this size correspond to one pixel of a 28x28 frame."""
+    return max(1, round(size / _REFERENCE_SIZE))
 
 
-def blur_radius(side: int) -> int:
-    """How far the blur carries ink, pixels."""
-    return max(1, round(_BLUR_RADIUS * side / _REFERENCE_SIZE))
+def blur_radius(size: int) -> int:
+    """Return the radius of the blur kernel in a frame of this size, pixels."""
+    return max(1, round(_BLUR_RADIUS * size / _REFERENCE_SIZE))
 
 
-def _dilate(glyphs: Tensor) -> Tensor:
-    """The largest grey level of each pixel and its four neighbours."""
-    thick = glyphs.clone()
-    thick[:, 1:] = torch.maximum(thick[:, 1:], glyphs[:, :-1])
-    thick[:, :-1] = torch.maximum(thick[:, :-1], glyphs[:, 1:])
-    thick[:, :, 1:] = torch.maximum(thick[:, :, 1:], glyphs[:, :, :-1])
-    thick[:, :, :-1] = torch.maximum(thick[:, :, :-1], glyphs[:, :, 1:])
-    return thick
+def _dilate(images: Tensor) -> Tensor:
+    """Take the maximum of each pixel and its four neighbours."""
+    dilated = images.clone()
+    dilated[:, 1:] = torch.maximum(dilated[:, 1:], images[:, :-1])
+    dilated[:, :-1] = torch.maximum(dilated[:, :-1], images[:, 1:])
+    dilated[:, :, 1:] = torch.maximum(dilated[:, :, 1:], images[:, :, :-1])
+    dilated[:, :, :-1] = torch.maximum(dilated[:, :, :-1], images[:, :, 1:])
+    return dilated
 
 
 @cache
-def _bspline_weights(side: int) -> Tensor:
-    """The weight of each control point at each pixel, each row a mean; S K."""
-    at = (torch.arange(side) + 0.5) * (_CONTROL_POINTS - 3) / side
-    apart = (at[:, None] - (torch.arange(_CONTROL_POINTS) - 1)).abs()
-    near = 2 / 3 - apart**2 + apart**3 / 2
-    return torch.where(apart < 1, near, (2 - apart).clamp(min=0) ** 3 / 6)
+def _bspline_weights(size: int) -> Tensor:
+    """Return the weight of each control point at each pixel, S K; each row sums to 1."""
+    position = (torch.arange(size) + 0.5) * (_CONTROL_POINTS - 3) / size
+    distance = (position[:, None] - (torch.arange(_CONTROL_POINTS) - 1)).abs()
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    return torch.where(distance < 1, near, (2 - distance).clamp(min=0) ** 3 / 6)
 
 
-def _box_extent(forward: Tensor, boxes: Tensor, side: int, bent: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Least and largest x y that a box's corners reach, pixels from the frame's centre; M 2 each."""
-    x0, y0, x1, y1 = (boxes.float() - side / 2).unbind(-1)
-    # A bilinear sample carries a pixel's ink half a pixel past its edge; bending carries it as far as it goes.
-    spread = torch.full_like(x0, 0.5) if bent is None else 0.5 + bent.flatten(1).abs().amax(1)
+def _box_extent(matrix: Tensor, boxes: Tensor, size: int, displacement: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the least and largest x y of each mapped box, pixels from the centre of the frame; M 2 each."""
+    x0, y0, x1, y1 = (boxes.float() - size / 2).unbind(-1)
+    # A bilinear sample carries ink half a pixel past its pixel's edge, a displacement as far as its largest value.
+    spread = torch.full_like(x0, 0.5) if displacement is None else 0.5 + displacement.flatten(1).abs().amax(1)
     x0, y0, x1, y1 = x0 - spread, y0 - spread, x1 + spread, y1 + spread
     corners = torch.stack([torch.stack([x, y], -1) for x in (x0, x1) for y in (y0, y1)], -1)
-    reached = forward @ corners
-    return reached.amin(-1), reached.amax(-1)
+    mapped = matrix @ corners
+    return mapped.amin(-1), mapped.amax(-1)

@@ -1,38 +1,45 @@
-"""Pictures onto canvases, a batch at a time."""
+"""Paste batches of images onto canvases.
+
+Shapes   B canvases   N images per canvas   h w size of an image   L any leading shape
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 
-def paste(images: Tensor, corners: Tensor, height: int, width: int, bleed: int = 0) -> Tensor:
-    """The sum of the pictures on each canvas, at most 255; B H W, uint8.
+def paste(
+    images: UInt8[Tensor, "B N h w"], corners: Int[Tensor, "B N 2"], height: int, width: int, bleed: int = 0
+) -> UInt8[Tensor, "B {height} {width}"]:
+    """Add the images up on each canvas, clipped at 255.
 
     Args:
-        pictures: B N h w, uint8.
-        corners: B N 2, x y of each picture's upper left corner, pixels.
-        height, width: of the canvas, pixels.
-        overhang: how far a picture may reach beyond the canvas; what does is lost.
+        images: ink on a background of 0.
+        corners: x y of each image's upper left corner, pixels.
+        height: height of the canvas, pixels.
+        width: width of the canvas, pixels.
+        bleed: how far an image may reach beyond the canvas, pixels; that part of it is lost.
     """
-    batch, _, *size = images.shape
+    batch_size, _, *size = images.shape
     rows, cols = height + 2 * bleed, width + 2 * bleed
-    pixels = flat_pixel_indices(corners + bleed, size, cols)
-    canvas = torch.zeros(batch, rows * cols, dtype=torch.int16, device=images.device)
-    canvas.scatter_add_(1, pixels.flatten(1), images.flatten(1).short())
-    canvas = canvas.view(batch, rows, cols)[:, bleed : bleed + height, bleed : bleed + width]
+    indices = flat_pixel_indices(corners + bleed, size, cols)
+    canvas = torch.zeros(batch_size, rows * cols, dtype=torch.int16, device=images.device)
+    canvas.scatter_add_(1, indices.flatten(1), images.flatten(1).short())
+    canvas = canvas.view(batch_size, rows, cols)[:, bleed : bleed + height, bleed : bleed + width]
     return canvas.clamp(max=255).to(torch.uint8)
 
 
-def flat_pixel_indices(corners: Tensor, size: Sequence[int], width: int) -> Tensor:
-    """Where the pixels of a rectangle lie in a picture that is read row by row; ... height*width of the rectangle.
+def flat_pixel_indices(corners: Int[Tensor, "*L 2"], size: Sequence[int], width: int) -> Int[Tensor, "*L _"]:
+    """Compute the indices of a rectangle's pixels in a flattened (row-major) image; the last axis is h * w.
 
     Args:
-        corners: ... 2, x y of its upper left corner.
-        size: its height and width.
-        width: of the picture.
+        corners: x y of the rectangle's upper left corner, pixels.
+        size: height h and width w of the rectangle, pixels.
+        width: width of the image, pixels.
     """
-    down, right = (torch.arange(extent, device=corners.device) for extent in size)
-    return (corners[..., 1] * width + corners[..., 0])[..., None] + (down[:, None] * width + right).flatten()
+    y, x = (torch.arange(length, device=corners.device) for length in size)
+    return (corners[..., 1] * width + corners[..., 0])[..., None] + (y[:, None] * width + x).flatten()

@@ -1,4 +1,7 @@
-"""The LightningDataModule: hands out the ids of scenes, and renders them on the device that trains."""
+"""The LightningDataModule: its loaders yield scene ids, and the device that trains renders them.
+
+Shapes   B scenes
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from mnist_seq.config import DataConfig, Spec
@@ -16,22 +20,34 @@ from mnist_seq.data import datasets, rng
 from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.errors import UserError
 
+_MIN_EVAL_BATCH_SIZE = 500
+
 
 class SceneIds(NamedTuple):
     """A batch before it is rendered."""
 
     split: str
-    ids: Tensor
+    ids: Int[Tensor, "B"]
 
 
 class IdLoader:
-    """Batches of ids, each rank its own.
+    """Batches of scene ids for one rank.
 
-    `once`: every scene once an epoch, in order. Otherwise batches go on from epoch to epoch: with fresh ids, or, given
-    the seed of a `shuffle`, with each scene once an epoch in an order of that epoch's own. What Lightning takes for an
-    epoch is a whole number of optimiser steps then, since it steps at the end of each, and would cut an accumulation.
+    A finite loader yields every scene once per epoch, in order. Any other continues from epoch to epoch: with fresh
+    ids, or, with a shuffle seed, with a permutation of the scenes for each epoch. Its epochs are a whole number of
+    optimizer steps long, because Lightning steps at the end of an epoch and would cut an accumulation short.
 
-    Its state is the number of batches handed out, so that a resumed run goes on with the next one.
+    The state is the number of batches yielded, so a resumed run continues with the next one.
+
+    Args:
+        split: train, val or test.
+        batch_size: scenes per batch and rank.
+        num_scenes: scenes per epoch, over all ranks.
+        rank: index of this process.
+        world_size: number of processes.
+        finite: yield every scene once.
+        shuffle_seed: shuffle with this seed; None keeps the order.
+        accumulate_grad_batches: batches per optimizer step.
     """
 
     def __init__(
@@ -51,30 +67,30 @@ class IdLoader:
         self.num_yielded = 0
 
     def __len__(self) -> int:
-        share = self.batch_size * self.world_size
+        global_batch_size = self.batch_size * self.world_size
         if not self.finite:
-            return max(1, self.num_scenes // (share * self.accumulate_grad_batches)) * self.accumulate_grad_batches
-        left = self.num_scenes % share
-        return self.num_scenes // share + (left > self.rank * self.batch_size)
+            scenes_per_step = global_batch_size * self.accumulate_grad_batches
+            return max(1, self.num_scenes // scenes_per_step) * self.accumulate_grad_batches
+        remainder = self.num_scenes % global_batch_size
+        return self.num_scenes // global_batch_size + (remainder > self.rank * self.batch_size)
 
     def __iter__(self) -> Iterator[SceneIds]:
-        begin = 0 if self.finite else self.num_yielded
-        end = len(self) if self.finite else (begin // len(self) + 1) * len(self)
-        for batch in range(begin, end):
-            self.num_yielded = batch + 1
-            first = (batch * self.world_size + self.rank) * self.batch_size
+        start = 0 if self.finite else self.num_yielded
+        end = len(self) if self.finite else (start // len(self) + 1) * len(self)
+        for batch_index in range(start, end):
+            self.num_yielded = batch_index + 1
+            first = (batch_index * self.world_size + self.rank) * self.batch_size
             last = first + self.batch_size
             ids = torch.arange(first, min(last, self.num_scenes) if self.finite else last)
             yield SceneIds(self.split, ids if self.shuffle_seed is None else self._shuffle_ids(ids, self.shuffle_seed))
 
-    def _shuffle_ids(self, places: Tensor, seed: int) -> Tensor:
-        """The scenes at these places of an endless row of epochs, each in an order of its own."""
-        epochs = places // self.num_scenes
-        ids = torch.empty_like(places)
+    def _shuffle_ids(self, positions: Tensor, seed: int) -> Tensor:
+        """Map positions in the endless sequence of epochs to scene ids; each epoch has its own permutation."""
+        epochs = positions // self.num_scenes
+        ids = torch.empty_like(positions)
         for epoch in epochs.unique().tolist():
-            ids[epochs == epoch] = _epoch_permutation(seed, epoch, self.num_scenes)[
-                places[epochs == epoch] % self.num_scenes
-            ]
+            permutation = _epoch_permutation(seed, epoch, self.num_scenes)
+            ids[epochs == epoch] = permutation[positions[epochs == epoch] % self.num_scenes]
         return ids
 
     def state_dict(self) -> dict[str, int]:
@@ -85,7 +101,12 @@ class IdLoader:
 
 
 class SceneDataModule(L.LightningDataModule):
-    """The scenes of a config: fresh or fixed ones to train on, fixed ones for val and test."""
+    """The datasets of a config: fresh or fixed scenes to train on, fixed ones for val and test.
+
+    Args:
+        config: scene family and its parameters.
+        seed: seed of fresh training scenes and of the shuffling.
+    """
 
     def __init__(self, config: DataConfig, seed: int = 0) -> None:
         super().__init__()
@@ -95,29 +116,33 @@ class SceneDataModule(L.LightningDataModule):
 
     @property
     def spec(self) -> Spec:
-        """The shape of the problem, for the model."""
+        """Shape of the problem, for the model."""
         return datasets.spec(self.config)
 
     def prepare_data(self) -> None:
+        """Download the digits, in one process."""
         if not self.datasets:
             datasets.load(self.config)
 
     def setup(self, stage: str = "fit") -> None:
-        """Raises ValueError, FileNotFoundError or ConnectionError: digits or a folder that cannot be had."""
+        """Build the dataset of every split.
+
+        Raises:
+            UserError: as for `datasets.load`, or no train split.
+        """
         if not self.datasets:
             loaded = datasets.load(self.config, self.seed)
             if "train" not in loaded.splits:
-                raise UserError(
-                    f"data.path={vars(self.config)['path']} has no train split: only {', '.join(loaded.splits)}"
-                )
-            self.source, self.notice, self.datasets = loaded.source, loaded.notice, loaded.splits
+                path, splits = vars(self.config)["path"], ", ".join(loaded.splits)
+                raise UserError(f"data.path={path} has no train split, only {splits}: add a directory train")
+            self.source, self.notice, self.datasets = loaded.source, loaded.notice, dict(loaded.splits)
             self.train_includes_val = loaded.train_includes_val
 
     def train_dataloader(self) -> IdLoader:
         train = self.datasets["train"]
-        shuffle = self.seed if train.fixed else None
+        shuffle_seed = self.seed if train.fixed else None
         return self._dataloader(
-            "train", self.config.batch_size, train.scenes_per_epoch, finite=False, shuffle_seed=shuffle
+            "train", self.config.batch_size, train.scenes_per_epoch, finite=False, shuffle_seed=shuffle_seed
         )
 
     def val_dataloader(self) -> IdLoader | list[IdLoader]:
@@ -130,31 +155,33 @@ class SceneDataModule(L.LightningDataModule):
         return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Render a batch of ids on its device."""
         if not isinstance(batch, SceneIds):
             return batch
-        if batch.ids.device.type == "mps":  # no wrapping 64-bit products there
+        if batch.ids.device.type == "mps":  # its 64-bit products do not wrap
             return self.datasets[batch.split].render(batch.ids.cpu()).to(batch.ids.device)
         return self.datasets[batch.split].render(batch.ids)
 
     def _eval_dataloader(self, split: str) -> IdLoader:
-        """Every rank gets a batch: one without any would not wait for the others where they count together."""
-        scenes, ranks = len(self.datasets[split]), self.trainer.world_size if self.trainer else 1
+        """Build a loader with at least one batch for every rank: a rank without one would block the all-reduce."""
+        num_scenes, world_size = len(self.datasets[split]), self.trainer.world_size if self.trainer else 1
         check(
-            scenes >= ranks,
-            f"{scenes} scenes of {split} are fewer than the {ranks} processes that share them: "
-            "choose more data.val_scenes, or fewer trainer.devices",
+            num_scenes >= world_size,
+            f"{num_scenes} scenes of {split} are fewer than the {world_size} processes: increase data.val_scenes or "
+            "reduce trainer.devices",
         )
-        return self._dataloader(split, min(max(self.config.batch_size, 500), scenes // ranks), scenes)
+        batch_size = min(max(self.config.batch_size, _MIN_EVAL_BATCH_SIZE), num_scenes // world_size)
+        return self._dataloader(split, batch_size, num_scenes)
 
     def _dataloader(
         self, split: str, batch_size: int, num_scenes: int, finite: bool = True, shuffle_seed: int | None = None
     ) -> IdLoader:
         trainer = self.trainer
-        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        accumulated = trainer.accumulate_grad_batches if trainer and not finite else 1
-        return IdLoader(split, batch_size, num_scenes, rank, ranks, finite, shuffle_seed, accumulated)
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        accumulate = trainer.accumulate_grad_batches if trainer and not finite else 1
+        return IdLoader(split, batch_size, num_scenes, rank, world_size, finite, shuffle_seed, accumulate)
 
 
 @lru_cache(maxsize=2)
-def _epoch_permutation(seed: int, epoch: int, scenes: int) -> Tensor:
-    return rng.bits(rng.key(seed, "order", str(epoch)), torch.arange(scenes), 1)[:, 0].argsort(stable=True)
+def _epoch_permutation(seed: int, epoch: int, num_scenes: int) -> Tensor:
+    return rng.bits(rng.key(seed, "order", str(epoch)), torch.arange(num_scenes), 1)[:, 0].argsort(stable=True)

@@ -1,7 +1,7 @@
-"""Scenes written to disk, for others to use without this package: PNG, JSON lines, a card and checksums.
+"""Write scenes to disk for use without this package: PNG images, labels.jsonl, a card and checksums.
 
-Everything goes to DIR.part, in shards; a shard counts once its labels stand there whole. At the end DIR.part becomes
-DIR. So DIR is whole wherever it is, and what a kill leaves is gone on with.
+Everything goes to DIR.part first, in shards; a shard is complete when its label file exists. At the end DIR.part is
+renamed to DIR. So DIR is complete whenever it exists, and an export that was killed resumes.
 """
 
 from __future__ import annotations
@@ -19,117 +19,132 @@ from PIL import Image
 
 from mnist_seq import vocabulary
 from mnist_seq.atomic_io import atomic_path, make_dir
+from mnist_seq.config.migrations import migrate_card
 from mnist_seq.data.datasets import SceneDataset
-from mnist_seq.data.image_folder import CARD_FILE
+from mnist_seq.data.image_folder import CARD_FILE, parse_card
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.errors import UserError
 
 _SHARD_SIZE = 500
-"""Scenes a shard, and images a folder."""
+"""Scenes per shard, and images per directory."""
 
 
 def write_dataset(dataset: SceneDataset, num_scenes: int, metadata: dict[str, Any], target: Path) -> Iterator[int]:
-    """Write the first scenes of a set, going on with what was begun; yields how many are there, again and again.
+    """Write the first scenes of a dataset, resuming an interrupted export; yield the number written so far.
 
     Args:
-        about: what the card says, in plain values; a folder is gone on with only for the same card.
+        metadata: content of the card, as plain values; an export is only resumed with the same metadata.
 
     Raises:
-        ValueError: the folder holds something else.
-        CannotWriteError: it cannot be written.
+        UserError: the directory contains something else.
+        CannotWriteError: no permission, or no space left.
     """
     part = target.with_name(f"{target.name}.part")
-    card = json.dumps(metadata, indent=2) + "\n"
-    if (target / CARD_FILE).is_file() and (target / CARD_FILE).read_text(encoding="utf-8") == card:
+    if _has_card(target, metadata):
         yield num_scenes
         return
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"output_dir={target} is not empty: choose another directory")
-    if part.exists() and (not (part / CARD_FILE).is_file() or (part / CARD_FILE).read_text(encoding="utf-8") != card):
+    if part.exists() and not _has_card(part, metadata):
         raise UserError(
             f"{part} contains a partial export of another dataset: remove it, or choose another output_dir="
         )
     make_dir("output_dir", target.parent)
     shards = part / "shards"
     if not (part / "labels.jsonl").is_file():
-        yield from _write_shards(dataset, num_scenes, shards, part, card)
+        yield from _write_shards(dataset, num_scenes, shards, part, metadata)
         _finalize(num_scenes, shards, part)
     shutil.rmtree(shards, ignore_errors=True)
     part.replace(target)
 
 
-def _write_shards(dataset: SceneDataset, num_scenes: int, shards: Path, part: Path, card: str) -> Iterator[int]:
+def _has_card(directory: Path, metadata: dict[str, Any]) -> bool:
+    """Return whether a directory has a card with this metadata; how the protocol is worded does not count."""
+    if not (directory / CARD_FILE).is_file():
+        return False
+    try:
+        card = parse_card(directory / CARD_FILE)
+    except UserError:
+        return False
+    expected = migrate_card(json.loads(json.dumps(metadata)), directory)
+    return card | {"protocol": None} == expected | {"protocol": None}
+
+
+def _write_shards(
+    dataset: SceneDataset, num_scenes: int, shards: Path, part: Path, metadata: dict[str, Any]
+) -> Iterator[int]:
     shards.mkdir(parents=True, exist_ok=True)
     with atomic_path(part / CARD_FILE) as path:
-        path.write_text(card, encoding="utf-8")
-    for first in range(0, num_scenes, _SHARD_SIZE):
-        last = min(first + _SHARD_SIZE, num_scenes)
-        labels = shards / f"{first:08}.jsonl"
+        path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    for start in range(0, num_scenes, _SHARD_SIZE):
+        end = min(start + _SHARD_SIZE, num_scenes)
+        labels = shards / f"{start:08}.jsonl"
         if not labels.is_file():
-            rows = _write_images(dataset.render(torch.arange(first, last)), first, part, dataset.spec.cells)
+            rows = _write_images(dataset.render(torch.arange(start, end)), start, part, dataset.spec.cells)
             with atomic_path(labels) as path:
                 path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        yield last
+        yield end
 
 
-def _write_images(scenes: SceneBatch, first: int, part: Path, grid: tuple[int, int]) -> list[dict[str, Any]]:
-    """The images of a shard, and the lines of their labels.
+def _write_images(batch: SceneBatch, start: int, part: Path, grid: tuple[int, int]) -> list[dict[str, Any]]:
+    """Write the images of a shard, and return the rows of its labels.
 
     Args:
-        grid: rows and columns of the cells that hold a digit each, 0 0 where there are none.
+        start: index of the first scene.
+        grid: rows and columns of the cells, 0 0 if there are none.
     """
-    folder = Path("images") / f"{first // _SHARD_SIZE:05}"
-    (part / folder).mkdir(parents=True, exist_ok=True)
+    directory = Path("images") / f"{start // _SHARD_SIZE:05}"
+    (part / directory).mkdir(parents=True, exist_ok=True)
     rows = []
-    for place, image in enumerate(scenes.images[:, 0].numpy()):
-        written = io.BytesIO()
-        Image.fromarray(image).save(written, "png")
-        name = folder / f"{first + place:08}.png"
-        (part / name).write_bytes(written.getvalue())
-        count = int(scenes.counts[place])
+    for index, image in enumerate(batch.images[:, 0].numpy()):
+        png = io.BytesIO()
+        Image.fromarray(image).save(png, "png")
+        path = directory / f"{start + index:08}.png"
+        (part / path).write_bytes(png.getvalue())
+        count = int(batch.counts[index])
         row = {
-            "image": name.as_posix(),
-            "digits": scenes.digits[place, :count].tolist(),
-            "boxes": scenes.boxes[place, :count].tolist(),
-            "sources": scenes.sources[place, :count].tolist(),
+            "image": path.as_posix(),
+            "digits": batch.digits[index, :count].tolist(),
+            "boxes": batch.boxes[index, :count].tolist(),
+            "sources": batch.sources[index, :count].tolist(),
         }
         if any(grid):
-            held = [None if cell == vocabulary.EMPTY_CELL else cell for cell in scenes.cells[place].tolist()]
-            row["cells"] = [held[start : start + grid[1]] for start in range(0, len(held), grid[1])]
-        rows.append(row | {"sha256": hashlib.sha256(written.getvalue()).hexdigest()})
+            cells = [None if cell == vocabulary.EMPTY_CELL else cell for cell in batch.cells[index].tolist()]
+            row["cells"] = [cells[first : first + grid[1]] for first in range(0, len(cells), grid[1])]
+        rows.append(row | {"sha256": hashlib.sha256(png.getvalue()).hexdigest()})
     return rows
 
 
 def _finalize(num_scenes: int, shards: Path, part: Path) -> None:
-    """Labels, README and checksums of the whole; the labels last, as the sign that all is there."""
+    """Write README, checksums and labels; labels.jsonl comes last and marks the export as complete."""
     labels = "".join(shard.read_text(encoding="utf-8") for shard in sorted(shards.glob("*.jsonl")))
     card = json.loads((part / CARD_FILE).read_text(encoding="utf-8"))
     (part / "README.md").write_text(_readme(card), encoding="utf-8")
-    sums = [(row["sha256"], row["image"]) for row in map(json.loads, labels.splitlines())]
-    assert len(sums) == num_scenes
-    texts = {name: (part / name).read_bytes() for name in ("README.md", CARD_FILE)} | {"labels.jsonl": labels.encode()}
-    sums += [(hashlib.sha256(text).hexdigest(), name) for name, text in texts.items()]
-    (part / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in sums), encoding="utf-8")
+    checksums = [(row["sha256"], row["image"]) for row in map(json.loads, labels.splitlines())]
+    assert len(checksums) == num_scenes
+    files = {name: (part / name).read_bytes() for name in ("README.md", CARD_FILE)} | {"labels.jsonl": labels.encode()}
+    checksums += [(hashlib.sha256(content).hexdigest(), name) for name, content in files.items()]
+    (part / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in checksums), encoding="utf-8")
     with atomic_path(part / "labels.jsonl") as path:
         path.write_text(labels, encoding="utf-8")
 
 
 def _readme(card: dict[str, Any]) -> str:
-    data = {f"data.{key}": value for key, value in card["data"].items()}
-    told = {key: value for key, value in {**card, **data}.items() if value not in (None, "", card["protocol"])}
-    facts = "\n".join(f"| {key} | {value} |" for key, value in told.items() if not isinstance(value, dict))
+    values = card | {f"data.{key}": value for key, value in card["data"].items()}
+    shown = {key: value for key, value in values.items() if value not in (None, "", card["protocol"])}
+    table = "\n".join(f"| {key} | {value} |" for key, value in shown.items() if not isinstance(value, dict))
     return f"""# {card["family"]}: {card["scenes"]:,} scenes of handwritten digits
 
 {card["protocol"]}
 
-    labels.jsonl   a line each: image, digits in reading order, boxes (x0 y0 x1 y1 of the ink, pixels, half open),
-                   sources (index of each digit in its data set, training images first), cells (what each cell of
-                   a grid holds, row by row, where no two digits share one), sha256 of the image
+    labels.jsonl   one line per image: image, digits in reading order, boxes (x0 y0 x1 y1 of the ink, pixels, half
+                   open), sources (index of each digit in its source dataset, training images first), cells (what each
+                   cell of a grid holds, row by row, if no two digits share one), sha256 of the image
     images/        8-bit grey PNG, light ink on black
     SHA256SUMS     check with: sha256sum --check --quiet SHA256SUMS
-    {CARD_FILE}      how it was made, for machines
+    {CARD_FILE}      how the dataset was made, for programs
 
 | | |
 |---|---|
-{facts}
+{table}
 """

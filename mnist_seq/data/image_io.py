@@ -1,6 +1,6 @@
-"""Pictures of any kind, as ink on a background of 0.
+"""Load any image (file, PIL image, array or tensor) as light ink on a background of 0.
 
-Shapes   H W picture   C channels: grey, red green blue, or red green blue alpha
+Shapes   H W image   C channels: grey; red, green, blue; or these with alpha
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
@@ -22,182 +23,189 @@ _LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601)."""
 _CHANNEL_COUNTS = (1, 3, 4)
 _CHANNEL_AXIS = {"first": 0, "last": 2}
-"""Where the channels of an array are."""
 _BIT_DEPTHS = (1, 8, 10, 12, 14, 16, 24, 32)
-"""Bits of a grey level: of masks, cameras and scanners, whatever the number of bits that a file keeps each in."""
+"""Bits per grey level of masks, cameras and scanners; a file may store them in more."""
 _OPAQUE_ALPHA = 0.95
-"""Least alpha of what is opaque."""
+"""Smallest alpha of an opaque pixel."""
 _MULTI_FRAME_FORMATS = ("GIF", "PNG", "TIFF", "WEBP", "AVIF")
-"""Formats that may hold many pictures."""
+"""Formats that may contain several images."""
 
 
-def load_image(image: ImageInput, channels: str | None = None) -> Tensor:
-    """A picture as floats in [0, 1], the background (the median of its border) near 0; H W.
+def load_image(image: ImageInput, channels: str | None = None) -> Float[Tensor, "H W"]:
+    """Load an image as floats in [0, 1], inverted if the background (the median of the border) is light.
 
     Args:
-        channels: where those of an array or tensor are, `first` or `last`, if its shape alone does not say.
+        image: a path, a PIL image, an array or a tensor.
+        channels: where the channels of an array or tensor are, `first` or `last`, if the shape alone is ambiguous.
 
     Raises:
         NotFoundError: no such file.
-        UserError: not an image, or an array that might be several pictures as well as one.
+        UserError: not an image, or an array that may be one image or several.
     """
     grey = _to_grayscale(image, channels)
     border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     return 1 - grey if border.median() > 0.5 else grey
 
 
-def _to_grayscale(picture: ImageInput, channels: str | None) -> Tensor:
-    """Floats in [0, 1]; H W."""
-    if isinstance(picture, (str, os.PathLike)):
-        picture = _open_image(Path(picture))
-    if isinstance(picture, Image.Image):
-        return _pil_to_grayscale(_apply_exif_orientation(picture))
-    if isinstance(picture, np.ndarray) and picture.dtype.kind in "buif":
-        picture = torch.as_tensor(np.array(picture, dtype=picture.dtype.newbyteorder("=")))
-    if not isinstance(picture, Tensor):
-        raise UserError(f"a picture of type {type(picture).__name__}: give a path, a PIL image, an array or a tensor")
-    return _rgb_to_grayscale(_to_unit_range(_channels_first(picture.detach().cpu(), channels)))
+def _to_grayscale(image: ImageInput, channels: str | None) -> Float[Tensor, "H W"]:
+    """Convert to floats in [0, 1]."""
+    if isinstance(image, (str, os.PathLike)):
+        image = _open_image(Path(image))
+    if isinstance(image, Image.Image):
+        return _pil_to_grayscale(_apply_exif_orientation(image))
+    if isinstance(image, np.ndarray) and image.dtype.kind in "buif":
+        image = torch.as_tensor(np.array(image, dtype=image.dtype.newbyteorder("=")))
+    if not isinstance(image, Tensor):
+        kind = type(image).__name__
+        raise UserError(f"unsupported image type {kind}: pass a path, a PIL image, a NumPy array or a tensor")
+    return _rgb_to_grayscale(_to_unit_range(_channels_first(image.detach().cpu(), channels)))
 
 
 # ------------------------------------------------------------------------------------------------- arrays and tensors
 
 
-def _channels_first(values: Tensor, channels: str | None) -> Tensor:
-    """C H W of H W, H W C or C H W."""
+def _channels_first(values: Tensor, channels: str | None) -> Shaped[Tensor, "C H W"]:
+    """Convert H W, H W C or C H W to C H W."""
     shape = " ".join(map(str, values.shape))
     if channels is not None:
         check_choice("channels", channels, _CHANNEL_AXIS)
     if values.ndim == 2 and values.numel():
         return values[None]
     if values.ndim != 3 or not values.numel():
-        raise UserError(f"an image of shape {shape}: give one picture, H W, H W C or 1 H W, or a list of them")
-    may_be = [
+        raise UserError(f"an image of shape {shape}: pass one image, H W, H W C or 1 H W, or a list of them")
+    candidates = [
         name
         for name, axis in _CHANNEL_AXIS.items()
         if values.shape[axis] in _CHANNEL_COUNTS and channels in (None, name)
     ]
-    if not may_be:
-        raise UserError(
-            f"an image of shape {shape}: give 1, 3 or 4 channels, or list(x) where these are several pictures"
-        )
-    if may_be == ["first"] and (values.shape[0] == 1 or channels):
+    if not candidates:
+        raise UserError(f"an image of shape {shape}: pass 1, 3 or 4 channels, or list(x) for several images")
+    if candidates == ["first"] and (values.shape[0] == 1 or channels):
         return values
-    if may_be == ["last"]:
+    if candidates == ["last"]:
         return values.permute(2, 0, 1)
-    how = " or ".join(f'channels="{name}"' for name in may_be)
+    options = " or ".join(f'channels="{name}"' for name in candidates)
     raise UserError(
-        f"an image of shape {shape} can be one picture or {values.shape[0]}: give {how} for one, list(x) for several"
+        f"an image of shape {shape} is ambiguous (one image or {values.shape[0]}): pass {options} for one image, "
+        "list(x) for several"
     )
 
 
-def _to_unit_range(values: Tensor) -> Tensor:
-    """Grey levels as floats in [0, 1]."""
+def _to_unit_range(values: Shaped[Tensor, "C H W"]) -> Float[Tensor, "C H W"]:
+    """Convert pixel values to floats in [0, 1]."""
     if values.dtype == torch.bool:
         return values.float()
     if values.is_floating_point():
         if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
-            raise UserError(f"grey levels from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
+            raise UserError(f"pixel values from {values.min():g} to {values.max():g}: floats must lie in [0, 1]")
         return values.float()
-    whole = values.long()  # torch knows neither least nor most of 16 unsigned bits
-    least, most = int(whole.min()), int(whole.max())
-    if least < 0 or (most > 255 and values.dtype != torch.uint16):
-        raise UserError(f"grey levels from {least} to {most}: give 0..255, 16 unsigned bits, or floats in [0, 1]")
-    return whole.float() / _white_level(most)
+    integers = values.long()  # torch has no min and max of uint16
+    low, high = int(integers.min()), int(integers.max())
+    if low < 0 or (high > 255 and values.dtype != torch.uint16):
+        raise UserError(f"pixel values from {low} to {high}: pass 0..255, uint16, or floats in [0, 1]")
+    return integers.float() / _white_level(high)
 
 
-def _rgb_to_grayscale(unit: Tensor) -> Tensor:
-    """Grey of C H W, where transparent with what lies behind it; H W."""
-    if len(unit) == 1:
-        return unit[0]
-    grey = torch.einsum("chw,c->hw", unit[:3], torch.tensor(_LUMA_WEIGHTS))
-    return grey if len(unit) == 3 else grey * unit[3] + _background_level(grey, unit[3]) * (1 - unit[3])
+def _rgb_to_grayscale(pixels: Float[Tensor, "C H W"]) -> Float[Tensor, "H W"]:
+    """Convert to grey; transparent pixels show an estimated background."""
+    if len(pixels) == 1:
+        return pixels[0]
+    grey = torch.einsum("chw,c->hw", pixels[:3], torch.tensor(_LUMA_WEIGHTS))
+    if len(pixels) == 3:
+        return grey
+    alpha = pixels[3]
+    return grey * alpha + _background_level(grey, alpha) * (1 - alpha)
 
 
-def _background_level(grey: Tensor, alpha: Tensor) -> float:
-    """The grey behind a transparent picture: that of its own paper, else the one on which all its strokes are seen."""
+def _background_level(grey: Float[Tensor, "H W"], alpha: Float[Tensor, "H W"]) -> float:
+    """Estimate the grey behind a transparent image.
+
+    For a page with ink on it that is the page's own level, for strokes on nothing the level that contrasts with them.
+    """
     opaque = alpha >= _OPAQUE_ALPHA
-    seen = grey[opaque] if opaque.any() else grey[alpha > 0]
-    if not len(seen):
+    visible = grey[opaque] if opaque.any() else grey[alpha > 0]
+    if not len(visible):
         return 1.0
-    low, level, high = np.quantile(seen.numpy(), (0.05, 0.5, 0.95))
-    inked = float(((seen - level).abs() > 0.25).float().mean()) > 0.002
-    solid = len(seen) > 0.7 * _span(opaque.any(0)) * _span(opaque.any(1))  # strokes leave more of their box empty
-    if (inked and solid) or len(seen) > 0.9 * grey.numel():
-        return float(level)
+    low, median, high = np.quantile(visible.numpy(), (0.05, 0.5, 0.95))
+    has_ink = float(((visible - median).abs() > 0.25).float().mean()) > 0.002
+    is_page = len(visible) > 0.7 * _span(opaque.any(0)) * _span(opaque.any(1))  # strokes fill less of their box
+    if (has_ink and is_page) or len(visible) > 0.9 * grey.numel():
+        return float(median)
     return 0.0 if low > 1 - high else 1.0
 
 
-def _span(there: Tensor) -> int:
-    """From the first that is there to the last."""
-    places = there.nonzero()
-    return int(places[-1] - places[0]) + 1 if len(places) else len(there)
+def _span(mask: Tensor) -> int:
+    """Return the distance from the first to the last true value, both included; the length if there is none."""
+    indices = mask.nonzero()
+    return int(indices[-1] - indices[0]) + 1 if len(indices) else len(mask)
 
 
-def _white_level(most: int) -> int:
-    """The level of white where this is the largest level: of the fewest bits that hold it."""
-    return next((2**bits - 1 for bits in _BIT_DEPTHS if most < 2**bits), most)
+def _white_level(high: int) -> int:
+    """Return the level of white if this is the largest level: that of the lowest bit depth that holds it."""
+    return next((2**bits - 1 for bits in _BIT_DEPTHS if high < 2**bits), high)
 
 
-# -------------------------------------------------------------------------------------------------------------- images
+# --------------------------------------------------------------------------------------------------- files and PIL
 
 
 def decode_image(image: ImageFile.ImageFile) -> Image.Image:
     """Load the pixels of a file that Pillow opened.
 
-    Of colours of 16 bits Pillow keeps the upper 8, in which there is little where only the lower bits are used.
+    Pillow keeps the upper 8 bits of 16-bit colours. If the file uses only the lower bits, little is left in them, and
+    it is scaled up.
 
     Raises:
-        UserError: there is nothing in them.
-        Exception: whatever a damaged file leads a decoder to.
+        UserError: nothing is left in them.
+        Exception: any error that the decoder of a corrupt file raises.
     """
-    deep = image.mode in ("RGB", "RGBA") and ";16" in str(image.tile)
+    is_16_bit_colour = image.mode in ("RGB", "RGBA") and ";16" in str(image.tile)
     image.load()
-    if not deep:
+    if not is_16_bit_colour:
         return image
-    most = np.asarray(image).max(initial=0)
-    if not most:
+    high = np.asarray(image).max(initial=0)
+    if not high:
         raise UserError("its colours of 16 bits are all darker than 256 of 65535: save it with 8 bits")
-    top = next(2**bits - 1 for bits in (2, 4, 6, 8) if most < 2**bits)
-    return image.point([level * 255 // top for level in range(256)] * len(image.getbands()))
+    white = next(2**bits - 1 for bits in (2, 4, 6, 8) if high < 2**bits)
+    return image.point([level * 255 // white for level in range(256)] * len(image.getbands()))
 
 
 def _open_image(path: Path) -> Image.Image:
     try:
         file = Image.open(path)
-        frames = getattr(file, "n_frames", 1) if file.format in _MULTI_FRAME_FORMATS else 1
+        num_frames = getattr(file, "n_frames", 1) if file.format in _MULTI_FRAME_FORMATS else 1
         image = decode_image(file)
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist") from None
-    except Exception as problem:  # a damaged file leads a decoder anywhere
-        raise UserError(f"{path} is not a readable image: {problem or type(problem).__name__}") from problem
-    if frames > 1:
-        raise UserError(f"{path} holds {frames} pictures: give one")
+    except Exception as error:  # the decoder of a corrupt file may raise anything
+        raise UserError(f"{path} is not a readable image: {error or type(error).__name__}") from error
+    if num_frames > 1:
+        raise UserError(f"{path} contains {num_frames} frames: expected a single image")
     return image
 
 
 def _apply_exif_orientation(image: Image.Image) -> Image.Image:
-    """As it was seen: cameras store how they were held, and not the picture turned."""
+    """Rotate a photo upright: cameras store their orientation instead of rotating the pixels."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # the parser of EXIF raises whatever the bytes lead it to; the picture may be whole
+    except Exception:  # the parser may raise anything for corrupt EXIF, and the image may be fine
         return image
 
 
-def _pil_to_grayscale(image: Image.Image) -> Tensor:
-    """Floats in [0, 1]; H W."""
+def _pil_to_grayscale(image: Image.Image) -> Float[Tensor, "H W"]:
+    """Convert to floats in [0, 1]."""
     if 0 in image.size:
-        raise UserError(f"an image of {image.width}x{image.height} pixels: give one that has some")
-    if image.mode.startswith(("I", "F")):  # 16 and 32 bits a pixel
+        raise UserError(f"an image of {image.width}x{image.height} pixels: expected a non-empty image")
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits per pixel
         return _high_bit_depth_to_grayscale(image)
-    plain = image.mode in ("L", "1", "RGB") and not image.has_transparency_data
-    values = torch.from_numpy(np.array(image.convert("L" if plain else "RGBA")))
+    opaque = image.mode in ("L", "1", "RGB") and not image.has_transparency_data
+    values = torch.from_numpy(np.array(image.convert("L" if opaque else "RGBA")))
     return _rgb_to_grayscale(_to_unit_range(values[None] if values.ndim == 2 else values.permute(2, 0, 1)))
 
 
-def _high_bit_depth_to_grayscale(image: Image.Image) -> Tensor:
+def _high_bit_depth_to_grayscale(image: Image.Image) -> Float[Tensor, "H W"]:
     values = np.array(image, dtype=np.float64)
-    least, most = float(values.min(initial=0)), float(values.max(initial=0))
-    if not np.isfinite(values).all() or least < 0 or 1 < most < 2:  # a little beyond 1 is no scale of 0..255
-        raise UserError(f"grey levels from {least:g} to {most:g}: give 0..255, 16 unsigned bits, or floats in [0, 1]")
-    top = 1 if image.mode == "F" and most <= 1 else _white_level(int(most))
-    return torch.from_numpy(values / top).float()
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if not np.isfinite(values).all() or low < 0 or 1 < high < 2:  # slightly above 1 is not a range of 0..255
+        raise UserError(f"pixel values from {low:g} to {high:g}: pass 0..255, uint16, or floats in [0, 1]")
+    white = 1 if image.mode == "F" and high <= 1 else _white_level(int(high))
+    return torch.from_numpy(values / white).float()

@@ -1,15 +1,19 @@
-"""Scene families as pure functions: ids -> which digits stand where, in reading order.
+"""Scene families: which digit stands where, as pure functions of the scene ids.
 
-Shapes   B scenes   N slots for digits   H W canvas   F fragments
+Every layout function returns at most N = `config.spec.max_length` slots per scene, those that hold a digit first and in
+reading order. Coordinates are whole pixels, x to the right and y downwards.
+
+Shapes   B scenes   N slots for digits   D distractors   S side of a digit's frame, `config.digit_size`   H W canvas
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mnist_seq.config import (
@@ -27,137 +31,155 @@ from mnist_seq.data.digits import Pool
 from mnist_seq.data.scatter_layout import place_digits
 
 DISTRACTOR_SIZE = 9
-"""Side of a fragment, pixels."""
+"""Side of a distractor, pixels."""
 
 
 class Distractors(NamedTuple):
-    """Pieces of digits that lie under the digits of a batch of scenes, each over those before it."""
+    """Pieces of digits beneath the digits of a scene; later ones cover earlier ones."""
 
-    indices: Tensor
-    """B F, int64: places in the pool's clutter."""
-    crops: Tensor
-    """B F 2, int64: x y of the upper left corner in the digit that it is cut from, pixels."""
-    corners: Tensor
-    """B F 2, int64: x y of the upper left corner on the canvas, pixels."""
-    present: Tensor
-    """B F, bool."""
+    indices: Int[Tensor, "B D"]
+    """Indices into the pool's clutter."""
+    crops: Int[Tensor, "B D 2"]
+    """x y of the piece's upper left corner in the image that it is cut from, pixels."""
+    corners: Int[Tensor, "B D 2"]
+    """x y of the piece's upper left corner on the canvas, pixels."""
+    present: Bool[Tensor, "B D"]
 
 
 class Layout(NamedTuple):
-    """A batch of scenes before a pixel of them is drawn. The digits that are there come first."""
+    """What a batch of scenes shows, before rendering. Slots with a digit come first, in reading order."""
 
-    indices: Tensor
-    """B N, int64: places in the pool."""
-    corners: Tensor
-    """B N 2, int64: x y of the upper left corners of the frames, pixels; ink outside the canvas is lost."""
-    present: Tensor
-    """B N, bool."""
+    indices: Int[Tensor, "B N"]
+    """Indices into the pool."""
+    corners: Int[Tensor, "B N 2"]
+    """x y of the frames' upper left corners, pixels; ink outside the canvas is lost."""
+    present: Bool[Tensor, "B N"]
+    """Which slots hold a digit."""
     distractors: Distractors | None = None
     bleed: int = 0
     """How far a frame may reach beyond the canvas, pixels."""
 
 
 LayoutFn = Callable[[Tensor, Any, Pool, int], Layout]
-"""(ids, config, pool, seed) -> Layout: a function of these and of nothing else."""
+"""(ids, config, pool, seed) -> Layout, a pure function; `ids` is B, int64."""
 
 
-def single(ids: Tensor, config: SingleConfig, pool: Pool, seed: int) -> Layout:
-    """One digit that fills the canvas: in training any, elsewhere each of the pool once before one comes again."""
+def single(ids: Int[Tensor, "B"], config: SingleConfig, pool: Pool, seed: int) -> Layout:
+    """One digit that fills the S x S canvas; N = 1.
+
+    A training scene shows any digit. Elsewhere scenes go through a permutation of the pool, so that the first 10,000
+    test scenes are MNIST's 10,000 test images.
+    """
     layout = grid(ids, GridConfig(digit_size=config.digit_size, rows=1, cols=1), pool, seed)
     if pool.split == "train":
         return layout
-    everyone = torch.arange(len(pool), device=ids.device)
-    turns = rng.bits(rng.key(seed, pool.split, "turn"), everyone, 1)[:, 0].argsort(stable=True)
-    return layout._replace(indices=turns[ids % len(pool)][:, None])
+    indices = torch.arange(len(pool), device=ids.device)
+    permutation = rng.bits(rng.key(seed, pool.split, "turn"), indices, 1)[:, 0].argsort(stable=True)
+    return layout._replace(indices=permutation[ids % len(pool)][:, None])
 
 
-def grid(ids: Tensor, config: GridConfig, pool: Pool, seed: int) -> Layout:
-    """A digit in each cell, or none with chance `empty`; read in raster order."""
-    cells = config.rows * config.cols
-    chosen = _sample_digits(ids, cells, pool, seed)
-    present = rng.uniform(rng.key(seed, pool.split, "empty"), ids, cells) >= config.p_empty
-    cell = torch.arange(cells, device=ids.device)
+def grid(ids: Int[Tensor, "B"], config: GridConfig, pool: Pool, seed: int) -> Layout:
+    """A digit in each cell of a grid, or none with probability `p_empty`, in raster order.
+
+    N = rows * cols, on a canvas of rows*S x cols*S pixels.
+    """
+    slots = config.rows * config.cols
+    indices = _sample_digits(ids, slots, pool, seed)
+    present = rng.uniform(rng.key(seed, pool.split, "empty"), ids, slots) >= config.p_empty
+    cell = torch.arange(slots, device=ids.device)
     corners = torch.stack([cell % config.cols, cell // config.cols], -1) * pool.digit_size
-    return _sort_in_reading_order("raster", Layout(chosen, corners.expand(len(ids), -1, -1), present), pool)
+    return _sort_in_reading_order("raster", Layout(indices, corners.expand(len(ids), -1, -1), present), pool)
 
 
-def scatter(ids: Tensor, config: ScatterConfig, pool: Pool, seed: int) -> Layout:
-    """N digits at random places, their frames apart or overlapping within a bound."""
+def scatter(ids: Int[Tensor, "B"], config: ScatterConfig, pool: Pool, seed: int) -> Layout:
+    """Digits at random positions on H x W pixels, their number uniform in min_digits..max_digits; N = max_digits.
+
+    Frames are disjoint, or overlap within `config.overlap`; order by `config.order`, which no move of a digit by less
+    than `order_margin` pixels changes. See `scatter_layout` for the distribution of the positions.
+    """
     counts = _sample_counts(ids, config.min_digits, config.max_digits, pool, seed)
     corners, present = place_digits(ids, counts, config, seed, pool.split)
-    return _sort_in_reading_order(
-        config.order, Layout(_sample_digits(ids, config.max_digits, pool, seed), corners, present), pool
-    )
+    indices = _sample_digits(ids, config.max_digits, pool, seed)
+    return _sort_in_reading_order(config.order, Layout(indices, corners, present), pool)
 
 
-def line(ids: Tensor, config: LineConfig, pool: Pool, seed: int) -> Layout:
-    """N digits side by side at random advances and heights, the whole line at a random place."""
+def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
+    """Digits side by side, from left to right, their number uniform in min_digits..max_digits; N = max_digits.
+
+    Each digit starts min_advance..max_advance pixels after the previous one, at any height that fits; the line starts
+    at any x that fits. All uniform.
+    """
     slots = config.max_digits
     counts = _sample_counts(ids, config.min_digits, slots, pool, seed)
     present = torch.arange(slots, device=ids.device) < counts[:, None]
-    steps = rng.integers(rng.key(seed, pool.split, "advance"), ids, slots, config.max_advance - config.min_advance + 1)
-    steps = (steps + config.min_advance) * present
-    steps[:, 0] = 0
-    slack = config.width - pool.digit_size - steps.sum(1, keepdim=True)
-    begin = rng.integers(rng.key(seed, pool.split, "begin"), ids, 1, slack + 1)
+    num_advances = config.max_advance - config.min_advance + 1
+    advances = rng.integers(rng.key(seed, pool.split, "advance"), ids, slots, num_advances)
+    advances = (advances + config.min_advance) * present
+    advances[:, 0] = 0
+    slack = config.width - pool.digit_size - advances.sum(1, keepdim=True)
+    start = rng.integers(rng.key(seed, pool.split, "begin"), ids, 1, slack + 1)
     tops = rng.integers(rng.key(seed, pool.split, "top"), ids, slots, config.height - pool.digit_size + 1)
-    corners = torch.stack([begin + steps.cumsum(1), tops], -1) * present[..., None]
+    corners = torch.stack([start + advances.cumsum(1), tops], -1) * present[..., None]
     return Layout(_sample_digits(ids, slots, pool, seed), corners, present)
 
 
-def overlap(ids: Tensor, config: OverlapConfig, pool: Pool, seed: int) -> Layout:
-    """N digits in the middle of the canvas, each shifted by whole pixels (Sabour et al. 2017); digits ascend."""
+def overlap(ids: Int[Tensor, "B"], config: OverlapConfig, pool: Pool, seed: int) -> Layout:
+    """Digits on top of each other in the middle of the canvas, read as a set (classes ascend); N = max_digits.
+
+    Each is shifted by whole pixels, uniform in [-shift, shift] on both axes. With two digits of distinct classes on
+    36x36 this is MultiMNIST (Sabour, Frosst & Hinton 2017): shift 4 in the paper, 6 in the authors' sample command.
+    """
     slots = config.max_digits
     counts = _sample_counts(ids, config.min_digits, slots, pool, seed)
     present = torch.arange(slots, device=ids.device) < counts[:, None]
-    chosen = (
-        _sample_distinct_digits(ids, slots, pool, seed) if config.distinct else _sample_digits(ids, slots, pool, seed)
-    )
+    sample = _sample_distinct_digits if config.distinct else _sample_digits
+    indices = sample(ids, slots, pool, seed)
     shifts = rng.integers(rng.key(seed, pool.split, "shift"), ids, 2 * slots, 2 * config.shift + 1) - config.shift
-    middle = torch.tensor(
-        [(config.width - pool.digit_size) // 2, (config.height - pool.digit_size) // 2], device=ids.device
+    padding = [(length - pool.digit_size) // 2 for length in (config.width, config.height)]
+    corners = torch.tensor(padding, device=ids.device) + shifts.view(-1, slots, 2)
+    bleed = max(0, config.shift - min(padding))
+    return _sort_in_reading_order("set", Layout(indices, corners, present, bleed=bleed), pool)
+
+
+def cluttered(ids: Int[Tensor, "B"], config: ClutteredConfig, pool: Pool, seed: int) -> Layout:
+    """Three digits edge to edge on a slope over distractors, from left to right (Sonderby et al. 2015); N = 3.
+
+    On 100x100 pixels: x of the first digit is uniform in 0..15, its y in 0..99, the slope in -14..13 pixels per digit,
+    and each digit is moved onto the canvas by itself. The digits are added to 9x9 pieces of train and val digits.
+    """
+    x0, y0, slope = (
+        rng.integers(rng.key(seed, pool.split, purpose), ids, 1, high)
+        for purpose, high in (("begin", 16), ("top", 100), ("slope", 28))
     )
-    beyond = [config.shift - (extent - pool.digit_size) // 2 for extent in (config.width, config.height)]
-    layout = Layout(chosen, middle + shifts.view(-1, slots, 2), present, bleed=max(0, *beyond))
-    return _sort_in_reading_order("set", layout, pool)
-
-
-def cluttered(ids: Tensor, config: ClutteredConfig, pool: Pool, seed: int) -> Layout:
-    """Three digits edge to edge on a slope over fragments of others (Sonderby et al. 2015)."""
-    drawn = {
-        name: rng.integers(rng.key(seed, pool.split, name), ids, 1, many)
-        for name, many in (("begin", 16), ("top", 100), ("slope", 28))
-    }
     digit = torch.arange(3, device=ids.device)
-    x = drawn["begin"] + digit * pool.digit_size  # half of what three digits leave free, and -8 to 7
-    y = (drawn["top"] + (drawn["slope"] - 14) * digit).clamp(0, 100 - pool.digit_size)
+    x = x0 + digit * pool.digit_size
+    y = (y0 + (slope - 14) * digit).clamp(0, 100 - pool.digit_size)
     present = torch.ones_like(x, dtype=torch.bool)
-    fragments = _sample_distractors(ids, config.num_distractors, pool, seed) if config.num_distractors else None
-    return Layout(_sample_digits(ids, 3, pool, seed), torch.stack([x, y], -1), present, fragments)
+    distractors = _sample_distractors(ids, config.num_distractors, pool, seed) if config.num_distractors else None
+    return Layout(_sample_digits(ids, 3, pool, seed), torch.stack([x, y], -1), present, distractors)
 
 
-def mixed(ids: Tensor, config: MixedConfig, pool: Pool, seed: int) -> Layout:
-    """Each scene is of one family, drawn by weight; a smaller canvas lies at a random place of the largest."""
+def mixed(ids: Int[Tensor, "B"], config: MixedConfig, pool: Pool, seed: int) -> Layout:
+    """Each scene from one of several families, drawn by weight; N and the canvas are the largest of the parts'.
+
+    A smaller canvas lies at a uniform position on the largest one. Each scene is read in the order of its own family.
+    """
     spec, total = config.spec, sum(config.weights.values())
-    below, which = 0.0, torch.zeros_like(ids)
-    drawn = rng.uniform(rng.key(seed, pool.split, "part"), ids, 1)[:, 0]
+    threshold, part_index = 0.0, torch.zeros_like(ids)
+    uniforms = rng.uniform(rng.key(seed, pool.split, "part"), ids, 1)[:, 0]
     layouts = []
     for name, part in config.parts.items():
-        below += config.weights[name] / total
-        which += drawn >= below
-        layouts.append(_offset_on_canvas(ids, LAYOUTS[part.family](ids, part, pool, seed), part.spec, spec, pool, seed))
-    which = which.clamp(max=len(layouts) - 1)  # weights that do not quite add up to 1
-    scene = torch.arange(len(ids), device=ids.device)
-    chosen, corners, present = (
-        torch.stack(each)[which, scene] for each in zip(*(it[:3] for it in layouts), strict=True)
-    )
-    fragments = None
-    if strewn := [it.distractors for it in layouts if it.distractors is not None]:
-        most = max(it.indices.shape[1] for it in strewn)
-        each = [_empty_distractors(ids) if it.distractors is None else it.distractors for it in layouts]
-        parts = zip(*(_pad_distractors(it, most) for it in each), strict=True)
-        fragments = Distractors(*(torch.stack(part)[which, scene] for part in parts))
-    return Layout(chosen, corners, present, fragments, max(it.bleed for it in layouts))
+        threshold += config.weights[name] / total
+        part_index += uniforms >= threshold
+        layout = LAYOUTS[part.family](ids, part, pool, seed)
+        layouts.append(_offset_on_canvas(ids, layout, part.spec, spec, pool, seed))
+    part_index = part_index.clamp(max=len(layouts) - 1)  # rounded weights may add up to less than 1
+    indices, corners, present = _select([layout[:3] for layout in layouts], part_index)
+    distractors = None
+    if any(layout.distractors for layout in layouts):
+        parts = [layout.distractors or _no_distractors(ids) for layout in layouts]
+        distractors = Distractors(*_select(parts, part_index))
+    return Layout(indices, corners, present, distractors, max(layout.bleed for layout in layouts))
 
 
 LAYOUTS: dict[str, LayoutFn] = {
@@ -171,76 +193,87 @@ LAYOUTS: dict[str, LayoutFn] = {
 }
 
 
+def _sample_counts(ids: Tensor, low: int, high: int, pool: Pool, seed: int) -> Tensor:
+    """Draw the number of digits of each scene, uniform in low..high; B."""
+    return low + rng.integers(rng.key(seed, pool.split, "count"), ids, 1, high - low + 1)[:, 0]
+
+
 def _sample_digits(ids: Tensor, slots: int, pool: Pool, seed: int) -> Tensor:
+    """Draw indices into the pool, uniform; B N."""
     return rng.integers(rng.key(seed, pool.split, "digit"), ids, slots, len(pool))
 
 
 def _sample_distinct_digits(ids: Tensor, slots: int, pool: Pool, seed: int) -> Tensor:
-    """Each digit uniform over those whose class has not been chosen yet; B N."""
-    sizes = pool.class_sizes
-    begins = sizes.cumsum(0) - sizes
-    drawn = rng.bits(rng.key(seed, pool.split, "digit"), ids, slots)
-    chosen, classes = [], torch.empty(len(ids), 0, dtype=torch.int64, device=ids.device)
+    """Draw indices into the pool, each uniform over the digits of classes that the scene does not show yet; B N."""
+    class_sizes = pool.class_sizes
+    class_starts = class_sizes.cumsum(0) - class_sizes
+    random_bits = rng.bits(rng.key(seed, pool.split, "digit"), ids, slots)
+    indices, classes = [], torch.empty(len(ids), 0, dtype=torch.int64, device=ids.device)
     for slot in range(slots):
         used = classes.sort(1).values
-        place = (drawn[:, slot] * (len(pool) - sizes[used].sum(1))) >> 32
-        for passed in used.unbind(1):  # ascending: step over each class that is used up
-            place = place + torch.where(place >= begins[passed], sizes[passed], 0)
-        chosen.append(pool.by_class[place])
-        classes = torch.cat([classes, pool.labels[chosen[-1]][:, None]], 1)
-    return torch.stack(chosen, 1)
+        position = (random_bits[:, slot] * (len(pool) - class_sizes[used].sum(1))) >> 32
+        for used_class in used.unbind(1):  # ascending: step over each class that is used up
+            position = position + torch.where(position >= class_starts[used_class], class_sizes[used_class], 0)
+        indices.append(pool.by_class[position])
+        classes = torch.cat([classes, pool.labels[indices[-1]][:, None]], 1)
+    return torch.stack(indices, 1)
 
 
-def _sample_counts(ids: Tensor, least: int, most: int, pool: Pool, seed: int) -> Tensor:
-    return least + rng.integers(rng.key(seed, pool.split, "count"), ids, 1, most - least + 1)[:, 0]
-
-
-def _sort_in_reading_order(name: str, layout: Layout, pool: Pool) -> Layout:
-    keys = reading_order.sort_keys(name, layout.corners, layout.present, pool.digit_size, pool.labels[layout.indices])
-    ranked = keys.argsort(dim=1, stable=True)
+def _sort_in_reading_order(order: str, layout: Layout, pool: Pool) -> Layout:
+    labels = pool.labels[layout.indices]
+    keys = reading_order.sort_keys(order, layout.corners, layout.present, pool.digit_size, labels)
+    permutation = keys.argsort(dim=1, stable=True)
     return layout._replace(
-        indices=layout.indices.gather(1, ranked),
-        corners=layout.corners.gather(1, ranked[..., None].expand_as(layout.corners)),
-        present=layout.present.gather(1, ranked),
+        indices=layout.indices.gather(1, permutation),
+        corners=layout.corners.gather(1, permutation[..., None].expand_as(layout.corners)),
+        present=layout.present.gather(1, permutation),
     )
 
 
-def _sample_distractors(ids: Tensor, many: int, pool: Pool, seed: int) -> Distractors:
-    """Pieces cut anywhere from digits of train and val, anywhere on a canvas of 100x100."""
-    sources = rng.integers(rng.key(seed, pool.split, "fragment"), ids, many, len(pool.clutter))
-    cuts, corners = (
-        rng.integers(rng.key(seed, pool.split, name), ids, many * 2, side - DISTRACTOR_SIZE).view(-1, many, 2)
-        for name, side in (("cut", pool.digit_size), ("fragment place", 100))
+def _sample_distractors(ids: Tensor, num: int, pool: Pool, seed: int) -> Distractors:
+    """Cut pieces anywhere from digits of train and val, and put them anywhere on a canvas of 100x100 pixels."""
+    indices = rng.integers(rng.key(seed, pool.split, "fragment"), ids, num, len(pool.clutter))
+    crops, corners = (
+        rng.integers(rng.key(seed, pool.split, purpose), ids, num * 2, size - DISTRACTOR_SIZE).view(-1, num, 2)
+        for purpose, size in (("cut", pool.digit_size), ("fragment place", 100))
     )
-    return Distractors(sources, cuts, corners, torch.ones_like(sources, dtype=torch.bool))
+    return Distractors(indices, crops, corners, torch.ones_like(indices, dtype=torch.bool))
 
 
-def _empty_distractors(ids: Tensor) -> Distractors:
-    none, nowhere = ids.new_empty(len(ids), 0), ids.new_empty(len(ids), 0, 2)
-    return Distractors(none, nowhere, nowhere, none.bool())
+def _no_distractors(ids: Tensor) -> Distractors:
+    empty, empty_pairs = ids.new_empty(len(ids), 0), ids.new_empty(len(ids), 0, 2)
+    return Distractors(empty, empty_pairs, empty_pairs, empty.bool())
 
 
-def _pad_distractors(fragments: Distractors, slots: int) -> Distractors:
-    missing = (0, slots - fragments.indices.shape[1])
-    sources, cuts, corners, present = fragments
-    pairs = (0, 0, *missing)
-    return Distractors(F.pad(sources, missing), F.pad(cuts, pairs), F.pad(corners, pairs), F.pad(present, missing))
+def _select(parts: Sequence[Sequence[Tensor]], part_index: Tensor) -> list[Tensor]:
+    """Take each scene's row from the part that it belongs to; slots that a part lacks are zeros.
+
+    Args:
+        parts: the same tensors, B N or B N 2, of each part; N may differ.
+        part_index: B.
+    """
+    slots, scene = max(part[0].shape[1] for part in parts), torch.arange(len(part_index), device=part_index.device)
+    return [
+        torch.stack([_pad_slots(tensor, slots) for tensor in tensors])[part_index, scene]
+        for tensors in zip(*parts, strict=True)
+    ]
 
 
-def _offset_on_canvas(ids: Tensor, layout: Layout, own: Spec, spec: Spec, pool: Pool, seed: int) -> Layout:
-    """A layout moved to a random place of a larger canvas, with slots for as many digits as that has."""
-    room = (spec.width - own.width, spec.height - own.height)
+def _pad_slots(tensor: Tensor, slots: int) -> Tensor:
+    """Append zeros to the slots of a tensor, B N or B N 2."""
+    return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, slots - tensor.shape[1]))
+
+
+def _offset_on_canvas(ids: Tensor, layout: Layout, part_spec: Spec, spec: Spec, pool: Pool, seed: int) -> Layout:
+    """Move a layout to a uniform position on a larger canvas, and pad it to the slots of that canvas."""
+    slack = (spec.width - part_spec.width, spec.height - part_spec.height)
     key = rng.key(seed, pool.split, "canvas")
-    offset = torch.cat([rng.integers(key, ids, 2, below + 1)[:, axis : axis + 1] for axis, below in enumerate(room)], 1)
-    fragments = layout.distractors
-    if fragments is not None:
-        fragments = fragments._replace(corners=fragments.corners + offset[:, None])
-    missing = spec.max_length - layout.indices.shape[1]
-    corners = (layout.corners + offset[:, None]) * layout.present[..., None]
-    return Layout(
-        F.pad(layout.indices, (0, missing)),
-        F.pad(corners, (0, 0, 0, missing)),
-        F.pad(layout.present, (0, missing)),
-        fragments,
-        layout.bleed,
+    offset = torch.stack([rng.integers(key, ids, 2, max_ + 1)[:, axis] for axis, max_ in enumerate(slack)], 1)[:, None]
+    distractors = layout.distractors
+    if distractors is not None:
+        distractors = distractors._replace(corners=distractors.corners + offset)
+    corners = (layout.corners + offset) * layout.present[..., None]
+    indices, corners, present = (
+        _pad_slots(tensor, spec.max_length) for tensor in (layout.indices, corners, layout.present)
     )
+    return Layout(indices, corners, present, distractors, layout.bleed)

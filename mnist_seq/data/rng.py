@@ -1,7 +1,10 @@
-"""Counter-based random numbers: the same integers for the same (key, id, slot), on every device and in every batch.
+"""Counter-based random numbers: each value is a function of (key, id, slot) and of nothing else.
 
-SplitMix64 (Steele, Lea & Flood 2014), evaluated by tensor operations in wrapping 64-bit arithmetic. A scene's id seeds
-a stream of its own within the stream of (seed, split, purpose), so nothing depends on what was drawn before.
+The numbers do not depend on the device, on the batch or on earlier draws, so scene i is the same wherever and whenever
+it is rendered. SplitMix64 (Steele, Lea & Flood 2014) by tensor operations in wrapping 64-bit arithmetic: the id of a
+scene seeds its own stream within the stream of (seed, split, purpose).
+
+Shapes   B scenes   M digits, B * slots
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _MASK = 2**64 - 1
@@ -19,63 +23,68 @@ _LAST_SHIFT = 31
 
 
 def key(seed: int, *purpose: str) -> int:
-    """Fold a seed and the names of a purpose into the 64-bit key of a stream."""
+    """Hash a seed and the names of a purpose into the 64-bit key of a stream.
+
+    The names are part of every scene: rename one, and all scenes that use it change.
+    """
     state = _mix_int(seed & _MASK)
     for name in purpose:
         state = _mix_int((state + crc32(name.encode()) * _GOLDEN) & _MASK)
     return state
 
 
-def bits(stream_key: int, ids: Tensor, slots: int) -> Tensor:
-    """32 random bits for every id and slot.
+def bits(stream_key: int, ids: Int[Tensor, "B"], slots: int) -> Int[Tensor, "B {slots}"]:
+    """Draw 32 random bits for every id and slot.
 
     Args:
-        stream: what `key` returned.
-        ids: B, int64.
+        stream_key: the return value of `key`.
+        ids: int64.
 
     Returns:
-        B slots, int64 in [0, 2**32).
+        int64 in [0, 2**32).
     """
     seeds = _mix(ids * _signed(_GOLDEN) + _signed(stream_key))
     steps = torch.arange(1, slots + 1, device=ids.device) * _signed(_GOLDEN)
     return _logical_shift(_mix(seeds[:, None] + steps), 32)
 
 
-def integers(stream_key: int, ids: Tensor, slots: int, high: int | Tensor) -> Tensor:
-    """Uniform integers in [0, below), B slots, int64; the bias is under below / 2**32.
+def integers(
+    stream_key: int, ids: Int[Tensor, "B"], slots: int, high: int | Int[Tensor, "..."]
+) -> Int[Tensor, "B {slots}"]:
+    """Draw uniform int64 integers in [0, high); the bias is below high / 2**32.
 
     Args:
-        below: at most 2**31; one for all, or any that broadcast to B slots.
+        high: at most 2**31; one bound for all, or a tensor that broadcasts to (B, slots).
     """
     return (bits(stream_key, ids, slots) * high) >> 32
 
 
-def uniform(stream_key: int, ids: Tensor, slots: int) -> Tensor:
-    """Uniform float32 in [0, 1), multiples of 2**-24 and so exact everywhere; B slots."""
+def uniform(stream_key: int, ids: Int[Tensor, "B"], slots: int) -> Float[Tensor, "B {slots}"]:
+    """Draw uniform float32 numbers in [0, 1): multiples of 2**-24, so exact on every device."""
     return (bits(stream_key, ids, slots) >> 8).to(torch.float32) / 2**24
 
 
 @dataclass(frozen=True)
 class DigitRng:
-    """Random numbers of each digit of each scene: M = B * slots rows, a stream for every purpose."""
+    """Random numbers for each digit of each scene: M = B * slots rows, one stream for every purpose."""
 
     seed: int
     split: str
-    ids: Tensor
-    """B, int64."""
+    ids: Int[Tensor, "B"]
+    """Scene ids, int64."""
     slots: int
-    """Digits a scene."""
+    """Digits per scene."""
     stream: tuple[str, ...] = ()
-    """Names of other digits of the same scenes than those that are read."""
+    """Extra names in the key, for things other than the scene's own digits (distractors)."""
 
-    def uniform(self, purpose: str, n: int) -> Tensor:
-        """Uniform in [0, 1); M many."""
+    def uniform(self, purpose: str, n: int) -> Float[Tensor, "M {n}"]:
+        """Draw n uniform numbers in [0, 1) per digit."""
         return uniform(self._key(purpose), self.ids, self.slots * n).view(-1, n)
 
-    def bytes(self, purpose: str, n: int) -> Tensor:
-        """Uniform integers in 0..255, four from each 32 bits; M many, int64."""
-        drawn = bits(self._key(purpose), self.ids, self.slots * -(-n // 4)).view(len(self.ids) * self.slots, -1)
-        return torch.cat([(drawn >> place) & 255 for place in (0, 8, 16, 24)], 1)[:, :n]
+    def bytes(self, purpose: str, n: int) -> Int[Tensor, "M {n}"]:
+        """Draw n uniform integers in 0..255 per digit, int64; 32 random bits give four of them."""
+        words = bits(self._key(purpose), self.ids, self.slots * -(-n // 4)).view(len(self.ids) * self.slots, -1)
+        return torch.cat([(words >> shift) & 255 for shift in (0, 8, 16, 24)], 1)[:, :n]
 
     def _key(self, purpose: str) -> int:
         return key(self.seed, self.split, *self.stream, purpose)
@@ -93,9 +102,9 @@ def _mix_int(z: int) -> int:
     return z ^ (z >> _LAST_SHIFT)
 
 
-def _logical_shift(z: Tensor, places: int) -> Tensor:
-    """Logical right shift; torch's own repeats the sign."""
-    return (z >> places) & ((1 << (64 - places)) - 1)
+def _logical_shift(z: Tensor, shift: int) -> Tensor:
+    """Shift right and fill with zeros; torch's own shift repeats the sign bit."""
+    return (z >> shift) & ((1 << (64 - shift)) - 1)
 
 
 def _signed(z: int) -> int:

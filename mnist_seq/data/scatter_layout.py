@@ -1,17 +1,19 @@
-"""Where scattered digits go: random tries first, seats where they fail. Exact counts, always.
+"""Place scattered digits: by random tries first, else into rows of slots. The number of digits is always exact.
 
-Shapes   B scenes   N slots for digits   A attempts at a layout   T tries a digit   R rows of seats   M seats
+Random sequential adsorption (Renyi 1958): a layout is started A times; each time the digits are placed one after the
+other, each at the first of T uniform positions that does not overlap earlier digits too much. The first layout that
+holds all digits with a clear reading order is taken. A scene without one falls back to `config.row_packing`: the digits
+take a random choice of its slots, the free height of the canvas is shared uniformly at random among the rows, the free
+width of each row among its digits, and each digit gets a uniform height within its row. No step depends on the result
+of an earlier one, so the CPU never waits for the device.
 
-A layout is begun A times. Each time the digits are placed one after the other at the first of T uniform places that
-does not overlap the earlier ones too much (random sequential adsorption, Renyi 1958); the first layout that holds all
-digits in a clear order counts. A scene without one is seated: digits take a uniformly random choice of the seats of
-`config.seats`, the slack of the canvas is shared uniformly among the rows, that of each row among its digits, and each
-digit lies at a uniform height in what is left of its row. No step waits for a device: none depends on what was drawn.
+Shapes   B scenes   N slots for digits   A restarts   T tries per digit   R rows   J digits placed so far
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mnist_seq.config import ScatterConfig
@@ -20,87 +22,95 @@ from mnist_seq.data import reading_order, rng
 
 _NUM_RESTARTS = 4
 _UNPLACED = -(2**20)
-"""Coordinate of a digit that has no place, far from all."""
+"""Coordinate of a digit without a position, far from all others."""
 
 
-def place_digits(ids: Tensor, counts: Tensor, config: ScatterConfig, seed: int, split: str) -> tuple[Tensor, Tensor]:
-    """Upper left corners of the frames, B N 2, int64, and which of the N are there, B N, bool.
+def place_digits(
+    ids: Int[Tensor, "B"], counts: Int[Tensor, "B"], config: ScatterConfig, seed: int, split: str
+) -> tuple[Int[Tensor, "B N 2"], Bool[Tensor, "B N"]]:
+    """Place `counts` digits per scene on a canvas of `config`.
 
     Args:
-        ids: B.
-        counts: B, digits asked for. Fewer are there only with `config.drop_unplaced`.
+        ids: scene ids, int64.
+        counts: digits per scene; fewer are placed only with `config.drop_unplaced`.
+
+    Returns:
+        x y of the frames' upper left corners in pixels, and which of the N slots hold a digit.
     """
-    asked = torch.arange(config.max_digits, device=ids.device) < counts[:, None]
-    corners, found = _random_placements(ids, config, seed, split)
+    requested = torch.arange(config.max_digits, device=ids.device) < counts[:, None]
+    corners, placed = _random_placements(ids, config, seed, split)
     if config.drop_unplaced:
-        return corners[:, 0].clamp(min=0), found[:, 0] & asked
-    side, wanted = config.digit_size, asked[:, None].expand_as(found)
-    held = (found | ~wanted).all(-1) & reading_order.has_margin(
-        config.order, config.order_margin, corners, wanted, side
+        return corners[:, 0].clamp(min=0), placed[:, 0] & requested
+    present = requested[:, None].expand_as(placed)
+    complete = (placed | ~present).all(-1) & reading_order.has_margin(
+        config.order, config.order_margin, corners, present, config.digit_size
     )
-    first = held.byte().argmax(1)
-    tried = corners[torch.arange(len(ids), device=ids.device), first]
-    corners = torch.where(held.any(1)[:, None, None], tried, _fallback_placement(ids, counts, config, seed, split))
-    return corners * asked[..., None], asked
+    first = complete.byte().argmax(1)
+    random_corners = corners[torch.arange(len(ids), device=ids.device), first]
+    fallback_corners = _fallback_placement(ids, counts, config, seed, split)
+    corners = torch.where(complete.any(1)[:, None, None], random_corners, fallback_corners)
+    return corners * requested[..., None], requested
 
 
 def _random_placements(ids: Tensor, config: ScatterConfig, seed: int, split: str) -> tuple[Tensor, Tensor]:
-    """Layouts by random tries: corners, B A N 2, int64, and which were found a place, B A N."""
-    attempts, slots, tries = 1 if config.drop_unplaced else _NUM_RESTARTS, config.max_digits, config.max_attempts
-    columns, rows = config.width - config.digit_size + 1, config.height - config.digit_size + 1
-    drawn = rng.integers(rng.key(seed, split, "place"), ids, attempts * slots * tries, columns * rows)
-    drawn = drawn.view(len(ids), attempts, slots, tries).int()
-    xs, ys = drawn % columns, drawn // columns
-    corners = xs.new_full((len(ids), attempts, slots, 2), _UNPLACED)
-    found = torch.ones_like(corners[..., 0], dtype=torch.bool)
+    """Place digits by random tries: corners, B A N 2, int64, and which digits found a position, B A N."""
+    restarts, slots, tries = 1 if config.drop_unplaced else _NUM_RESTARTS, config.max_digits, config.max_attempts
+    num_x, num_y = config.width - config.digit_size + 1, config.height - config.digit_size + 1
+    positions = rng.integers(rng.key(seed, split, "place"), ids, restarts * slots * tries, num_x * num_y)
+    positions = positions.view(len(ids), restarts, slots, tries).int()
+    xs, ys = positions % num_x, positions // num_x
+    corners = xs.new_full((len(ids), restarts, slots, 2), _UNPLACED)
+    placed = torch.ones_like(corners[..., 0], dtype=torch.bool)
     for slot in range(slots):
         x, y = xs[:, :, slot], ys[:, :, slot]
         free = ~_overlaps(x, y, corners[:, :, :slot], config).any(-1)
         first = free.byte().argmax(-1, keepdim=True)
-        found[:, :, slot] = free.any(-1)
-        there = found[:, :, slot, None]
-        corners[:, :, slot, 0] = torch.where(there, x.gather(-1, first), _UNPLACED)[..., 0]
-        corners[:, :, slot, 1] = torch.where(there, y.gather(-1, first), _UNPLACED)[..., 0]
-    return corners.long(), found
+        placed[:, :, slot] = free.any(-1)
+        is_placed = placed[:, :, slot, None]
+        corners[:, :, slot, 0] = torch.where(is_placed, x.gather(-1, first), _UNPLACED)[..., 0]
+        corners[:, :, slot, 1] = torch.where(is_placed, y.gather(-1, first), _UNPLACED)[..., 0]
+    return corners.long(), placed
 
 
-def _overlaps(x: Tensor, y: Tensor, placed: Tensor, config: ScatterConfig) -> Tensor:
-    """Which tries, B A T, overlap which placed digits, B A S 2, by more than the bound; B A T S."""
-    side = config.digit_size
-    across = (side - (x[..., None] - placed[..., None, :, 0]).abs()).clamp(min=0)
-    down = (side - (y[..., None] - placed[..., None, :, 1]).abs()).clamp(min=0)
-    return across * down > max_intersection(side, config.max_iou)
+def _overlaps(x: Tensor, y: Tensor, placed_corners: Tensor, config: ScatterConfig) -> Tensor:
+    """Return which tries, B A T, overlap which placed digits, B A J 2, by more than the bound; B A T J."""
+    size = config.digit_size
+    overlap_x = (size - (x[..., None] - placed_corners[..., None, :, 0]).abs()).clamp(min=0)
+    overlap_y = (size - (y[..., None] - placed_corners[..., None, :, 1]).abs()).clamp(min=0)
+    return overlap_x * overlap_y > max_intersection(size, config.max_iou)
 
 
 def _fallback_placement(ids: Tensor, counts: Tensor, config: ScatterConfig, seed: int, split: str) -> Tensor:
-    """A layout from seats; corners, B N 2, int64."""
-    seats, slots = config.row_packing, config.max_digits
-    rows = len(seats.row_capacities)
+    """Place digits into the slots of `config.row_packing`; corners, B N 2, int64."""
+    packing, slots = config.row_packing, config.max_digits
+    rows = len(packing.row_capacities)
     slot = torch.arange(slots, device=ids.device)
-    row_of_seat = torch.tensor(
-        [row for row, many in enumerate(seats.row_capacities) for _ in range(many)], device=ids.device
+    row_of_position = torch.tensor(
+        [row for row, capacity in enumerate(packing.row_capacities) for _ in range(capacity)], device=ids.device
     )
-    rooms = torch.tensor(
-        [(seats.max_corner[0] - row * seats.row_offset) // seats.x_step for row in range(rows)], device=ids.device
+    row_widths = torch.tensor(
+        [(packing.max_corner[0] - row * packing.row_offset) // packing.x_step for row in range(rows)],
+        device=ids.device,
     )
 
-    drawn = rng.bits(rng.key(seed, split, "seat"), ids, seats.capacity)
-    taken = drawn.argsort(dim=1, stable=True).argsort(1) < counts[:, None]
-    in_row = torch.zeros(len(ids), rows, dtype=torch.int64, device=ids.device)
-    in_row.index_add_(1, row_of_seat, taken.long())
-    ends = in_row.cumsum(1)
-    row = (slot[:, None] >= ends[:, None]).sum(-1).clamp(max=rows - 1)  # B N, ascending
-    place_in_row = slot - (ends - in_row).gather(1, row)
+    shuffled = rng.bits(rng.key(seed, split, "seat"), ids, packing.capacity)
+    is_taken = shuffled.argsort(dim=1, stable=True).argsort(1) < counts[:, None]
+    row_counts = torch.zeros(len(ids), rows, dtype=torch.int64, device=ids.device)
+    row_counts.index_add_(1, row_of_position, is_taken.long())
+    row_ends = row_counts.cumsum(1)
+    row = (slot[:, None] >= row_ends[:, None]).sum(-1).clamp(max=rows - 1)  # B N, ascending
+    index_in_row = slot - (row_ends - row_counts).gather(1, row)
 
-    spare = rooms[row] - (in_row.gather(1, row) - 1) * seats.pitch
-    shares = rng.integers(rng.key(seed, split, "spread"), ids, slots, spare.clamp(min=0) + 1)
-    line = row.masked_fill(slot >= counts[:, None], rows)  # slots without a digit are in no row
-    shares = (line * 2**32 + shares).sort(1).values % 2**32  # ascending in each row
-    x = seats.x_step * (place_in_row * seats.pitch + shares) + row * seats.row_offset
+    free_width = row_widths[row] - (row_counts.gather(1, row) - 1) * packing.pitch
+    shares = rng.integers(rng.key(seed, split, "spread"), ids, slots, free_width.clamp(min=0) + 1)
+    row_key = row.masked_fill(slot >= counts[:, None], rows)  # slots without a digit are in no row
+    shares = (row_key * 2**32 + shares).sort(1).values % 2**32  # ascending in each row
+    x = packing.x_step * (index_in_row * packing.pitch + shares) + row * packing.row_offset
 
-    spare_height = seats.max_corner[1] - (rows - 1) * seats.row_pitch
-    tops = rng.integers(rng.key(seed, split, "rows"), ids, rows, spare_height + 1).sort(1).values
-    room = torch.cat([tops[:, 1:], torch.full_like(tops[:, :1], spare_height)], 1) - tops
-    below = rng.integers(rng.key(seed, split, "below"), ids, slots, room.clamp(max=seats.jitter).gather(1, row) + 1)
-    y = tops.gather(1, row) + row * seats.row_pitch + below
-    return torch.stack([y, x] if seats.transposed else [x, y], -1)
+    free_height = packing.max_corner[1] - (rows - 1) * packing.row_pitch
+    tops = rng.integers(rng.key(seed, split, "rows"), ids, rows, free_height + 1).sort(1).values
+    row_slack = torch.cat([tops[:, 1:], torch.full_like(tops[:, :1], free_height)], 1) - tops
+    jitter = row_slack.clamp(max=packing.jitter).gather(1, row)
+    below_top = rng.integers(rng.key(seed, split, "below"), ids, slots, jitter + 1)
+    y = tops.gather(1, row) + row * packing.row_pitch + below_top
+    return torch.stack([y, x] if packing.transposed else [x, y], -1)

@@ -12,8 +12,7 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, EvaluateConfig, LossConfig
 from mnist_seq.config.serialization import data_from_dict, from_dict
 from mnist_seq.config.validation import check
-from mnist_seq.data.corruptions import CorruptedDataset
-from mnist_seq.data.datasets import DatasetSplits, SceneDataset, load, spec
+from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, SceneDataset, load, spec
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mnist_seq.data import digits
+from mnist_seq.data import sources
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.evaluation.hard_examples import HardExample
@@ -29,7 +29,7 @@ def plot_results(results: dict[str, Any], folder: Path) -> None:
     for name, rows in results["hard_examples"].items():
         examples = [HardExample(**row) for row in rows[:NUM_DIGITS_SHOWN]]
         if examples:
-            pool = digits.load(results["protocols"][name]["digits"]).pools["test"]
+            pool = sources.load(results["protocols"][name]["digits"]).pools["test"]
             index = {source_id: i for i, source_id in enumerate(pool.source_indices.tolist())}
             images = pool.images[[index[it.source_id] for it in examples]]
             plots.save_figure(plots.hard_examples(examples, images), folder / f"{name}.png")

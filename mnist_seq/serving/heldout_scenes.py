@@ -10,7 +10,7 @@ import yaml
 
 from mnist_seq.config import DataConfig, FolderConfig, MixedConfig, Spec, config_store
 from mnist_seq.config.serialization import data_from_dict
-from mnist_seq.data import datasets, digits
+from mnist_seq.data import datasets, sources
 from mnist_seq.serving.drawing import held
 from mnist_seq.vocabulary import NUM_DIGITS
 
@@ -50,22 +50,13 @@ def families(spec: Spec, own: dict[str, Any] | None) -> dict[str, DataConfig]:
     return {named: trained} | found | {named: trained}
 
 
-def at_hand(source: str) -> str:
-    """The source itself if its files are here, else `uci`, which scikit-learn ships; nothing is downloaded."""
-    source = "mnist" if source == "auto" else source
-    if source in digits.TORCHVISION_DATASETS:
-        raw = digits.data_dir() / digits.TORCHVISION_DATASETS[source][0] / "raw"
-        return source if raw.is_dir() and any(raw.iterdir()) else "uci"
-    return source
-
-
 def load(config: DataConfig) -> datasets.DatasetSplits:
     """Of digits that are at hand.
 
     Raises:
         FileNotFoundError, ValueError: a folder or digits that cannot be read.
     """
-    return datasets.load(replace(config, digits=at_hand(config.digits)))
+    return datasets.load(replace(config, digits=sources.resolve_offline(config.digits)))
 
 
 def scene(of: datasets.DatasetSplits, index: int, spec: Spec) -> Scene:

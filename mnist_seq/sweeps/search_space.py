@@ -22,7 +22,7 @@ from mnist_seq.config import DataConfig, FolderConfig, SearchConfig, TrainConfig
 from mnist_seq.config.migrations import SCHEMA_VERSION
 from mnist_seq.config.renamed_keys import rename_flat_keys, version_1_parameter
 from mnist_seq.config.validation import check
-from mnist_seq.data import datasets, image_folder
+from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
 from mnist_seq.sweeps.config_diff import diff_settings, resolved_settings
 from mnist_seq.training import hardware
@@ -176,7 +176,7 @@ def _config_error(overrides: list[str]) -> str | None:
 def _has_val_split(data: DataConfig) -> bool:
     if data.pool == "full":
         return False
-    return not isinstance(data, FolderConfig) or "val" in image_folder.load(data.path)
+    return not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data.path)
 
 
 def _shared_settings(config: SearchConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every preset of configs/data, for the laws that hold for all."""
+"""Every preset of configs/data, for tests that hold for all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import cache
 
 import mnist_seq
 from mnist_seq.config import DataConfig, config_store
-from mnist_seq.data import digits
+from mnist_seq.data import sources
 from mnist_seq.data.digits import Pool
 
 PRESETS = [name for name in config_store.preset_names("data") if name != "folder"]
@@ -22,4 +22,4 @@ def preset(name: str, *overrides: str) -> DataConfig:
 
 @cache
 def pool(split: str) -> Pool:
-    return digits.load("uci").pools[split]
+    return sources.load("uci").pools[split]

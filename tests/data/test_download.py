@@ -1,4 +1,4 @@
-"""A data set is downloaded once, whole or not at all, whoever asks and whatever the server does."""
+"""A dataset is downloaded once, whole or not at all, whatever the server does and however many ask."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import torchvision.datasets
 
-from mnist_seq.data import digits, download
+from mnist_seq.data import download, sources
 from mnist_seq.errors import DownloadError
 from tests.conftest import write_mnist
 
@@ -28,15 +28,15 @@ FILES = [name for name, _ in torchvision.datasets.MNIST.resources]
 
 
 class Mirror(ThreadingHTTPServer):
-    """Serves files in MNIST's format, in a way of its own."""
+    """Serves files in MNIST's format, well or badly."""
 
     daemon_threads = True
-    way = "whole"
-    """whole, slow (never silent for long), stalled, wrong or absent."""
+    behaviour = "complete"
+    """complete, slow (never silent for long), stalled, corrupt or missing."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.files, self.asked, self.stopped = files, list[str](), threading.Event()
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.requests, self.stopped = files, list[str](), threading.Event()
 
     @property
     def url(self) -> str:
@@ -47,26 +47,26 @@ class Mirror(ThreadingHTTPServer):
         return [(name, hashlib.md5(data).hexdigest()) for name, data in self.files.items()]
 
 
-class Answer(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server: Mirror
 
     def do_GET(self) -> None:
-        name, way = self.path.strip("/"), self.server.way
-        self.server.asked.append(name)
-        if way == "absent":
+        name, behaviour = self.path.strip("/"), self.server.behaviour
+        self.server.requests.append(name)
+        if behaviour == "missing":
             self.send_error(404)
             return
         data = self.server.files[name]
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if way == "wrong":
+        if behaviour == "corrupt":
             data = data[:-1] + b"?"
-        if way in ("slow", "stalled"):
-            for place in range(4):
-                self.wfile.write(data[place : place + 1])
+        if behaviour in ("slow", "stalled"):
+            for index in range(4):
+                self.wfile.write(data[index : index + 1])
                 self.wfile.flush()
-                self.server.stopped.wait(60 if way == "stalled" else 0.1)
+                self.server.stopped.wait(60 if behaviour == "stalled" else 0.1)
             data = data[4:]
         self.wfile.write(data)
 
@@ -83,10 +83,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mirror(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """The only mirror of MNIST, with files of ours in place of the published ones."""
+    """The only mirror of MNIST, which serves generated files in place of the published ones."""
     raw = write_mnist(tmp_path / "published")
     with Mirror({name: gzip.compress((raw / name.removesuffix(".gz")).read_bytes(), 1) for name in FILES}) as server:
-        monkeypatch.setattr(digits, "_SHA256", {})
+        monkeypatch.setattr(sources, "_MNIST_SHA256", {})
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url])
         monkeypatch.setattr(torchvision.datasets.MNIST, "resources", server.resources)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -97,122 +97,118 @@ def mirror(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         thread.join()
 
 
-def left(home: Path) -> set[str]:
-    """Files in the cache, apart from those that order who may fill it."""
+def cached_files(home: Path) -> set[str]:
+    """Files in the cache other than locks."""
     return {path.name for path in home.rglob("*") if path.is_file() and not path.name.startswith(".download.")}
 
 
-def test_jobs_that_start_at_once_download_once(home: Path, mirror: Mirror) -> None:
+def test_concurrent_threads_download_once(home: Path, mirror: Mirror) -> None:
     with ThreadPoolExecutor(4) as jobs:
-        pools = [job.result().pools["train"] for job in [jobs.submit(digits.load, "mnist") for _ in range(4)]]
+        pools = [job.result().pools["train"] for job in [jobs.submit(sources.load, "mnist") for _ in range(4)]]
     assert [len(pool) for pool in pools] == [50] * 4
-    assert sorted(mirror.asked) == sorted(FILES)
+    assert sorted(mirror.requests) == sorted(FILES)
 
 
 @pytest.mark.slow
-def test_processes_that_start_at_once_download_once(home: Path, mirror: Mirror) -> None:
-    mirror.way = "slow"
+def test_concurrent_processes_download_once(home: Path, mirror: Mirror) -> None:
+    mirror.behaviour = "slow"
     code = f"""
 import torchvision.datasets
-from mnist_seq.data import digits
-digits._SHA256 = {{}}
+from mnist_seq.data import sources
+sources._MNIST_SHA256 = {{}}
 torchvision.datasets.MNIST.mirrors, torchvision.datasets.MNIST.resources = {[mirror.url]}, {mirror.resources}
-print(len(digits.load("mnist").pools["train"]))
+print(len(sources.load("mnist").pools["train"]))
 """
-    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [job.communicate(timeout=300)[0].strip() for job in started] == ["50"] * 2
-    assert sorted(mirror.asked) == sorted(FILES)
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=300)[0].strip() for process in processes] == ["50"] * 2
+    assert sorted(mirror.requests) == sorted(FILES)
 
 
-def test_a_download_leaves_no_timeout_and_no_log_level_behind(mirror: Mirror) -> None:
-    import pooch
-
-    before = pooch.get_logger().level
+def test_download_leaves_no_default_timeout_behind(mirror: Mirror) -> None:
     socket.setdefaulttimeout(None)
-    digits.load("mnist")
+    sources.load("mnist")
     assert socket.getdefaulttimeout() is None
-    assert pooch.get_logger().level == before
 
 
-def test_a_file_with_another_hash_is_refused_and_never_kept(home: Path, mirror: Mirror) -> None:
-    mirror.way = "wrong"
-    with pytest.raises(DownloadError, match=r"mnist is not in .* cannot be downloaded \(http://127.0.0.1.*hash"):
-        digits.load("mnist")
-    assert not left(home)
+def test_file_with_a_wrong_hash_raises_and_is_never_kept(home: Path, mirror: Mirror) -> None:
+    mirror.behaviour = "corrupt"
+    with pytest.raises(
+        DownloadError, match=r"mnist was not found in .* could not be downloaded \(http://127.0.0.1.*hash"
+    ):
+        sources.load("mnist")
+    assert not cached_files(home)
 
 
-def test_another_mirror_is_asked_where_one_fails(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_next_mirror_is_tried_if_one_fails(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}/"
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [closed, mirror.url])
-    assert len(digits.load("mnist").pools["train"]) == 50
+    assert len(sources.load("mnist").pools["train"]) == 50
 
 
-def test_a_server_that_stalls_is_given_up_and_a_slow_one_waited_for(
+def test_stalled_server_times_out_but_a_slow_one_does_not(
     home: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "_TIMEOUT", 0.2)
-    mirror.way = "stalled"
+    mirror.behaviour = "stalled"
     with pytest.raises(DownloadError, match=r"timed out"):
-        digits.load("mnist")
-    assert not left(home)
-    mirror.way = "slow"
-    assert len(digits.load("mnist").pools["train"]) == 50
+        sources.load("mnist")
+    assert not cached_files(home)
+    mirror.behaviour = "slow"
+    assert len(sources.load("mnist").pools["train"]) == 50
 
 
-def test_auto_falls_back_on_real_digits_and_says_so(
+def test_auto_source_falls_back_to_uci_with_a_warning(
     home: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mirror.way = "absent"
+    mirror.behaviour = "missing"
     with caplog.at_level(logging.WARNING):
-        assert digits.load("auto").name == "uci"
+        assert sources.load("auto").name == "uci"
     assert "404" in caplog.text
-    with pytest.raises(DownloadError, match="404") as refused:
-        digits.load("mnist")
-    assert "\n" not in str(refused.value)
-    assert not left(home)
+    with pytest.raises(DownloadError, match="404") as error:
+        sources.load("mnist")
+    assert "\n" not in str(error.value)
+    assert not cached_files(home)
 
 
-def test_who_waited_for_a_download_that_failed_does_not_try_again(
+def test_waiting_process_does_not_repeat_a_failed_download(
     home: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "_TIMEOUT", 0.5)
-    mirror.way = "stalled"
+    mirror.behaviour = "stalled"
 
-    def refused() -> str:
-        with pytest.raises(DownloadError) as problem:
-            digits.load("mnist")
-        return str(problem.value)
+    def failure() -> str:
+        with pytest.raises(DownloadError) as error:
+            sources.load("mnist")
+        return str(error.value)
 
     with ThreadPoolExecutor(3) as jobs:
-        assert len({job.result() for job in [jobs.submit(refused) for _ in range(3)]}) == 1
-    assert len(mirror.asked) == 1
-    mirror.way = "whole"
-    assert len(digits.load("mnist").pools["train"]) == 50, "asked later, it is tried anew"
+        assert len({job.result() for job in [jobs.submit(failure) for _ in range(3)]}) == 1
+    assert len(mirror.requests) == 1
+    mirror.behaviour = "complete"
+    assert len(sources.load("mnist").pools["train"]) == 50, "a later call tries again"
 
 
-def test_what_a_killed_process_left_is_cleared_away(home: Path, mirror: Mirror) -> None:
-    half = home / "MNIST" / ".download" / "MNIST" / "raw" / FILES[0]
-    half.parent.mkdir(parents=True)
-    half.write_bytes(b"half")
+def test_leftovers_of_a_killed_process_are_removed(home: Path, mirror: Mirror) -> None:
+    partial = home / "MNIST" / ".download" / "MNIST" / "raw" / FILES[0]
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"partial")
     (home / "MNIST" / ".download.lock").touch()
-    digits.load("mnist")
-    assert not half.exists()
+    sources.load("mnist")
+    assert not partial.exists()
 
 
-def test_a_cache_that_cannot_be_written_is_named(
-    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_cache_is_named(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MNIST_SEQ_DATA", str(tmp_path / "file"))
-    with pytest.raises(DownloadError, match=r"mnist cannot be stored in .*set MNIST_SEQ_DATA"):
-        digits.load("mnist")
+    with pytest.raises(DownloadError, match=r"mnist cannot be written to .*set MNIST_SEQ_DATA"):
+        sources.load("mnist")
 
 
-@pytest.mark.parametrize("source", digits.TORCHVISION_DATASETS)
-def test_the_files_of_every_data_set_are_known_by_name_hash_and_address(source: str) -> None:
-    name, _ = digits.TORCHVISION_DATASETS[source]
+@pytest.mark.parametrize("source", sources.TORCHVISION_DATASETS)
+def test_archives_of_every_source_have_name_hash_and_url(source: str) -> None:
+    name, _ = sources.TORCHVISION_DATASETS[source]
     files = download.archives(getattr(torchvision.datasets, name))
     assert files
     for file in files:
@@ -222,42 +218,41 @@ def test_the_files_of_every_data_set_are_known_by_name_hash_and_address(source: 
         assert all(url.startswith("http") and url.endswith(file.name) for url in file.urls)
 
 
-def test_a_data_set_in_one_archive_is_downloaded_and_unpacked_too(
-    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    zipped = io.BytesIO()
-    with zipfile.ZipFile(zipped, "w") as archive:
+def test_single_archive_dataset_is_downloaded_and_unpacked(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name in FILES:
             split = name.replace("train-", "emnist-digits-train-").replace("t10k-", "emnist-digits-test-")
             archive.writestr(f"gzip/{split}", mirror.files[name])
-    mirror.files["gzip.zip"] = zipped.getvalue()
+    mirror.files["gzip.zip"] = buffer.getvalue()
     monkeypatch.setattr(torchvision.datasets.EMNIST, "url", f"{mirror.url}gzip.zip")
-    monkeypatch.setattr(torchvision.datasets.EMNIST, "md5", hashlib.md5(zipped.getvalue()).hexdigest())
-    assert len(digits.load("emnist").pools["train"]) == 50
-    assert mirror.asked == ["gzip.zip"]
+    monkeypatch.setattr(torchvision.datasets.EMNIST, "md5", hashlib.md5(buffer.getvalue()).hexdigest())
+    assert len(sources.load("emnist").pools["train"]) == 50
+    assert mirror.requests == ["gzip.zip"]
 
 
-def test_progress_is_shown_on_a_terminal_alone(mirror: Mirror, capfd: pytest.CaptureFixture[str]) -> None:
-    digits.load("mnist")
+def test_progress_is_shown_on_a_terminal_only(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sources.load("mnist")
     assert capfd.readouterr() == ("", "")
-    with download._progress_bar("digits.gz") as bar:
-        bar.total = 10
-        for _ in range(2):
-            bar.update(8)
-        bar.reset()
-        bar.update(10)
-        bar.close()
+    monkeypatch.setenv("MNIST_SEQ_DATA", str(tmp_path / "other"))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal
+    sources.load("mnist")
+    out, err = capfd.readouterr()
+    assert not out
+    assert all(name in err for name in FILES)
 
 
-def test_a_download_waits_for_another_process(home: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+def test_download_waits_for_another_process(home: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     from filelock import FileLock
 
     (home / "MNIST").mkdir(parents=True)
     lock = FileLock(home / "MNIST" / ".download.lock")
     with ThreadPoolExecutor(1) as jobs, caplog.at_level(logging.INFO):
         with lock:
-            job = jobs.submit(digits.load, "mnist")
+            job = jobs.submit(sources.load, "mnist")
             while "waiting for another process" not in caplog.text:
                 time.sleep(0.01)
-            assert not mirror.asked
+            assert not mirror.requests
         assert len(job.result().pools["train"]) == 50

@@ -1,4 +1,4 @@
-"""Labels of one's own pictures: understood as they are written, or refused by file and line; never guessed."""
+"""Labels are parsed as they are written, or raise with file and line; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mnist_seq.data import labels
 from mnist_seq.errors import NotFoundError, UserError
 
 
-def given(folder: Path, text: str, name: str = "labels.csv", encoding: str = "utf-8") -> list[labels.Label]:
-    """What is understood of a file of labels of three images."""
+def parse(directory: Path, text: str, name: str = "labels.csv", encoding: str = "utf-8") -> list[labels.Label]:
+    """Write a label file beside three images, and parse it."""
     for image in ("0.png", "1.png", "\N{LATIN SMALL LETTER E WITH ACUTE}.png"):
-        Image.new("L", (8, 8)).save(folder / image)
-    (folder / name).write_bytes(text.encode(encoding))
-    return labels.read_labels(folder)
+        Image.new("L", (8, 8)).save(directory / image)
+    (directory / name).write_bytes(text.encode(encoding))
+    return labels.read_labels(directory)
 
 
 def row(**keys: object) -> str:
@@ -38,22 +38,22 @@ def row(**keys: object) -> str:
         (" ", []),
     ],
 )
-def test_digits_are_read_as_they_are_written(tmp_path: Path, written: str, digits: list[int]) -> None:
-    assert given(tmp_path, f"image,digits\n0.png,{written}\n")[0].digits == digits
+def test_digits_parse_in_every_notation(tmp_path: Path, written: str, digits: list[int]) -> None:
+    assert parse(tmp_path, f"image,digits\n0.png,{written}\n")[0].digits == digits
     (tmp_path / "labels.csv").unlink()
     text = json.dumps({"image": "0.png", "digits": written.replace('"', "")})
-    assert given(tmp_path, text, "labels.jsonl")[0].digits == digits
+    assert parse(tmp_path, text, "labels.jsonl")[0].digits == digits
 
 
 @pytest.mark.parametrize(
     "header", ["image,digits", "image,label", "image, digits", " Image ,LABEL", '"image", "digits"', "\nimage,digits"]
 )
-def test_a_header_is_understood_whatever_its_case_and_blanks(tmp_path: Path, header: str) -> None:
-    assert [label.digits for label in given(tmp_path, f"{header}\n0.png,3 1\n\n1.png,4\n")] == [[3, 1], [4]]
+def test_header_parses_in_any_case_with_blanks(tmp_path: Path, header: str) -> None:
+    assert [label.digits for label in parse(tmp_path, f"{header}\n0.png,3 1\n\n1.png,4\n")] == [[3, 1], [4]]
 
 
 def test_columns_may_be_in_any_order(tmp_path: Path) -> None:
-    assert given(tmp_path, "digits,image\n3 1,0.png\n")[0].digits == [3, 1]
+    assert parse(tmp_path, "digits,image\n3 1,0.png\n")[0].digits == [3, 1]
 
 
 @pytest.mark.parametrize(
@@ -69,105 +69,105 @@ def test_columns_may_be_in_any_order(tmp_path: Path) -> None:
         ("image,label,label2", "image, label, label2"),
     ],
 )
-def test_a_header_without_image_and_digits_alone_is_refused_with_its_columns(
-    tmp_path: Path, header: str, columns: str
-) -> None:
-    with pytest.raises(UserError, match=r"labels.csv:1: the columns are .*: begin with a line image,digits") as refused:
-        given(tmp_path, f"{header}\n0.png,3\n")
-    assert f"the columns are {columns}: " in str(refused.value)
+def test_other_headers_raise_with_their_columns(tmp_path: Path, header: str, columns: str) -> None:
+    with pytest.raises(
+        UserError, match=r"labels.csv:1: the columns are .*: start with the header image,digits"
+    ) as error:
+        parse(tmp_path, f"{header}\n0.png,3\n")
+    assert f"the columns are {columns}: " in str(error.value)
 
 
 @pytest.mark.parametrize("line", ["0.png", "0.png,9,4,5", "0.png,9,", ",,"])
-def test_missing_and_surplus_cells_are_refused_by_line(tmp_path: Path, line: str) -> None:
+def test_rows_with_missing_or_extra_cells_raise_with_their_line(tmp_path: Path, line: str) -> None:
     with pytest.raises(UserError, match=rf"labels.csv:3: {line.count(',') + 1} cells for 2 columns, image,digits"):
-        given(tmp_path, f"image,digits\n1.png,3\n{line}\n")
+        parse(tmp_path, f"image,digits\n1.png,3\n{line}\n")
 
 
 @pytest.mark.parametrize(
     "written", ["3 x", "-1", "3.0", "12 3", '"3,,1"', "\N{ARABIC-INDIC DIGIT THREE}", "nan", "[3 1]"]
 )
-def test_what_is_no_digits_is_refused_in_a_table_and_in_json_alike(tmp_path: Path, written: str) -> None:
+def test_malformed_digits_raise_in_csv_and_json_alike(tmp_path: Path, written: str) -> None:
     with pytest.raises(
         UserError, match=r"labels.csv:2: digits must be a list of 0..9, or written as 3 1 4 or 314, not"
     ):
-        given(tmp_path, f"image,digits\n0.png,{written}\n")
+        parse(tmp_path, f"image,digits\n0.png,{written}\n")
     (tmp_path / "labels.csv").unlink()
     with pytest.raises(UserError, match=r"labels.jsonl:1: digits must be a list of 0..9"):
-        given(tmp_path, json.dumps({"image": "0.png", "digits": written.replace('"', "")}), "labels.jsonl")
+        parse(tmp_path, json.dumps({"image": "0.png", "digits": written.replace('"', "")}), "labels.jsonl")
 
 
-def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"labels.csv:3: no line of a table"):
-        given(tmp_path, 'image,digits\n0.png,"3\n1.png,4')
+def test_unclosed_quote_raises(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels.csv:3: malformed CSV"):
+        parse(tmp_path, 'image,digits\n0.png,"3\n1.png,4')
 
 
-def test_json_names_a_digit_by_a_number_and_digits_by_label_too(tmp_path: Path) -> None:
-    read = given(tmp_path, "\n".join([row(digits=7), '{"image": "1.png", "label": "08"}']), "labels.jsonl")
-    assert [label.digits for label in read] == [[7], [0, 8]]
+def test_json_takes_a_single_number_and_the_key_label(tmp_path: Path) -> None:
+    parsed = parse(tmp_path, "\n".join([row(digits=7), '{"image": "1.png", "label": "08"}']), "labels.jsonl")
+    assert [label.digits for label in parsed] == [[7], [0, 8]]
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_utf_8_is_read_with_and_without_a_byte_order_mark(tmp_path: Path, name: str, encoding: str) -> None:
+def test_utf_8_parses_with_and_without_a_byte_order_mark(tmp_path: Path, name: str, encoding: str) -> None:
     image = "\N{LATIN SMALL LETTER E WITH ACUTE}.png"
     line = json.dumps({"image": image, "digits": [3], "by": "a\N{LINE SEPARATOR}b"}, ensure_ascii=False)
     text = f"image,digits\r\n{image},3\r\n" if name == "labels.csv" else f"{line}\r\n"
-    (label,) = given(tmp_path, text, name, encoding)
+    (label,) = parse(tmp_path, text, name, encoding)
     assert (label.image.name, label.digits) == (image, [3])
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl"])
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
-def test_another_encoding_is_refused_by_file(tmp_path: Path, name: str, encoding: str) -> None:
+def test_other_encodings_raise_with_the_file(tmp_path: Path, name: str, encoding: str) -> None:
     image = "\N{LATIN SMALL LETTER E WITH ACUTE}.png" if encoding == "latin-1" else "0.png"
     line = json.dumps({"image": image, "digits": [3]}, ensure_ascii=False)
     with pytest.raises(UserError, match=rf"{name}.*: save it as UTF-8"):
-        given(tmp_path, f"image,digits\n{image},3\n" if name == "labels.csv" else f"{line}\n", name, encoding)
+        parse(tmp_path, f"image,digits\n{image},3\n" if name == "labels.csv" else f"{line}\n", name, encoding)
 
 
-def test_two_files_of_labels_are_refused(tmp_path: Path) -> None:
+def test_two_label_files_raise(tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text(row())
-    with pytest.raises(UserError, match=r"holds both labels.jsonl and labels.csv: remove one"):
-        given(tmp_path, "image,digits\n0.png,3\n")
+    with pytest.raises(UserError, match=r"contains both labels.jsonl and labels.csv: remove one"):
+        parse(tmp_path, "image,digits\n0.png,3\n")
 
 
-def test_a_header_alone_is_empty(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"labels.csv is empty: a line is images/7.png,3 1 4"):
-        given(tmp_path, "image,digits\n")
+def test_header_without_rows_raises(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels.csv is empty: expected lines like images/7.png,3 1 4"):
+        parse(tmp_path, "image,digits\n")
 
 
-def test_an_image_that_a_table_names_and_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_image_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"labels.csv:2: .*9.png does not exist"):
-        given(tmp_path, "image,digits\n9.png,3\n")
+        parse(tmp_path, "image,digits\n9.png,3\n")
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
-        (['{"image": '], r"labels.jsonl:1: no JSON"),
-        ([row(), "[1, 2]"], r"labels.jsonl:2: no image is named: a line is \{"),
-        ([row(), '{"digits": [1]}'], r"labels.jsonl:2: no image is named"),
-        (['{"image": "0.png"}'], r"labels.jsonl:1: no digits are given"),
-        ([row(label=[1, 2])], r"labels.jsonl:1: both digits and label are given"),
+        (['{"image": '], r"labels.jsonl:1: invalid JSON"),
+        ([row(), "[1, 2]"], r"labels.jsonl:2: no image key: expected a line like \{"),
+        ([row(), '{"digits": [1]}'], r"labels.jsonl:2: no image given"),
+        (['{"image": "0.png"}'], r"labels.jsonl:1: no digits given"),
+        ([row(label=[1, 2])], r"labels.jsonl:1: both digits and label given"),
         ([row(digits=[1, 10])], r"labels.jsonl:1: digits must be a list of 0..9, .*, not \[1, 10\]"),
         ([row(digits=12)], r"labels.jsonl:1: digits must be a list of 0..9, .*, not 12"),
         ([row(digits=None)], r"labels.jsonl:1: digits must be"),
         ([row(digits=[True])], r"labels.jsonl:1: digits must be"),
         ([row(digits=True)], r"labels.jsonl:1: digits must be"),
         ([row(image="9.png")], r"labels.jsonl:1: .*9.png does not exist"),
-        ([row(boxes=[[0, 0, 1, 1]])], "boxes must be a list with one for each of 2"),
-        ([row(boxes=4)], "labels.jsonl:1: boxes must be a list with one for each"),
-        ([row(boxes=[{"x": 1}] * 2)], "a box must be four whole pixels, x0 y0 x1 y1"),
-        ([row(boxes=[[0, 0.5, 1, 1]] * 2)], "a box must be four whole pixels"),
-        ([row(sources=["a.png"] * 2)], "labels.jsonl:1: sources must be numbers"),
-        ([row(cells=[[1, 2], [None]])], "labels.jsonl:1: cells must be rows of one length that hold"),
-        ([row(cells=[[1, 3]])], "labels.jsonl:1: cells must be rows of one length that hold"),
+        ([row(boxes=[[0, 0, 1, 1]])], "boxes must be a list with one entry for each of 2"),
+        ([row(boxes=4)], "labels.jsonl:1: boxes must be a list with one entry for each"),
+        ([row(boxes=[{"x": 1}] * 2)], "a box must be four integers, x0 y0 x1 y1"),
+        ([row(boxes=[[0, 0.5, 1, 1]] * 2)], "a box must be four integers"),
+        ([row(sources=["a.png"] * 2)], "labels.jsonl:1: sources must be integer indices"),
+        ([row(cells=[[1, 2], [None]])], "labels.jsonl:1: cells must be rows of equal length that contain"),
+        ([row(cells=[[1, 3]])], "labels.jsonl:1: cells must be rows of equal length that contain"),
         ([row(cells=[1, 2])], "labels.jsonl:1: cells must be rows"),
         ([row(cells="1 2")], "labels.jsonl:1: cells must be rows"),
         ([""], "labels.jsonl is empty"),
     ],
 )
-def test_a_wrong_line_is_named_with_what_is_wrong(tmp_path: Path, lines: list[str], said: str) -> None:
-    with pytest.raises(UserError, match=said) as refused:
-        given(tmp_path, "\n".join(lines), "labels.jsonl")
-    assert "\n" not in str(refused.value)
+def test_malformed_line_is_named_with_its_error(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        parse(tmp_path, "\n".join(lines), "labels.jsonl")
+    assert "\n" not in str(error.value)

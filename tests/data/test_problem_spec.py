@@ -1,4 +1,4 @@
-"""The shape of the problem that a family poses: its cells, and whether order counts."""
+"""The spec of each family: its cells, and whether order counts."""
 
 import pytest
 import torch
@@ -7,12 +7,12 @@ import mnist_seq
 from mnist_seq.config import LineConfig, MixedConfig, OverlapConfig
 from mnist_seq.data.datasets import SyntheticDataset
 from tests.data.preset_configs import PRESETS, pool, preset
-from tests.data.test_layouts import laid
+from tests.data.test_layouts import sample_layout
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_no_cell_holds_two_digits(name: str) -> None:
-    """Where a family has cells for the classifier, each digit is in one of its own."""
+    """If a family has cells for the classifier, each digit has its own."""
     scenes = SyntheticDataset(preset(name), pool("test"))[:2000]
     if preset(name).spec.cells == (0, 0):
         assert scenes.cells.shape[1] == 0
@@ -20,7 +20,7 @@ def test_no_cell_holds_two_digits(name: str) -> None:
         assert torch.equal((scenes.cells < 10).sum(1), scenes.counts)
 
 
-def test_order_counts_except_where_digits_lie_on_each_other_or_a_set_is_asked_for() -> None:
+def test_order_counts_unless_digits_overlap_or_order_is_set() -> None:
     assert {name for name in PRESETS if not preset(name).spec.ordered} == {
         *("overlap", "stacked", "multimnist_s4", "multimnist_s6"),
     }
@@ -31,7 +31,7 @@ def test_order_counts_except_where_digits_lie_on_each_other_or_a_set_is_asked_fo
     assert MixedConfig(parts=parts, weights=weights, **shared).spec.ordered, "one part's order is enough"
 
 
-def test_a_part_that_is_no_scene_family_is_refused_with_how_to_add_one() -> None:
+def test_part_of_an_unknown_family_raises_with_how_to_add_one() -> None:
     with pytest.raises(ValueError, match=r"data.parts.line=.* is no scene family: add one with \+data@data.parts"):
         mnist_seq.compose("data=mixed", "+data.parts.line={family: line}", "+data.weights.line=1")
     with pytest.raises(ValueError, match="data.weights.scatter=inf must be at least 0, and finite"):
@@ -39,9 +39,9 @@ def test_a_part_that_is_no_scene_family_is_refused_with_how_to_add_one() -> None
 
 
 @pytest.mark.parametrize("name", ["grid_3x3", "scatter", "line", "cluttered"])
-def test_a_digit_belongs_to_the_cell_that_holds_its_centre(name: str) -> None:
+def test_digit_belongs_to_the_cell_that_contains_its_centre(name: str) -> None:
     config = preset(name)
-    scenes, layout = SyntheticDataset(config, pool("train"))[:200], laid(name, 200)
+    scenes, layout = SyntheticDataset(config, pool("train"))[:200], sample_layout(name, 200)
     (rows, cols), spec = config.spec.cells, config.spec
     for cells, corners, digits in zip(scenes.cells, layout.corners.tolist(), scenes.digits.tolist(), strict=True):
         for (x, y), digit in zip(corners, digits, strict=False):

@@ -1,6 +1,6 @@
-"""MultiMNIST and the cluttered sequences against an independent, slow reading of their protocols.
+"""MultiMNIST and cluttered sequences equal a slow, independent implementation of their protocols.
 
-Pixel by pixel where both draw the same, and in distribution on 20,000 scenes where each draws its own.
+Pixel by pixel for the same draws, and in distribution over 20,000 scenes for independent draws.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tests.data import reference_protocols
 from tests.data.preset_configs import pool, preset
 
 MULTI = ["multimnist_s4", "multimnist_s6"]
-MANY = 20_000
+NUM_SCENES = 20_000
 POOL = pool("train")
 IMAGES, LABELS, CLUTTER = POOL.images.numpy(), POOL.labels.numpy(), POOL.clutter.numpy()
 Values = NDArray[np.int64]
 
 
-def alike(ours: Values, theirs: Values) -> bool:
-    """Whether two samples may come from one distribution: chi-square for few values, else Kolmogorov-Smirnov."""
+def same_distribution(ours: Values, theirs: Values) -> bool:
+    """Test two samples: chi-square for at most 200 values, else Kolmogorov-Smirnov."""
     values = np.union1d(ours, theirs)
     if len(values) == 1:
         return True
@@ -35,62 +35,62 @@ def alike(ours: Values, theirs: Values) -> bool:
     return bool(stats.chi2_contingency(common).pvalue > 0.001)
 
 
-def test_samples_that_differ_are_told_apart() -> None:
+def test_the_distribution_test_detects_small_differences() -> None:
     generator = np.random.default_rng(0)
-    first, second = generator.integers(0, 9, MANY), generator.integers(0, 9, MANY)
-    assert alike(first, second)
-    assert not alike(first, np.where(generator.random(MANY) < 0.1, 4, second))
-    assert not alike(generator.integers(0, 1000, MANY), generator.integers(0, 1030, MANY))
+    first, second = generator.integers(0, 9, NUM_SCENES), generator.integers(0, 9, NUM_SCENES)
+    assert same_distribution(first, second)
+    assert not same_distribution(first, np.where(generator.random(NUM_SCENES) < 0.1, 4, second))
+    assert not same_distribution(generator.integers(0, 1000, NUM_SCENES), generator.integers(0, 1030, NUM_SCENES))
 
 
 @pytest.mark.parametrize("name", MULTI)
-def test_multimnist_is_the_protocol_pixel_by_pixel(name: str) -> None:
+def test_multimnist_equals_the_protocol_pixel_by_pixel(name: str) -> None:
     scenes = SyntheticDataset(preset(name), POOL)[:300]
     layout = LAYOUTS["overlap"](torch.arange(300), preset(name), POOL, 0)
-    for image, chosen, corners in zip(
+    for image, indices, corners in zip(
         scenes.images[:, 0].numpy(), layout.indices.tolist(), layout.corners, strict=True
     ):
         (x1, y1), (x2, y2) = (corners - 4).tolist()
-        draw = reference_protocols.MultiDraw((chosen[0], chosen[1]), ((x1, y1), (x2, y2)))
+        draw = reference_protocols.MultiDraw((indices[0], indices[1]), ((x1, y1), (x2, y2)))
         np.testing.assert_array_equal(image, reference_protocols.render_multimnist(IMAGES, draw))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "shift"), list(zip(MULTI, (4, 6), strict=True)))
-def test_multimnist_is_the_protocol_in_distribution(name: str, shift: int) -> None:
-    """Classes of both digits together, the digits, shifts on both axes and of both digits together, sums of pixels."""
+def test_multimnist_equals_the_protocol_in_distribution(name: str, shift: int) -> None:
+    """Pairs of classes, digits, shifts per axis and their difference between the two digits, sums of pixels."""
     generator = np.random.default_rng(1)
-    draws = [reference_protocols.draw_multimnist(LABELS, generator, shift) for _ in range(MANY)]
-    theirs_chosen = np.array([draw.digits for draw in draws])
+    draws = [reference_protocols.draw_multimnist(LABELS, generator, shift) for _ in range(NUM_SCENES)]
+    theirs_indices = np.array([draw.digits for draw in draws])
     theirs_shifts = np.array([draw.shifts for draw in draws])
     theirs_sums = np.array([int(reference_protocols.render_multimnist(IMAGES, draw).sum()) for draw in draws])
 
-    scenes = SyntheticDataset(preset(name), POOL)[:MANY]
-    layout = LAYOUTS["overlap"](torch.arange(MANY), preset(name), POOL, 0)
+    scenes = SyntheticDataset(preset(name), POOL)[:NUM_SCENES]
+    layout = LAYOUTS["overlap"](torch.arange(NUM_SCENES), preset(name), POOL, 0)
     shifts = layout.corners.numpy() - 4
-    pairs = np.sort(LABELS[theirs_chosen], axis=1)
-    assert alike((scenes.digits[:, 0] * 10 + scenes.digits[:, 1]).numpy(), pairs[:, 0] * 10 + pairs[:, 1])
+    pairs = np.sort(LABELS[theirs_indices], axis=1)
+    assert same_distribution((scenes.digits[:, 0] * 10 + scenes.digits[:, 1]).numpy(), pairs[:, 0] * 10 + pairs[:, 1])
     assert (pairs[:, 0] != pairs[:, 1]).all()
-    assert alike(layout.indices.numpy().ravel(), theirs_chosen.ravel())
+    assert same_distribution(layout.indices.numpy().ravel(), theirs_indices.ravel())
     for axis in (0, 1):
-        assert alike(shifts[..., axis].ravel(), theirs_shifts[..., axis].ravel())
-        apart = np.abs(np.diff(shifts[..., axis], axis=1)), np.abs(np.diff(theirs_shifts[..., axis], axis=1))
-        assert alike(*(each.ravel() for each in apart))
-    assert alike(shifts.prod(-1).ravel(), theirs_shifts.prod(-1).ravel()), "the axes are independent"
-    assert alike(scenes.images.flatten(1).sum(1).numpy(), theirs_sums)
-    assert scenes.counts.tolist() == [2] * MANY
+        assert same_distribution(shifts[..., axis].ravel(), theirs_shifts[..., axis].ravel())
+        distances = np.abs(np.diff(shifts[..., axis], axis=1)), np.abs(np.diff(theirs_shifts[..., axis], axis=1))
+        assert same_distribution(*(distance.ravel() for distance in distances))
+    assert same_distribution(shifts.prod(-1).ravel(), theirs_shifts.prod(-1).ravel()), "the axes are independent"
+    assert same_distribution(scenes.images.flatten(1).sum(1).numpy(), theirs_sums)
+    assert scenes.counts.tolist() == [2] * NUM_SCENES
 
 
-def clutter_draws(many: int) -> list[reference_protocols.ClutterDraw]:
+def clutter_draws(num: int) -> list[reference_protocols.ClutterDraw]:
     generator = np.random.default_rng(1)
-    return [reference_protocols.draw_cluttered(len(IMAGES), len(CLUTTER), generator) for _ in range(many)]
+    return [reference_protocols.draw_cluttered(len(IMAGES), len(CLUTTER), generator) for _ in range(num)]
 
 
-def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our drawing, made to draw what the reference drew; it asks for no more and no fewer values than that may have."""
+def test_cluttered_equals_the_protocol_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendered from the draws of the reference; every range that is drawn from must be that of the protocol."""
     draws = clutter_draws(200)
     fragments = [draw.fragments for draw in draws]
-    told = {
+    values = {
         "digit": [draw.digits for draw in draws],
         "begin": [[draw.start + 8] for draw in draws],
         "top": [[draw.top] for draw in draws],
@@ -103,9 +103,9 @@ def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.Mo
     ranges = {"digit": len(IMAGES), "begin": 16, "top": 100, "slope": 28}
     ranges |= {"fragment": len(CLUTTER), "cut": 19, "fragment place": 91}
 
-    def integers(purpose: str, ids: torch.Tensor, slots: int, below: int) -> torch.Tensor:
-        assert below == ranges[purpose]
-        return torch.tensor(told[purpose])[ids]
+    def integers(purpose: str, ids: torch.Tensor, slots: int, high: int) -> torch.Tensor:
+        assert high == ranges[purpose]
+        return torch.tensor(values[purpose])[ids]
 
     monkeypatch.setattr("mnist_seq.data.rng.integers", integers)
     scenes = SyntheticDataset(preset("cluttered"), POOL)[:200]
@@ -115,26 +115,28 @@ def test_cluttered_scenes_are_the_protocol_pixel_by_pixel(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_cluttered_scenes_are_the_protocol_in_distribution() -> None:
-    """Digits, classes at each place, positions, steps of the slope, sums of pixels, and ink of each row and column."""
-    draws = clutter_draws(MANY)
+def test_cluttered_equals_the_protocol_in_distribution() -> None:
+    """Digits, classes per slot, positions, slopes, sums of pixels, and ink per row and column."""
+    draws = clutter_draws(NUM_SCENES)
     theirs = np.array([reference_protocols.positions(draw) for draw in draws])
     rendered = np.stack([reference_protocols.render_cluttered(IMAGES, CLUTTER, draw) for draw in draws])
-    chosen = np.array([draw.digits for draw in draws])
+    indices = np.array([draw.digits for draw in draws])
 
-    scenes = SyntheticDataset(preset("cluttered"), POOL)[:MANY]
-    layout = LAYOUTS["cluttered"](torch.arange(MANY), preset("cluttered"), POOL, 0)
+    scenes = SyntheticDataset(preset("cluttered"), POOL)[:NUM_SCENES]
+    layout = LAYOUTS["cluttered"](torch.arange(NUM_SCENES), preset("cluttered"), POOL, 0)
     corners, images = layout.corners.numpy(), scenes.images[:, 0].numpy()
-    assert alike(layout.indices.numpy().ravel(), chosen.ravel())
+    assert same_distribution(layout.indices.numpy().ravel(), indices.ravel())
     for slot in range(3):
-        assert alike(scenes.digits[:, slot].numpy(), LABELS[chosen[:, slot]])
+        assert same_distribution(scenes.digits[:, slot].numpy(), LABELS[indices[:, slot]])
         for axis in (0, 1):
-            assert alike(corners[:, slot, axis], theirs[:, slot, axis])
+            assert same_distribution(corners[:, slot, axis], theirs[:, slot, axis])
     for first, second in ((0, 1), (1, 2), (0, 2)):
-        assert alike(corners[:, second, 1] - corners[:, first, 1], theirs[:, second, 1] - theirs[:, first, 1])
-    assert alike(images.sum((1, 2), dtype=np.int64), rendered.sum((1, 2), dtype=np.int64))
+        assert same_distribution(
+            corners[:, second, 1] - corners[:, first, 1], theirs[:, second, 1] - theirs[:, first, 1]
+        )
+    assert same_distribution(images.sum((1, 2), dtype=np.int64), rendered.sum((1, 2), dtype=np.int64))
     for axis in (1, 2):
         for place in range(0, 100, 9):
             ours_ink, theirs_ink = (np.take(each, place, axis).sum(1, dtype=np.int64) for each in (images, rendered))
-            assert alike(ours_ink, theirs_ink)
-    assert scenes.counts.tolist() == [3] * MANY
+            assert same_distribution(ours_ink, theirs_ink)
+    assert scenes.counts.tolist() == [3] * NUM_SCENES

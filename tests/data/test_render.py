@@ -1,4 +1,4 @@
-"""Scenes as functions of (seed, split, id), and the truth that they carry."""
+"""Scenes are functions of (seed, split, id), and their ground truth agrees with their pixels."""
 
 import dataclasses
 
@@ -20,66 +20,66 @@ def equal(one: SceneBatch, other: SceneBatch) -> bool:
     return all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
 
 
-def at(scenes: SceneBatch, rows: list[int]) -> SceneBatch:
-    return SceneBatch(*(part[rows] for part in scenes))
+def select(batch: SceneBatch, rows: list[int]) -> SceneBatch:
+    return SceneBatch(*(tensor[rows] for tensor in batch))
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_scene_is_the_same_alone_in_a_batch_and_in_any_order(name: str) -> None:
+def test_scene_is_the_same_alone_in_a_batch_and_in_any_order(name: str) -> None:
     config = preset(name, *STRONG)
     scenes = SyntheticDataset(config, pool("train"), seed=5)
-    together = scenes[:40]
-    assert equal(at(together, [13]), scenes[13])
-    assert equal(at(together, [19, 0, 37]), scenes.render([19, 0, 37]))
-    assert equal(together, SyntheticDataset(config, pool("train"), seed=5)[:40]), "nothing is remembered"
-    assert not torch.equal(together.sources, SyntheticDataset(config, pool("train"), seed=6)[:40].sources)
+    batch = scenes[:40]
+    assert equal(select(batch, [13]), scenes[13])
+    assert equal(select(batch, [19, 0, 37]), scenes.render([19, 0, 37]))
+    assert equal(batch, SyntheticDataset(config, pool("train"), seed=5)[:40]), "no state is kept"
+    assert not torch.equal(batch.sources, SyntheticDataset(config, pool("train"), seed=6)[:40].sources)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_gpu_draws_the_same_scene(name: str) -> None:
-    """Every integer choice is equal, undistorted images too; distorted ones within a grey level."""
+def test_gpu_renders_the_same_scene(name: str) -> None:
+    """All integers and unaugmented images are equal, augmented images within one grey level."""
     for overrides, tolerance in ((("data/augment=none",), 0), (STRONG, 1)):
         scenes = SyntheticDataset(preset(name, *overrides), pool("train"))
-        here, there = scenes.render(torch.arange(300)), scenes.render(torch.arange(300), "cuda").to("cpu")
+        cpu, gpu = scenes.render(torch.arange(300)), scenes.render(torch.arange(300), "cuda").to("cpu")
         for field in ("digits", "tokens", "cells", "counts", "sources"):
-            assert torch.equal(getattr(here, field), getattr(there, field))
-        assert (here.images.int() - there.images.int()).abs().max() <= tolerance
+            assert torch.equal(getattr(cpu, field), getattr(gpu, field))
+        assert (cpu.images.int() - gpu.images.int()).abs().max() <= tolerance
 
 
 @pytest.mark.parametrize(
     ("name", "overrides"), [*((name, ()) for name in PRESETS), ("overlap", ("data.shift=13",))], ids=str
 )
-def test_a_scene_tells_the_truth(name: str, overrides: tuple[str, ...]) -> None:
-    """Digits, tokens, counts, boxes and sources agree with each other and with the pixels, drawn one by one."""
-    config, held = preset(name, *overrides), pool("test")
+def test_ground_truth_agrees_with_the_pixels(name: str, overrides: tuple[str, ...]) -> None:
+    """Digits, tokens, counts, boxes and sources agree with each other and with an image drawn pixel by pixel."""
+    config, test_pool = preset(name, *overrides), pool("test")
     ids, spec = torch.arange(7, 67), config.spec
-    scenes = SyntheticDataset(config, held).render(ids)
-    layout = LAYOUTS[config.family](ids, config, held, 0)
-    place = {int(index): spot for spot, index in enumerate(held.source_indices)}
+    scenes = SyntheticDataset(config, test_pool).render(ids)
+    layout = LAYOUTS[config.family](ids, config, test_pool, 0)
+    pool_index = {int(source): index for index, source in enumerate(test_pool.source_indices)}
     assert scenes.images.shape == (60, 1, spec.height, spec.width)
     assert scenes.digits.shape == (60, spec.max_length)
     for row in range(60):
         count = int(scenes.counts[row])
-        seen = torch.zeros(spec.height, spec.width, dtype=torch.int64)
+        expected = torch.zeros(spec.height, spec.width, dtype=torch.int64)
         if layout.distractors is not None:
-            for source, cut, (left, top), there in zip(*(part[row] for part in layout.distractors), strict=True):
-                x, y = cut.tolist()
-                if there:
-                    seen[top : top + 9, left : left + 9] = held.clutter[source, y : y + 9, x : x + 9]
+            for source, crop, (left, top), present in zip(*(part[row] for part in layout.distractors), strict=True):
+                x, y = crop.tolist()
+                if present:
+                    expected[top : top + 9, left : left + 9] = test_pool.clutter[source, y : y + 9, x : x + 9]
         for slot in range(count):
-            spot = place[int(scenes.sources[row, slot])]
-            assert scenes.digits[row, slot] == held.labels[spot]
+            index = pool_index[int(scenes.sources[row, slot])]
+            assert scenes.digits[row, slot] == test_pool.labels[index]
             left, top = layout.corners[row, slot].tolist()
             x0, y0, x1, y1 = spec.width, spec.height, 0, 0
             for down in range(MNIST_SIZE):
                 for right in range(MNIST_SIZE):
-                    y, x, grey = top + down, left + right, int(held.images[spot, down, right])
+                    y, x, grey = top + down, left + right, int(test_pool.images[index, down, right])
                     if grey and 0 <= y < spec.height and 0 <= x < spec.width:
-                        seen[y, x] += grey
+                        expected[y, x] += grey
                         x0, y0, x1, y1 = min(x0, x), min(y0, y), max(x1, x + 1), max(y1, y + 1)
             assert scenes.boxes[row, slot].tolist() == [x0, y0, x1, y1]
-        assert torch.equal(scenes.images[row, 0].long(), seen.clamp(max=255)), "no ink but that of the digits"
+        assert torch.equal(scenes.images[row, 0].long(), expected.clamp(max=255)), "no other ink"
         assert (scenes.digits[row, count:] == vocabulary.PAD).all()
         assert (scenes.sources[row, count:] == -1).all()
         assert (scenes.boxes[row, count:] == 0).all()
@@ -88,7 +88,7 @@ def test_a_scene_tells_the_truth(name: str, overrides: tuple[str, ...]) -> None:
 
 @given(rows=st.integers(1, 3), cols=st.integers(1, 3), empty=st.sampled_from([0.0, 0.5]), first=st.integers(0, 10**9))
 @settings(max_examples=25, deadline=None)
-def test_cells_hold_the_digits_of_a_grid_in_raster_order(rows: int, cols: int, empty: float, first: int) -> None:
+def test_grid_cells_contain_the_digits_in_raster_order(rows: int, cols: int, empty: float, first: int) -> None:
     scenes = SyntheticDataset(GridConfig(rows=rows, cols=cols, p_empty=empty), pool("test")).render([first, first + 1])
     for cells, digits, boxes in zip(scenes.cells, scenes.digits, scenes.boxes, strict=True):
         filled = [cell for cell in range(rows * cols) if cells[cell] != vocabulary.EMPTY_CELL]
@@ -101,28 +101,28 @@ def test_cells_hold_the_digits_of_a_grid_in_raster_order(rows: int, cols: int, e
             )
 
 
-def test_no_digit_is_in_two_splits() -> None:
+def test_no_digit_image_is_in_two_splits() -> None:
     indices = {split: set(pool(split).source_indices.tolist()) for split in ("train", "val", "test")}
     assert sum(map(len, indices.values())) == len(set.union(*indices.values())) == 1797
     for name in PRESETS:
-        for split, known in indices.items():
-            assert set(SyntheticDataset(preset(name), pool(split))[:200].sources.flatten().tolist()) - {-1} <= known
+        for split, allowed in indices.items():
+            assert set(SyntheticDataset(preset(name), pool(split))[:200].sources.flatten().tolist()) - {-1} <= allowed
 
 
-def test_clutter_is_never_cut_from_test_digits() -> None:
+def test_distractors_are_never_cut_from_test_digits() -> None:
     for split in ("train", "val", "test"):
         assert len(pool(split).clutter) == 1797 - 300
     test = {image.numpy().tobytes() for image in pool("test").images}
     assert not any(image.numpy().tobytes() in test for image in pool("test").clutter)
 
 
-def test_cells_are_empty_as_often_as_asked() -> None:
+def test_cells_are_empty_with_probability_p_empty() -> None:
     cells = SyntheticDataset(GridConfig(p_empty=0.3), pool("train"))[:5000].cells
     assert abs((cells == vocabulary.EMPTY_CELL).float().mean() - 0.3) < 0.015
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_only_training_scenes_are_distorted(split: str) -> None:
+def test_only_training_scenes_are_augmented(split: str) -> None:
     plain, strong = (
         SyntheticDataset(preset("scatter", *overrides), pool(split))[:10].images for overrides in ((), STRONG)
     )
@@ -130,36 +130,37 @@ def test_only_training_scenes_are_distorted(split: str) -> None:
     assert torch.equal(plain, none) == torch.equal(strong, none) == (split != "train")
 
 
-def test_fragments_are_distorted_as_digits_are() -> None:
-    """So that a reader cannot tell a digit from a fragment by what was done to it."""
+def test_distractors_are_augmented_as_digits_are() -> None:
+    """Otherwise a model could tell them apart by the augmentation."""
     fading = ("data/augment=none", "data.augment.noise=0.5", "data.augment.p=0.8")  # moves no ink, takes 1 in 5
     faded, plain = (
-        SyntheticDataset(preset("cluttered", *how), pool("train"))[:200] for how in (fading, ("data/augment=none",))
+        SyntheticDataset(preset("cluttered", *overrides), pool("train"))[:200]
+        for overrides in (fading, ("data/augment=none",))
     )
     bare = SyntheticDataset(preset("cluttered", "data/augment=none", "data.num_distractors=0"), pool("train"))[:200]
-    digits, fragments = bare.images > 0, (bare.images == 0) & (plain.images > 0)
-    for where in (digits & (plain.images == bare.images), fragments):
-        left = faded.images[where].float().sum() / plain.images[where].float().sum()
-        assert abs(left - 0.8) < 0.01
+    digits, distractors = bare.images > 0, (bare.images == 0) & (plain.images > 0)
+    for mask in (digits & (plain.images == bare.images), distractors):
+        ratio = faded.images[mask].float().sum() / plain.images[mask].float().sum()
+        assert abs(ratio - 0.8) < 0.01
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "multimnist_s6"])
-def test_boxes_hold_the_ink_of_distorted_digits(name: str) -> None:
+def test_boxes_contain_the_ink_of_augmented_digits(name: str) -> None:
     scenes = SyntheticDataset(preset(name, *STRONG), pool("train"))[:100]
     assert not torch.equal(
         scenes.images, SyntheticDataset(preset(name, "data/augment=none"), pool("train"))[:100].images
     )
-    within = torch.zeros_like(scenes.images, dtype=torch.bool)
+    in_boxes = torch.zeros_like(scenes.images, dtype=torch.bool)
     for row, count in enumerate(scenes.counts.tolist()):
         for x0, y0, x1, y1 in scenes.boxes[row, :count].tolist():
             assert x1 > x0
             assert y1 > y0
-            within[row, 0, y0:y1, x0:x1] = True
+            in_boxes[row, 0, y0:y1, x0:x1] = True
     if preset(name).family != "cluttered":
-        assert (scenes.images[~within] == 0).all()
+        assert (scenes.images[~in_boxes] == 0).all()
 
 
-def test_larger_digits_make_larger_scenes_of_the_same_layout() -> None:
+def test_larger_digit_size_scales_the_same_layout() -> None:
     small, large = (
         SyntheticDataset(GridConfig(digit_size=size), pool("test"))[:20] for size in (MNIST_SIZE, 2 * MNIST_SIZE)
     )
@@ -170,7 +171,7 @@ def test_larger_digits_make_larger_scenes_of_the_same_layout() -> None:
     assert (half - small.images).abs().mean() < 6
 
 
-def test_a_fixed_set_is_the_same_in_every_run_and_ends() -> None:
+def test_fixed_training_split_is_finite_and_the_same_in_every_run() -> None:
     from mnist_seq.data import datasets
 
     config = dataclasses.replace(preset("single"), num_train_scenes=50)
@@ -182,7 +183,7 @@ def test_a_fixed_set_is_the_same_in_every_run_and_ends() -> None:
     assert not equal(*fresh)
 
 
-def test_a_set_is_a_lazy_sequence() -> None:
+def test_dataset_is_a_lazy_sequence() -> None:
     scenes = SyntheticDataset(SingleConfig(val_scenes=100), pool("val"))
     assert len(scenes) == 100
     assert equal(scenes[-1], scenes[99])
@@ -192,6 +193,6 @@ def test_a_set_is_a_lazy_sequence() -> None:
     assert len(SyntheticDataset(SingleConfig(), pool("train"))) > 10**9
 
 
-def test_a_family_without_a_spec_says_so() -> None:
+def test_family_without_a_spec_raises() -> None:
     with pytest.raises(NotImplementedError):
         _ = DataConfig().spec

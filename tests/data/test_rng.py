@@ -1,3 +1,5 @@
+"""Random numbers are SplitMix64, uniform, and functions of (key, id, slot)."""
+
 from itertools import combinations
 
 import torch
@@ -19,13 +21,13 @@ def splitmix64(state: int) -> tuple[int, int]:
     return state, z ^ (z >> 31)
 
 
-def test_known_answers() -> None:
+def test_reference_implementation_gives_the_published_outputs() -> None:
     """The first outputs for seed 1234567, as given with the public-domain C code."""
-    state, drawn = 1234567, []
+    state, numbers = 1234567, []
     for _ in range(5):
         state, value = splitmix64(state)
-        drawn.append(value)
-    assert drawn == [
+        numbers.append(value)
+    assert numbers == [
         6457827717110365317,
         3203168211198807973,
         9817491932198370423,
@@ -45,15 +47,20 @@ def test_bits_are_splitmix64_seeded_by_the_id(stream: int, ids: list[int]) -> No
             assert value == expected >> 32
 
 
-def test_a_number_depends_on_its_id_and_slot_alone() -> None:
+def test_number_depends_only_on_key_id_and_slot() -> None:
     stream, ids = rng.key(3, "train", "digit"), torch.arange(100)
-    together = rng.bits(stream, ids, 8)
-    assert torch.equal(together[[7, 3]], rng.bits(stream, torch.tensor([7, 3]), 8))
-    assert torch.equal(together[:, :2], rng.bits(stream, ids, 2))
+    batch = rng.bits(stream, ids, 8)
+    assert torch.equal(batch[[7, 3]], rng.bits(stream, torch.tensor([7, 3]), 8))
+    assert torch.equal(batch[:, :2], rng.bits(stream, ids, 2))
 
 
-def test_streams_of_other_seeds_splits_and_purposes_differ() -> None:
-    keys = [rng.key(seed, split, use) for seed in range(20) for split in ("train", "val") for use in ("digit", "empty")]
+def test_streams_differ_between_seeds_splits_and_purposes() -> None:
+    keys = [
+        rng.key(seed, split, purpose)
+        for seed in range(20)
+        for split in ("train", "val")
+        for purpose in ("digit", "empty")
+    ]
     assert len(set(keys)) == len(keys)
     ids = torch.arange(1000)
     first, second = (rng.uniform(rng.key(seed, "train", "digit"), ids, 1)[:, 0] for seed in (0, 1))
@@ -61,24 +68,24 @@ def test_streams_of_other_seeds_splits_and_purposes_differ() -> None:
 
 
 def test_integers_are_uniform_and_uncorrelated() -> None:
-    drawn = rng.integers(rng.key(0, "test"), torch.arange(100_000), 2, high=7)
-    assert stats.chisquare(torch.bincount(drawn.flatten(), minlength=7)).pvalue > 0.001
-    pairs = torch.bincount(drawn[:, 0] * 7 + drawn[:, 1], minlength=49)
+    numbers = rng.integers(rng.key(0, "test"), torch.arange(100_000), 2, high=7)
+    assert stats.chisquare(torch.bincount(numbers.flatten(), minlength=7)).pvalue > 0.001
+    pairs = torch.bincount(numbers[:, 0] * 7 + numbers[:, 1], minlength=49)
     assert stats.chisquare(pairs).pvalue > 0.001
-    following = torch.bincount(drawn[:-1, 0] * 7 + drawn[1:, 0], minlength=49)
+    following = torch.bincount(numbers[:-1, 0] * 7 + numbers[1:, 0], minlength=49)
     assert stats.chisquare(following).pvalue > 0.001
 
 
-def test_uniform_numbers_fill_the_unit_interval() -> None:
-    drawn = rng.uniform(rng.key(0, "test"), torch.arange(50_000), 1)[:, 0]
-    assert drawn.min() >= 0
-    assert drawn.max() < 1
-    assert stats.kstest(drawn.numpy(), "uniform").pvalue > 0.001
+def test_uniform_numbers_cover_the_unit_interval() -> None:
+    numbers = rng.uniform(rng.key(0, "test"), torch.arange(50_000), 1)[:, 0]
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert stats.kstest(numbers.numpy(), "uniform").pvalue > 0.001
 
 
-def test_bytes_are_uniform_and_none_depends_on_another() -> None:
-    drawn = rng.DigitRng(0, "train", torch.arange(30_000), slots=1).bytes("noise", 8)
-    assert stats.chisquare(torch.bincount(drawn.flatten(), minlength=256)).pvalue > 0.001
+def test_bytes_are_uniform_and_independent() -> None:
+    numbers = rng.DigitRng(0, "train", torch.arange(30_000), slots=1).bytes("noise", 8)
+    assert stats.chisquare(torch.bincount(numbers.flatten(), minlength=256)).pvalue > 0.001
     for first, second in combinations(range(8), 2):
-        pairs = torch.bincount((drawn[:, first] >> 4) * 16 + (drawn[:, second] >> 4), minlength=256)
+        pairs = torch.bincount((numbers[:, first] >> 4) * 16 + (numbers[:, second] >> 4), minlength=256)
         assert stats.chisquare(pairs).pvalue > 0.0001

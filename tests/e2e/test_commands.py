@@ -214,7 +214,7 @@ def test_training_on_a_folder_and_judging_on_another(tmp_path: Path) -> None:
     _, err = run(tmp_path, "mnist_seq.evaluate", "run=run", "data.from=test", "split=test", "scenes=101", code=1)
     assert "scenes=101 of a folder with 100" in err
     _, err = run(tmp_path, "mnist_seq.train", "data.from=test", *tiny, code=1)
-    assert "has no train split: only test" in err
+    assert "has no train split, only test" in err
 
 
 def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:

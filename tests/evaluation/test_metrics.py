@@ -9,8 +9,8 @@ import torch
 
 from mnist_seq.config import LossConfig, ScatterConfig
 from mnist_seq.data.datasets import SyntheticDataset
-from mnist_seq.data.digits import load
 from mnist_seq.data.render import SceneBatch
+from mnist_seq.data.sources import load
 from mnist_seq.evaluation import metrics
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.evaluation.intervals import SharedSources, proportion_with_interval

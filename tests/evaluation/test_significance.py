@@ -17,7 +17,7 @@ import mnist_seq
 from mnist_seq.compare import check_comparable, compare_models, compare_sweep, expand_runs
 from mnist_seq.config import CompareConfig, GridConfig
 from mnist_seq.data.datasets import SyntheticDataset
-from mnist_seq.data.digits import DigitSource
+from mnist_seq.data.sources import DigitSource
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.significance import ComparedModel, compare_pair, describe_difference, format_p_value
 from mnist_seq.run_dir import Run

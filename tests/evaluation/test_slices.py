@@ -9,7 +9,7 @@ from torchmetrics.functional.text import edit_distance
 from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import ScatterConfig, TrainConfig
 from mnist_seq.data.datasets import SyntheticDataset
-from mnist_seq.data.digits import DigitSource
+from mnist_seq.data.sources import DigitSource
 from mnist_seq.evaluation import metrics
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model

@@ -82,7 +82,7 @@ def test_a_picture_that_cannot_be_read_hides_no_other(reader: Reader, grey: np.n
     assert first.digits == second.digits == reader.read(grey).digits
     assert "text.png is not a readable image" in str(text)
     assert isinstance(gone, NotFoundError)
-    assert "a picture of type NoneType" in str(nothing)
+    assert "unsupported image type NoneType" in str(nothing)
     with pytest.raises(UserError, match=r"pictures\[1\]: .*text.png is not a readable image"):
         reader.read(pictures)
     with pytest.raises(NotFoundError, match=r"pictures\[0\]: .*gone.png does not exist"):
