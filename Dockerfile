@@ -1,5 +1,5 @@
 # A reader over HTTP: docker build -t mnist_seq . && docker run --rm -p 8000:8000 -e MNIST_SEQ_TOKEN=... mnist_seq
-# Another reader: docker run ... mnist_seq model=pretrained:single; one of yours: -v $PWD/outputs:/outputs mnist_seq model=/outputs/...
+# Another model: docker run ... mnist_seq run=pretrained:single; your own: -v $PWD/outputs:/outputs mnist_seq run=/outputs/...
 FROM python:3.12-slim AS build
 WORKDIR /src
 RUN pip install --no-cache-dir uv
@@ -20,4 +20,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["python", "-m", "mnist_seq.serve", "host=0.0.0.0", "port=8000"]
-CMD ["model=pretrained:grid"]
+CMD ["run=pretrained:grid"]

@@ -29,7 +29,7 @@ train: setup ## train the main job and judge it on the test split; ARGS="seed=1 
 results: setup ## evaluate the pretrained models and update the tables of results
 	$(BIN)/python -m mnist_seq.results readme=README.md tables=mnist_seq/pretrained/README.md $(ARGS)
 
-serve: setup ## a reader over HTTP, at http://127.0.0.1:8000/docs; ARGS="model=pretrained:single port=8080"
+serve: setup ## serve a model at http://127.0.0.1:8000/docs; ARGS="run=pretrained:single port=8080"
 	$(BIN)/python -m mnist_seq.serve $(ARGS)
 
 app: setup ## a page to draw on and play with, at http://127.0.0.1:8501

@@ -1,4 +1,4 @@
-"""Give a reader away: `python -m mnist_seq.export run=outputs/<date>/<time> format=weights name=grid`, or `format=onnx`."""
+"""Export a model: `python -m mnist_seq.export run=outputs/<date>/<time> format=weights name=grid`, or `format=onnx`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 Card = dict[str, Any]
 NUM_CHECK_SCENES = 1000
-"""On which what is written must read as what was trained does."""
+"""Scenes on which the exported model is compared with the trained one."""
 
 
 def main() -> None:
     cli.run_command("export", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(cfg: DictConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.find_runs import resolve_run
@@ -42,71 +42,78 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     model, card = weights.load(run, trust=config.trust)
     if config.seed_runs:
         card["seeds"] = _seed_scores(run, config.seed_runs)
-    name = config.name or card.get("name") or card.get("data", {}).get("family", "reader")
-    folder = Path(config.output_dir or Path("outputs", "exported")) / name
-    make_dir("output_dir", folder)
-    images = _check_images(card)
-    written, differ = EXPORTERS[config.format](run, model, card, name, folder, images)
-    console.print(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
-    if images is None:
-        console.print(f"not held against {run}: its scenes are not at hand")
+    name = config.name or card.get("name") or card.get("data", {}).get("family", "model")
+    output_dir = Path(config.output_dir or Path("outputs", "exported")) / name
+    make_dir("output_dir", output_dir)
+    check_images = _check_images(card)
+    path, num_mismatches = EXPORTERS[config.format](run, model, card, name, output_dir, check_images)
+    console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    if check_images is None:
+        console.print(f"not verified against {run}: its scenes are not available")
     else:
-        console.print(f"of {len(images):,} scenes it reads {differ or 'none'} otherwise than {run}")
+        console.print(f"predictions differ from {run} on {num_mismatches:,} of {len(check_images):,} scenes")
 
 
 def _seed_scores(run: str, seed_runs: list[str]) -> list[Card]:
-    """What other seeds of a run's recipe read of the test scenes.
+    """Test scores of runs that differ from `run` in their seed only.
 
     Raises:
-        FileNotFoundError, ValueError: no such run, another recipe, or one that was not judged.
+        NotFoundError: no such run.
+        UserError: a run of another recipe, or without test metrics.
     """
     from mnist_seq.config.results import METRICS
     from mnist_seq.config.validation import check
     from mnist_seq.run_dir import Run
 
     recipe, scores = Run.open(run).config_without_seed, []
-    for place in seed_runs:
-        other = Run.open(place)
-        judged = other.metrics.get("test")
-        check(other.config_without_seed == recipe, f"seed_runs: {place} differs from {run} in more than its seed")
-        if not judged:
-            raise UserError(f"seed_runs: {place} was not judged: {format_command('evaluate', run=place, split='test')}")
-        scores.append({"seed": other.metrics["seed"]} | {key: judged[key] for key in ("scenes", *METRICS)})
+    for path in seed_runs:
+        other = Run.open(path)
+        metrics = other.metrics.get("test")
+        check(other.config_without_seed == recipe, f"seed_runs: {path} differs from {run} in more than its seed")
+        if not metrics:
+            command = format_command("evaluate", run=path, split="test")
+            raise UserError(f"seed_runs: {path} has no test metrics: {command}")
+        scores.append({"seed": other.metrics["seed"]} | {key: metrics[key] for key in ("scenes", *METRICS)})
     return scores
 
 
 def _export_weights(
-    run: str, model: Model, card: Card, name: str, folder: Path, check_images: Tensor | None
+    run: str, model: Model, card: Card, name: str, output_dir: Path, check_images: Tensor | None
 ) -> tuple[Path, int]:
     from mnist_seq.evaluation import release_check
-    from mnist_seq.inference.model_card import ModelExport
+    from mnist_seq.inference.export import ModelExport
     from mnist_seq.run_dir import Run
 
     trained = Run(run)
-    model_card = ModelExport(
-        name, model, card, trained if trained.exists else None, release_check.release_scores_for_card(model, card)
+    export = ModelExport(
+        name=name,
+        model=model,
+        card=card,
+        run=trained if trained.exists else None,
+        release_scores=release_check.release_scores_for_card(model, card),
     )
-    return folder / "weights.safetensors", model_card.save(folder, check_images)
+    return output_dir / "weights.safetensors", export.save(output_dir, check_images)
 
 
 def _export_onnx(
-    run: str, model: Model, card: Card, name: str, folder: Path, check_images: Tensor | None
+    run: str, model: Model, card: Card, name: str, output_dir: Path, check_images: Tensor | None
 ) -> tuple[Path, int]:
-    from mnist_seq.inference import model_card, onnx_export
+    from mnist_seq.inference import onnx_export
+    from mnist_seq.inference.export import count_mismatches, predictor
 
-    path = folder / f"{name}.onnx"
+    path = output_dir / f"{name}.onnx"
     onnx_export.export_onnx(model, path, card)
-    return path, 0 if check_images is None else model_card.count_mismatches(
-        model_card.predictor(model), onnx_export.load_predictor(path), check_images
-    )
+    if check_images is None:
+        return path, 0
+    return path, count_mismatches(predictor(model), onnx_export.load_predictor(path), check_images)
 
 
 EXPORTERS = {"weights": _export_weights, "onnx": _export_onnx}
-"""What can be written."""
+"""`format=` -> function that writes it and returns the path and the number of mismatches."""
 
 
 def _check_images(card: Card) -> Tensor | None:
-    """Val scenes of the reader's own, or test scenes where it was trained on val; None where none are at hand."""
+    """Scenes of the model's own data, B 1 H W: val, or test if it was trained on val; None if not available."""
     from mnist_seq.config.serialization import data_from_dict
     from mnist_seq.data import datasets
 
@@ -116,7 +123,7 @@ def _check_images(card: Card) -> Tensor | None:
         splits = datasets.load(data_from_dict(card["data"])).splits
     except UserError:
         return None
-    return splits["val"][:NUM_CHECK_SCENES].images if "val" in splits else splits["test"][:NUM_CHECK_SCENES].images
+    return splits["val" if "val" in splits else "test"][:NUM_CHECK_SCENES].images
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A reader over HTTP: `python -m mnist_seq.serve model=pretrained:grid`, then http://127.0.0.1:8000/docs."""
+"""Serve a model over HTTP: `python -m mnist_seq.serve run=pretrained:grid`, then http://127.0.0.1:8000/docs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main() -> None:
     cli.run_command("serve", _job, keep_memory=False)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(cfg: DictConfig, run_dir: Path) -> None:
     config = to_dataclass(cfg, ServeConfig)
     check_extra("serve", "serve")
     import uvicorn
@@ -35,29 +35,28 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq.inference import reader
     from mnist_seq.inference.device import resolve_device
     from mnist_seq.serving import service
-    from mnist_seq.serving.middleware import JSONFormatter
+    from mnist_seq.serving.json_logging import JSONFormatter
     from mnist_seq.serving.timeouts import TimeoutProtocol
 
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # limits.pixels refuses them
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # limits.pixels rejects them
     logger = logging.getLogger("mnist_seq")
     logger.handlers[0].setFormatter(JSONFormatter())
     logging.getLogger("uvicorn").handlers = logger.handlers
-    taken = _bind_socket(config)
+    listener = _bind_socket(config)
     loaded = reader.load(resolve_run(config.run), resolve_device(config.device), config.trust)
-    examined = (
-        release_check.check_release_scores(loaded.model, loaded.card)
-        if config.self_test
-        else "not examined: gate=false"
-    )
-    host, port = taken.getsockname()[:2]
-    logger.info(f"{config.run}: {examined}")
+    if config.self_test:
+        self_test = release_check.check_release_scores(loaded.model, loaded.card)
+    else:
+        self_test = "skipped: self_test=false"
+    host, port = listener.getsockname()[:2]
+    logger.info(f"{config.run}: {self_test}")
     if not config.token and host not in ("127.0.0.1", "::1"):
-        logger.warning(f"whoever reaches {host} can ask: set MNIST_SEQ_TOKEN to ask for a token")
+        logger.warning(f"no authentication on {host}: set MNIST_SEQ_TOKEN to require a token")
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     logger.info(f"listening on {address}, docs on {address}/docs")
     server = uvicorn.Server(
         uvicorn.Config(
-            service.create_app(loaded, config, examined),
+            service.create_app(loaded, config, self_test),
             http=TimeoutProtocol.with_timeout(config.limits.timeout),
             log_config=None,
             access_log=False,
@@ -69,26 +68,28 @@ def _job(cfg: DictConfig, directory: Path) -> None:
         )
     )
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: None)  # the server has its own handlers, and raises what it caught at the end
-    server.run(sockets=[taken])
+        signal.signal(signum, lambda *_: None)  # uvicorn installs its own, and re-raises the signal at the end
+    server.run(sockets=[listener])
     logger.info("stopped")
 
 
 def _bind_socket(config: ServeConfig) -> socket.socket:
-    """Take the port before anything is loaded.
+    """Bind the address before the model is loaded.
 
     Raises:
-        OSError: another program has it, or there is no such address.
+        UserError: the port is in use, or the address does not exist.
     """
     import socket
 
     try:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         return socket.create_server((config.host, config.port), family=family, backlog=2048)
-    except OSError as problem:
-        why = str(problem.strerror).partition(" (while")[0]
-        reason = f"host={config.host} port={config.port} cannot be listened on ({why})"
-        raise UserError(f"{reason}: choose another host, another port, or port=0 for a free one") from problem
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise UserError(
+            f"host={config.host} port={config.port} cannot be bound ({reason}): "
+            "choose another host, another port, or port=0 for a free one"
+        ) from error
 
 
 if __name__ == "__main__":

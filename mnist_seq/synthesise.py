@@ -1,4 +1,8 @@
-"""Scenes to look at or to keep: `python -m mnist_seq.synthesise data=scatter preview=true`, or `output_dir=DIR`."""
+"""Render scenes as a contact sheet or a dataset.
+
+python -m mnist_seq.synthesise data=scatter preview=true
+python -m mnist_seq.synthesise data=scatter output_dir=outputs/scatter
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ def main() -> None:
     cli.run_command("synthesise", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(cfg: DictConfig, run_dir: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
 
@@ -32,56 +36,58 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     config.data.scene_seed = config.seed
     loaded = datasets.load(config.data, config.seed)
     if config.split not in loaded.splits:
-        raise UserError(f"split={config.split} is not to be had: choose from {', '.join(loaded.splits)}")
+        raise UserError(f"split={config.split} does not exist: choose from {', '.join(loaded.splits)}")
     if loaded.notice:
         console.print(f"[bold red]{escape(loaded.notice)}", soft_wrap=True)
     if config.preview:
         path = draw_contact_sheet(config, loaded)
-        look_at = f"{path}: a look at {config.data.family}, split {config.split}"
-        console.print(look_at, highlight=False, markup=False, soft_wrap=True)
+        message = f"{path}: contact sheet of {config.data.family}, split {config.split}"
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
     if config.output_dir:
         write_dataset(config, loaded, console)
 
 
 def draw_contact_sheet(config: SynthesiseConfig, datasets: DatasetSplits) -> Path:
-    """Draw a contact sheet, and say where."""
+    """Draw a contact sheet of a split; return its path."""
     from mnist_seq.reporting import plots
 
-    path = (
-        Path("outputs") / f"{_preset_name() or config.data.family}.png"
-        if config.preview is True
-        else Path(config.preview)
-    )
+    name = _preset_name() or config.data.family
+    path = Path("outputs") / f"{name}.png" if config.preview is True else Path(config.preview)
     scenes = datasets.splits[config.split]
-    shown = scenes[: min(24 if config.scenes is None or config.output_dir else config.scenes, len(scenes))]
-    title = f"{_preset_name() or config.data.family}, split {config.split}, seed {config.seed}"
+    num_scenes = 24 if config.scenes is None or config.output_dir else config.scenes
+    shown = scenes[: min(num_scenes, len(scenes))]
+    title = f"{name}, split {config.split}, seed {config.seed}"
     path.parent.mkdir(parents=True, exist_ok=True)
     plots.save_figure(plots.contact_sheet(shown, title, datasets.notice), path)
     return path
 
 
 def write_dataset(config: SynthesiseConfig, datasets: DatasetSplits, console: Console) -> None:
-    """Write a data set, with a bar."""
+    """Write a dataset, with a progress bar.
+
+    Raises:
+        UserError: the scenes are an image folder.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mnist_seq.data import export_dataset
 
     if config.data.family == "folder":
         raise UserError("data=folder is on disk already: choose a scene family")
-    number, target = config.scenes or 10_000, Path(str(config.output_dir))
+    num_scenes, output_dir = config.scenes or 10_000, Path(str(config.output_dir))
     columns = [TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)]
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("scenes", total=number)
-        for done in export_dataset.write_dataset(
-            datasets.splits[config.split], number, dataset_card(config, datasets, number), target
+        task = progress.add_task("scenes", total=num_scenes)
+        for num_written in export_dataset.write_dataset(
+            datasets.splits[config.split], num_scenes, dataset_card(config, datasets, num_scenes), output_dir
         ):
-            progress.update(bar, completed=done)
-    made = f"{target}: {number:,} scenes, with README.md and SHA256SUMS"
-    console.print(made, highlight=False, markup=False, soft_wrap=True)
+            progress.update(task, completed=num_written)
+    message = f"{output_dir}: {num_scenes:,} scenes, with README.md and SHA256SUMS"
+    console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def dataset_card(config: SynthesiseConfig, datasets: DatasetSplits, num_scenes: int) -> dict[str, Any]:
-    """How a data set was made: all that is needed to make it again."""
+    """Describe a dataset: all that is needed to render it again."""
     from mnist_seq import __version__
     from mnist_seq.config.migrations import SCHEMA_VERSION
     from mnist_seq.data.sources import LICENSES
@@ -99,14 +105,14 @@ def dataset_card(config: SynthesiseConfig, datasets: DatasetSplits, num_scenes: 
         "ordered": spec.ordered,
         "digits": datasets.source,
         "notice": datasets.notice,
-        "license": LICENSES.get(datasets.source, "that of the digits"),
-        "made by": f"mnist_seq {__version__}",
+        "license": LICENSES.get(datasets.source, "the license of the digits"),
+        "created_by": f"mnist_seq {__version__}",
         "data": to_dict(config.data),
     }
 
 
 def _preset_name() -> str | None:
-    """What data= was given."""
+    """The name given as `data=`."""
     from hydra.core.hydra_config import HydraConfig
 
     return str(HydraConfig.get().runtime.choices.get("data"))

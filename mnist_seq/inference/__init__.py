@@ -1,1 +1,1 @@
-"""How a trained reader is used. No Lightning, no Hydra."""
+"""Use a trained model: preprocess, read, load, save, export. Imports no Lightning and no Hydra."""

@@ -1,6 +1,8 @@
-"""A photo, scan or drawing of any size, as a canvas of the kind that a model has learnt to read.
+"""Preprocess a photo, scan or drawing of any size into the canvas that a model was trained on.
 
-Shapes   H W of the picture, or of what is left of it   h w of the canvas
+Find the ink whatever the light, paper and polarity, and draw it with digits and strokes of MNIST's size.
+
+Shapes   H W image, or the part of it that is left   h w canvas
 """
 
 from __future__ import annotations
@@ -14,42 +16,42 @@ from scipy import ndimage
 from torch import Tensor
 
 _MAX_SIDE = 500
-"""Longer side that a picture is reduced to, pixels: beyond it nothing is gained but noise and time."""
+"""Largest longer side of an image, pixels; a larger image is downscaled first, since more pixels only add noise."""
 MIN_CONTRAST = 0.1
-"""Least contrast of ink, as a share of what there is between the paper and its opposite."""
+"""Minimum contrast of ink, as a fraction of the range between the paper and its opposite."""
 _NOISE_SIGMAS = 6
-"""Ink stands out of the paper's noise by so many of its standard deviations."""
+"""Minimum contrast of ink, in standard deviations of the paper's noise."""
 _MIN_COMPONENT_RATIO = 0.15
-"""Ink smaller than this share of the largest stroke is dirt."""
+"""A connected component smaller than this fraction of the largest one is dirt."""
 _BACKGROUND_LEVEL = 0.15
-"""What is fainter than this share of full ink is paper."""
+"""Pixels below this fraction of full ink are paper."""
 _MARGIN, _DIGIT_HEIGHT = 4 / 28, 20 / 28
-"""Background around a digit and the digit's height, as shares of its frame: MNIST's own."""
+"""Margin around a digit and height of the digit, as fractions of its frame, as in MNIST."""
 _MIN_STROKE_WIDTH = 2.4 / 28
-"""Thinner strokes are thickened to this share of a digit's frame; MNIST's are 2 to 4 pixels of 28."""
+"""Minimum stroke width, as a fraction of a digit's frame; MNIST's strokes are 2 to 4 of 28 pixels wide."""
 
 
 class Ink(NamedTuple):
-    """What is written on a picture, cropped to it."""
+    """The ink of an image, cropped to its bounding box."""
 
     intensity: np.ndarray
-    """H W, float32: 1 where there is ink, 0 where there is paper, between them at edges."""
+    """H W, float32 in [0, 1]: 1 is ink, 0 is paper, edges lie between."""
     digit_height: float
-    """Of a digit, pixels."""
+    """Median height of a digit, pixels."""
     stroke_width: float
-    """Width of a stroke, pixels."""
+    """Mean width of a stroke, pixels."""
 
 
 def fit_to_canvas(image: Tensor, canvas_size: tuple[int, int], digit_size: int = 28) -> Tensor:
-    """A picture on a canvas: as it is where it has the canvas' size, else its ink, in digits as tall as MNIST's.
+    """Fit an image to a canvas. An image of the canvas' size is returned unchanged.
 
     Args:
-        picture: H W, floats in [0, 1], light on dark or dark on light.
-        size: h w.
-        digit_size: side of the frame whose middle 20/28 a digit fills, pixels of the canvas.
+        image: H W, floats in [0, 1], light on dark or dark on light.
+        canvas_size: (h, w), pixels.
+        digit_size: side of a digit's frame on the canvas, pixels; the digit fills 20/28 of it.
 
     Returns:
-        h w, floats in [0, 1], ink on 0; all 0 where no ink was found.
+        h w, floats in [0, 1], ink on a background of 0; all 0 if the image has no ink.
     """
     if tuple(image.shape) == canvas_size:
         return image
@@ -58,101 +60,109 @@ def fit_to_canvas(image: Tensor, canvas_size: tuple[int, int], digit_size: int =
         return torch.zeros(canvas_size)
     frame = min(digit_size, *canvas_size)
     scale = _scale_factor(ink, canvas_size, frame)
-    grown = _thicken(ink, _MIN_STROKE_WIDTH * frame / scale)
+    thickened = _thicken(ink, _MIN_STROKE_WIDTH * frame / scale)
     return _place_on_canvas(
-        grown.intensity, _scale_factor(grown, canvas_size, frame), canvas_size, center_of_mass=max(canvas_size) == frame
+        thickened.intensity,
+        _scale_factor(thickened, canvas_size, frame),
+        canvas_size,
+        center_of_mass=max(canvas_size) == frame,
     )
 
 
 def subtract_background(image: np.ndarray) -> np.ndarray:
-    """How far each pixel is from the paper about it: 0 paper, 1 its opposite, whatever the light; H W, float32.
+    """Subtract uneven light and paper: 0 is paper, 1 its opposite; H W, float32.
 
     Args:
-        picture: H W, float32 in [0, 1], light on dark or dark on light.
+        image: H W, float32 in [0, 1], light on dark or dark on light.
     """
     small = ndimage.gaussian_filter(_downscale(torch.from_numpy(image), 128), 0.5)
-    # Ink is the rare thing: it skews what is left when the light, here the median of half the picture, is taken away.
+    # Ink covers the smaller part of an image, so it skews the residual after the light (a wide median) is subtracted.
     tiny = _downscale(torch.from_numpy(image), 32)
     light = ndimage.median_filter(tiny, [side // 2 + 1 for side in tiny.shape], mode="nearest")
     if ((image - _resize(light, image.shape)) ** 3).mean() < 0:
         image, small = 1 - image, 1 - small
-    # The paper is what remains of light ink on dark paper when all that is narrower than a stroke may be is cut off.
+    # The paper is the grey opening of light ink on dark paper with a window wider than any stroke.
     window = 1 + 2 * max(1, min(min(small.shape) // 4, max(small.shape) // 8))
-    beyond = np.pad(small, window, mode="reflect", reflect_type="odd")  # goes on as bright as it began to be
-    paper = ndimage.grey_opening(beyond, window)[window:-window, window:-window]
+    padded = np.pad(small, window, mode="reflect", reflect_type="odd")  # continues the gradient of the light
+    paper = ndimage.grey_opening(padded, window)[window:-window, window:-window]
     paper = _resize(paper, image.shape)
     return (image - paper) / np.maximum(1 - paper, 0.3)
 
 
 def find_ink(foreground: np.ndarray) -> Ink | None:
-    """The strokes that stand out of the paper, without dirt; None where there are none."""
+    """Find the strokes and drop dirt; None if there is no ink.
+
+    Args:
+        foreground: H W, float32, 0 on paper, as `subtract_background` returns it.
+    """
     foreground = ndimage.gaussian_filter(foreground, max(foreground.shape) / _MAX_SIDE)
-    low, high = np.percentile(foreground, (10, 30))  # paper, even where ink covers much
-    noise = (high - low) / 0.757  # of a normal distribution's deviation lies between these
+    low, high = np.percentile(foreground, (10, 30))  # paper, even where ink covers most of the image
+    noise = (high - low) / 0.757  # these percentiles of a normal distribution are 0.757 standard deviations apart
     foreground = foreground - (high + 0.524 * noise)
-    faintest = max(MIN_CONTRAST, _NOISE_SIGMAS * noise)
-    if not (foreground > faintest).any():
+    threshold = max(MIN_CONTRAST, _NOISE_SIGMAS * noise)
+    if not (foreground > threshold).any():
         return None
-    full = float(np.percentile(foreground[foreground > faintest], 75))  # edges are fainter
-    inked = foreground > max(faintest, full / 2)
-    parts, _ = ndimage.label(inked, np.ones((3, 3)))
-    boxes = ndimage.find_objects(parts)
+    full = float(np.percentile(foreground[foreground > threshold], 75))  # without the faint edges
+    inked = foreground > max(threshold, full / 2)
+    labels, _ = ndimage.label(inked, np.ones((3, 3)))
+    boxes = ndimage.find_objects(labels)
     sides = np.array([[side.stop - side.start for side in box] for box in boxes])
     kept = sides.max(1) >= max(_MIN_COMPONENT_RATIO * sides.max(), 2)
     if not kept.any():
         return None
-    inked = np.concatenate([[False], kept])[parts]
-    tall = sides[kept, 0]
-    levels = ((foreground / full - _BACKGROUND_LEVEL) / (1 - _BACKGROUND_LEVEL)).clip(0, 1) * ndimage.binary_dilation(
-        inked, np.ones((3, 3))
-    )
+    inked = np.concatenate([[False], kept])[labels]
+    heights = sides[kept, 0]
+    intensity = ((foreground / full - _BACKGROUND_LEVEL) / (1 - _BACKGROUND_LEVEL)).clip(0, 1)
+    intensity = intensity * ndimage.binary_dilation(inked, np.ones((3, 3)))
     rows, cols = inked.any(1).nonzero()[0], inked.any(0).nonzero()[0]
     crop = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
-    depth = ndimage.distance_transform_edt(np.pad(inked[crop], 1))
-    pen = 4 * float(depth[depth > 0].mean()) - 2  # across a stroke the distance to its edge rises and falls evenly
-    return Ink(levels[crop].astype(np.float32), float(np.median(tall[2 * tall >= tall.max()])), max(pen, 1.0))
+    distance = ndimage.distance_transform_edt(np.pad(inked[crop], 1))
+    # the distance to the edge rises and falls linearly across a stroke
+    stroke_width = 4 * float(distance[distance > 0].mean()) - 2
+    digit_height = float(np.median(heights[2 * heights >= heights.max()]))
+    return Ink(intensity[crop].astype(np.float32), digit_height, max(stroke_width, 1.0))
 
 
 def _scale_factor(ink: Ink, canvas_size: tuple[int, int], frame: int) -> float:
-    """Pixels of the canvas for one of the picture: digits are as tall as MNIST's where all have room."""
-    room = [side - 2 * round(_MARGIN * frame) for side in canvas_size]
-    return min(
-        room[0] / ink.intensity.shape[0], room[1] / ink.intensity.shape[1], _DIGIT_HEIGHT * frame / ink.digit_height
-    )
+    """Pixels of the canvas per pixel of the image: digits get MNIST's height if all of the ink fits."""
+    available = [side - 2 * round(_MARGIN * frame) for side in canvas_size]
+    height, width = ink.intensity.shape
+    return min(available[0] / height, available[1] / width, _DIGIT_HEIGHT * frame / ink.digit_height)
 
 
 def _thicken(ink: Ink, min_stroke_width: float) -> Ink:
-    """Ink with strokes of at least this width, pixels."""
-    more = max(0, round((min_stroke_width - ink.stroke_width) / 2))
-    levels = ndimage.maximum_filter(np.pad(ink.intensity, more), 2 * more + 1) if more else ink.intensity
-    return Ink(levels, ink.digit_height + 2 * more, ink.stroke_width + 2 * more)
+    """Dilate ink to strokes of at least `min_stroke_width` pixels."""
+    radius = max(0, round((min_stroke_width - ink.stroke_width) / 2))
+    intensity = ndimage.maximum_filter(np.pad(ink.intensity, radius), 2 * radius + 1) if radius else ink.intensity
+    return Ink(intensity, ink.digit_height + 2 * radius, ink.stroke_width + 2 * radius)
 
 
 def _place_on_canvas(intensity: np.ndarray, scale: float, canvas_size: tuple[int, int], center_of_mass: bool) -> Tensor:
-    """Ink in the middle of a canvas; a digit that has it alone with its centre of mass there, as MNIST's."""
+    """Center ink on a canvas, by its bounding box or, as in MNIST, by its center of mass."""
     height, width = (max(1, round(side * scale)) for side in intensity.shape)
-    drawn = _resize(intensity, (height, width)).clip(0, 1)
-    corner = [(side - extent) // 2 for side, extent in zip(canvas_size, drawn.shape, strict=True)]
+    resized = _resize(intensity, (height, width)).clip(0, 1)
+    corner = [(side - extent) // 2 for side, extent in zip(canvas_size, resized.shape, strict=True)]
     if center_of_mass:
-        middle = ndimage.center_of_mass(drawn)
-        corner = [round((side - 1) / 2 - at) for side, at in zip(canvas_size, middle, strict=True)]
+        center = ndimage.center_of_mass(resized)
+        corner = [round((side - 1) / 2 - mass) for side, mass in zip(canvas_size, center, strict=True)]
         corner = [
-            min(max(at, 0), side - extent) for at, side, extent in zip(corner, canvas_size, drawn.shape, strict=True)
+            min(max(start, 0), side - extent)
+            for start, side, extent in zip(corner, canvas_size, resized.shape, strict=True)
         ]
     canvas = torch.zeros(canvas_size)
-    canvas[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = torch.from_numpy(drawn)
+    canvas[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = torch.from_numpy(resized)
     return canvas
 
 
 def _downscale(image: Tensor, max_side: int) -> np.ndarray:
-    """A picture whose longer side is at most this."""
-    share = max_side / max(image.shape)
-    if share >= 1:
+    """Downscale an image whose longer side exceeds `max_side` pixels."""
+    scale = max_side / max(image.shape)
+    if scale >= 1:
         return image.numpy()
-    height, width = (max(1, round(side * share)) for side in image.shape)
+    height, width = (max(1, round(side * scale)) for side in image.shape)
     return _resize(image.numpy(), (height, width))
 
 
 def _resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    there = torch.from_numpy(np.ascontiguousarray(image))[None, None]
-    return F.interpolate(there, size=size, mode="bilinear", antialias=True)[0, 0].numpy()
+    tensor = torch.from_numpy(np.ascontiguousarray(image))[None, None]
+    return F.interpolate(tensor, size=size, mode="bilinear", antialias=True)[0, 0].numpy()

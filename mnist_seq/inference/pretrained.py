@@ -1,4 +1,4 @@
-"""Models that are included, each in a folder of its own: `pretrained:NAME` names one, wherever a model is asked for."""
+"""Included models, one folder each. `pretrained:NAME` names one wherever a model is asked for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ PREFIX = "pretrained:"
 
 
 def list_models() -> list[str]:
-    """Of the data presets that they read, in alphabetical order."""
+    """Names of the included models, sorted; each is named after the data preset that it was trained on."""
     return sorted(card.parent.name for card in PRETRAINED_DIR.glob("*/model.json"))
 
 
+def list_uris() -> list[str]:
+    """The included models as `pretrained:NAME`."""
+    return [f"{PREFIX}{name}" for name in list_models()]
+
+
 def resolve_path(run: str | os.PathLike[str]) -> Path:
-    """Where a model lies: a string `pretrained:NAME` stands for an included one, everything else is a path.
+    """Resolve a model to a path: `pretrained:NAME` is an included model, everything else is a path.
 
     Raises:
-        UserError: no included model has that name.
-        NotFoundError: there is nothing at the path.
+        UserError: no included model has this name.
+        NotFoundError: the path does not exist.
     """
     if isinstance(run, str) and run.startswith(PREFIX):
         name = run.removeprefix(PREFIX)
@@ -38,21 +43,13 @@ def resolve_path(run: str | os.PathLike[str]) -> Path:
     return path
 
 
-def list_uris() -> list[str]:
-    """All of them, as a command takes them."""
-    return [f"{PREFIX}{name}" for name in list_models()]
-
-
 def expand_name(run: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """The short form of `mnist_seq.load`: a bare NAME means the included model.
+    """Expand the short form that `mnist_seq.load` accepts: a bare NAME becomes `pretrained:NAME`.
 
     Raises:
-        UserError: there is a path of that name too.
+        UserError: a path of this name exists too.
     """
     if not isinstance(run, str) or run not in list_models():
         return run
-    check(
-        not Path(run).exists(),
-        f"{run} is an included model and a path here: say {PREFIX}{run}, or ./{run}",
-    )
+    check(not Path(run).exists(), f"{run} is both an included model and a path: use {PREFIX}{run} or ./{run}")
     return f"{PREFIX}{run}"

@@ -1,6 +1,6 @@
-"""Image in, digits out.
+"""Read images: image in, digits out.
 
-Shapes   B images   H W canvas of the model
+Shapes   B images   H W canvas of the model   D model dim
 """
 
 from __future__ import annotations
@@ -20,37 +20,36 @@ from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
 from mnist_seq.inference.preprocess import MIN_CONTRAST, fit_to_canvas
 from mnist_seq.nn import compute_attention_maps
-from mnist_seq.nn.beam_search import beam_search
-from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
+from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import NUM_DIGITS
 
 _BATCH_SIZE = 256
-"""Pictures that are held, and sequences that are written, at a time: what bounds memory, however many are read."""
+"""Images held, and sequences decoded, at a time: this bounds memory however many images are read."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read in an image."""
+    """The digits of one image, with probabilities."""
 
     digits: list[int]
     confidence: float
-    """Probability of the whole reading, its end included."""
+    """Probability of the whole sequence, end token included."""
     per_digit: list[float]
-    """Probability of each digit."""
+    """Probability of each digit, given the previous ones."""
     cells: list[int | None] | None = None
-    """What each cell of the canvas holds, in raster order, where the model reads by cells."""
+    """Digit of each cell of the canvas in raster order, if the model's output type is `cells`."""
     alternatives: list[Reading] = field(default_factory=list)
-    """What else it might be, likeliest first, where beams were asked for."""
+    """The other beams, most probable first, if `num_beams` is above 1."""
     blank: bool = False
-    """No ink was found: there are no digits, with confidence 1, and the model was not asked."""
+    """No ink was found: no digits, confidence 1, and the model was not run."""
 
     def __str__(self) -> str:
         return " ".join(map(str, self.digits)) or "no digits"
 
 
 class Reader:
-    """A trained model that reads pictures."""
+    """A trained model with preprocessing: reads images of any size."""
 
     def __init__(self, model: Model, card: dict[str, Any]) -> None:
         self.model, self.card = model.eval(), card
@@ -60,70 +59,76 @@ class Reader:
         return next(self.model.parameters()).device
 
     def read(self, images: ImageInput | Sequence[ImageInput], num_beams: int = 1, channels: str | None = None) -> Any:
-        """Read a picture, or each of a list in batches.
+        """Read an image, or a list of images in batches.
 
         Args:
-            pictures: a path, PIL image, array or tensor, or a list of them. Arrays and tensors are H W, 1 H W or H W C
-                with 1, 3 or 4 channels, in truth values, floats in [0, 1], uint8 or uint16, where white is the largest
-                level of the fewest of 1, 8, 10, 12, 14 and 16 bits that hold all; light on dark or dark on light. One
-                of the canvas' size is read as it is, any other is fitted to it, as `canvas` shows.
-            beams: readings followed at once by beam search; 1 reads greedily.
-            channels: where those of arrays are, `first` or `last`, if their shape alone does not say: 3 28 28 can be
-                one picture or three.
+            images: a path, PIL image, array or tensor, or a list of them. Arrays and tensors are H W, 1 H W or H W C
+                with 1, 3 or 4 channels, as bool, floats in [0, 1], uint8 or uint16; white of integers is the largest
+                level of the smallest of 1, 8, 10, 12, 14 and 16 bits that holds all values. Ink may be light on dark
+                or dark on light. An image of the canvas' size is read as it is; any other is fitted to the canvas by
+                `preprocess`.
+            num_beams: beam width; 1 decodes greedily.
+            channels: `first` or `last`, for arrays whose shape is ambiguous: 3 28 28 can be one image or three.
 
         Returns:
-            A Reading, or a list of them; one of a picture without ink has no digits, whatever the model.
+            A Reading, or a list of them. An image without ink has no digits.
 
         Raises:
-            NotFoundError, UserError: no such file, or not an image, by its place in a list, where `stream` goes on;
-                beams of a model that writes no tokens.
+            NotFoundError: no such file.
+            UserError: not an image; or beams for a model that is not autoregressive. For a list, the message names
+                the index of the image; `stream` continues with the others.
         """
         if not isinstance(images, (list, tuple)):
             return self.read_canvases(self._preprocess_batch([cast(ImageInput, images)], channels), num_beams)[0]
         readings = []
-        for place, reading in enumerate(self.stream(images, num_beams, channels)):
+        for index, reading in enumerate(self.stream(images, num_beams, channels)):
             if isinstance(reading, UserError):
-                raise type(reading)(f"pictures[{place}]: {reading}") from reading
+                raise type(reading)(f"images[{index}]: {reading}") from reading
             readings.append(reading)
         return readings
 
     def stream(
         self, images: Iterable[ImageInput], num_beams: int = 1, channels: str | None = None
     ) -> Iterator[Reading | UserError]:
-        """Read any number of pictures, some at a time; where one cannot be read, its error stands in its place.
+        """Read any number of images, a batch at a time; an image that cannot be read yields its error.
 
         Args:
-            pictures, beams, channels: as for `read`.
+            images, num_beams, channels: as in `read`.
         """
-        rest = iter(images)
-        while batch := list(islice(rest, _BATCH_SIZE)):
-            seen = [self._preprocess_or_error(picture, channels) for picture in batch]
-            canvases = [canvas for canvas in seen if isinstance(canvas, Tensor)]
+        remaining = iter(images)
+        while batch := list(islice(remaining, _BATCH_SIZE)):
+            results = [self._preprocess_or_error(image, channels) for image in batch]
+            canvases = [canvas for canvas in results if isinstance(canvas, Tensor)]
             readings = iter(self.read_canvases(torch.stack(canvases), num_beams) if canvases else [])
-            for canvas in seen:
-                yield canvas if isinstance(canvas, UserError) else next(readings)
+            for result in results:
+                yield result if isinstance(result, UserError) else next(readings)
 
     def preprocess(self, image: ImageInput, channels: str | None = None) -> Tensor:
-        """A picture as the model sees it; H W, floats in [0, 1], ink on 0.
+        """Convert an image to the model's input; H W, floats in [0, 1], ink on 0.
 
-        One of the canvas' size stays as it is, if need be turned round to light on dark. Of any other the ink is found,
-        whatever the light and the paper, and drawn with digits as tall and strokes as strong as the model knows.
+        An image of the canvas' size only has its polarity corrected. For any other size the ink is found, whatever
+        the light and the paper, and drawn with digits and strokes of the size that the model was trained on.
+
+        Args:
+            image, channels: as in `read`.
 
         Raises:
-            FileNotFoundError, ValueError: as for `read`.
+            NotFoundError: no such file.
+            UserError: not an image.
         """
         spec = self.model.spec
         return fit_to_canvas(load_image(image, channels), (spec.height, spec.width), spec.digit_size)
 
     @torch.inference_mode()
     def read_canvases(self, canvases: Tensor, num_beams: int = 1) -> list[Reading]:
-        """Read what `canvas` gave.
+        """Read images that `preprocess` returned.
 
         Args:
             canvases: B H W or B 1 H W, floats in [0, 1], ink on 0.
+            num_beams: beam width; 1 decodes greedily.
 
         Raises:
-            ValueError: canvases of another size, or beams of a model that writes no tokens.
+            UserError: canvases of another size; or beams for a model that is not autoregressive.
         """
         spec = self.model.spec
         images = canvases if canvases.ndim == 4 else canvases[:, None]
@@ -131,62 +136,77 @@ class Reader:
             raise UserError(f"canvases of shape {tuple(canvases.shape)}: give B {spec.height} {spec.width}")
         if num_beams != 1 and not isinstance(self.model, AutoregressiveModel):
             raise UserError(f"num_beams={num_beams}: this model is not autoregressive, use num_beams=1")
-        inked = images.amax((1, 2, 3)) - images.amin((1, 2, 3)) >= MIN_CONTRAST
-        parts = images[inked].split(max(1, _BATCH_SIZE // max(num_beams, 1))) if inked.any() else ()
-        found = iter([reading for part in parts for reading in self._decode(part.to(self.device), num_beams)])
-        return [next(found) if any_ink else self._blank_reading() for any_ink in inked.tolist()]
+        has_ink = images.amax((1, 2, 3)) - images.amin((1, 2, 3)) >= MIN_CONTRAST
+        batches = images[has_ink].split(max(1, _BATCH_SIZE // max(num_beams, 1))) if has_ink.any() else ()
+        readings = iter([reading for batch in batches for reading in self._decode(batch.to(self.device), num_beams)])
+        return [next(readings) if inked else self._blank_reading() for inked in has_ink.tolist()]
 
     @torch.no_grad()
     def embed(self, images: ImageInput | Sequence[ImageInput], channels: str | None = None) -> Tensor:
-        """The encoder's summary of a picture, D, or of each of a list, B D."""
+        """Return the encoder's pooled features of an image, D, or of a list of images, B D.
+
+        Args:
+            images, channels: as in `read`.
+        """
         if not isinstance(images, (list, tuple)):
             return self.embed([cast(ImageInput, images)], channels)[0]
-        parts = [images[first : first + _BATCH_SIZE] for first in range(0, len(images), _BATCH_SIZE)]
-        return torch.cat([self.model.embed(self._preprocess_batch(part, channels)) for part in parts])
+        batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]
+        return torch.cat([self.model.embed(self._preprocess_batch(batch, channels)) for batch in batches])
 
     def attention_maps(self, image: ImageInput, channels: str | None = None) -> dict[str, Tensor]:
-        """Where each head of each layer looks while it reads; H L S each, as `nn.attention_maps` says."""
+        """Return the attention weights of every layer; heads x queries x keys each, rows sum to 1.
+
+        See `nn.attention_maps` for the names of the layers.
+        """
         maps = compute_attention_maps(self.model, self._preprocess_batch([image], channels))
-        return {name: weights[0] for name, weights in maps.items()}
+        return {name: attention[0] for name, attention in maps.items()}
 
     def _decode(self, images: Tensor, num_beams: int) -> list[Reading]:
+        """Decode images, B 1 H W, with their alternatives."""
         if num_beams == 1:
             return _to_readings(self.model.read(images))
-        found = beam_search(cast(AutoregressiveModel, self.model), images, num_beams, num_return_sequences=num_beams)
-        ranked = [_to_readings(DecodeOutput(*(part[image] for part in found[:4]))) for image in range(len(images))]
-        return [replace(best, alternatives=[it for it in others if it.confidence > 0]) for best, *others in ranked]
+        model = cast(AutoregressiveModel, self.model)
+        output = beam_search(model, images, num_beams, num_return_sequences=num_beams)
+        beams = [_to_readings(DecodeOutput(*(part[index] for part in output[:4]))) for index in range(len(images))]
+        return [replace(best, alternatives=[beam for beam in rest if beam.confidence > 0]) for best, *rest in beams]
 
     def _preprocess_batch(self, images: Sequence[ImageInput], channels: str | None) -> Tensor:
-        """B 1 H W."""
-        return torch.stack([self.preprocess(picture, channels) for picture in images]).to(self.device)[:, None]
+        """Preprocess images on the model's device; B 1 H W."""
+        return torch.stack([self.preprocess(image, channels) for image in images]).to(self.device)[:, None]
 
     def _preprocess_or_error(self, image: ImageInput, channels: str | None) -> Tensor | UserError:
         try:
             return self.preprocess(image, channels)
-        except UserError as problem:
-            return problem
+        except UserError as error:
+            return error
 
     def _blank_reading(self) -> Reading:
         rows, cols = self.model.spec.cells
-        return Reading([], 1.0, [], [None] * (rows * cols) if self.model.output_type == "cells" else None, blank=True)
+        cells: list[int | None] | None = [None] * (rows * cols) if self.model.output_type == "cells" else None
+        return Reading([], 1.0, [], cells, blank=True)
 
 
 def _to_readings(output: DecodeOutput) -> list[Reading]:
     cells = [None] * len(output.digits) if output.cells is None else output.cells.tolist()
     readings = []
-    for digits, probability, confidence, held in zip(
+    for digits, probs, confidence, classes in zip(
         output.digits.tolist(), output.probs.tolist(), output.confidence.tolist(), cells, strict=True
     ):
-        count = sum(digit < NUM_DIGITS for digit in digits)
-        named = held and [digit if digit < NUM_DIGITS else None for digit in held]
-        readings.append(Reading(digits[:count], confidence, probability[:count], named))
+        length = sum(digit < NUM_DIGITS for digit in digits)
+        cell_digits = classes and [digit if digit < NUM_DIGITS else None for digit in classes]
+        readings.append(Reading(digits[:length], confidence, probs[:length], cell_digits))
     return readings
 
 
 def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", trust: Trust = None) -> Reader:
-    """A reader from a run directory, weights, a checkpoint, or `pretrained:NAME`.
+    """Load a model to read with.
+
+    Args:
+        run: a run directory, weights, a checkpoint or `pretrained:NAME`.
+        trust: whether the class of a model from outside the package may be imported.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
+        NotFoundError: nothing to load at `run`.
+        UserError: a damaged file, or code that is not trusted.
     """
     return Reader(*weights.load(run, device, trust))

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors and a JSON card beside them, or a training checkpoint. Nothing is ever unpickled."""
+"""Save and load weights: safetensors with model.json beside them, or a training checkpoint. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as serialized
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from mnist_seq.atomic_io import atomic_path, atomic_write_text
@@ -26,158 +25,121 @@ from mnist_seq.nn.model import Model
 
 CARD_FILE = "model.json"
 _STATE_DICT_PREFIX = "model."
-"""Of the reader's weights among those of its LightningModule."""
+"""Prefix of the model's weights in the state dict of its LightningModule."""
 
 
 def save(model: Model, path: Path, **metadata: Any) -> None:
-    """Write `path` (.safetensors) and, beside it, model.json: architecture, vocabulary, checksum and what is said."""
-    with atomic_path(path) as beside:
+    """Write weights and, beside them, model.json: config, spec, vocabulary, SHA-256 and `metadata`.
+
+    Args:
+        path: of the weights, .safetensors.
+        metadata: further keys of model.json, as JSON values.
+    """
+    with atomic_path(path) as temp_path:
         state = model.state_dict().items()
-        beside.write_bytes(serialized({name: weight.detach().cpu().contiguous().clone() for name, weight in state}))
-        checksum = _sha256(beside)
-    atomic_write_text(
-        path.with_name(CARD_FILE), json.dumps(make_card(model) | {"sha256": checksum} | metadata, indent=2) + "\n"
-    )
+        temp_path.write_bytes(serialize({name: weight.detach().cpu().contiguous().clone() for name, weight in state}))
+        checksum = _sha256(temp_path)
+    card = make_card(model) | {"sha256": checksum} | metadata
+    atomic_write_text(path.with_name(CARD_FILE), json.dumps(card, indent=2) + "\n")
 
 
 def load(
     run: str | os.PathLike[str], device: torch.device | str = "cpu", trust: Trust = None
 ) -> tuple[Model, dict[str, Any]]:
-    """A reader and its card, from a run directory, a .safetensors file, a checkpoint, or `pretrained:NAME`.
+    """Load a model in eval mode, and its card.
 
     Args:
+        run: a run directory, a .safetensors file, a checkpoint or `pretrained:NAME`.
         trust: whether the class of a model from outside the package may be imported.
 
     Raises:
-        FileNotFoundError: nothing there to load.
-        ValueError: a damaged file, weights of another shape, vocabulary or checksum than the card says, or code that is
-            not trusted.
+        NotFoundError: nothing to load at `run`.
+        UserError: a damaged file; shapes, vocabulary or checksum that the card contradicts; code that is not trusted.
     """
-    weights, about = _load_state(run)
+    state_dict, card = load_state_dict(run)
     try:
-        with torch.random.fork_rng(devices=[]):  # no weight keeps its random beginning
-            model = build_from_card(about, trust)
-    except (KeyError, TypeError, AttributeError) as problem:
-        raise UserError(f"{run} has a card that describes no model: {type(problem).__name__} {problem}") from problem
+        with torch.random.fork_rng(devices=[]):  # random initial weights are overwritten
+            model = build_from_card(card, trust)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{run} has a card that describes no model: {type(error).__name__} {error}") from error
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as problem:
-        detail = textwrap.shorten(str(problem).split("\n")[1].strip(), 200, placeholder=" ...")
-        raise UserError(f"{run} holds weights of another shape than its card says: {detail}") from problem
-    return model.eval().to(device), about
+        model.load_state_dict(state_dict)
+    except RuntimeError as error:
+        detail = textwrap.shorten(str(error).split("\n")[1].strip(), 200, placeholder=" ...")
+        raise UserError(f"{run} has weights of another shape than its card says: {detail}") from error
+    return model.eval().to(device), card
 
 
-@dataclass(frozen=True)
-class InitReport:
-    """What one model took from another."""
+def load_state_dict(run: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Load the weights, by parameter name, and the card of a model, without building it.
 
-    source: str
-    loaded_keys: list[str]
-    """Names of weights."""
-    skipped_keys: dict[str, str]
-    """Name of a weight that was not taken -> why."""
-    config_differences: dict[str, str]
-    """Key of the model's config that means something else there, whatever the shapes -> how."""
-    loaded_fraction: float
-    """Of the model's parameters that were taken."""
-    trained_on_val: list[str]
-    """Sources of digits of which the other, or what it began with, has learnt those of val too (`data.pool=full`)."""
-
-    def __str__(self) -> str:
-        left, differs = (
-            "; ".join(f"{name} ({why})" for name, why in each.items()) or "nothing"
-            for each in (self.skipped_keys, self.config_differences)
-        )
-        return f"{self.loaded_fraction:.0%} of the weights are from {self.source}; left as they were: {left}; differs: {differs}"
-
-
-def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
-    """Take over the weights of another model whose names and shapes match.
+    Args:
+        run: a run directory, a .safetensors file, a checkpoint or `pretrained:NAME`.
 
     Raises:
-        FileNotFoundError: nothing there to load.
-        ValueError: a damaged file, or nothing in it that matches.
+        NotFoundError: nothing to load at `run`.
+        UserError: a damaged file, or a checksum that the card contradicts.
     """
-    (there, about), own = _load_state(run), model.state_dict()
-    left = dict.fromkeys(own.keys() - there.keys(), "not there")
-    for name in own.keys() & there.keys():
-        if own[name].shape != there[name].shape:
-            left[name] = f"{_format_shape(there[name])} there, {_format_shape(own[name])} here"
-    taken = [name for name in own if name not in left]
-    if not taken:
-        raise UserError(f"init_from={run}: no weight there has the name and shape of one of this model")
-    model.load_state_dict({name: there[name] for name in taken}, strict=False)
-    share = sum(own[name].numel() for name in taken) / sum(weight.numel() for weight in own.values())
-    theirs, ours = about.get("model", {}), make_card(model)["model"]
-    differs = {key: f"{theirs[key]} there, {ours[key]} here" for key in ours if theirs.get(key, ours[key]) != ours[key]}
-    trained_on_val = about.get("trained_on_val", [])
-    return InitReport(
-        str(run), taken, {name: left[name] for name in own if name in left}, differs, share, trained_on_val
-    )
-
-
-def _format_shape(weight: Tensor) -> str:
-    return "x".join(map(str, weight.shape))
-
-
-def _load_state(run: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and card of a run directory, a .safetensors file, a checkpoint or an included model."""
     path = pretrained.resolve_path(run)
     if path.is_dir():
         path = _find_weights(path)
     return _load_checkpoint_state(path) if path.suffix == ".ckpt" else _load_safetensors(path)
 
 
-def _find_weights(folder: Path) -> Path:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a training checkpoint as plain values and tensors on the CPU.
+
+    Raises:
+        UserError: not a checkpoint, or one that would run code when unpickled.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{path} is not a checkpoint: {type(error).__name__} {reason}") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}")
+    return migrate_checkpoint(checkpoint, path)
+
+
+def _find_weights(run_dir: Path) -> Path:
     for candidate in ("weights.safetensors", "checkpoints/last.ckpt"):
-        if (folder / candidate).is_file():
-            return folder / candidate
-    raise NotFoundError(f"{folder} holds neither weights.safetensors nor checkpoints/last.ckpt")
+        if (run_dir / candidate).is_file():
+            return run_dir / candidate
+    raise NotFoundError(f"{run_dir} holds neither weights.safetensors nor checkpoints/last.ckpt")
 
 
 def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as problem:
-        raise UserError(f"{path} is not a safetensors file: {problem}") from problem
-    beside = path.with_name(CARD_FILE)
+        state_dict = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a safetensors file: {error}") from error
+    card_path = path.with_name(CARD_FILE)
     try:
-        about = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError as problem:
-        raise NotFoundError(f"{beside} is missing: weights need the model card beside them") from problem
-    except (ValueError, OSError) as problem:
-        raise UserError(f"{beside} is not a model card: {problem}") from problem
-    if not isinstance(about, dict):
-        raise UserError(f"{beside} is not a model card: it holds a {type(about).__name__}")
-    if "sha256" in about and about["sha256"] != _sha256(path):
-        raise UserError(f"{path} is not the file that {beside} tells of: its SHA-256 is another; copy both anew")
-    return migrate_state_dict(weights, about), migrate_card(about, beside)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{card_path} is missing: weights need their model card beside them") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"{card_path} is not a model card: {error}") from error
+    if not isinstance(card, dict):
+        raise UserError(f"{card_path} is not a model card: it holds a {type(card).__name__}")
+    if "sha256" in card and card["sha256"] != _sha256(path):
+        raise UserError(f"{path} does not match {card_path}: its SHA-256 differs; copy both files again")
+    return migrate_state_dict(state_dict, card), migrate_card(card, card_path)
 
 
 def _load_checkpoint_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     checkpoint = load_checkpoint(path)
     if "model_card" not in checkpoint or "state_dict" not in checkpoint:
-        raise UserError(f"{path} is not a checkpoint of a reader: it holds no model card")
-    weights = {name: weight for name, weight in checkpoint["state_dict"].items() if name.startswith(_STATE_DICT_PREFIX)}
-    return {name.removeprefix(_STATE_DICT_PREFIX): weight for name, weight in weights.items()}, checkpoint["model_card"]
+        raise UserError(f"{path} is not a checkpoint of mnist_seq: it has no model card")
+    state_dict = {
+        name.removeprefix(_STATE_DICT_PREFIX): weight
+        for name, weight in checkpoint["state_dict"].items()
+        if name.startswith(_STATE_DICT_PREFIX)
+    }
+    return state_dict, checkpoint["model_card"]
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A training checkpoint as plain values and tensors on the CPU.
-
-    Raises:
-        ValueError: not a checkpoint, or one that would run code when loaded.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:  # the unpickler raises whatever the bytes lead it to
-        reason = (str(problem).splitlines() or [""])[0]
-        raise UserError(f"{path} is not a checkpoint: {type(problem).__name__} {reason}") from problem
-    if not isinstance(checkpoint, dict):
-        raise UserError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}")
-    return migrate_checkpoint(checkpoint, path)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

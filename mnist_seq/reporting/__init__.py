@@ -1,1 +1,1 @@
-"""What a run shows: plots and tables, made without a screen. The only home of matplotlib."""
+"""Figures, tables and HTML reports. The only package that imports matplotlib."""

@@ -1,4 +1,4 @@
-"""Pages on which readers, or the runs of a sweep, stand side by side."""
+"""HTML pages that compare models, or the runs of a sweep."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from mnist_seq.reporting import curves, gallery, templates
 if TYPE_CHECKING:
     from mnist_seq.sweeps.sweep_runs import SweepRun
 
-_MAX_FLIPPED = 24
+_MAX_DISAGREEMENTS = 24
+"""Scenes shown per section."""
 Row = list[dict[str, Any]]
+"""Cells of a table row: text, value to sort by, CSS class."""
 
 
 def render_models(
@@ -29,58 +31,77 @@ def render_models(
     subtitle: str,
     notice: str = "",
 ) -> str:
-    """Contenders, each against the first, and the scenes that only one of two reads right.
+    """Render a page that compares models with the first one, with the scenes on which they disagree.
 
     Args:
-        against: each but the first against the first.
+        contenders: the models; all were evaluated on `scenes`.
+        comparisons: one per model after the first.
+        subtitle: states split, number of scenes and data.
+        notice: warning above the page, e.g. that the digits are not MNIST.
     """
-    first, (here, *others) = contenders[0], letter_labels(contenders)
+    baseline, (baseline_letter, *letters) = contenders[0], letter_labels(contenders)
     rows: list[Row] = [
-        [_cell(f"{here}: {first.name}"), _percent_cell(first.mean_score), *_spread_cell(first), *([_cell("")] * 4)]
+        [
+            _cell(f"{baseline_letter}: {baseline.name}"),
+            _percent_cell(baseline.mean_score),
+            *_spread_cell(baseline),
+            *([_cell("")] * 4),
+        ]
     ]
-    flipped = []
-    for letter, other, versus in zip(others, contenders[1:], comparisons, strict=True):
-        found = versus.difference
-        classes = {"significantly better": "is-right", "significantly worse": "is-wrong"}
-        mark = classes.get(describe_difference(found), "")
-        numbers = f"{len(versus.gained)} gained, {len(versus.lost)} lost" if len(first.results) == 1 else ""
+    disagreements = []
+    for letter, other, comparison in zip(letters, contenders[1:], comparisons, strict=True):
+        difference = comparison.difference
+        verdict = describe_difference(difference)
+        css_class = {"significantly better": "is-correct", "significantly worse": "is-wrong"}.get(verdict, "")
+        counts = f"{len(comparison.gained)}, {len(comparison.lost)}" if len(baseline.results) == 1 else ""
         rows.append(
             [
                 _cell(f"{letter}: {other.name}"),
                 _percent_cell(other.mean_score),
                 *_spread_cell(other),
-                _cell(format_percentage_points(found), found.value),
-                _cell(format_p_value(found.p_value), found.p_value),
-                _cell(numbers),
-                _cell(describe_difference(found), css_class=mark),
+                _cell(format_percentage_points(difference), difference.value),
+                _cell(format_p_value(difference.p_value), difference.p_value),
+                _cell(counts),
+                _cell(verdict, css_class=css_class),
             ]
         )
-        for ids, ahead, behind in ((versus.gained, letter, here), (versus.lost, here, letter)):
+        for ids, correct, wrong in (
+            (comparison.gained, letter, baseline_letter),
+            (comparison.lost, baseline_letter, letter),
+        ):
             if len(ids):
-                flipped.append(
+                disagreements.append(
                     {
-                        "title": f"{ahead} reads right, {behind} does not",
-                        "said": f"{len(ids)} scenes; first what {here} reads, below it what {letter} reads.",
-                        "scenes": _paired_items(scenes, first, other, ids[:_MAX_FLIPPED].tolist()),
+                        "title": f"{correct} correct, {wrong} wrong",
+                        "subtitle": f"{len(ids):,} scenes: the prediction of {baseline_letter}, then that of {letter}.",
+                        "scenes": _paired_items(scenes, baseline, other, ids[:_MAX_DISAGREEMENTS].tolist()),
                     }
                 )
     return templates.render(
         "comparison.html",
-        title=" or ".join([here, *others]) + "?",
+        title=f"Comparison with {baseline.name}",
         heading="Exact match",
         notice=notice,
-        said=subtitle,
-        columns=["", "exact match", "95 %" if first.std is None else "over seeds", "points more", "p", "scenes", ""],
+        subtitle=subtitle,
+        columns=[
+            "",
+            "exact match",
+            "95 % interval" if baseline.std is None else "over seeds",
+            "difference (points)",
+            "p",
+            "fixed, broken",
+            "",
+        ],
         rows=rows,
-        flipped=flipped,
-        drawings=[],
+        disagreements=disagreements,
+        plots=[],
         sortable=False,
         shown_height=gallery.display_height(scenes),
     )
 
 
 def render_sweep(members: list[SweepRun], name: str) -> str:
-    """The runs of a sweep in a table that can be sorted, and a drawing of each key that was swept."""
+    """Render a page with a sortable table of the runs of a sweep, and a plot of each swept key."""
     keys = sorted({key for member in members for key in member.distinguishing_settings})
     notice = " ".join(sorted({member.notice for member in members} - {""}))
     figures = ["exact_match", "digit_accuracy", "parameters", "scenes", "seconds"]
@@ -97,33 +118,34 @@ def render_sweep(members: list[SweepRun], name: str) -> str:
         ]
         for member in sorted(members, key=lambda it: -it.metrics["exact_match"])
     ]
-    drawings = []
+    plots = []
     for key in sorted({key for member in members for key in member.overrides}):
         swept: dict[str, list[tuple[str, float]]] = {}
         for it in members:
             if key in it.overrides:
                 swept.setdefault(it.condition, []).append((it.overrides[key], it.metrics["exact_match"]))
         if len({value for each in swept.values() for value, _ in each}) > 1:
-            drawings.append(templates.svg(curves.hyperparameter_effect(key, swept, notice), key))
+            plots.append(templates.svg(curves.hyperparameter_effect(key, swept, notice), key))
     return templates.render(
         "comparison.html",
         title=name,
         heading=f"{len(members)} runs",
         notice=notice,
-        said="Figures are of val. Click a column's head to sort by it.",
-        columns=[*keys, "seed", "exact match", "digits", *figures[2:], "run"],
+        subtitle="All metrics are on val. Click a column heading to sort by it.",
+        columns=[*keys, "seed", "exact match", "digit accuracy", *figures[2:], "run"],
         rows=rows,
-        flipped=[],
-        drawings=drawings,
+        disagreements=[],
+        plots=plots,
         sortable=True,
     )
 
 
 def _paired_items(
-    scenes: SceneDataset, first: ComparedModel, other: ComparedModel, ids: list[int]
+    scenes: SceneDataset, baseline: ComparedModel, other: ComparedModel, ids: list[int]
 ) -> list[dict[str, Any]]:
-    one, two = (gallery.prediction_items(scenes, it.results[0], ids) for it in (first, other))
-    return [left | {"first": left, "second": right} for left, right in zip(one, two, strict=True)]
+    """Scenes with the predictions of two models, `first` and `second`."""
+    items = [gallery.prediction_items(scenes, model.results[0], ids) for model in (baseline, other)]
+    return [first | {"first": first, "second": second} for first, second in zip(*items, strict=True)]
 
 
 def _spread_cell(contender: ComparedModel) -> Row:
@@ -138,4 +160,4 @@ def _percent_cell(value: float) -> dict[str, Any]:
 
 
 def _cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
-    return {"text": text, "value": value, "mark": css_class}
+    return {"text": text, "value": value, "css_class": css_class}

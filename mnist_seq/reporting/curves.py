@@ -1,4 +1,4 @@
-"""What changes with what: curves of training, of sweeps, of cost."""
+"""Matplotlib figures of curves: training, sweeps, scaling laws, step times."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 
-from mnist_seq.reporting.plots import BLUE, GREY, new_figure, style_axes
+from mnist_seq.reporting.style import BLUE, GREY, PALETTE, new_figure, style_axes
 
 if TYPE_CHECKING:
     from mnist_seq.benchmarks.step_scaling import StepTiming as Step
     from mnist_seq.sweeps.scaling import ScalingCurve
 
-PALETTE = (BLUE, "tab:orange", "tab:green", "tab:purple")
-
 
 def training_curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
-    """Loss and exact match against the step.
+    """Plot loss and validation accuracy against the step.
 
     Args:
-        rows: of metrics.csv.
+        rows: of metrics.csv, each with `step` and the metrics logged there.
     """
     figure = new_figure(9, 3.6, notice)
     left, right = figure.subplots(1, 2)
-    for key, label, colour in (("train/loss", "train, as optimised", GREY), ("val/loss", "val, a token", BLUE)):
-        left.plot(*_series(rows, key), label=label, color=colour)
-    left.set(xlabel="step", ylabel="loss, nats", ylim=(0, None))
+    for key, label, color in (("train/loss", "train (objective)", GREY), ("val/loss", "val (per token)", BLUE)):
+        left.plot(*_series(rows, key), label=label, color=color)
+    left.set(xlabel="step", ylabel="loss (nats)", ylim=(0, None))
     left.legend(frameon=False)
-    for key, label, colour in (("val/digit_accuracy", "digits", GREY), ("val/exact_match", "exact match", BLUE)):
-        right.plot(*_series(rows, key), marker="o", markersize=3, label=label, color=colour)
-    right.set(xlabel="step", ylabel="val", ylim=(None, 1))
+    for key, label, color in (("val/digit_accuracy", "digit accuracy", GREY), ("val/exact_match", "exact match", BLUE)):
+        right.plot(*_series(rows, key), marker="o", markersize=3, label=label, color=color)
+    right.set(xlabel="step", ylabel="val accuracy", ylim=(None, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.legend(frameon=False)
     for axes in (left, right):
@@ -42,10 +40,12 @@ def training_curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
 
 
 def step_time_scaling(measurements: dict[str, list[Step]]) -> Figure:
-    """Time of a training step against what grows, and what its arithmetic would take at the rate of the slowest.
+    """Plot the time of a training step against model or batch size, and the time its FLOPs alone would take.
+
+    The FLOP rate is that of the slowest step.
 
     Args:
-        measured: axis -> steps of growing size.
+        measurements: swept quantity -> timings, by increasing size.
     """
     figure = new_figure(3.2 * len(measurements), 3.2, "")
     panels = figure.subplots(1, len(measurements), squeeze=False).flat
@@ -53,10 +53,10 @@ def step_time_scaling(measurements: dict[str, list[Step]]) -> Figure:
         sizes, times = [point.size for point in points], [1000 * median(point.seconds) for point in points]
         slowest = max(points, key=lambda point: median(point.seconds))
         rate = slowest.flops / median(slowest.seconds)
-        arithmetic = [1000 * point.flops / rate for point in points]
-        axes.plot(sizes, arithmetic, color=GREY, label=f"arithmetic at {rate / 1e9:,.0f} GFLOP/s")
-        reach = [[1000 * abs(end(point.seconds) - median(point.seconds)) for point in points] for end in (min, max)]
-        axes.errorbar(sizes, times, reach, color=BLUE, marker="o", markersize=3, label="a training step")
+        compute_times = [1000 * point.flops / rate for point in points]
+        axes.plot(sizes, compute_times, color=GREY, label=f"FLOPs at {rate / 1e9:,.0f} GFLOP/s")
+        spread = [[1000 * abs(end(point.seconds) - median(point.seconds)) for point in points] for end in (min, max)]
+        axes.errorbar(sizes, times, spread, color=BLUE, marker="o", markersize=3, label="training step")
         axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms")
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
@@ -66,7 +66,7 @@ def step_time_scaling(measurements: dict[str, list[Step]]) -> Figure:
 
 
 def scaling_law(curves: dict[str, ScalingCurve], notice: str = "") -> Figure:
-    """Errors against training FLOPs, sizes of models by colour, and the law of the best choices.
+    """Plot error against training FLOPs, one line per model size, with the power law fitted to the Pareto frontier.
 
     Args:
         curves: by condition, each in a panel of its own.
@@ -85,7 +85,7 @@ def scaling_law(curves: dict[str, ScalingCurve], notice: str = "") -> Figure:
             reach = [best[0].flops, best[-1].flops]
             name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
             axes.plot(reach, [law(flops) for flops in reach], "--", color=BLUE, label=name)
-        axes.set(xscale="log", xlabel="training FLOPs", ylabel="val, share not read right", title=condition)
+        axes.set(xscale="log", xlabel="training FLOPs", ylabel="val error (1 - exact match)", title=condition)
         _log_error_axis(axes, [it.error for it in points])
         axes.legend(frameon=False, fontsize=8)
         style_axes(axes)
@@ -93,17 +93,17 @@ def scaling_law(curves: dict[str, ScalingCurve], notice: str = "") -> Figure:
 
 
 def learning_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
-    """Errors against the scenes of a training, of several.
+    """Plot validation error against training scenes.
 
     Args:
-        curves: by name, after so many scenes the share of validation scenes that was read right.
+        curves: name -> (training scenes, exact match on val) pairs.
     """
     figure = new_figure(6, 4.2, "")
     axes = figure.subplots()
     for name, points in curves.items():
-        axes.plot([scenes for scenes, _ in points], [1 - right for _, right in points], "o-", markersize=3, label=name)
-    axes.set(xlabel="scenes seen in training", ylabel="val, share not read right")
-    _log_error_axis(axes, [1 - right for points in curves.values() for _, right in points])
+        axes.plot([scenes for scenes, _ in points], [1 - score for _, score in points], "o-", markersize=3, label=name)
+    axes.set(xlabel="training scenes", ylabel="val error (1 - exact match)")
+    _log_error_axis(axes, [1 - score for points in curves.values() for _, score in points])
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.legend(frameon=False, fontsize=8)
     style_axes(axes)
@@ -111,27 +111,28 @@ def learning_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
 
 
 def hyperparameter_effect(key: str, scores: dict[str, list[tuple[str, float]]], notice: str = "") -> Figure:
-    """Exact match of runs against a value that they differ in, their means joined.
+    """Plot exact match against a hyperparameter, one dot per run, with a line through the means.
 
     Args:
-        choices: by condition, of each run the value and the share read right.
+        key: the hyperparameter.
+        scores: condition -> (value of the hyperparameter, exact match) of each run; one line per condition.
     """
     figure = new_figure(4.2, 3.2, notice)
     axes = figure.subplots()
-    values = sorted({value for each in scores.values() for value, _ in each}, key=_numeric_sort_key)
+    values = sorted({value for runs in scores.values() for value, _ in runs}, key=_numeric_sort_key)
     numbers = [_numeric_sort_key(value)[1] for value in values]
     numeric = all(not _numeric_sort_key(value)[0] for value in values)
-    places = dict(zip(values, numbers if numeric else range(len(values)), strict=True))
-    for colour, (condition, each) in zip(cycle(PALETTE), scores.items(), strict=False):
-        axes.scatter([places[value] for value, _ in each], [right for _, right in each], 14, GREY, alpha=0.7)
-        chosen = [value for value in values if value in dict(each)]
-        means = [fmean(right for other, right in each if other == value) for value in chosen]
-        axes.plot([places[value] for value in chosen], means, "o-", markersize=4, color=colour, label=condition)
+    positions = dict(zip(values, numbers if numeric else range(len(values)), strict=True))
+    for color, (condition, runs) in zip(cycle(PALETTE), scores.items(), strict=False):
+        axes.scatter([positions[value] for value, _ in runs], [score for _, score in runs], 14, GREY, alpha=0.7)
+        present = [value for value in values if value in dict(runs)]
+        means = [fmean(score for other, score in runs if other == value) for value in present]
+        axes.plot([positions[value] for value in present], means, "o-", markersize=4, color=color, label=condition)
     if len(scores) > 1:
         axes.legend(frameon=False, fontsize=8)
     if numeric and numbers[0] > 0 and numbers[-1] >= 8 * numbers[0]:
         axes.set_xscale("log")
-    axes.set_xticks([places[value] for value in values], values)
+    axes.set_xticks([positions[value] for value in values], values)
     axes.minorticks_off()
     axes.set(xlabel=key, ylabel="exact match, val")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -140,7 +141,7 @@ def hyperparameter_effect(key: str, scores: dict[str, list[tuple[str, float]]], 
 
 
 def _numeric_sort_key(value: str) -> tuple[bool, float, str]:
-    """Sorts numbers before words."""
+    """Sort numbers before words."""
     try:
         return False, float(value), ""
     except ValueError:
@@ -152,14 +153,14 @@ def _format_params(count: float) -> str:
 
 
 def _log_error_axis(axes: Axes, errors: list[float]) -> None:
-    """Upwards, logarithmic, in per cent up to a whole one."""
-    least, most = max(1e-5, min(errors)), max(errors)
+    """Make the y axis logarithmic, in percent."""
+    lowest, highest = max(1e-5, min(errors)), max(errors)
     axes.set_yscale("log")
     ticks = [digit * 10.0**power for power in range(-5, 0) for digit in (1, 2, 5)]
-    axes.set_yticks([tick for tick in ticks if 0.4 * least <= tick <= 2.5 * most])
+    axes.set_yticks([tick for tick in ticks if 0.4 * lowest <= tick <= 2.5 * highest])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(0.6 * least, 1.3 * most)
+    axes.set_ylim(0.6 * lowest, 1.3 * highest)
 
 
 def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:

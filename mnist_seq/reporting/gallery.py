@@ -1,4 +1,4 @@
-"""Scenes under what was read in them, for a page."""
+"""Scenes with their predictions, as items of an HTML page."""
 
 from __future__ import annotations
 
@@ -11,52 +11,56 @@ from mnist_seq.vocabulary import decode
 
 
 def prediction_items(scenes: SceneDataset, result: EvalResult, ids: list[int]) -> list[dict[str, Any]]:
-    """Scenes with their readings.
+    """Scenes with their predictions, one dict each for the macros of macros.html.
 
     Args:
-        ids: of scenes that were judged.
+        ids: of evaluated scenes.
     """
-    readings = result.predictions
-    both = (decode(each[ids]) for each in (readings.output.digits, readings.digits))
-    ended = readings.output.ended[ids].tolist()
-    sure, right = readings.output.confidence[ids].tolist(), (result.scene_metrics.exact_match[ids] > 0).tolist()
+    predictions = result.predictions
+    predicted, targets = decode(predictions.output.digits[ids]), decode(predictions.digits[ids])
+    ended, confidence = predictions.output.ended[ids].tolist(), predictions.output.confidence[ids].tolist()
+    correct = (result.scene_metrics.exact_match[ids] > 0).tolist()
     return [
-        it
+        item
         | {
-            "digits": mark_correct(read_, truth, readings.ordered) + [("...", False)] * (not ended[at]),
-            "right": right[at],
-            "sure": f"{sure[at]:.0%}",
+            "digits": mark_correct(predicted[index], targets[index], predictions.ordered)
+            + [("...", False)] * (not ended[index]),
+            "correct": correct[index],
+            "confidence": f"{confidence[index]:.0%}",
         }
-        for at, (it, read_, truth) in enumerate(zip(scene_items(scenes, ids), *both, strict=True))
+        for index, item in enumerate(scene_items(scenes, ids))
     ]
 
 
 def scene_items(scenes: SceneDataset, ids: list[int]) -> list[dict[str, Any]]:
-    """Scenes with their truth."""
+    """Scenes with their labels, one dict each."""
     if not ids:
         return []
     batch = scenes.render(ids)
-    drawn = zip(batch.images[:, 0].numpy(force=True), decode(batch.digits), strict=True)
-    return [{"image": png_data_uri(image), "truth": format_digits(truth)} for image, truth in drawn]
+    labels = decode(batch.digits)
+    return [
+        {"image": png_data_uri(image), "label": format_digits(digits)}
+        for image, digits in zip(batch.images[:, 0].numpy(force=True), labels, strict=True)
+    ]
 
 
 def display_height(scenes: SceneDataset) -> int:
-    """At which a scene is shown: so many times its pixels that about a hundred come out."""
+    """CSS height of a scene, pixels: the multiple of its own height that is closest to 96."""
     return scenes.spec.height * max(1, round(96 / scenes.spec.height))
 
 
-def mark_correct(predicted: list[int], truth: list[int], ordered: bool) -> list[tuple[str, bool]]:
-    """What was read, digit by digit, and whether that is right: at its place, or, of a set, at any."""
-    left = list(truth)
-    found = []
-    for place, digit in enumerate(predicted):
-        right = truth[place : place + 1] == [digit] if ordered else digit in left
-        if right:
-            left.remove(digit)
-        found.append((str(digit), right))
-    return found or [("none", not truth)]
+def mark_correct(predicted: list[int], target: list[int], ordered: bool) -> list[tuple[str, bool]]:
+    """Mark each predicted digit as correct or not: at its position or, if unordered, at any."""
+    remaining = list(target)
+    marked = []
+    for position, digit in enumerate(predicted):
+        correct = target[position : position + 1] == [digit] if ordered else digit in remaining
+        if correct:
+            remaining.remove(digit)
+        marked.append((str(digit), correct))
+    return marked or [("none", not target)]
 
 
 def format_digits(digits: list[int]) -> str:
-    """Digits in a line."""
+    """Digits as text, "none" if there are none."""
     return " ".join(map(str, digits)) or "none"

@@ -1,4 +1,4 @@
-"""Attention as light on an image.
+"""Attention overlaid on an image.
 
 Shapes   H W image
 """
@@ -11,11 +11,11 @@ _GLOW_COLOR = np.asarray([1.0, 0.5, 0.13])
 
 
 def overlay_attention(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """An image on which what is looked at glows, and other ink is dimmed; H W 3, uint8.
+    """Overlay attention on an image: attended pixels glow, other ink is dimmed; H W 3, uint8.
 
     Args:
         image: H W, floats in [0, 1], ink on 0.
-        weights: H W, not negative; the largest glows most.
+        weights: H W, not negative; scaled by their maximum.
     """
     strength = (weights / max(float(weights.max()), 1e-12))[..., None]
     ink = image[..., None] * (0.3 + 0.7 * strength)

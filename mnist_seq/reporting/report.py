@@ -1,6 +1,6 @@
-"""A report in one HTML file: no network, no server, no script.
+"""The report of a model: one HTML file without scripts or network access.
 
-Shapes   B scenes   H W canvas   T digits read
+Shapes   H W canvas   T decoding steps
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,31 +30,32 @@ from mnist_seq.reporting.tables import METRIC_LABELS
 from mnist_seq.run_dir import Run
 from mnist_seq.vocabulary import NUM_DIGITS, decode
 
-_NUM_HARD_EXAMPLES, _NUM_PAIRS, _SCENES_PER_PAIR, _NUM_ATTENTION_SCENES, _NUM_TRAIN_SCENES = 28, 4, 7, 3, 14
+_NUM_ERRORS, _NUM_PAIRS, _SCENES_PER_PAIR, _NUM_ATTENTION_SCENES, _NUM_TRAIN_SCENES = 28, 4, 7, 3, 14
+"""Scenes, and pairs of confused digits, that are shown."""
 _MAX_STEPS = 12
-"""Digits of a reading whose attention is drawn."""
+"""Decoding steps whose attention is shown."""
 _MAX_SEARCHED = 500
-"""Wrong readings in which examples of confused digits are looked for."""
+"""Misread scenes that are searched for examples of confused digits."""
 
 
 @dataclass(frozen=True)
 class ReportInput:
-    """Whom a report is about."""
+    """The model that a report is about, and the scenes that it was evaluated on."""
 
     name: str
     model: Model
     card: dict[str, Any]
-    """What is said of the weights."""
+    """The model card."""
     scenes: SceneDataset
-    """That it read."""
+    """The evaluated scenes."""
     digit_source: str
-    """Of their digits."""
+    """Source of their digits, e.g. `mnist`."""
     notice: str = ""
-    """What whoever sees the report must be told."""
+    """Warning above the report, e.g. that the digits are not MNIST."""
     train_scenes: SceneDataset | None = None
-    """The scenes that it learnt from, where they are at hand."""
+    """The scenes that the model was trained on, if available."""
     run: Run | None = None
-    """Where it was trained, where that is at hand."""
+    """The run that trained the model, if available."""
 
     @classmethod
     def from_evaluator(cls, evaluator: Evaluator) -> ReportInput:
@@ -72,44 +74,46 @@ class ReportInput:
 
 
 def write_report(inputs: ReportInput, result: EvalResult, path: Path) -> None:
-    """The report as a file."""
+    """Write the report to `path`."""
     atomic_write_text(path, render_report(inputs, result))
 
 
 @torch.no_grad()
 def render_report(inputs: ReportInput, result: EvalResult) -> str:
-    """The report of a reader as HTML."""
-    sections = {
-        "figures": "figures",
-        "strata": "where it reads well",
-        "digits": "confused digits",
-        "worst": "worst errors",
-        "calibration": "calibration",
-        "attention": "attention",
-        "curves": "curves",
-        "data": "data",
-        "about": "about",
-    }
-    parts = (
+    """Render the report as HTML."""
+    values = (
         _metrics_section(inputs, result)
         | _slices_section(result)
         | _confusion_section(inputs, result)
-        | _hard_examples_section(inputs, result)
+        | _errors_section(inputs, result)
         | _calibration_section(result)
         | _attention_section(inputs, result)
         | _training_section(inputs)
         | _reproducibility_section(inputs)
     )
-    missing = {"strata": "strata", "attention": "looks", "curves": "curves", "data": "samples"}
-    shown = [(id_, title) for id_, title in sections.items() if id_ not in missing or parts[missing[id_]]]
-    return templates.render("report.html", sections=shown, **parts)
+    shown = [(id_, title) for id_, (title, variable) in _SECTIONS.items() if variable is None or values[variable]]
+    return templates.render("report.html", sections=shown, **values)
+
+
+_SECTIONS: dict[str, tuple[str, str | None]] = {
+    "metrics": ("metrics", None),
+    "slices": ("accuracy by slice", "slices"),
+    "confusion": ("confusion matrix", None),
+    "errors": ("most confident errors", None),
+    "calibration": ("calibration", None),
+    "attention": ("attention maps", "attention"),
+    "curves": ("training curves", "curves"),
+    "scenes": ("training scenes", "train_scenes"),
+    "reproducibility": ("reproducibility", None),
+}
+"""Id -> title, and the template variable without which the section is left out."""
 
 
 def _metrics_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
-    summary, readings = result.summary(), result.predictions
+    summary, predictions = result.summary(), result.predictions
     metrics = inputs.run.metrics if inputs.run else {}
-    parameters = sum(weight.numel() for weight in inputs.model.parameters())
-    facts = [f"{inputs.model.config.name}", f"{parameters:,} parameters", f"digits: {inputs.digit_source}"]
+    num_parameters = sum(weight.numel() for weight in inputs.model.parameters())
+    facts = [f"{inputs.model.config.name}", f"{num_parameters:,} parameters", f"digits: {inputs.digit_source}"]
     if "scenes" in metrics:
         facts.append(f"{metrics['scenes']:,} training scenes")
         facts.append(f"{metrics['seconds'] / 60:.1f} minutes on {metrics['device']}")
@@ -120,127 +124,159 @@ def _metrics_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
         "headline": f"{result.metrics['exact_match'].value:.2%}",
         "notice": inputs.notice,
         "family": getattr(getattr(inputs.scenes, "config", None), "family", "folder"),
-        "split": readings.split,
-        "scenes": len(readings),
-        "figures": result.metrics,
+        "split": predictions.split,
+        "num_scenes": len(predictions),
+        "metrics": result.metrics,
         "facts": facts,
         "table": [(METRIC_LABELS[name], it) for name, it in result.metrics.items()],
-        "loss": readings.loss,
-        "edits": summary["edits_a_digit"],
-        "wrong": len(result.error_ids),
-        "kinds": summary["errors"],
+        "loss": predictions.loss,
+        "edit_distance": summary["edits_a_digit"],
+        "num_errors": len(result.error_ids),
+        "error_types": summary["errors"],
         "shown_height": gallery.display_height(inputs.scenes),
     }
 
 
 def _slices_section(result: EvalResult) -> dict[str, Any]:
-    least = min((it.proportion.low for each in result.slices.values() for it in each), default=0.0)
-    return {"strata": result.slices, "floor": int(10 * least) / 10}
+    lowest = min((it.proportion.low for rows in result.slices.values() for it in rows), default=0.0)
+    return {"slices": result.slices, "bar_start": int(10 * lowest) / 10}
 
 
 def _confusion_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
     counts = result.confusion
-    rows = counts.sum(1, keepdim=True).clamp(min=1)
-    wrong = counts.clone()
-    wrong[:, :NUM_DIGITS].fill_diagonal_(0)
-    shares, errors = counts / rows, wrong / rows
-    shades = torch.where(wrong > 0, (errors / errors.max().clamp(min=1e-9)).sqrt() * 0.7, shares * 0.6).tolist()
-    found = sorted(wrong.nonzero().tolist(), key=lambda pair: -int(wrong[tuple(pair)]))[:_NUM_PAIRS]
-    examples = _confusion_examples(result, found)
+    row_sums = counts.sum(1, keepdim=True).clamp(min=1)
+    errors = counts.clone()
+    errors[:, :NUM_DIGITS].fill_diagonal_(0)
+    shares, error_shares = counts / row_sums, errors / row_sums
+    error_shades = (error_shares / error_shares.max().clamp(min=1e-9)).sqrt() * 0.7
+    shades = torch.where(errors > 0, error_shades, shares * 0.6).tolist()
+    pairs = sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))[:_NUM_PAIRS]
+    examples = _confusion_examples(result, pairs)
     return {
         "columns": [*map(str, range(NUM_DIGITS)), "none"],
         "confusion": [
             [
-                {"count": count, "shade": round(shades[row][column], 3) if count else 0, "right": row == column}
-                for column, count in enumerate(each)
+                {"count": count, "shade": round(shades[row][column], 3) if count else 0, "correct": row == column}
+                for column, count in enumerate(row_counts)
             ]
-            for row, each in enumerate(counts.tolist())
+            for row, row_counts in enumerate(counts.tolist())
         ],
-        "confused": _summarise_confusions(wrong),
+        "confusion_summary": _summarise_confusions(errors),
         "pairs": [
             {
-                "title": f"{truth} {f'read as {read}' if read < NUM_DIGITS else 'not read'}: {int(wrong[truth, read]):,}",
-                "scenes": gallery.prediction_items(inputs.scenes, result, examples[(truth, read)]),
+                "title": f"{_describe_pair(label, predicted)}: {int(errors[label, predicted]):,}",
+                "scenes": gallery.prediction_items(inputs.scenes, result, examples[(label, predicted)]),
             }
-            for truth, read in found
+            for label, predicted in pairs
         ],
     }
 
 
-def _summarise_confusions(wrong: Tensor) -> str:
-    """The pairs that are most often taken for each other, and the old question."""
-    total = int(wrong.sum())
+def _describe_pair(label: int, predicted: int) -> str:
+    return f"{label} read as {predicted}" if predicted < NUM_DIGITS else f"{label} not read"
+
+
+def _summarise_confusions(errors: Tensor) -> str:
+    """State the number of misread digits and the most confused pairs.
+
+    Args:
+        errors: 10 11, confusion counts with a zero diagonal.
+    """
+    total = int(errors.sum())
     if not total:
-        return "Every digit was read right."
-    both = wrong[:, :NUM_DIGITS] + wrong[:, :NUM_DIGITS].T
-    pairs = sorted(((int(both[a, b]), a, b) for a in range(NUM_DIGITS) for b in range(a)), reverse=True)
+        return "No digit was misread."
+    both_ways = errors[:, :NUM_DIGITS] + errors[:, :NUM_DIGITS].T
+    pairs = sorted(((int(both_ways[a, b]), a, b) for a in range(NUM_DIGITS) for b in range(a)), reverse=True)
     top = ", ".join(f"{b} and {a} ({count / total:.0%})" for count, a, b in pairs[:3] if count)
-    ones = int(both[1, 9])
-    old = f"1 and 9 are {ones / total:.0%} of them." if (9, 1) not in [(a, b) for _, a, b in pairs[:3]] else ""
-    none = int(wrong[:, NUM_DIGITS].sum())
-    missed = f" {none / total:.0%} were not read at all." if none else ""
-    taken = f" Most often taken for each other: {top}." if top else ""
-    return f"{total:,} digits were not read right.{taken}{missed} {old}"
+    confused = f" The most confused pairs: {top}." if top else ""
+    num_missed = int(errors[:, NUM_DIGITS].sum())
+    missed = f" {num_missed / total:.0%} were not read at all." if num_missed else ""
+    return f"{total:,} digits were misread.{confused}{missed}"
 
 
 def _confusion_examples(result: EvalResult, pairs: list[list[int]]) -> dict[tuple[int, int], list[int]]:
-    """Scenes in which one digit was read as another, the surest first; ids."""
-    readings = result.predictions
-    found: dict[tuple[int, int], list[int]] = {(truth, read): [] for truth, read in pairs}
+    """Scenes in which a digit was read as another, highest confidence first: (label, prediction) -> ids."""
+    predictions = result.predictions
+    examples: dict[tuple[int, int], list[int]] = {(label, predicted): [] for label, predicted in pairs}
     for id_ in result.error_ids[:_MAX_SEARCHED].tolist():
-        alone = DecodeOutput(*(part[id_ : id_ + 1] for part in readings.output[:4]))
-        counts = confusion_matrix(alone, readings.digits[id_ : id_ + 1], readings.ordered)
-        for (truth, read), ids in found.items():
-            if counts[truth, read] and len(ids) < _SCENES_PER_PAIR:
+        output = DecodeOutput(*(part[id_ : id_ + 1] for part in predictions.output[:4]))
+        counts = confusion_matrix(output, predictions.digits[id_ : id_ + 1], predictions.ordered)
+        for (label, predicted), ids in examples.items():
+            if counts[label, predicted] and len(ids) < _SCENES_PER_PAIR:
                 ids.append(id_)
-    return found
+    return examples
 
 
-def _hard_examples_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
-    return {"worst": gallery.prediction_items(inputs.scenes, result, result.error_ids[:_NUM_HARD_EXAMPLES].tolist())}
+def _errors_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
+    return {"errors": gallery.prediction_items(inputs.scenes, result, result.error_ids[:_NUM_ERRORS].tolist())}
 
 
 def _calibration_section(result: EvalResult) -> dict[str, Any]:
-    coverage, right = next(it for it in result.calibration.selective_accuracy if it[0] == 0.9)
+    coverage, accuracy = next(it for it in result.calibration.selective_accuracy if it[0] == 0.9)
     return {
         "calibration_error": result.calibration.expected_calibration_error,
-        "halfway": {"coverage": coverage, "right": right},
+        "selective": {"coverage": coverage, "accuracy": accuracy},
         "reliability": templates.svg(plots.reliability_diagram(result.calibration), "reliability"),
     }
 
 
 def _attention_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
-    right = (result.scene_metrics.exact_match > 0).nonzero()[:, 0]
-    full = right[result.scene_metrics.num_digits[right].argsort(descending=True, stable=True)][:2].tolist()
-    ids = (full + result.error_ids.tolist())[:_NUM_ATTENTION_SCENES]
+    """Attention maps of the longest correct predictions, then of the most confident errors."""
+    correct = (result.scene_metrics.exact_match > 0).nonzero()[:, 0]
+    longest = correct[result.scene_metrics.num_digits[correct].argsort(descending=True, stable=True)][:2].tolist()
+    ids = (longest + result.error_ids.tolist())[:_NUM_ATTENTION_SCENES]
     scenes, digits = inputs.scenes.render(ids), result.predictions.output.digits[ids]
-    device, writes = next(inputs.model.parameters()).device, inputs.model.output_type == "sequence"
-    layers, looks = attention_on_image(inputs.model, scenes.images.to(device), digits.to(device)), []
-    pictures = gallery.prediction_items(inputs.scenes, result, ids)
-    for place, (it, read) in enumerate(zip(pictures, decode(digits), strict=True)):
-        image, named = scenes.images[place, 0].numpy(force=True) / 255, []
-        for name, maps in layers.items():
-            turns = maps[place].numpy(force=True)  # heads, T H W
-            cells = ["all cells"] if turns.shape[1] == 1 else [f"cell {at + 1}" for at in range(turns.shape[1])]
-            titles = [*map(str, read), "end"] if writes else cells
-            many = min(turns.shape[1], len(titles), _MAX_STEPS)
-            heads = [
-                [png_data_uri(overlay_attention(image, turns[head, step])) for step in range(many)]
-                for head in range(turns.shape[0])
-            ]
-            named.append({"name": name.replace(".", " ").replace("_", " "), "steps": titles[:many], "heads": heads})
-        if named:
-            looks.append(it | {"layers": named})
-    return {"looks": looks}
+    device = next(inputs.model.parameters()).device
+    layers = attention_on_image(inputs.model, scenes.images.to(device), digits.to(device))
+    if not layers:
+        return {"attention": []}
+    items = gallery.prediction_items(inputs.scenes, result, ids)
+    images = scenes.images[:, 0].numpy(force=True) / 255
+    autoregressive = inputs.model.output_type == "sequence"
+    return {
+        "attention": [
+            item
+            | {
+                "layers": [
+                    _attention_table(name, images[index], maps[index], predicted if autoregressive else None)
+                    for name, maps in layers.items()
+                ]
+            }
+            for index, (item, predicted) in enumerate(zip(items, decode(digits), strict=True))
+        ]
+    }
+
+
+def _attention_table(name: str, image: np.ndarray, maps: Tensor, predicted: list[int] | None) -> dict[str, Any]:
+    """Overlays of one layer, a row per head and a column per step.
+
+    Args:
+        image: H W, floats in [0, 1].
+        maps: heads T H W.
+        predicted: digits of the T - 1 first steps; None for a model that classifies cells.
+    """
+    num_maps = maps.shape[1]
+    if predicted is not None:
+        steps = [*map(str, predicted), "end"]
+    else:
+        steps = ["all cells"] if num_maps == 1 else [f"cell {cell + 1}" for cell in range(num_maps)]
+    num_steps = min(num_maps, len(steps), _MAX_STEPS)
+    heads = [
+        [png_data_uri(overlay_attention(image, weights)) for weights in head[:num_steps]]
+        for head in maps.numpy(force=True)
+    ]
+    return {"name": name.replace(".", " ").replace("_", " "), "steps": steps[:num_steps], "heads": heads}
 
 
 def _training_section(inputs: ReportInput) -> dict[str, Any]:
     rows = inputs.run.logged_metrics if inputs.run else []
-    taught = inputs.train_scenes
-    samples = (
-        gallery.scene_items(taught, list(range(min(_NUM_TRAIN_SCENES, len(taught))))) if taught is not None else []
-    )
-    return {"curves": templates.svg(curves.training_curves(rows), "curves") if rows else "", "samples": samples}
+    scenes = inputs.train_scenes
+    return {
+        "curves": templates.svg(curves.training_curves(rows), "curves") if rows else "",
+        "train_scenes": []
+        if scenes is None
+        else gallery.scene_items(scenes, list(range(min(_NUM_TRAIN_SCENES, len(scenes))))),
+    }
 
 
 def _reproducibility_section(inputs: ReportInput) -> dict[str, Any]:
@@ -252,5 +288,6 @@ def _reproducibility_section(inputs: ReportInput) -> dict[str, Any]:
     if inputs.run:
         config = inputs.run.config_text
     else:
-        config = json.dumps({key: it for key, it in inputs.card.items() if key in ("model", "data", "loss")}, indent=2)
-    return {"environment": {key: it for key, it in environment.items() if it}, "config": config}
+        model_config = {key: value for key, value in inputs.card.items() if key in ("model", "data", "loss")}
+        config = json.dumps(model_config, indent=2)
+    return {"environment": {key: value for key, value in environment.items() if value}, "config": config}

@@ -1,4 +1,4 @@
-"""Pages for the browser."""
+"""Interactive plots of a hyperparameter search, as HTML pages."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from typing import Any
 _TARGET_NAME = "exact match, val"
 
 
-def write_study_plots(study: Any, folder: Path) -> list[Path]:
-    """Pictures of a search: its history, what mattered, which values went together.
+def write_study_plots(study: Any, output_dir: Path) -> list[Path]:
+    """Write the optimization history, parallel coordinates and hyperparameter importances of a study.
+
+    Importances need trials with different scores.
 
     Args:
-        study: Optuna's, with a trial that has a score.
+        study: an `optuna.Study` with at least one completed trial.
+
+    Returns:
+        Paths of the pages.
     """
     from optuna import visualization
 
-    drawings: dict[str, Any] = {"history": visualization.plot_optimization_history}
-    drawings["parallel"] = visualization.plot_parallel_coordinate
+    plots: dict[str, Any] = {
+        "history": visualization.plot_optimization_history,
+        "parallel": visualization.plot_parallel_coordinate,
+    }
     if len({trial.value for trial in study.trials if trial.state.name == "COMPLETE"}) > 1:
-        drawings["importance"] = visualization.plot_param_importances
+        plots["importance"] = visualization.plot_param_importances
     pages = []
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in drawings.items():
-        pages.append(folder / f"{name}.html")
-        draw(study, target_name=_TARGET_NAME).write_html(pages[-1], include_plotlyjs="directory")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for name, plot in plots.items():
+        pages.append(output_dir / f"{name}.html")
+        plot(study, target_name=_TARGET_NAME).write_html(pages[-1], include_plotlyjs="directory")
     return pages

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Rich tables for the terminal."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ METRIC_LABELS = {
     "multiset_match": "multiset match",
     "end_errors": "missing EOS",
 }
-"""What each measure is called."""
+"""Metric -> heading."""
 
 
 def metrics_table(metrics: dict[str, dict[str, Any]], title: str) -> Table:
-    """Figures of each split, each with its 95 % interval.
+    """Metrics of each split with 95 % intervals.
 
     Args:
-        judged: split -> what `Judgement.summary` gave.
+        metrics: split -> `EvalResult.summary()`.
     """
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
-    for split, figures in metrics.items():
-        table.add_column(f"{split}, {figures['scenes']:,} scenes", justify="right")
+    for split, summary in metrics.items():
+        table.add_column(f"{split}, {summary['scenes']:,} scenes", justify="right")
     for name, label in METRIC_LABELS.items():
-        table.add_row(label, *(_with_interval(figures, name) for figures in metrics.values()))
-    table.add_row("loss, nats a token", *(f"{figures['loss']:.4f}" for figures in metrics.values()))
+        table.add_row(label, *(_format_with_interval(summary, name) for summary in metrics.values()))
+    table.add_row("loss (nats per token)", *(f"{summary['loss']:.4f}" for summary in metrics.values()))
     return table
 
 
 def sweep_table(groups: dict[str, dict[str, tuple[float, float, int]]], title: str) -> Table:
-    """Choices, best first, each with mean and standard deviation over seeds.
+    """Groups of runs, best first, with mean and standard deviation over seeds.
 
     Args:
-        groups: what `over_seeds` gave.
+        groups: label -> metric -> (mean, standard deviation, number of seeds); `seconds` of wall-clock time.
     """
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("", overflow="fold")
@@ -74,49 +74,53 @@ def sweep_table(groups: dict[str, dict[str, tuple[float, float, int]]], title: s
 
 
 def comparison_table(contenders: list[ComparedModel], comparisons: list[PairedComparison]) -> Table:
-    """Contenders by their letters, each but the first against the first."""
+    """Models labelled A, B, ..., each compared with the first.
+
+    Args:
+        comparisons: one per model after the first.
+    """
     table = Table("", title_justify="left")
-    for column in ("exact match", "points more", "p", "gained, lost"):
+    for column in ("exact match", "difference (points)", "p", "fixed, broken"):
         table.add_column(column, justify="right", no_wrap=True)
     table.columns[0].no_wrap = True
-    for letter, it, found in zip(letter_labels(contenders), contenders, [None, *comparisons], strict=True):
-        score = f"{it.mean_score:.2%}" + (f" ± {it.std:.2%}" if it.std is not None else "")
-        if found is None:
+    for letter, model, comparison in zip(letter_labels(contenders), contenders, [None, *comparisons], strict=True):
+        score = f"{model.mean_score:.2%}" + (f" ± {model.std:.2%}" if model.std is not None else "")
+        if comparison is None:
             table.add_row(letter, score)
             continue
-        difference, gained, lost = found
-        flips = f"{len(gained)}, {len(lost)}" if it.std is None else ""
-        table.add_row(letter, score, format_percentage_points(difference), format_p_value(difference.p_value), flips)
+        difference, gained, lost = comparison
+        counts = f"{len(gained)}, {len(lost)}" if model.std is None else ""
+        table.add_row(letter, score, format_percentage_points(difference), format_p_value(difference.p_value), counts)
     return table
 
 
 def trials_table(trials: list[tuple[int, float, dict[str, Any]]], title: str) -> Table:
-    """The best of a search.
+    """Trials of a search.
 
     Args:
-        best: of each trial its number, exact match on val and what it chose.
+        trials: number, exact match on val and hyperparameters of each.
     """
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("exact match, val", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
-    for number, score, chosen in trials:
-        values = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in chosen.values())
-        choices = " ".join(map("=".join, zip(chosen, values, strict=True)))
-        table.add_row(str(number), f"{score:.2%}", escape(choices))
+    for number, score, params in trials:
+        values = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in params.values())
+        overrides = " ".join(map("=".join, zip(params, values, strict=True)))
+        table.add_row(str(number), f"{score:.2%}", escape(overrides))
     return table
 
 
 def model_summary(parts: dict[str, Cost], title: str) -> Table:
-    """What each part of a model costs a scene, down to the blocks.
+    """Parameters, FLOPs and activations of each part of a model, for one scene.
 
     Args:
-        parts: what `nn.cost` gave.
+        parts: module name -> cost, as `nn.flops` returns it.
     """
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
-    table.caption = "a scene's forward pass in teaching; a training step takes thrice its FLOPs, and its memory"
+    table.caption = "teacher-forced forward pass of one scene; a training step takes 3x the FLOPs"
     table.add_column("")
-    for column in ("parameters", "MFLOPs", "KiB kept"):
+    for column in ("parameters", "MFLOPs", "activations (KiB)"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, (parameters, flops, activations) in parts.items():
         depth = name.count(".") + 1 if name else 0
@@ -127,24 +131,24 @@ def model_summary(parts: dict[str, Cost], title: str) -> Table:
 
 
 def benchmark_table(timings: list[Measurement], title: str) -> Table:
-    """What was measured: least, median and most of many times."""
+    """Minimum, median and maximum of each benchmark."""
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
-    for column in ("least", "median", "most", ""):
+    for column in ("min", "median", "max", ""):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for what, unit, *values in timings:
-        table.add_row(what, *(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in values), unit)
+    for name, unit, *values in timings:
+        table.add_row(name, *(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in values), unit)
     return table
 
 
 def key_value_table(values: dict[str, Any], title: str) -> Table:
-    """Names and values, a line each."""
+    """One row per key."""
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
     for name, value in values.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
     return table
 
 
-def _with_interval(metrics: dict[str, Any], name: str) -> str:
+def _format_with_interval(metrics: dict[str, Any], name: str) -> str:
     low, high = metrics[f"{name}_interval"]
     return f"{metrics[name]:.2%}  ({low:.2%} to {high:.2%})"

@@ -1,4 +1,4 @@
-"""Pages from templates, and drawings within them."""
+"""HTML pages from templates, with figures as inline SVG."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from mnist_seq.reporting import plots
+from mnist_seq.reporting.style import BLUE
 
 
 def render(template: str, /, **values: Any) -> str:
-    """A page from a template of this folder; what is put in is escaped."""
+    """Render a template of this folder; values are escaped."""
     loader = FileSystemLoader(Path(__file__).parent)
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(template).render(values)
 
 
 def svg(figure: Figure, salt: str) -> Markup:
-    """A figure that takes the colours of the page's text and background.
+    """Convert a figure to SVG that takes the colors of the page.
 
     Args:
-        salt: sets its names apart from those of the page's other figures.
+        salt: makes the ids in the SVG differ from those of other figures of the page.
     """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    drawn = file.getvalue()
-    drawn = drawn[drawn.index("<svg") :].replace("#000000", "currentColor").replace(plots.BLUE, "var(--blue)")
-    return Markup(drawn)
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace("#000000", "currentColor").replace(BLUE, "var(--blue)")
+    return Markup(text)

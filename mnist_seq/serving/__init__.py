@@ -1,1 +1,1 @@
-"""How a reader is put to work for others: a service over HTTP, and a page to play with. No Lightning, no Hydra."""
+"""Serve a model: an HTTP API, and the demo page. Imports no Lightning and no Hydra."""

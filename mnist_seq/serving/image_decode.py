@@ -1,4 +1,4 @@
-"""Pictures from strangers: measured before they are decoded, and only of formats that hold pictures alone."""
+"""Decode untrusted images: the size is checked before decoding, and only plain image formats are tried."""
 
 from __future__ import annotations
 
@@ -10,56 +10,55 @@ from mnist_seq.data.image_io import decode_image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 _DRAFT_SIZE = (1024, 1024)
-"""Large JPEGs are decoded no larger than is needed for this."""
+"""Width and height, pixels: a large JPEG is decoded at the smallest scale that is no smaller than this."""
 
 
 class ImageDecodeError(ValueError):
-    """A picture that is not read."""
+    """An image that cannot be read; the message continues a sentence that begins with the image's name."""
 
 
 class UnsupportedFormat(ImageDecodeError):
-    """It is no PNG, JPEG or WebP file."""
+    """Not a PNG, JPEG or WebP file."""
 
 
 class ImageTooLarge(ImageDecodeError):
-    """It has more pixels than are decoded."""
+    """More pixels than the limit."""
 
 
 class CorruptImage(ImageDecodeError):
-    """It cannot be decoded, or it moves."""
+    """A damaged file, or more than one frame."""
 
 
 def decode_bytes(data: bytes, max_pixels: int) -> Image.Image:
-    """A picture, decoded.
+    """Decode an image file.
 
     Args:
-        pixels: most that are decoded.
+        max_pixels: largest width x height.
 
     Raises:
-        Unfit: one of its kinds, with a reason that goes on after what the picture is called.
+        ImageDecodeError: one of its subclasses.
     """
     try:
         file = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as problem:
-        raise UnsupportedFormat("is not a readable PNG, JPEG or WebP file") from problem
-    except Image.DecompressionBombError as problem:
-        raise ImageTooLarge(f"has far more than {max_pixels:,} pixels, the most that are read") from problem
-    except Exception as problem:  # a hostile header leads a decoder anywhere
-        raise CorruptImage(f"is damaged: {_one_line(problem)}") from problem
+    except UnidentifiedImageError as error:
+        raise UnsupportedFormat("is not a readable PNG, JPEG or WebP file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"has far more than {max_pixels:,} pixels, the limit") from error
+    except Exception as error:  # a hostile header leads a decoder anywhere
+        raise CorruptImage(f"is damaged: {_one_line(error)}") from error
     if file.width * file.height > max_pixels:
-        size = f"{file.width}x{file.height}"
-        raise ImageTooLarge(f"has {size} pixels: at most {max_pixels:,} are read, make it smaller")
+        raise ImageTooLarge(f"has {file.width}x{file.height} pixels: at most {max_pixels:,} are read, make it smaller")
     try:
-        frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # a JPEG with a preview of itself
-        if frames > 1:
-            raise CorruptImage(f"has {frames} frames: give one")
+        num_frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # MPO: a JPEG with a thumbnail
+        if num_frames > 1:
+            raise CorruptImage(f"has {num_frames} frames: send a single one")
         file.draft("L", _DRAFT_SIZE)
         return decode_image(file)
     except CorruptImage:
         raise
-    except Exception as problem:
-        raise CorruptImage(f"is damaged: {_one_line(problem)}") from problem
+    except Exception as error:
+        raise CorruptImage(f"is damaged: {_one_line(error)}") from error
 
 
-def _one_line(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:120] or type(problem).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

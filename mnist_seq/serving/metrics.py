@@ -1,4 +1,4 @@
-"""What a service counts, for Prometheus."""
+"""Prometheus metrics of the service."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _DURATION_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""Upper bounds, seconds."""
 _BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Upper bounds, images."""
 
 
 class ServiceMetrics:
-    """Of one service."""
+    """Counters and histograms of one service, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        made: dict[str, Any] = {"registry": self.registry, "namespace": "mnist_seq"}
-        self._requests = Counter("requests", "Requests by path and status.", ["path", "status"], **made)
+        common: dict[str, Any] = {"registry": self.registry, "namespace": "mnist_seq"}
+        self._requests = Counter("requests", "Requests by path and status.", ["path", "status"], **common)
         self._duration = Histogram(
-            "request_seconds", "From a request's headers to its answer.", ["path"], buckets=_DURATION_BUCKETS, **made
+            "request_duration_seconds",
+            "Seconds from the headers of a request to the end of its response.",
+            ["path"],
+            buckets=_DURATION_BUCKETS,
+            **common,
         )
-        self._batch_size = Histogram("batch_pictures", "Pictures read at once.", buckets=_BATCH_SIZE_BUCKETS, **made)
-        self._in_flight = Gauge("pictures_in_hand", "Pictures that are decoded, wait or are read.", **made)
-        self.images = Counter("pictures", "Pictures read.", **made)
+        self._batch_size = Histogram("batch_size", "Images per batch.", buckets=_BATCH_SIZE_BUCKETS, **common)
+        self._in_flight = Gauge("images_in_flight", "Images being decoded, queued or read.", **common)
+        self.images = Counter("images", "Images read.", **common)
 
     def track_in_flight(self, count: Callable[[], int]) -> None:
-        """Where the number of pictures in hand is looked up."""
+        """Set the function that returns the number of images in flight."""
         self._in_flight.set_function(count)
 
     def observe_request(self, path: str, status: int, seconds: float) -> None:
@@ -38,5 +44,5 @@ class ServiceMetrics:
         self.images.inc(size)
 
     def render(self) -> bytes:
-        """In Prometheus' format."""
+        """Render all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

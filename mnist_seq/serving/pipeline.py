@@ -1,4 +1,4 @@
-"""From files to readings: decoded and fitted in threads, read in batches, with room for so many pictures at once."""
+"""The inference pipeline: decode and preprocess files in threads, read them in batches, bounded in flight."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mnist_seq.serving.batcher import Batcher
 from mnist_seq.serving.metrics import ServiceMetrics
 
 _NUM_DECODE_THREADS = 2
-"""Threads that decode pictures and fit them to the canvas."""
+"""Threads that decode and preprocess images."""
 DecodeFn = Callable[[bytes, int], Image.Image]
-"""A file, and which of a request's it is, to a picture."""
+"""From a file and its index in the request to an image."""
 
 
 class QueueFull(Exception):
-    """There is no room for so many more pictures."""
+    """The images of a request would exceed the limit of images in flight."""
 
 
 class InferencePipeline:
-    """Takes pictures in and gives readings out, while it is entered."""
+    """From image files to readings. An async context manager."""
 
     def __init__(
         self,
@@ -40,48 +40,48 @@ class InferencePipeline:
     ) -> None:
         """
         Args:
-            decode: raises what is told to who sent the file.
-            batch: most pictures read at once.
-            room: most pictures in hand: decoded, waiting or being read.
-            threads: that torch uses to read; null leaves it to torch.
+            decode: decodes a file; its exceptions are raised by `read`.
+            max_batch_size: most images in a batch.
+            max_in_flight: most images being decoded, queued or read.
+            num_threads: torch's CPU threads to read with; None keeps torch's default.
         """
         self._reader, self._decode, self._max_in_flight, self._metrics = reader, decode, max_in_flight, metrics
         self._batcher = Batcher(reader.read_canvases, max_batch_size, num_threads)
-        self._decode_pool = ThreadPoolExecutor(_NUM_DECODE_THREADS, "decodes", torch.set_num_threads, (1,))
+        self._decode_pool = ThreadPoolExecutor(_NUM_DECODE_THREADS, "decode", torch.set_num_threads, (1,))
         self.num_in_flight = 0
 
     async def __aenter__(self) -> InferencePipeline:
         await self._batcher.__aenter__()
         spec = self._reader.model.spec
-        await self._batcher.read(torch.eye(spec.height, spec.width)[None])  # the first is slow, and shows that it can
+        await self._batcher.read(torch.eye(spec.height, spec.width)[None])  # warm up, and fail early
         self._batcher.on_batch = self._metrics.observe_batch
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._decode_pool.shutdown(cancel_futures=True)
-        await self._batcher.__aexit__(kind, problem, trace)
+        await self._batcher.__aexit__(exc_type, exc, traceback)
 
     @property
     def ready(self) -> bool:
-        """Whether pictures are read."""
+        """Whether images are being read."""
         return self._batcher.alive
 
     async def read(self, files: list[bytes]) -> list[Reading]:
-        """Readings of files. Who gives up, by cancelling, leaves no work behind but what is being done.
+        """Read image files. If the caller is cancelled, work that has not started is dropped.
 
         Raises:
-            Full: there is no room for all of them; none is taken.
-            Exception: what `decode` raises.
+            QueueFull: not all of the files fit; none is read.
+            Exception: whatever `decode` raises.
         """
         if self.num_in_flight + len(files) > self._max_in_flight:
             raise QueueFull
         self.num_in_flight += len(files)
         loop = asyncio.get_running_loop()
         jobs: list[asyncio.Future[Tensor]] = [
-            loop.run_in_executor(self._decode_pool, self._decode_and_preprocess, data, place)
-            for place, data in enumerate(files)
+            loop.run_in_executor(self._decode_pool, self._decode_and_preprocess, data, index)
+            for index, data in enumerate(files)
         ]
         canvases = asyncio.gather(*jobs)
         try:

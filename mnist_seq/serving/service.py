@@ -1,4 +1,4 @@
-"""A reader over HTTP: POST /read, GET /healthz, GET /metrics, and /docs for people."""
+"""The HTTP API of a model: POST /read, GET /healthz, GET /metrics, and /docs."""
 
 from __future__ import annotations
 
@@ -33,33 +33,37 @@ T = TypeVar("T")
 
 
 class ReadingResponse(BaseModel):
-    """What was read in a picture."""
+    """The digits of one image."""
 
-    digits: list[int] = Field(description="in reading order; none where no ink is seen", examples=[[3, 7, 1, 8]])
-    confidence: float = Field(description="probability of the whole reading, its end included", examples=[0.97])
-    per_digit: list[float] = Field(description="probability of each digit", examples=[[0.99, 0.99, 1.0, 0.99]])
-    blank: bool = Field(False, description="no ink was found, and the model was not asked")
+    digits: list[int] = Field(
+        description="digits in reading order; empty if the image has no ink", examples=[[3, 7, 1, 8]]
+    )
+    confidence: float = Field(description="probability of the whole sequence, end token included", examples=[0.97])
+    per_digit: list[float] = Field(
+        description="probability of each digit, given the previous ones", examples=[[0.99, 0.99, 1.0, 0.99]]
+    )
+    blank: bool = Field(False, description="no ink was found, and the model was not run")
     cells: list[int | None] | None = Field(
-        None, description="what each cell holds, of a model that reads by cells", examples=[None]
+        None, description="digit of each cell in raster order, if the model classifies cells", examples=[None]
     )
 
 
 class ReadResponse(BaseModel):
-    """What was read in the pictures of a request, in their order."""
+    """The readings of the images of a request, in the same order."""
 
     model: str = Field(examples=["grid"])
     readings: list[ReadingResponse]
 
 
 class HealthResponse(BaseModel):
-    """Whether requests are answered, and by what."""
+    """Whether the service is ready, and which model it serves."""
 
     ready: bool
     model: str = Field(examples=["grid"])
-    commit: str | None = Field(description="of the code that trained it")
+    commit: str | None = Field(description="git commit of the code that trained the model")
     version: str = Field(examples=["0.1.0"])
-    self_test: str = Field(description="how well it reads built-in scenes")
-    canvas: list[int] = Field(description="height and width of what it sees, pixels", examples=[[56, 56]])
+    self_test: str = Field(description="scores on built-in scenes, compared with those at export")
+    canvas: list[int] = Field(description="height and width of the model's input, pixels", examples=[[56, 56]])
     max_digits: int = Field(examples=[4])
 
 
@@ -71,20 +75,20 @@ class ErrorResponse(BaseModel):
 
 BEARER_AUTH = HTTPBearer(auto_error=False, description="the token that the service was started with")
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "No token, or another one, where one is asked for"},
-    408: {"model": ErrorResponse, "description": "The body took too long to arrive"},
+    401: {"model": ErrorResponse, "description": "Missing or wrong token"},
+    408: {"model": ErrorResponse, "description": "The body did not arrive in time"},
     413: {"model": ErrorResponse, "description": "Too many bytes or pixels"},
-    415: {"model": ErrorResponse, "description": "Neither a form nor JSON, or not a PNG, JPEG or WebP file"},
-    422: {"model": ErrorResponse, "description": "No pictures, too many, or damaged ones"},
-    429: {"model": ErrorResponse, "description": "Too busy: come back after Retry-After seconds"},
+    415: {"model": ErrorResponse, "description": "Neither a form nor JSON, or a file that is not PNG, JPEG or WebP"},
+    422: {"model": ErrorResponse, "description": "No images, too many images, or a damaged one"},
+    429: {"model": ErrorResponse, "description": "Too busy: retry after Retry-After seconds"},
 }
 
 
 def _example_image() -> str:
-    """A picture to try the service with, in base64."""
-    picture, file = Image.new("L", (28, 28)), io.BytesIO()
-    ImageDraw.Draw(picture).line([(7, 6), (20, 6), (12, 23)], fill=255, width=3, joint="curve")
-    picture.save(file, "png")
+    """A seven as a PNG file in base64, for the documentation."""
+    image, file = Image.new("L", (28, 28)), io.BytesIO()
+    ImageDraw.Draw(image).line([(7, 6), (20, 6), (12, 23)], fill=255, width=3, joint="curve")
+    image.save(file, "png")
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -109,81 +113,81 @@ _REQUEST_BODY = {
 }
 
 
-def create_app(reader: Reader, config: ServeConfig, self_test: str = "not examined") -> FastAPI:
-    """The service as an ASGI application.
+def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checked") -> FastAPI:
+    """Build the service as an ASGI application.
 
     Args:
-        gate: what was said of the reader when it was examined.
+        self_test: result of the self-test, for /healthz.
     """
     name = str(reader.card.get("name", Path(config.run).name))
-    limits, counts = config.limits, ServiceMetrics()
+    limits, service_metrics = config.limits, ServiceMetrics()
     decode = partial(uploads.decode_upload, limits=limits)
-    desk = InferencePipeline(
+    pipeline = InferencePipeline(
         reader,
         decode,
-        counts,
+        service_metrics,
         max_batch_size=config.max_batch_size,
         max_in_flight=limits.queue_size,
         num_threads=config.threads,
     )
-    counts.track_in_flight(lambda: desk.num_in_flight)
+    service_metrics.track_in_flight(lambda: pipeline.num_in_flight)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with desk:
+        async with pipeline:
             yield
 
     app = FastAPIOffline(
         title=f"mnist_seq: {name}",
-        summary="Reads sequences of handwritten digits in pictures.",
+        summary="Reads sequences of handwritten digits in images.",
         version=mnist_seq.__version__,
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.add_middleware(RequestMiddleware, limits=limits, metrics=counts)
+    app.add_middleware(RequestMiddleware, limits=limits, metrics=service_metrics)
 
-    def admitted(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER_AUTH)]) -> None:
-        shown = given.credentials if given else ""
-        if not hmac.compare_digest(shown.encode(), str(config.token).encode()):
-            reason = "give the service's token: Authorization: Bearer ..."
+    def check_token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER_AUTH)]) -> None:
+        token = credentials.credentials if credentials else ""
+        if not hmac.compare_digest(token.encode(), str(config.token).encode()):
+            reason = "missing or wrong token: send Authorization: Bearer ..."
             raise HTTPException(HTTPStatus.UNAUTHORIZED, reason, {"WWW-Authenticate": "Bearer"})
 
-    bearing = [Depends(admitted)] if config.token else []
+    authentication = [Depends(check_token)] if config.token else []
 
     @app.post(
         "/read",
-        dependencies=bearing,
+        dependencies=authentication,
         responses=ERROR_RESPONSES,
         openapi_extra={"requestBody": _REQUEST_BODY},
-        summary="Read pictures",
+        summary="Read images",
         tags=["reader"],
     )
     async def read(request: Request) -> ReadResponse:
-        """One or several PNG, JPEG or WebP files of any size: as files of a form, or in base64 as JSON.
+        """Read one or several PNG, JPEG or WebP files of any size, sent as form files or as base64 in JSON.
 
-        A picture of the model's own canvas size is read as it is; of any other the ink is found, and fitted.
+        An image of the model's input size is read as it is; any other is fitted to it.
         """
-        found = await uploads.read_files(request, limits)
-        request.state.pictures = len(found)
+        files = await uploads.read_files(request, limits)
+        request.state.num_images = len(files)
         try:
             async with asyncio.timeout(limits.timeout):
-                readings = await _cancel_on_disconnect(request, desk.read(found))
-        except QueueFull as problem:
-            raise _too_many_requests(f"{desk.num_in_flight} pictures are in hand") from problem
-        except TimeoutError as problem:
-            raise _too_many_requests(f"not read within {limits.timeout:g} s") from problem
+                readings = await _cancel_on_disconnect(request, pipeline.read(files))
+        except QueueFull as error:
+            raise _too_many_requests(f"{pipeline.num_in_flight} images in flight") from error
+        except TimeoutError as error:
+            raise _too_many_requests(f"not read within {limits.timeout:g} s") from error
         return ReadResponse(
-            model=name, readings=[ReadingResponse.model_validate(each, from_attributes=True) for each in readings]
+            model=name, readings=[ReadingResponse.model_validate(reading, from_attributes=True) for reading in readings]
         )
 
     @app.get(
         "/healthz",
         responses={503: {"model": HealthResponse, "description": "Not ready"}},
-        summary="Ready or not",
+        summary="Readiness",
         tags=["operation"],
     )
     async def healthz() -> Any:
-        spec, ready = reader.model.spec, desk.ready
+        spec, ready = reader.model.spec, pipeline.ready
         health = HealthResponse(
             ready=ready,
             model=name,
@@ -197,39 +201,39 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not examin
 
     @app.get(
         "/metrics",
-        dependencies=bearing,
+        dependencies=authentication,
         responses={200: {"content": {"text/plain": {}}}, 401: ERROR_RESPONSES[401]},
         response_class=Response,
-        summary="Counts for Prometheus",
+        summary="Prometheus metrics",
         tags=["operation"],
     )
     async def metrics() -> Response:
-        return Response(counts.render(), media_type="text/plain; version=0.0.4")
+        return Response(service_metrics.render(), media_type="text/plain; version=0.0.4")
 
     return app
 
 
 async def _cancel_on_disconnect(request: Request, coroutine: Coroutine[Any, Any, T]) -> T:
-    """What comes of work, which is given up when the client leaves.
+    """Await a coroutine; cancel it if the client disconnects.
 
     Raises:
-        ClientDisconnect: it left.
+        ClientDisconnect: the client disconnected first.
     """
 
-    async def gone() -> None:
+    async def wait_for_disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    doing, leaving = asyncio.ensure_future(coroutine), asyncio.ensure_future(gone())
+    work, disconnect = asyncio.ensure_future(coroutine), asyncio.ensure_future(wait_for_disconnect())
     try:
-        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
+        await asyncio.wait((work, disconnect), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
             raise ClientDisconnect
-        return doing.result()
+        return work.result()
     finally:
-        doing.cancel()
-        leaving.cancel()
+        work.cancel()
+        disconnect.cancel()
 
 
 def _too_many_requests(reason: str) -> HTTPException:
-    return HTTPException(HTTPStatus.TOO_MANY_REQUESTS, f"{reason}: come back", {"Retry-After": "1"})
+    return HTTPException(HTTPStatus.TOO_MANY_REQUESTS, f"{reason}: retry later", {"Retry-After": "1"})

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with time limits: uvicorn has one for idle connections alone."""
+"""HTTP/1.1 with timeouts for slow clients: uvicorn has one for idle connections only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class TimeoutProtocol(H11Protocol):
-    """Closes a connection whose client is too slow: to send a request's headers, or what nobody reads any more, or to
-    take an answer."""
+    """Close the connection if a client is too slow.
+
+    `timeout_s` limits the seconds to send a request's headers, to send a body after the response is complete, and to
+    accept a response.
+    """
 
     timeout_s: ClassVar[float]
     _read_timer: asyncio.TimerHandle | None = None
@@ -19,12 +22,12 @@ class TimeoutProtocol(H11Protocol):
 
     @classmethod
     def with_timeout(cls, timeout_s: float) -> type[TimeoutProtocol]:
-        """One that waits so long."""
-        return type("Hasty", (cls,), {"seconds": timeout_s})
+        """Create a subclass with this timeout, seconds."""
+        return type(cls.__name__, (cls,), {"timeout_s": timeout_s})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # asyncio does so for its own sockets alone; without, an answer waits 40 ms for the client to confirm its head
+        # asyncio sets TCP_NODELAY on its own sockets only; without it, a response waits 40 ms for the client's ACK
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._start_read_timer()
 

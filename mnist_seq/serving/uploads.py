@@ -1,4 +1,4 @@
-"""What a request brings: files of a form, or base64 in JSON, decoded within limits. No path in it is ever opened."""
+"""Image files of a request: form files, or base64 in JSON, decoded within limits. No path in it is ever opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException as Raised
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mnist_seq.config import RequestLimits
 from mnist_seq.serving.image_decode import (
@@ -25,11 +25,11 @@ from mnist_seq.serving.image_decode import (
 )
 
 _MAX_FIELD_BYTES = 1024
-"""Bytes of a form's field that is no file; none is used."""
+"""Most bytes of a form field that is not a file; such fields are ignored."""
 _DATA_URL = re.compile(r"\A\s*data:[^,]{0,200};base64,", re.IGNORECASE)
-"""What a data URL begins with, as `toDataURL` and `readAsDataURL` of browsers write it."""
+"""Prefix of a data URL, as `toDataURL` and `readAsDataURL` of browsers write it."""
 _WHITESPACE = dict.fromkeys(map(ord, " \t\r\n"))
-"""What MIME and command line tools break base64 into lines with."""
+"""Line breaks and indents that MIME and command line tools put into base64; deleted by `str.translate`."""
 STATUS_CODES: dict[type[ImageDecodeError], HTTPStatus] = {
     UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -38,89 +38,88 @@ STATUS_CODES: dict[type[ImageDecodeError], HTTPStatus] = {
 
 
 class ImagesRequest(BaseModel):
-    """Pictures as JSON."""
+    """Images as JSON."""
 
     model_config = ConfigDict(extra="forbid")
 
     images: Annotated[list[str], FailFast()] = Field(
         min_length=1,
-        description="PNG, JPEG or WebP files in base64, which may be broken into lines, or as data URLs",
+        description="PNG, JPEG or WebP files, as base64 (line breaks are allowed) or data URLs",
         json_schema_extra={"items": {"type": "string", "format": "byte", "contentMediaType": "image/png"}},
     )
 
 
 async def read_files(request: Request, limits: RequestLimits) -> list[bytes]:
-    """The pictures of a request, still encoded.
+    """Return the image files of a request, still encoded.
 
     Raises:
-        HTTPException: 415 for a body that is neither a form nor JSON, 422 for one without pictures or with too many.
+        HTTPException: 415 if the body is neither a form nor JSON; 422 if it has no images, or too many.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        found = await _parse_form(request, limits)
-    elif kind == "application/json":
-        found = await asyncio.to_thread(_parse_json, await request.body(), limits)
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        files = await _parse_form(request, limits)
+    elif content_type == "application/json":
+        files = await asyncio.to_thread(_parse_json, await request.body(), limits)
     else:
         raise HTTPException(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"content type {kind[:60] or 'missing'}: send multipart/form-data with files, or application/json",
+            f"content type {content_type[:60] or 'missing'}: send multipart/form-data with files, or application/json",
         )
-    _require_count(len(found), limits)
-    return found
+    _check_count(len(files), limits)
+    return files
 
 
 def decode_upload(data: bytes, index: int, limits: RequestLimits) -> Image.Image:
-    """A picture.
+    """Decode an image file of a request.
 
     Args:
-        place: which of the request's, for the reason.
+        index: of the file in the request, for the error message.
 
     Raises:
-        HTTPException: 413 for too many pixels, before any is decoded; 415 for another format; 422 for what is
-            damaged or moves.
+        HTTPException: 413 for too many pixels, before decoding; 415 for another format; 422 for a damaged file or
+            more than one frame.
     """
     try:
         return decode_bytes(data, limits.pixels)
-    except ImageDecodeError as problem:
-        raise HTTPException(STATUS_CODES[type(problem)], f"images[{index}] {problem}") from problem
+    except ImageDecodeError as error:
+        raise HTTPException(STATUS_CODES[type(error)], f"images[{index}] {error}") from error
 
 
-def _require_count(count: int, limits: RequestLimits) -> None:
-    if not 1 <= count <= limits.files:
-        reason = f"{count} pictures: send 1 to {limits.files} files in a request"
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
+def _check_count(num_files: int, limits: RequestLimits) -> None:
+    if not 1 <= num_files <= limits.files:
+        raise HTTPException(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"{num_files} images: send 1 to {limits.files} in a request"
+        )
 
 
 async def _parse_form(request: Request, limits: RequestLimits) -> list[bytes]:
     charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").lower()
-    if charset not in (b"utf-8", b"us-ascii"):  # Starlette decodes by it, and some codecs take minutes
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "not a form that can be read: its charset is not utf-8")
+    if charset not in (b"utf-8", b"us-ascii"):  # Starlette decodes with it, and some codecs take minutes
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid form: its charset is not utf-8")
     try:
         async with request.form(
             max_files=limits.files + 1, max_fields=limits.files, max_part_size=_MAX_FIELD_BYTES
         ) as form:
             return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
-    except Raised as problem:
-        if problem.status_code != HTTPStatus.BAD_REQUEST:
+    except StarletteHTTPException as error:
+        if error.status_code != HTTPStatus.BAD_REQUEST:
             raise
-        raise HTTPException(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"not a form that can be read: {problem.detail}"
-        ) from problem
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"invalid form: {error.detail}") from error
 
 
 def _parse_json(body: bytes, limits: RequestLimits) -> list[bytes]:
     try:
         encoded = ImagesRequest.model_validate_json(body).images
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = " ".join(".".join(map(str, first["loc"])).split())[:60] or "body"
-        reason = f'{where}: {first["msg"]}; send {{"images": ["<base64>", ...]}}'
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from problem
-    _require_count(len(encoded), limits)
-    found = []
-    for place, text in enumerate(encoded):
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        location = " ".join(".".join(map(str, first["loc"])).split())[:60] or "body"
+        reason = f'{location}: {first["msg"]}; send {{"images": ["<base64>", ...]}}'
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from error
+    _check_count(len(encoded), limits)
+    files = []
+    for index, text in enumerate(encoded):
         try:
-            found.append(base64.b64decode(_DATA_URL.sub("", text).translate(_WHITESPACE), validate=True))
-        except ValueError as problem:
-            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"images[{place}] is not base64") from problem
-    return found
+            files.append(base64.b64decode(_DATA_URL.sub("", text).translate(_WHITESPACE), validate=True))
+        except ValueError as error:
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"images[{index}] is not base64") from error
+    return files

@@ -23,6 +23,7 @@ from mnist_seq.data.datamodule import SceneDataModule
 from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.find_runs import resolve_resume
 from mnist_seq.inference import weights
+from mnist_seq.inference.init_from import load_matching
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
@@ -54,7 +55,7 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
     module = ReaderModule(model, config.optim, config.loss)
     module.trained_on_val = [data.source] if data.train_includes_val else []
     if config.init_from:
-        module.init_report = weights.load_matching(model, config.init_from)
+        module.init_report = load_matching(model, config.init_from)
         trained_on_val = module.init_report.trained_on_val
         check(
             "val" not in data.datasets or data.source not in trained_on_val,

@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, or Chrome, driven by Playwright."""
+"""A real browser: Chromium or Chrome, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "there is no Chromium: apt install chromium"
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert path, "there is no Chromium: apt install chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()

@@ -58,7 +58,7 @@ MISTAKES = {
     "no reader to serve": ("serve run=gone", "gone does not exist: give a run directory"),
     "a queue too short": ("serve limits.queue_size=2", "limits.files=64 never fit into limits.queue_size=2"),
     "no such port": ("serve port=99999", "port=99999 must lie in 0..65535"),
-    "no address to serve at": ("serve host=192.0.2.1", "host=192.0.2.1 port=8000 cannot be listened on"),
+    "no address to serve at": ("serve host=192.0.2.1", "host=192.0.2.1 port=8000 cannot be bound"),
     "a page on no port": ("app --port 0", "--port 0 must lie in 1..65535"),
     "no picture": ("read gone.png --run RUN", "gone.png does not exist"),
     "not a picture": ("read text.png --run RUN", "text.png is not a readable image"),

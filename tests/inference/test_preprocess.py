@@ -1,4 +1,4 @@
-"""What is written counts, and not how large, where, with what pen, on what paper and in what light."""
+"""Preprocessing keeps the ink and removes everything else: size, place, pen, paper and light."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def digits() -> list[np.ndarray]:
 
 
 def page(
-    digit: np.ndarray, tall: int, at: tuple[int, int] = (60, 80), size: tuple[int, int] = (400, 600)
+    digit: np.ndarray, digit_height: int, at: tuple[int, int] = (60, 80), size: tuple[int, int] = (400, 600)
 ) -> np.ndarray:
-    """A digit so tall, dark on light; H W, floats."""
-    wide = round(tall * digit.shape[1] / digit.shape[0])
-    drawn = np.asarray(Image.fromarray(digit).resize((wide, tall), Image.Resampling.BICUBIC)) > 127
+    """A digit of a given height on a page, dark on light; H W, floats."""
+    digit_width = round(digit_height * digit.shape[1] / digit.shape[0])
+    ink = np.asarray(Image.fromarray(digit).resize((digit_width, digit_height), Image.Resampling.BICUBIC)) > 127
     paper = np.full(size, 0.9)
-    paper[at[0] : at[0] + tall, at[1] : at[1] + wide] -= 0.7 * drawn
+    paper[at[0] : at[0] + digit_height, at[1] : at[1] + digit_width] -= 0.7 * ink
     return paper
 
 
-def fitted(picture: np.ndarray, size: tuple[int, int] = FRAME) -> Tensor:
-    return fit_to_canvas(torch.from_numpy(picture.clip(0, 1)).float(), size)
+def fitted(image: np.ndarray, size: tuple[int, int] = FRAME) -> Tensor:
+    return fit_to_canvas(torch.from_numpy(image.clip(0, 1)).float(), size)
 
 
-def alike(one: Tensor, other: Tensor) -> float:
-    """Correlation, wherever within a pixel the rounded centre of mass came to lie."""
+def correlation(one: Tensor, other: Tensor) -> float:
+    """Correlation at the best shift within a pixel, since the center of mass is rounded."""
     shifts = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
     return max(float(np.corrcoef(one.roll(shift, (0, 1)).flatten(), other.flatten())[0, 1]) for shift in shifts)
 
@@ -52,17 +52,17 @@ def extent(canvas: Tensor) -> tuple[int, int]:
     return int(rows.max() - rows.min()) + 1, int(cols.max() - cols.min()) + 1
 
 
-def test_a_picture_of_the_canvas_size_stays_as_it_is() -> None:
-    for picture in (torch.rand(28, 28), torch.zeros(28, 28), torch.full((28, 28), 0.4)):
-        assert torch.equal(fit_to_canvas(picture, FRAME), picture)
+def test_image_of_the_canvas_size_is_unchanged() -> None:
+    for image in (torch.rand(28, 28), torch.zeros(28, 28), torch.full((28, 28), 0.4)):
+        assert torch.equal(fit_to_canvas(image, FRAME), image)
 
 
-def test_neither_place_nor_size_nor_polarity_nor_light_matters(digits: list[np.ndarray]) -> None:
+def test_canvas_does_not_depend_on_place_size_polarity_or_light(digits: list[np.ndarray]) -> None:
     down, right = np.mgrid[0:400, 0:600] / 600
     for digit in digits:
         plain = page(digit, 200)
         expected = fitted(plain)
-        others = {
+        variants = {
             "elsewhere": page(digit, 200, (190, 400)),
             "larger": page(digit, 1000, (300, 500), (1500, 2000)),
             "smaller": page(digit, 100, (20, 30), (150, 180)),
@@ -74,23 +74,23 @@ def test_neither_place_nor_size_nor_polarity_nor_light_matters(digits: list[np.n
             "noise": plain + 0.05 * NOISE,
             "dirt": np.where((down * 600 > 380) & (right * 600 > 590), 0.2, plain),
         }
-        for name, picture in others.items():
-            assert alike(fitted(picture), expected) > 0.95, name
+        for name, image in variants.items():
+            assert correlation(fitted(image), expected) > 0.95, name
 
 
-def test_a_digit_is_as_tall_as_in_training_and_keeps_its_aspect(digits: list[np.ndarray]) -> None:
+def test_digit_has_its_training_height_and_keeps_its_aspect_ratio(digits: list[np.ndarray]) -> None:
     for digit in digits:
-        for tall in (40, 90, 300):
-            picture = page(digit, tall)
-            height, width = extent(fitted(picture, CANVAS))
-            down, right = extent(torch.from_numpy(0.9 - picture))
+        for digit_height in (40, 90, 300):
+            image = page(digit, digit_height)
+            height, width = extent(fitted(image, CANVAS))
+            down, right = extent(torch.from_numpy(0.9 - image))
             assert height == pytest.approx(20, abs=1)
             assert width == pytest.approx(20 * right / down, abs=1.6)
     halved = fit_to_canvas(load_image(page(digits[0], 200)), (48, 48), digit_size=14)
     assert extent(halved)[0] == pytest.approx(10, abs=1)
 
 
-def test_a_single_digit_has_its_centre_of_mass_in_the_middle(digits: list[np.ndarray]) -> None:
+def test_single_digit_is_centered_by_its_center_of_mass(digits: list[np.ndarray]) -> None:
     for digit in digits:
         canvas = fitted(page(digit, 200))
         for axis in (0, 1):
@@ -98,7 +98,7 @@ def test_a_single_digit_has_its_centre_of_mass_in_the_middle(digits: list[np.nda
             assert float((mass * torch.arange(28)).sum() / mass.sum()) == pytest.approx(13.5, abs=0.8)
 
 
-def test_several_digits_fill_the_canvas_and_stay_where_they_are_to_each_other(digits: list[np.ndarray]) -> None:
+def test_several_digits_fill_the_canvas_and_keep_their_arrangement(digits: list[np.ndarray]) -> None:
     sheet = np.minimum(page(digits[0], 120, (40, 60)), page(digits[1], 120, (230, 330)))
     canvas = fitted(sheet, (56, 56))
     height, width = extent(canvas)
@@ -109,7 +109,7 @@ def test_several_digits_fill_the_canvas_and_stay_where_they_are_to_each_other(di
 
 
 @pytest.mark.parametrize("pen", [2, 3, 6, 12])
-def test_a_thin_pen_leaves_strokes_as_strong_as_in_training(pen: int) -> None:
+def test_thin_strokes_are_thickened_to_training_width(pen: int) -> None:
     paper = np.full((400, 400), 0.95)
     paper[50:350, 200 : 200 + pen] = 0.1  # a one with a foot
     paper[350 - pen : 350, 150:250] = 0.1
@@ -119,13 +119,13 @@ def test_a_thin_pen_leaves_strokes_as_strong_as_in_training(pen: int) -> None:
     assert float(canvas[8:18].amax(1).min()) > 0.8
 
 
-def test_a_thick_pen_stays_thick() -> None:
+def test_thick_strokes_stay_thick() -> None:
     paper = np.full((400, 400), 0.95)
     paper[50:350, 170:230] = 0.1
     assert float(fitted(paper)[8:18].sum(1).mean()) == pytest.approx(4, abs=0.3)
 
 
-def test_what_is_blank_gives_an_empty_canvas() -> None:
+def test_blank_paper_gives_an_empty_canvas_in_any_light() -> None:
     down, right = np.mgrid[0:400, 0:600] / 600
     blanks = {
         "white": np.ones((400, 600)),
@@ -141,24 +141,24 @@ def test_what_is_blank_gives_an_empty_canvas() -> None:
         "light in the middle": 0.9 - 0.6 * ((right - 0.5) ** 2 + (down - 0.33) ** 2),
         "all of it": 0.9 - 0.4 * right + 0.03 * NOISE,
     }
-    for name, picture in blanks.items():
-        for polarity in (picture, 1 - picture):
+    for name, image in blanks.items():
+        for polarity in (image, 1 - image):
             assert fitted(polarity).max() == 0, name
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 20000), (20000, 1), (3, 9000), (29, 28), (1, 28)])
 @pytest.mark.parametrize("size", [(28, 28), (56, 56), (32, 224), (8, 8)])
-def test_no_shape_is_too_odd(shape: tuple[int, int], size: tuple[int, int]) -> None:
-    for picture in (torch.zeros(shape), torch.eye(*shape), torch.rand(shape)):
-        canvas = fit_to_canvas(picture, size)
+def test_images_of_extreme_aspect_ratio_give_a_canvas(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    for image in (torch.zeros(shape), torch.eye(*shape), torch.rand(shape)):
+        canvas = fit_to_canvas(image, size)
         assert canvas.shape == size
         assert 0 <= canvas.min() <= canvas.max() <= 1
 
 
 @settings(deadline=None, max_examples=60)
 @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=40)))
-def test_any_picture_gives_a_canvas(picture: np.ndarray) -> None:
-    canvas = fit_to_canvas(load_image(picture), (32, 48))
+def test_any_image_gives_a_canvas(image: np.ndarray) -> None:
+    canvas = fit_to_canvas(load_image(image), (32, 48))
     assert canvas.shape == (32, 48)
     assert canvas.dtype == torch.float32
     assert 0 <= canvas.min() <= canvas.max() <= 1

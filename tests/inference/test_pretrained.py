@@ -1,4 +1,4 @@
-"""`pretrained:NAME` names an included model; a bare name is a path."""
+"""`pretrained:NAME` names an included model, a bare name is a path; the included models are what their cards say."""
 
 from __future__ import annotations
 
@@ -10,43 +10,45 @@ import pytest
 import mnist_seq
 from mnist_seq import compare
 from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import CompareConfig, EvaluateConfig, TrainConfig
+from mnist_seq.config import CompareConfig, EvaluateConfig, ResultsConfig, TrainConfig
 from mnist_seq.config.config_store import CONFIG_DIR
+from mnist_seq.config.serialization import to_dict
+from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.evaluation import release_check
 from mnist_seq.evaluation.evaluator import load_evaluator
 from mnist_seq.inference import pretrained, reader, weights
 from mnist_seq.reporting.evaluation_report import evaluation_dir
 from mnist_seq.run_dir import Run
+from mnist_seq.training import hardware
 
 
 @pytest.fixture
 def shadowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_run: Run) -> Path:
-    """A working directory in which a run of the user's is called like an included model."""
+    """A working directory that contains a run with the name of an included model."""
     shutil.copytree(tiny_run.path, tmp_path / "grid")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def parameters(model: object) -> int:
+def num_parameters(model: object) -> int:
     return sum(weight.numel() for weight in model.parameters())  # type: ignore[attr-defined]
 
 
-def test_a_bare_name_means_the_users_run_and_pretrained_the_included_model(shadowed: Path, tiny_run: Run) -> None:
-    own, included = (
-        parameters(weights.load(tiny_run.path)[0]),
-        parameters(weights.load(pretrained.PRETRAINED_DIR / "grid")[0]),
-    )
+def test_bare_name_is_a_path_and_prefixed_name_the_included_model(shadowed: Path, tiny_run: Run) -> None:
+    own = num_parameters(weights.load(tiny_run.path)[0])
+    included = num_parameters(weights.load(pretrained.PRETRAINED_DIR / "grid")[0])
     assert own != included
-    for place, expected in {"grid": own, "./grid": own, "pretrained:grid": included}.items():
-        assert parameters(weights.load(place)[0]) == expected
-        assert parameters(reader.load(place).model) == expected
-        asked = EvaluateConfig(run=place, scenes=4, data=mnist_seq.compose("data=grid", "data.digits=uci").data)
-        assert parameters(load_evaluator(asked).model) == expected
+    for run, expected in {"grid": own, "./grid": own, "pretrained:grid": included}.items():
+        assert num_parameters(weights.load(run)[0]) == expected
+        assert num_parameters(reader.load(run).model) == expected
+        config = EvaluateConfig(run=run, scenes=4, data=mnist_seq.compose("data=grid", "data.digits=uci").data)
+        assert num_parameters(load_evaluator(config).model) == expected
     assert compare.expand_runs("grid") == ["grid"]
     assert compare.expand_runs("pretrained:grid") == ["pretrained:grid"]
 
 
-def test_a_bare_name_without_a_path_is_refused_with_the_name_that_is_meant(
+def test_bare_name_without_a_path_is_rejected_with_the_prefixed_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -58,31 +60,86 @@ def test_a_bare_name_without_a_path_is_refused_with_the_name_that_is_meant(
         weights.load("pretrained:gone")
 
 
-def test_the_short_form_of_load_is_refused_where_a_path_has_that_name_too(
+def test_short_form_of_load_is_rejected_if_a_path_has_the_same_name(
     shadowed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=r"say pretrained:grid, or \./grid"):
+    with pytest.raises(UserError, match=r"use pretrained:grid or \./grid"):
         mnist_seq.load("grid")
     monkeypatch.chdir("/")
     assert mnist_seq.load("grid").card["name"] == "grid"
 
 
-def test_what_is_found_of_an_included_model_lies_outside_of_the_package_and_of_runs() -> None:
+def test_names_of_included_models_are_the_folders_of_the_package(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grids: SyntheticDataset
+) -> None:
+    included = tmp_path / "included"
+    shutil.copytree(exported, included / "tiny")
+    monkeypatch.setattr(pretrained, "PRETRAINED_DIR", included)
+    (tmp_path / "here" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert pretrained.list_models() == ["tiny"]
+    image = grids[:1].images[0, 0]
+    assert mnist_seq.load("pretrained:tiny").read(image) == mnist_seq.load(exported).read(image)
+    with pytest.raises(FileNotFoundError, match="holds neither"):
+        mnist_seq.load("./tiny")
+    with pytest.raises(FileNotFoundError, match="tinny does not exist: .* or one of pretrained:tiny"):
+        mnist_seq.load("tinny")
+
+
+def test_evaluations_of_included_models_are_written_outside_the_package() -> None:
     folder = evaluation_dir(EvaluateConfig(run="pretrained:grid", split="test"))
-    assert folder == Path("outputs/evaluations/pretrained/grid/test")
+    assert folder.parts[0] == "outputs"
+    assert folder.parts[-3:] == ("pretrained", "grid", "test")
 
 
-def test_a_command_line_takes_the_name_unquoted_also_in_lists() -> None:
+def test_command_line_takes_prefixed_names_unquoted_also_in_lists() -> None:
     composed = compose("compare", ["runs=[pretrained:grid,outputs/x]"])[0]
     assert to_dataclass(composed, CompareConfig).runs == ["pretrained:grid", "outputs/x"]
-    for config in ("evaluate", "report", "export", "serve"):
-        assert compose(config, ["run=pretrained:grid"])[0].run == "pretrained:grid"
+    for command in ("evaluate", "report", "export", "serve"):
+        assert compose(command, ["run=pretrained:grid"])[0].run == "pretrained:grid"
     train = to_dataclass(compose("train", ["init_from=pretrained:grid"])[0], TrainConfig)
     assert train.init_from == "pretrained:grid"
 
 
 @pytest.mark.parametrize("path", sorted((CONFIG_DIR / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
-def test_presets_name_included_models_in_full(path: Path) -> None:
+def test_presets_name_included_models_with_the_prefix(path: Path) -> None:
     config = compose("train", [f"experiment={path.stem}"])[0]
     assert config.init_from is None or str(config.init_from).startswith("pretrained:")
     assert compose("serve", [])[0].run == "pretrained:grid"
+
+
+@pytest.mark.parametrize("name", pretrained.list_models())
+def test_included_model_is_small_and_scores_as_at_its_export(name: str) -> None:
+    folder = pretrained.PRETRAINED_DIR / name
+    assert (folder / "weights.safetensors").stat().st_size <= 6e6
+    loaded = mnist_seq.load(name)
+    assert loaded.card["name"] == name
+    assert loaded.card["digits"] == "mnist"
+    assert not str(loaded.card["revision"]).endswith("+"), "trained with uncommitted changes"
+    assert loaded.card["scores"]["val"]["scenes"] >= 5000
+    assert loaded.card["rounding"]["scenes"] == 1000
+    assert "released" in release_check.check_release_scores(loaded.model, loaded.card)
+    assert f'mnist_seq.load("pretrained:{name}")' in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", pretrained.list_models())
+def test_included_model_is_what_the_experiment_of_its_name_trains(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine like the one that trained it."""
+    monkeypatch.setattr(hardware, "supports_fast_bf16", lambda: True)
+    card, config = mnist_seq.load(name).card, mnist_seq.compose(f"experiment={name}", "data.digits=mnist")
+    values = to_dict(config)
+    for key in ("model", "data", "loss"):
+        assert card[key] == values[key]
+    assert card["trained"]["steps"] == config.trainer.max_steps
+    assert card["trained"]["precision"] == hardware.resolve_auto(config.trainer).precision
+    init_from = config.init_from and config.init_from.removeprefix("pretrained:")
+    assert card["trained"].get("init_from") == init_from
+
+
+@pytest.mark.parametrize("name", pretrained.list_models())
+def test_results_evaluates_included_models_on_scenes_that_they_can_read(name: str) -> None:
+    config = to_dataclass(compose("results", [])[0], ResultsConfig)
+    assert name in config.published
+    for data in ("data=" + name, *config.other_data.get(name, {}).values()):
+        overrides = [f"run=pretrained:{name}", "scenes=1", "split=val", *data.split()]
+        load_evaluator(to_dataclass(compose("evaluate", overrides)[0], EvaluateConfig))

@@ -1,4 +1,4 @@
-"""The report tells what was judged, and asks nothing of anybody."""
+"""The report shows the evaluation, and needs no network."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from tests.conftest import TINY
 
 
 class Page(HTMLParser):
-    """What a browser would fetch, the sections, and the words."""
+    """A page as a browser sees it: URLs that it fetches, section ids, tags and text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__()
         self.fetched: list[str] = []
         self.sections: list[str] = []
         self.tags: set[str] = set()
-        self.words = ""
-        self.feed(text)
+        self.text = ""
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
@@ -44,40 +44,40 @@ class Page(HTMLParser):
                 self.sections.append(value or "")
 
     def handle_data(self, data: str) -> None:
-        self.words += data
+        self.text += data
 
 
-def page_of(asked: Evaluator, judgement: EvalResult, run: Run | None = None) -> Page:
+def render(evaluator: Evaluator, result: EvalResult, run: Run | None = None) -> Page:
     return Page(
-        report.render_report(replace(ReportInput.from_evaluator(asked), name="a <b>name</b>", run=run), judgement)
+        report.render_report(replace(ReportInput.from_evaluator(evaluator), name="a <b>name</b>", run=run), result)
     )
 
 
 @pytest.fixture(scope="module")
-def judged(tiny_run: Run) -> tuple[Evaluator, EvalResult]:
-    asked = load_evaluator(EvaluateConfig(run=str(tiny_run.path), device="cpu"))
-    return asked, asked.evaluate()
+def evaluated(tiny_run: Run) -> tuple[Evaluator, EvalResult]:
+    evaluator = load_evaluator(EvaluateConfig(run=str(tiny_run.path), device="cpu"))
+    return evaluator, evaluator.evaluate()
 
 
-def test_a_report_tells_all_and_fetches_nothing(tiny_run: Run, judged: tuple[Evaluator, EvalResult]) -> None:
-    page = page_of(*judged, tiny_run)
+def test_report_has_every_section_and_fetches_nothing(tiny_run: Run, evaluated: tuple[Evaluator, EvalResult]) -> None:
+    page = render(*evaluated, tiny_run)
     assert page.sections == [
-        "figures", "strata", "digits", "worst", "calibration", "attention", "curves", "data", "about",
+        "metrics", "slices", "confusion", "errors", "calibration", "attention", "curves", "scenes", "reproducibility",
     ]  # fmt: skip
     assert all(it.startswith(("data:", "#")) for it in page.fetched)
     assert not page.tags & {"script", "iframe", "object", "embed"}
-    assert "NOT MNIST" in page.words
-    assert "a <b>name</b>" in page.words
-    assert f"{judged[1].metrics['exact_match'].value:.2%}"[:-1] in page.words
-    assert "model.dim=16" in page.words
-    text = report.render_report(ReportInput.from_evaluator(judged[0]), judged[1])
+    assert "NOT MNIST" in page.text
+    assert "a <b>name</b>" in page.text
+    assert f"{evaluated[1].metrics['exact_match'].value:.2%}"[:-1] in page.text
+    assert "model.dim=16" in page.text
+    text = report.render_report(ReportInput.from_evaluator(evaluated[0]), evaluated[1])
     assert not re.search(
         r"url\((?!#)|@import|https?://(?!www\.w3\.org|matplotlib\.org|purl\.org|creativecommons)", text
     )
 
 
-def test_weights_alone_have_a_report_without_curves(judged: tuple[Evaluator, EvalResult]) -> None:
-    page = page_of(*judged)
+def test_report_of_weights_without_a_run_has_no_curves(evaluated: tuple[Evaluator, EvalResult]) -> None:
+    page = render(*evaluated)
     assert "curves" not in page.sections
     assert "attention" in page.sections
 
@@ -92,37 +92,37 @@ def test_weights_alone_have_a_report_without_curves(judged: tuple[Evaluator, Eva
         (("model=custom", "model._target_=tests.nn.test_custom_model.Recurrent", "data=single"), False),
     ],
 )
-def test_every_kind_of_reader_has_one(overrides: tuple[str, ...], attends: bool, tmp_path: Path) -> None:
-    own = [it for it in TINY if "custom" not in str(overrides) or not it.startswith("model.")]
-    run = mnist_seq.fit(*overrides, *own, "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
+def test_every_kind_of_model_has_a_report(overrides: tuple[str, ...], attends: bool, tmp_path: Path) -> None:
+    tiny = [it for it in TINY if "custom" not in str(overrides) or not it.startswith("model.")]
+    run = mnist_seq.fit(*overrides, *tiny, "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
     page = Page(run.report.read_text())
     assert ("attention" in page.sections) == attends
     assert all(it.startswith(("data:", "#")) for it in page.fetched)
 
 
-def test_who_reads_all_right_has_no_errors_to_show(judged: tuple[Evaluator, EvalResult]) -> None:
-    asked, _ = judged
-    truth = asked.scenes[: asked.num_scenes].digits
-    perfect = DecodeOutput(truth, torch.zeros(truth.shape), torch.zeros(len(truth)), torch.ones(len(truth)) > 0)
-    judgement = evaluate_model(
-        asked.model, asked.scenes, asked.num_scenes, asked.num_scenes, decode_fn=lambda images: perfect
+def test_report_of_a_perfect_model_shows_no_errors(evaluated: tuple[Evaluator, EvalResult]) -> None:
+    evaluator, _ = evaluated
+    labels = evaluator.scenes[: evaluator.num_scenes].digits
+    perfect = DecodeOutput(labels, torch.zeros(labels.shape), torch.zeros(len(labels)), torch.ones(len(labels)) > 0)
+    result = evaluate_model(
+        evaluator.model, evaluator.scenes, evaluator.num_scenes, evaluator.num_scenes, decode_fn=lambda images: perfect
     )
-    page = page_of(asked, judgement)
-    assert "Nothing was read wrong." in page.words
-    assert "Every digit was read right." in page.words
+    page = render(evaluator, result)
+    assert "No errors." in page.text
+    assert "No digit was misread." in page.text
 
 
-def test_the_table_of_scenes_says_what_the_figures_say(judged: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
+def test_the_table_of_scenes_says_what_the_figures_say(evaluated: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
     """Counted anew from the file, by a few lines of plain Python."""
-    save_eval_result(judged[1], tmp_path)
+    save_eval_result(evaluated[1], tmp_path)
     told = json.loads((tmp_path / "evaluation.json").read_text())
     with (tmp_path / "scenes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == told["scenes"] == 100
-    pairs = [(row["prediction"].split(), row["digits"].split()) for row in rows]
+    pairs = [(row["read"].split(), row["digits"].split()) for row in rows]
     right = [read == truth and not row["error"] for (read, truth), row in zip(pairs, rows, strict=True)]
     assert told["exact_match"] == pytest.approx(sum(right) / 100)
-    assert right == [row["exact_match"] == "1" for row in rows]
+    assert right == [row["right"] == "1" for row in rows]
     in_place = sum(a == b for read, truth in pairs for a, b in zip(read, truth, strict=False))
     assert told["digit_accuracy"] == pytest.approx(in_place / sum(len(truth) for _, truth in pairs))
     assert told["count_accuracy"] == pytest.approx(sum(len(read) == len(truth) for read, truth in pairs) / 100)
@@ -131,14 +131,14 @@ def test_the_table_of_scenes_says_what_the_figures_say(judged: tuple[Evaluator, 
     for digit in range(10):
         there = sum(truth.count(str(digit)) for _, truth in pairs)
         assert sum(told["confusion"][digit]) == there
-    by_digit = {it["name"]: it for it in told["slices"]["digit accuracy by class"]}
+    by_digit = {it["name"]: it for it in told["strata"]["digits right, by digit"]}
     threes = [read[place : place + 1] == ["3"] for read, truth in pairs for place, it in enumerate(truth) if it == "3"]
     assert by_digit["3"]["value"] == pytest.approx(sum(threes) / len(threes))
 
 
-def test_pages_of_what_was_cut_short_are_not_left_behind(judged: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
-    asked, judgement = judged
-    broken = replace(ReportInput.from_evaluator(asked), card={}, run=None, scenes=None)  # type: ignore[arg-type]
+def test_failed_report_leaves_no_file(evaluated: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
+    evaluator, result = evaluated
+    broken = replace(ReportInput.from_evaluator(evaluator), card={}, run=None, scenes=None)  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
-        report.write_report(broken, judgement, tmp_path / "report.html")
+        report.write_report(broken, result, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A reader to be served, here or as a process, pictures to ask it about, and ways to ask."""
+"""Fixtures of the service: a reader, images, a client in this process, a service in another."""
 
 from __future__ import annotations
 
@@ -29,56 +29,56 @@ def reader(tiny_run: Run) -> Reader:
 
 
 @pytest.fixture
-def pictures(grids: SyntheticDataset) -> list[Image.Image]:
-    """Of the model's own size, so that they are read as they are."""
+def images(grids: SyntheticDataset) -> list[Image.Image]:
+    """Scenes of the model's input size, which are read as they are."""
     return [Image.fromarray(image.numpy()) for image in grids[:24].images[:, 0]]
 
 
 @pytest.fixture
 def client(reader: Reader) -> Iterator[TestClient]:
-    with serving(reader) as found:
-        yield found
+    with make_client(reader) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 def service(tiny_run: Run) -> Iterator[Service]:
-    """Its allocator gives back at once what is large, so that its memory can be compared."""
-    with Service(tiny_run.path, MALLOC_MMAP_THRESHOLD_="131072") as started:
-        yield started
-        statuses = Counter(line["status"] for line in started.said if "status" in line)
+    """A service process whose allocator returns large blocks at once, so that memory can be compared."""
+    with Service(tiny_run.path, MALLOC_MMAP_THRESHOLD_="131072") as service:
+        yield service
+        statuses = Counter(line["status"] for line in service.log if "status" in line)
         assert not [status for status in statuses if status >= 500], statuses
-        assert not [line for line in started.said if "Traceback" in str(line)], started.said
-        assert started.stop() == 0
+        assert not [line for line in service.log if "Traceback" in str(line)], service.log
+        assert service.stop() == 0
 
 
 @pytest.fixture
-def healthy(service: Service, grids: SyntheticDataset, tiny_run: Run) -> Iterator[Service]:
-    """It still reads right afterwards."""
+def healthy_service(service: Service, grids: SyntheticDataset, tiny_run: Run) -> Iterator[Service]:
+    """The service; after the test it must still read correctly."""
     yield service
-    picture = Image.fromarray(grids[:1].images[0, 0].numpy())
-    answer = httpx.post(f"{service.url}/read", files=form(encoded(picture)))
-    assert answer.json()["readings"][0]["digits"] == mnist_seq.load(tiny_run.path).read(picture).digits
+    image = Image.fromarray(grids[:1].images[0, 0].numpy())
+    response = httpx.post(f"{service.url}/read", files=form(encode_image(image)))
+    assert response.json()["readings"][0]["digits"] == mnist_seq.load(tiny_run.path).read(image).digits
 
 
-def reading(reader: Reader, read: Callable[[torch.Tensor], list[Reading]]) -> Reader:
-    """One that reads canvases in another way."""
+def with_read_canvases(reader: Reader, read: Callable[[torch.Tensor], list[Reading]]) -> Reader:
+    """A copy of a reader with another `read_canvases`."""
     other = copy.copy(reader)
     other.read_canvases = read  # type: ignore[method-assign]
     return other
 
 
-def serving(reader: Reader, **config: Any) -> TestClient:
-    """A client of a service in this process, to be entered."""
+def make_client(reader: Reader, **config: Any) -> TestClient:
+    """A client of a service in this process, to be used as a context manager."""
     return TestClient(create_app(reader, ServeConfig(run="tiny", **config)))
 
 
-def encoded(picture: Image.Image, kind: str = "png", **how: Any) -> bytes:
-    """As a file's content."""
+def encode_image(image: Image.Image, format_: str = "png", **options: Any) -> bytes:
+    """Encode an image as the bytes of a file."""
     file = io.BytesIO()
-    picture.save(file, kind, **how)
+    image.save(file, format_, **options)
     return file.getvalue()
 
 
 def form(*files: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    """As the files of a form; names and types are a client's to choose, and mean nothing."""
-    return [("files", (f"../../{place}.txt", data)) for place, data in enumerate(files)]
+    """Form files; their names and types are ignored by the service."""
+    return [("files", (f"../../{index}.txt", data)) for index, data in enumerate(files)]

@@ -1,4 +1,4 @@
-"""Uploads that no one would send in good faith, the same ones for a seed."""
+"""Malformed and hostile uploads, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from collections.abc import Iterator
 
 from PIL import Image, PngImagePlugin
 
-NUMBER = 540
+NUM_UPLOADS = 540
 KINDS = ("png", "jpeg", "webp")
 
 
 def uploads(seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """What it is, and its bytes; `NUMBER` of them."""
+    """Yield the name and bytes of `NUM_UPLOADS` uploads."""
     yield from _SPECIMENS.items()
-    dice = random.Random(seed)
-    whole = {kind: _saved(_noise(40, 30), kind) for kind in KINDS}
-    for place in range(NUMBER - len(_SPECIMENS)):
-        kind = KINDS[place % len(KINDS)]
-        name, damage = list(_DAMAGES.items())[place // len(KINDS) % len(_DAMAGES)]
-        yield f"{kind} {name} {place}", damage(whole[kind], dice)
+    rng = random.Random(seed)
+    intact = {kind: _saved(_noise(40, 30), kind) for kind in KINDS}
+    for index in range(NUM_UPLOADS - len(_SPECIMENS)):
+        kind = KINDS[index % len(KINDS)]
+        name, damage = list(_DAMAGES.items())[index // len(KINDS) % len(_DAMAGES)]
+        yield f"{kind} {name} {index}", damage(intact[kind], rng)
 
 
-def _truncated(data: bytes, dice: random.Random) -> bytes:
-    return data[: dice.randrange(len(data))]
+def _truncated(data: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(len(data))]
 
 
-def _header(data: bytes, dice: random.Random) -> bytes:
-    return _flipped(data, dice, 1 + dice.randrange(6), 64)
+def _header(data: bytes, rng: random.Random) -> bytes:
+    return _flipped(data, rng, 1 + rng.randrange(6), 64)
 
 
-def _body(data: bytes, dice: random.Random) -> bytes:
-    return _flipped(data, dice, 1 + dice.randrange(40), len(data))
+def _body(data: bytes, rng: random.Random) -> bytes:
+    return _flipped(data, rng, 1 + rng.randrange(40), len(data))
 
 
-def _shuffled(data: bytes, dice: random.Random) -> bytes:
-    cut = sorted(dice.sample(range(len(data)), 3))
+def _shuffled(data: bytes, rng: random.Random) -> bytes:
+    cut = sorted(rng.sample(range(len(data)), 3))
     return data[: cut[0]] + data[cut[1] : cut[2]] + data[cut[0] : cut[1]] + data[cut[2] :]
 
 
-def _repeated(data: bytes, dice: random.Random) -> bytes:
-    cut = dice.randrange(len(data))
-    return data[:cut] + data[cut // 2 : cut] * dice.randrange(1, 30) + data[cut:]
+def _repeated(data: bytes, rng: random.Random) -> bytes:
+    cut = rng.randrange(len(data))
+    return data[:cut] + data[cut // 2 : cut] * rng.randrange(1, 30) + data[cut:]
 
 
-def _noised(data: bytes, dice: random.Random) -> bytes:
-    return data[:16] + dice.randbytes(dice.randrange(2000))
+def _noised(data: bytes, rng: random.Random) -> bytes:
+    return data[:16] + rng.randbytes(rng.randrange(2000))
 
 
 _DAMAGES = {
@@ -61,16 +61,16 @@ _DAMAGES = {
 }
 
 
-def _flipped(data: bytes, dice: random.Random, times: int, within: int) -> bytes:
+def _flipped(data: bytes, rng: random.Random, times: int, within: int) -> bytes:
     changed = bytearray(data)
     for _ in range(times):
-        changed[dice.randrange(min(within, len(data)))] = dice.randrange(256)
+        changed[rng.randrange(min(within, len(data)))] = rng.randrange(256)
     return bytes(changed)
 
 
-def _saved(image: Image.Image, kind: str, **how: object) -> bytes:
+def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    image.save(file, kind, **how)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -93,8 +93,8 @@ def _zeros(number: int) -> bytes:
 
 def _texts() -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
-    for place in range(50):
-        info.add_text(f"note {place}", "7" * 900_000, zip=True)
+    for index in range(50):
+        info.add_text(f"note {index}", "7" * 900_000, zip=True)
     return info
 
 

@@ -1,4 +1,4 @@
-"""A service as a whole process, to be asked, stopped and killed."""
+"""The service as a process."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from tests.e2e.background_command import environment
 
 
 class Service:
-    """`python -m mnist_seq.serve`, and what it said."""
+    """`python -m mnist_seq.serve` on a free port, with its log."""
 
     def __init__(self, run: Path | str, *arguments: str, **extra: str) -> None:
         command = [sys.executable, "-m", "mnist_seq.serve", f"run={run}", "port=0", *arguments]
         self.process = subprocess.Popen(command, env=environment(**extra), stderr=subprocess.PIPE, text=True)
-        self.said: list[dict[str, Any]] = []
+        self.log: list[dict[str, Any]] = []
         self._ready = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         assert self._ready.wait(90)
-        self.url = next(filter(None, (re.search(r"http://\S+:\d+", it.get("message", "")) for it in self.said)))[0]
+        self.url = next(filter(None, (re.search(r"http://\S+:\d+", entry.get("message", "")) for entry in self.log)))[0]
         self.port = int(self.url.rpartition(":")[2])
 
     def _listen(self) -> None:
         assert self.process.stderr
         for line in self.process.stderr:
-            self.said.append(json.loads(line) if line.startswith("{") else {"message": line})
-            if "listening" in self.said[-1].get("message", ""):
+            self.log.append(json.loads(line) if line.startswith("{") else {"message": line})
+            if "listening" in self.log[-1].get("message", ""):
                 self._ready.set()
         self._ready.set()
 
     @property
     def memory(self) -> float:
         """Resident, MB."""
-        told = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1000  # type: ignore[index]
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1000  # type: ignore[index]
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         self.process.send_signal(signum)

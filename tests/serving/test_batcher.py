@@ -1,4 +1,4 @@
-"""Pictures of many requests, read together."""
+"""Images of many requests are read in batches, and each request gets its own readings."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def number(value: int) -> Tensor:
     return torch.full((1, 2, 2), value)
 
 
-class Gate:
-    """Reads only when told to, and keeps the size of what it was given."""
+class GatedRead:
+    """A read function that blocks until `open` is set, and records batch sizes."""
 
     def __init__(self, read: Callable[[Tensor], list[Reading]] = numbered) -> None:
         self.open, self.sizes, self._read = threading.Event(), [], read  # type: ignore[var-annotated]
@@ -35,37 +35,37 @@ class Gate:
         return self._read(canvases)
 
 
-def test_each_gets_its_own_and_what_waits_is_read_together() -> None:
+def test_requests_get_their_own_readings_from_shared_batches() -> None:
     async def ask() -> list[list[Reading]]:
         async with Batcher(gate, max_batch_size=4) as batcher:
-            asked = [asyncio.create_task(batcher.read(torch.cat([number(it), number(-it)]))) for it in range(9)]
+            tasks = [asyncio.create_task(batcher.read(torch.cat([number(it), number(-it)]))) for it in range(9)]
             await asyncio.sleep(0.05)
             gate.open.set()
-            return await asyncio.gather(*asked)
+            return await asyncio.gather(*tasks)
 
-    gate = Gate()
-    found = asyncio.run(ask())
-    assert [[reading.digits for reading in each] for each in found] == [[[it], [-it]] for it in range(9)]
+    gate = GatedRead()
+    results = asyncio.run(ask())
+    assert [[reading.digits for reading in readings] for readings in results] == [[[it], [-it]] for it in range(9)]
     assert sum(gate.sizes) == 18
     assert max(gate.sizes) == 4
     assert gate.sizes.count(4) >= 4
 
 
-def test_one_that_comes_alone_does_not_wait_for_others() -> None:
+def test_single_request_never_waits_for_others() -> None:
     async def ask() -> None:
         async with Batcher(gate, max_batch_size=64) as batcher:
             for it in range(3):
                 await batcher.read(number(it))
 
-    gate = Gate()
+    gate = GatedRead()
     gate.open.set()
     asyncio.run(ask())
     assert gate.sizes == [1, 1, 1]
 
 
-def test_a_batch_reads_what_each_alone_reads(reader: Reader, grids: SyntheticDataset) -> None:
-    async def ask(batch: int) -> list[list[Reading]]:
-        async with Batcher(reader.read_canvases, batch) as batcher:
+def test_batch_reads_what_single_images_read(reader: Reader, grids: SyntheticDataset) -> None:
+    async def ask(batch_size: int) -> list[list[Reading]]:
+        async with Batcher(reader.read_canvases, batch_size) as batcher:
             return await asyncio.gather(*(batcher.read(canvas) for canvas in canvases))
 
     canvases = (grids[:40].images / 255)[:, 0].split(1)
@@ -74,45 +74,45 @@ def test_a_batch_reads_what_each_alone_reads(reader: Reader, grids: SyntheticDat
         assert alone[0].per_digit == pytest.approx(together[0].per_digit, rel=1e-4)
 
 
-def test_who_gives_up_is_not_read() -> None:
+def test_cancelled_request_is_never_read() -> None:
     async def ask() -> None:
         async with Batcher(gate, max_batch_size=1) as batcher:
             reading = asyncio.create_task(batcher.read(number(0)))
             await asyncio.sleep(0.05)
-            leaves, stays = (asyncio.create_task(batcher.read(number(it))) for it in (1, 2))
+            cancelled, kept = (asyncio.create_task(batcher.read(number(it))) for it in (1, 2))
             await asyncio.sleep(0)
-            leaves.cancel()
+            cancelled.cancel()
             await asyncio.sleep(0)
             gate.open.set()
-            await asyncio.gather(reading, stays)
+            await asyncio.gather(reading, kept)
 
-    gate = Gate()
+    gate = GatedRead()
     asyncio.run(ask())
     assert gate.sizes == [1, 1]
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-def test_a_picture_that_cannot_be_read_fails_alone(batch: int) -> None:
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_failing_image_fails_alone(batch_size: int) -> None:
     def read(canvases: Tensor) -> list[Reading]:
         if 7 in canvases:
             raise RuntimeError("seven")
         return numbered(canvases)
 
     async def ask() -> None:
-        async with Batcher(gate, batch) as batcher:
-            asked = [asyncio.create_task(batcher.read(number(it))) for it in (5, 6, 7, 8)]
+        async with Batcher(gate, batch_size) as batcher:
+            tasks = [asyncio.create_task(batcher.read(number(it))) for it in (5, 6, 7, 8)]
             await asyncio.sleep(0.05)
             gate.open.set()
-            first, second, failed, last = await asyncio.gather(*asked, return_exceptions=True)
+            first, second, failed, last = await asyncio.gather(*tasks, return_exceptions=True)
             assert str(failed) == "seven"
             assert [each[0].digits for each in (first, second, last)] == [[5], [6], [8]]  # type: ignore[index]
             assert batcher.alive
 
-    gate = Gate(read)
+    gate = GatedRead(read)
     asyncio.run(ask())
 
 
-def test_a_reader_that_loses_pictures_fails_and_does_not_hang() -> None:
+def test_missing_readings_raise_and_never_hang() -> None:
     async def ask() -> None:
         async with Batcher(lambda canvases: [], max_batch_size=4) as batcher:
             with pytest.raises(ValueError, match="shorter"):
@@ -122,7 +122,7 @@ def test_a_reader_that_loses_pictures_fails_and_does_not_hang() -> None:
     asyncio.run(asyncio.wait_for(ask(), 20))
 
 
-def test_threads_are_told_where_they_compute() -> None:
+def test_num_threads_is_set_in_the_thread_that_computes() -> None:
     async def ask() -> list[Reading]:
         async with Batcher(counted, max_batch_size=1, num_threads=1) as batcher:
             return await batcher.read(number(0))

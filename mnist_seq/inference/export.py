@@ -1,0 +1,99 @@
+"""Export a model for others: float16 weights, model.json and a model card.
+
+Shapes   B images   H W canvas   T longest sequence
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnist_seq.atomic_io import atomic_write_text
+from mnist_seq.inference import weights
+from mnist_seq.inference.model_card import render_card
+from mnist_seq.nn.model import Model
+from mnist_seq.run_dir import Run
+
+PredictFn = Callable[[Tensor], Tensor]
+"""From images, B 1 H W, uint8, to digits, B T, int64."""
+_TRAINING_KEYS = ("steps", "scenes", "seconds", "device", "precision", "matmul_precision", "seed", "versions")
+"""Keys of metrics.json that model.json keeps under `trained`."""
+_SCORE_KEYS = ("scenes", "exact_match", "exact_match_interval", "digit_accuracy", "digit_accuracy_interval", "loss")
+"""Keys of a split in metrics.json that model.json keeps under `scores`."""
+
+
+@dataclass(frozen=True)
+class ModelExport:
+    """A model to export."""
+
+    name: str
+    model: Model
+    card: dict[str, Any]
+    """The card that the model was loaded with."""
+    run: Run | None = None
+    """The run that trained the model, if it is available."""
+    release_scores: dict[str, Any] | None = None
+    """Scores on built-in scenes, which `serve` compares with before it starts."""
+
+    def save(self, output_dir: Path, check_images: Tensor | None = None) -> int:
+        """Write weights.safetensors, model.json and README.md.
+
+        Args:
+            output_dir: an existing folder.
+            check_images: B 1 H W, uint8; predictions of the float16 weights are compared on them.
+
+        Returns:
+            Number of these images whose prediction differs from that of the trained weights.
+        """
+        half, rounding, num_mismatches = copy.deepcopy(self.model).half(), None, 0
+        if check_images is not None:
+            rounded = copy.deepcopy(self.model)
+            rounded.load_state_dict(half.state_dict())
+            num_mismatches = count_mismatches(predictor(self.model), predictor(rounded), check_images)
+            rounding = {"scenes": len(check_images), "differ": num_mismatches}
+        # exported weights are already rounded: the first export's comparison holds
+        metadata = self._metadata | {"rounding": self.card.get("rounding") or rounding}
+        readme = render_card(self.model, metadata, output_dir)
+        weights.save(half, output_dir / "weights.safetensors", **metadata)
+        atomic_write_text(output_dir / "README.md", readme)
+        return num_mismatches
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        """Keys of model.json; without a run, training and scores are those of the card."""
+        metrics = self.run.metrics if self.run else {}
+        previous = {} if self.run else self.card
+        trained = {key: metrics[key] for key in _TRAINING_KEYS if key in metrics}
+        if "init_from" in metrics:
+            trained["init_from"] = metrics["init_from"]["source"]
+        scores = {
+            split: {key: metrics[split][key] for key in _SCORE_KEYS} for split in ("val", "test") if split in metrics
+        }
+        rebuilt = ("model", "spec", "vocabulary", "sha256")
+        return {key: value for key, value in self.card.items() if key not in rebuilt} | {
+            "name": self.name,
+            "license": "MIT",
+            "digits": self.card.get("digits", "unknown"),
+            "parameters": sum(weight.numel() for weight in self.model.parameters()),
+            "trained": previous.get("trained") or trained,
+            "scores": previous.get("scores") or scores,
+            "val_curve": previous.get("val_curve") or (self.run.val_curve if self.run else []),
+            "release_scores": self.release_scores,
+        }
+
+
+def predictor(model: Model) -> PredictFn:
+    """Wrap a model as a function from images to digits."""
+    return lambda images: model.read(images).digits
+
+
+@torch.inference_mode()
+def count_mismatches(predict: PredictFn, reference: PredictFn, images: Tensor) -> int:
+    """Count the images, B 1 H W, uint8, on which two models predict different digits."""
+    return sum(int((predict(batch) != reference(batch)).any(1).sum()) for batch in images.split(250))

@@ -1,0 +1,80 @@
+"""Initialize a model with the weights of another (`init_from=`), as far as names and shapes match."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mnist_seq.errors import UserError
+from mnist_seq.inference.weights import load_state_dict
+from mnist_seq.nn import make_card
+from mnist_seq.nn.model import Model
+
+
+@dataclass(frozen=True)
+class InitReport:
+    """Which weights were loaded from another model, and which were not."""
+
+    source: str
+    """The other model, as `init_from` names it."""
+    loaded_keys: list[str]
+    """Parameters that were loaded."""
+    skipped_keys: dict[str, str]
+    """Parameter that keeps its own initialization -> reason."""
+    config_differences: dict[str, str]
+    """Key of the model's config with another value in the source -> both values."""
+    loaded_fraction: float
+    """Fraction of the model's weights that were loaded, in [0, 1]."""
+    trained_on_val: list[str]
+    """Digit sources whose val digits the source model, or its own `init_from`, was trained on (`data.pool=full`)."""
+
+    def __str__(self) -> str:
+        skipped, differences = (
+            "; ".join(f"{name} ({reason})" for name, reason in entries.items()) or "none"
+            for entries in (self.skipped_keys, self.config_differences)
+        )
+        return (
+            f"{self.loaded_fraction:.0%} of the weights are from {self.source}; "
+            f"not loaded: {skipped}; config differs: {differences}"
+        )
+
+
+def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
+    """Copy the weights of another model whose names and shapes match, in place.
+
+    Args:
+        run: a run directory, weights, a checkpoint or `pretrained:NAME`.
+
+    Raises:
+        NotFoundError: nothing to load at `run`.
+        UserError: a damaged file, or no weight matches.
+    """
+    (source_state, card), own_state = load_state_dict(run), model.state_dict()
+    skipped = dict.fromkeys(own_state.keys() - source_state.keys(), "not there")
+    for name in own_state.keys() & source_state.keys():
+        if own_state[name].shape != source_state[name].shape:
+            skipped[name] = f"{_format_shape(source_state[name])} there, {_format_shape(own_state[name])} here"
+    loaded = [name for name in own_state if name not in skipped]
+    if not loaded:
+        raise UserError(f"init_from={run}: no weight there has the name and shape of one of this model")
+    model.load_state_dict({name: source_state[name] for name in loaded}, strict=False)
+    num_loaded = sum(own_state[name].numel() for name in loaded)
+    source_config, own_config = card.get("model", {}), make_card(model)["model"]
+    return InitReport(
+        source=str(run),
+        loaded_keys=loaded,
+        skipped_keys={name: skipped[name] for name in own_state if name in skipped},
+        config_differences={
+            key: f"{source_config[key]} there, {value} here"
+            for key, value in own_config.items()
+            if source_config.get(key, value) != value
+        },
+        loaded_fraction=num_loaded / sum(weight.numel() for weight in own_state.values()),
+        trained_on_val=card.get("trained_on_val", []),
+    )
+
+
+def _format_shape(weight: Tensor) -> str:
+    return "x".join(map(str, weight.shape))

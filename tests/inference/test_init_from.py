@@ -1,0 +1,80 @@
+"""`init_from`: weights of another model are loaded as far as they match, and nothing leaks from val."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mnist_seq
+from mnist_seq.config import Spec
+from mnist_seq.inference import weights
+from mnist_seq.inference.init_from import load_matching
+from mnist_seq.nn import build
+from mnist_seq.run_dir import Run
+from tests.conftest import TINY, stirred, tiny_models
+
+MODELS = tiny_models()
+SINGLE, GRID = Spec(28, 28, 1, (1, 1)), Spec(56, 56, 4, (2, 2))
+
+
+def test_matching_weights_are_loaded_and_all_others_are_reported(tmp_path: Path) -> None:
+    """An encoder trained on single digits, in a model for grids."""
+    source = stirred(build(MODELS["classifier"], SINGLE))
+    weights.save(source, tmp_path / "weights.safetensors")
+    model = build(MODELS["enc_dec"], GRID)
+    initial_state = {name: weight.clone() for name, weight in model.state_dict().items()}
+    report = load_matching(model, tmp_path)
+    source_state, state = source.state_dict(), model.state_dict()
+    assert "encoder.blocks.0.attention.q_proj.weight" in report.loaded_keys
+    assert all(torch.equal(state[name], source_state[name]) for name in report.loaded_keys)
+    assert all(torch.equal(state[name], initial_state[name]) for name in report.skipped_keys)
+    assert report.skipped_keys["encoder.pos_embed.table"] == "4x16 there, 16x16 here"
+    assert report.skipped_keys["lm_head.weight"] == "not there"
+    assert report.config_differences == {"name": "classifier there, enc_dec here"}
+    assert sorted([*report.loaded_keys, *report.skipped_keys]) == sorted(state)
+    num_loaded = sum(state[name].numel() for name in report.loaded_keys)
+    assert report.loaded_fraction == pytest.approx(num_loaded / sum(map(torch.numel, state.values())))
+
+
+def test_model_without_matching_weights_is_rejected(tmp_path: Path) -> None:
+    weights.save(build(MODELS["classifier"], SINGLE), tmp_path / "weights.safetensors")
+    other = build(replace(MODELS["enc_dec"], dim=24, num_heads=2), GRID)
+    with pytest.raises(ValueError, match="no weight there has the name and shape"):
+        load_matching(other, tmp_path)
+
+
+@pytest.mark.parametrize(("source", "pool"), [("uci", "full"), ("mnist", "split"), ("mnist", "full")])
+def test_run_never_validates_on_digits_that_its_initial_weights_were_trained_on(
+    source: str, pool: str, tmp_path: Path
+) -> None:
+    spec = mnist_seq.compose("data=single", "data.digits=uci").data.spec
+    path = tmp_path / "weights.safetensors"
+    weights.save(build(MODELS["enc_dec"], spec), path, trained_on_val=[source])
+    overrides = (*TINY, "data=single", f"init_from={tmp_path}")
+    module, _ = mnist_seq.build(*overrides, f"data.pool={pool}")
+    assert module.trained_on_val == sorted({source} | ({"uci"} if pool == "full" else set()))
+    weights.save(build(MODELS["enc_dec"], spec), path, trained_on_val=["mnist", "uci"])
+    with pytest.raises(ValueError, match="val digits too .*: choose data.pool=full"):
+        mnist_seq.build(*overrides)
+
+
+def test_run_starts_from_the_weights_of_another_and_resumes_without_them(tiny_run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "first"
+    source.mkdir()
+    weights.save(weights.load(tiny_run.path)[0], source / "weights.safetensors", trained_on_val=["mnist"])
+    module, _ = mnist_seq.build("model=enc_dec", "data=grid", *TINY, f"init_from={source}")
+    assert f"100% of the weights are from {source}" in str(module.init_report)
+    for weight, expected in zip(module.model.parameters(), weights.load(tiny_run.path)[0].parameters(), strict=True):
+        assert torch.equal(weight, expected)
+    run_dir = tmp_path / "run"
+    run = mnist_seq.fit("data=grid", *TINY, f"init_from={source}", "trainer.max_steps=2", f"hydra.run.dir={run_dir}")
+    assert "100% of the weights are from" in run.log.read_text()
+    assert run.metrics["init_from"]["loaded_fraction"] == 1
+    for path in source.iterdir():
+        path.unlink()
+    resumed = mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=4")
+    assert resumed.metrics["steps"] == 4
+    assert weights.load(resumed.path)[1]["trained_on_val"] == ["mnist"], "trained_on_val is passed on"
