@@ -90,7 +90,8 @@ def compare_sweep(name: str, runs: list[str], config: CompareConfig, console: Co
     """All runs of a folder or pattern, by what they say of themselves."""
     from rich.markup import escape
 
-    from mnist_seq.reporting import comparison, tables
+    from mnist_seq.reporting import tables
+    from mnist_seq.sweeps import sweep_report
     from mnist_seq.sweeps import sweep_runs as sweeps
 
     asked = config.data is not None or config.scenes is not None or config.split != "val"
@@ -102,7 +103,7 @@ def compare_sweep(name: str, runs: list[str], config: CompareConfig, console: Co
     console.print(tables.sweep_table(sweeps.aggregate_over_seeds(found), escape(f"{name}, {len(found)} runs")))
     for notice in sweeps.notices(found):
         console.print(f"[bold red]{escape(notice)}")
-    atomic_write_text(folder / "comparison.html", comparison.render_sweep(found, name))
+    atomic_write_text(folder / "comparison.html", sweep_report.render_sweep(found, name))
     console.print(f"to look at: {folder / 'comparison.html'}", markup=False)
 
 

@@ -221,7 +221,7 @@ class BenchConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     output_dir: str = "outputs/bench"
-    """The folder for bench.json and growth.png."""
+    """The folder for bench.json and step_scaling.png."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)

@@ -1,8 +1,8 @@
-"""Pages on which readers, or the runs of a sweep, stand side by side."""
+"""The HTML page of `compare`: models side by side."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.evaluation.significance import (
@@ -13,10 +13,7 @@ from mnist_seq.evaluation.significance import (
     format_percentage_points,
     letter_labels,
 )
-from mnist_seq.reporting import curves, gallery, templates
-
-if TYPE_CHECKING:
-    from mnist_seq.sweeps.sweep_runs import SweepRun
+from mnist_seq.reporting import gallery, templates
 
 _MAX_FLIPPED = 24
 Row = list[dict[str, Any]]
@@ -36,7 +33,7 @@ def render_models(
     """
     first, (here, *others) = contenders[0], letter_labels(contenders)
     rows: list[Row] = [
-        [_cell(f"{here}: {first.name}"), _percent_cell(first.mean_score), *_spread_cell(first), *([_cell("")] * 4)]
+        [cell(f"{here}: {first.name}"), percent_cell(first.mean_score), *_spread_cell(first), *([cell("")] * 4)]
     ]
     flipped = []
     for letter, other, versus in zip(others, contenders[1:], comparisons, strict=True):
@@ -45,13 +42,13 @@ def render_models(
         numbers = f"{len(versus.gained)} gained, {len(versus.lost)} lost" if len(first.results) == 1 else ""
         rows.append(
             [
-                _cell(f"{letter}: {other.name}"),
-                _percent_cell(other.mean_score),
+                cell(f"{letter}: {other.name}"),
+                percent_cell(other.mean_score),
                 *_spread_cell(other),
-                _cell(format_percentage_points(found), found.value),
-                _cell(format_p_value(found.p_value), found.p_value),
-                _cell(numbers),
-                _cell(describe_difference(found), css_class=mark),
+                cell(format_percentage_points(found), found.value),
+                cell(format_p_value(found.p_value), found.p_value),
+                cell(numbers),
+                cell(describe_difference(found), css_class=mark),
             ]
         )
         for ids, ahead, behind in ((versus.gained, letter, here), (versus.lost, here, letter)):
@@ -78,46 +75,6 @@ def render_models(
     )
 
 
-def render_sweep(members: list[SweepRun], name: str) -> str:
-    """The runs of a sweep in a table that can be sorted, and a drawing of each key that was swept."""
-    keys = sorted({key for member in members for key in member.distinguishing_settings})
-    notice = " ".join(sorted({member.notice for member in members} - {""}))
-    figures = ["exact_match", "digit_accuracy", "parameters", "scenes", "seconds"]
-    rows = [
-        [
-            *(
-                _cell(member.distinguishing_settings.get(key, ""), member.distinguishing_settings.get(key, ""))
-                for key in keys
-            ),
-            _cell(str(member.seed), member.seed),
-            *(_percent_cell(member.metrics[name]) for name in figures[:2]),
-            *(_cell(f"{member.metrics[name]:,.0f}", member.metrics[name]) for name in figures[2:]),
-            _cell(member.path.name, css_class="path"),
-        ]
-        for member in sorted(members, key=lambda it: -it.metrics["exact_match"])
-    ]
-    drawings = []
-    for key in sorted({key for member in members for key in member.overrides}):
-        swept: dict[str, list[tuple[str, float]]] = {}
-        for it in members:
-            if key in it.overrides:
-                swept.setdefault(it.condition, []).append((it.overrides[key], it.metrics["exact_match"]))
-        if len({value for each in swept.values() for value, _ in each}) > 1:
-            drawings.append(templates.svg(curves.hyperparameter_effect(key, swept, notice), key))
-    return templates.render(
-        "comparison.html",
-        title=name,
-        heading=f"{len(members)} runs",
-        notice=notice,
-        said="Figures are of val. Click a column's head to sort by it.",
-        columns=[*keys, "seed", "exact match", "digits", *figures[2:], "run"],
-        rows=rows,
-        flipped=[],
-        drawings=drawings,
-        sortable=True,
-    )
-
-
 def _paired_items(
     scenes: SceneDataset, first: ComparedModel, other: ComparedModel, ids: list[int]
 ) -> list[dict[str, Any]]:
@@ -127,14 +84,16 @@ def _paired_items(
 
 def _spread_cell(contender: ComparedModel) -> Row:
     if contender.std is not None:
-        return [_cell(f"± {100 * contender.std:.2f}, {len(contender.results)} seeds")]
+        return [cell(f"± {100 * contender.std:.2f}, {len(contender.results)} seeds")]
     exact = contender.results[0].metrics["exact_match"]
-    return [_cell(f"{exact.low:.2%} to {exact.high:.2%}")]
+    return [cell(f"{exact.low:.2%} to {exact.high:.2%}")]
 
 
-def _percent_cell(value: float) -> dict[str, Any]:
-    return _cell(f"{value:.2%}", value)
+def percent_cell(value: float) -> dict[str, Any]:
+    """A table cell that shows a fraction in per cent and sorts by it."""
+    return cell(f"{value:.2%}", value)
 
 
-def _cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
+def cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
+    """A table cell of the template: its text, the value to sort by and its CSS class."""
     return {"text": text, "value": value, "mark": css_class}
