@@ -14,7 +14,7 @@ from mnist_seq.run_dir import Run
 from tests.conftest import TINY
 from tests.e2e.background_command import start
 from tests.sweeps.test_launcher import table, weights
-from tests.sweeps.test_search import workers_die
+from tests.sweeps.test_search import check_search_survives_killed_workers
 
 pytestmark = [
     pytest.mark.engines,
@@ -26,7 +26,7 @@ ON_SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "h
 
 
 def test_no_trial_is_lost_on_postgresql(tmp_path: Path, postgres: str) -> None:
-    workers_die(tmp_path, postgres)
+    check_search_survives_killed_workers(tmp_path, postgres)
 
 
 @pytest.fixture(scope="module")
