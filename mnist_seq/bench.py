@@ -1,4 +1,4 @@
-"""Time what matters, beside others and the machine's limits: `python -m mnist_seq.bench suite=[rendering,train_step]`."""
+"""Benchmarks on this machine, beside other libraries: `python -m mnist_seq.bench suite=[rendering,train_step]`."""
 
 from __future__ import annotations
 
@@ -33,33 +33,31 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     config.device = resolve_device(config.device)
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")
-    about = environment_info(config.device, "transformers", "x-transformers")
+    environment = environment_info(config.device, "transformers", "x-transformers")
+    versions = environment["versions"]
     console.print(
-        f"{about['processor']}, {about['threads']} threads, torch {about['versions']['torch']}", highlight=False
+        f"{environment['processor']}, {environment['threads']} threads, torch {versions['torch']}", highlight=False
     )
-    absent = baseline_models.missing_baselines() if {"train_step", "inference"} & set(config.suites) else []
-    if absent:
-        console.print(f"not installed, and so not timed: {', '.join(absent)} (make baselines)", highlight=False)
+    missing = baseline_models.missing_baselines() if {"train_step", "inference"} & set(config.suites) else []
+    if missing:
+        console.print(f"not installed, skipped: {', '.join(missing)} (make baselines)", highlight=False)
     if "inference" in config.suites and extras.missing_package("onnx"):
-        console.print(f"no ONNX Runtime, and so not timed: {extras.install_hint('onnx')}", markup=False)
-    measured: dict[str, list[Measurement]] = {}
+        console.print(f"ONNX Runtime not installed, skipped: {extras.install_hint('onnx')}", markup=False)
+    results: dict[str, list[Measurement]] = {}
     for name in config.suites:
-        measured[name] = SUITES[name](config)
-        console.print(tables.benchmark_table(measured[name], f"{name}: {SUITES[name].__doc__}"))
-        _save_results(config, measured, about)
-    console.print(f"all figures: {config.output_dir}/bench.json", highlight=False, markup=False, soft_wrap=True)
+        results[name] = SUITES[name](config)
+        console.print(tables.benchmark_table(results[name], f"{name}: {SUITES[name].__doc__}"))
+        _save_results(config, results, environment)
+    console.print(f"all results: {config.output_dir}/bench.json", highlight=False, markup=False, soft_wrap=True)
 
 
-def _save_results(config: BenchConfig, measurements: dict[str, list[Measurement]], environment: dict[str, Any]) -> None:
-    from mnist_seq.atomic_io import atomic_path
+def _save_results(config: BenchConfig, results: dict[str, list[Measurement]], environment: dict[str, Any]) -> None:
+    from mnist_seq.atomic_io import atomic_write_text
     from mnist_seq.config.serialization import to_dict
 
-    figures = {name: [figure._asdict() for figure in figures] for name, figures in measurements.items()}
-    with atomic_path(Path(config.output_dir) / "bench.json") as beside:
-        beside.write_text(
-            json.dumps({"figures": figures, "config": to_dict(config), **environment}, indent=2) + "\n",
-            encoding="utf-8",
-        )
+    measurements = {name: [it._asdict() for it in suite_results] for name, suite_results in results.items()}
+    values = {"measurements": measurements, "config": to_dict(config), **environment}
+    atomic_write_text(Path(config.output_dir) / "bench.json", json.dumps(values, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ def compare_sweep(pattern: str, runs: list[str], config: CompareConfig, console:
     """Compare all runs of a folder or pattern by the metrics that they recorded on val."""
     from rich.markup import escape
 
-    from mnist_seq.reporting import comparison, tables
-    from mnist_seq.sweeps import sweep_runs
+    from mnist_seq.reporting import tables
+    from mnist_seq.sweeps import sweep_report, sweep_runs
 
     evaluates = config.data is not None or config.scenes is not None or config.split != "val"
     check(not evaluates, f"runs=[{pattern}] uses the val metrics of its runs: leave out data, split and scenes")
@@ -104,7 +104,7 @@ def compare_sweep(pattern: str, runs: list[str], config: CompareConfig, console:
     console.print(tables.sweep_table(sweep_runs.aggregate_over_seeds(loaded), title))
     for notice in sweep_runs.notices(loaded):
         console.print(f"[bold red]{escape(notice)}")
-    atomic_write_text(folder / "comparison.html", comparison.render_sweep(loaded, pattern))
+    atomic_write_text(folder / "comparison.html", sweep_report.render_sweep(loaded, pattern))
     console.print(f"report: {folder / 'comparison.html'}", markup=False)
 
 

@@ -1,4 +1,4 @@
-"""Search for what reads best: `python -m mnist_seq.search search=grid_small n_trials=40`, on one machine or many."""
+"""Hyperparameter search on one or more machines: `python -m mnist_seq.search search=grid_small n_trials=40`."""
 
 from __future__ import annotations
 
@@ -33,45 +33,50 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq.sweeps.search_space import require_valid_space
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been so since 2021
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
     config, console = to_dataclass(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
     require_valid_space(config)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     worker = SearchWorker(config, lambda study, trial: console.print(_format_trial(study, trial), markup=False))
     console.print(f"{config.study}: {config.n_trials} trials, runs in {config.output_dir}", markup=False)
     try:
         worker.run(workers.allocate_slots(config.launcher))
     except KeyboardInterrupt:
-        cli.exit_with_message("interrupted: the same command goes on", 128 + signal.SIGINT)
+        cli.exit_with_message("interrupted: rerun the same command to resume", 128 + signal.SIGINT)
     _print_results(worker.study, config, console)
 
 
 def _format_trial(study: Study, trial: FrozenTrial) -> str:
-    """How a trial ended."""
+    """One line: number, score or state, and parameters of a trial that ended."""
     score = f"{trial.value:.2%}" if trial.state.name == "COMPLETE" else trial.state.name.lower()
     values = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in trial.params.items()}
     return f"trial {trial.number}: {score}  " + " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _print_results(study: Study, config: SearchConfig, console: Console) -> None:
-    """The best trials, pictures of all, and what to do next; exit code 1 where some failed."""
+    """Print the best trials, the plots, the next command and the failed trials.
+
+    Raises:
+        SystemExit: exit code 1, if trials failed.
+    """
     from rich.markup import escape
 
     from mnist_seq.reporting import study_plots, tables
     from mnist_seq.run_dir import Run
     from mnist_seq.sweeps.search import latest_attempts
 
-    last = latest_attempts(study.trials).values()
-    best, pruned, failed = ([it for it in last if it.state.name == state] for state in ("COMPLETE", "PRUNED", "FAIL"))
+    trials = latest_attempts(study.trials).values()
+    best, pruned, failed = ([it for it in trials if it.state.name == state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     best.sort(key=lambda it: -(it.value or 0))
-    title = f"{config.study}: {len(best)} trained to the end, {len(pruned)} pruned, {len(failed)} failed"
+    title = f"{config.study}: {len(best)} complete, {len(pruned)} pruned, {len(failed)} failed"
     console.print(tables.trials_table([(it.number, it.value or 0, it.params) for it in best[:10]], escape(title)))
     if best:
-        if notice := Run(best[0].user_attrs["run"]).metrics.get("notice"):
+        best_run = best[0].user_attrs["run"]
+        if notice := Run(best_run).metrics.get("notice"):
             console.print(f"[bold red]{escape(notice)}")
-        for page in study_plots.write_study_plots(study, Path(config.output_dir)):
-            console.print(f"picture: {page}", markup=False)
-        console.print(f"next: {format_command('evaluate', run=best[0].user_attrs['run'], split='test')}", markup=False)
+        for path in study_plots.write_study_plots(study, Path(config.output_dir)):
+            console.print(f"plot: {path}", markup=False)
+        console.print(f"next: {format_command('evaluate', run=best_run, split='test')}", markup=False)
     for it in failed:
         console.print(f"[red]failed:[/] trial {it.number}, see {escape(str(it.user_attrs.get('run')))}")
     if failed:

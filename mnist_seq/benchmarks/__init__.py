@@ -1,1 +1,1 @@
-"""What `bench` times, and what it is timed against."""
+"""The suites of `bench`, and the baselines that our code is timed against."""

@@ -1,13 +1,11 @@
-"""The same scenes as most would draw them: one by one, with PIL and torchvision, by a DataLoader's workers.
+"""Baseline: the same scenes drawn sample by sample with PIL and torchvision in the workers of a DataLoader.
 
-It does less than `data.scenes`: no boxes, no margins around the reading order, draws that follow the worker's state.
+Positions and labels come from `data.layouts` and are computed before the clock starts, so that only drawing is timed.
+Without augmentation the images equal those of `data.render` to the bit; with it, digits go through torchvision's
+RandomAffine with the same ranges. Boxes and cells are not computed.
 """
 
 from __future__ import annotations
-
-import random
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from PIL import Image, ImageChops
@@ -20,140 +18,60 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from mnist_seq import vocabulary
 from mnist_seq.config import AugmentConfig, DataConfig
 from mnist_seq.data.digits import Pool
-
-Placed = list[tuple[int, int, int]]
-"""The digits of a scene in reading order: place in the pool, x and y of the frame's corner."""
-_RESTARTS = 100
-"""Layouts that are begun anew before digits go to the cells of a grid."""
+from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS
 
 
 def build_loader(
     config: DataConfig, pool: Pool, num_scenes: int, batch_size: int, num_workers: int, augment: bool
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of images, B 1 H W, uint8, and digits, B N, PAD after the last, drawn by worker processes."""
+    """A loader of batches of images (B 1 H W, uint8) and digits (B N, int64, PAD after the last)."""
     return DataLoader(PerSampleDataset(config, pool, num_scenes, augment), batch_size, num_workers=num_workers)
 
 
 class PerSampleDataset(Dataset[tuple[Tensor, Tensor]]):
-    """So many scenes of a family, each drawn when it is asked for."""
+    """Scenes 0 to num_scenes - 1 of a data config with seed 0, each drawn when it is indexed.
 
-    def __init__(self, config: DataConfig, pool: Pool, scenes: int, distorted: bool) -> None:
-        self.config, self.num_scenes = config, scenes
+    Args:
+        config: of the scenes.
+        pool: digits of the config's size.
+        num_scenes: length of the dataset.
+        augment: distort each digit by torchvision's RandomAffine, with the ranges of `config.augment`.
+    """
+
+    def __init__(self, config: DataConfig, pool: Pool, num_scenes: int, augment: bool) -> None:
+        self.spec = config.spec
         self.images, self.labels, self.clutter_images = pool.images.numpy(), pool.labels.tolist(), pool.clutter.numpy()
-        self.transform = _random_affine(config.augment) if distorted else None
+        self.transform = _random_affine(config.augment) if augment else None
+        layout = LAYOUTS[config.family](torch.arange(num_scenes), config, pool, 0)
+        self.counts = layout.present.sum(1).tolist()
+        self.indices, self.corners = layout.indices.tolist(), layout.corners.tolist()
+        self.distractors = [part.tolist() for part in layout.distractors or ()]
 
     def __len__(self) -> int:
-        return self.num_scenes
+        return len(self.counts)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        draws, spec = random.Random(index), self.config.spec
-        placed = FAMILIES[self.config.family](draws, self.config, self.labels)
-        canvas = Image.new("L", (spec.width, spec.height))
-        if self.config.family == "cluttered":
-            self._paste_fragments(canvas, draws)
-        for chosen, x, y in placed:
-            glyph = Image.fromarray(self.images[chosen])
+        """An image (1 H W, uint8) and its digits in reading order (N, int64, PAD after the last)."""
+        canvas = Image.new("L", (self.spec.width, self.spec.height))
+        if self.distractors:
+            self._paste_distractors(canvas, index)
+        count = self.counts[index]
+        indices = self.indices[index][:count]
+        for digit_index, (x, y) in zip(indices, self.corners[index][:count], strict=True):
+            digit = Image.fromarray(self.images[digit_index])
             if self.transform is not None:
-                glyph = self.transform(glyph)
-            under = canvas.crop((x, y, x + glyph.width, y + glyph.height))
-            canvas.paste(ImageChops.add(under, glyph), (x, y))
-        digits = [self.labels[chosen] for chosen, _, _ in placed]
-        digits += [vocabulary.PAD] * (spec.max_length - len(digits))
+                digit = self.transform(digit)
+            background = canvas.crop((x, y, x + digit.width, y + digit.height))
+            canvas.paste(ImageChops.add(background, digit), (x, y))
+        digits = [self.labels[digit_index] for digit_index in indices]
+        digits += [vocabulary.PAD] * (self.spec.max_length - count)
         return pil_to_tensor(canvas), torch.tensor(digits)
 
-    def _paste_fragments(self, canvas: Image.Image, draws: random.Random) -> None:
-        for _ in range(self.config.num_distractors):  # type: ignore[attr-defined]
-            source = Image.fromarray(self.clutter_images[draws.randrange(len(self.clutter_images))])
-            x, y = draws.randrange(19), draws.randrange(19)
-            canvas.paste(source.crop((x, y, x + 9, y + 9)), (draws.randrange(91), draws.randrange(91)))
-
-
-def _single(draws: random.Random, config: Any, labels: list[int]) -> Placed:
-    return [(draws.randrange(len(labels)), 0, 0)]
-
-
-def _grid(draws: random.Random, config: Any, labels: list[int]) -> Placed:
-    side = config.digit_size
-    cells = [(row, col) for row in range(config.rows) for col in range(config.cols)]
-    return [
-        (draws.randrange(len(labels)), col * side, row * side) for row, col in cells if draws.random() >= config.p_empty
-    ]
-
-
-def _scatter(draws: random.Random, config: Any, labels: list[int]) -> Placed:
-    count = draws.randint(config.min_digits, config.max_digits)
-    corners: list[tuple[int, int]] = []
-    for _ in range(1 if config.drop_unplaced else _RESTARTS):
-        corners = []
-        for _ in range(count):
-            for _ in range(config.max_attempts):
-                x, y = (draws.randint(0, extent - config.digit_size) for extent in (config.width, config.height))
-                if all(max(abs(x - a), abs(y - b)) >= config.digit_size for a, b in corners):
-                    corners.append((x, y))
-                    break
-        if len(corners) == count:
-            break
-    if len(corners) < count and not config.drop_unplaced:
-        cells = [
-            (x, y)
-            for y in range(0, config.height - config.digit_size + 1, config.digit_size)
-            for x in range(0, config.width - config.digit_size + 1, config.digit_size)
-        ]
-        corners = draws.sample(cells, count)
-    return [(draws.randrange(len(labels)), x, y) for x, y in _read(config.order, corners, config.digit_size)]
-
-
-def _line(draws: random.Random, config: Any, labels: list[int]) -> Placed:
-    steps = [
-        draws.randint(config.min_advance, config.max_advance) for _ in range(1, draws.randint(1, config.max_digits))
-    ]
-    x = draws.randint(0, config.width - config.digit_size - sum(steps))
-    placed = []
-    for step in [0, *steps]:
-        x += step
-        placed.append((draws.randrange(len(labels)), x, draws.randint(0, config.height - config.digit_size)))
-    return placed
-
-
-def _overlap(draws: random.Random, config: Any, labels: list[int]) -> Placed:
-    chosen: list[int] = []
-    count = draws.randint(config.min_digits, config.max_digits)
-    while len(chosen) < count:
-        digit = draws.randrange(len(labels))
-        if not config.distinct or all(labels[digit] != labels[other] for other in chosen):
-            chosen.append(digit)
-    x, y = (config.width - config.digit_size) // 2, (config.height - config.digit_size) // 2
-    shift = config.shift
-    chosen.sort(key=lambda digit: labels[digit])
-    return [(digit, x + draws.randint(-shift, shift), y + draws.randint(-shift, shift)) for digit in chosen]
-
-
-def _cluttered(draws: random.Random, config: Any, labels: list[int]) -> Placed:
-    x, y, slope = 8 + draws.randint(-8, 7), draws.randint(0, 99), draws.randint(-14, 13)
-    tops = [min(max(y + slope * digit, 0), 72) for digit in range(3)]
-    return [(draws.randrange(len(labels)), x + 28 * digit, top) for digit, top in enumerate(tops)]
-
-
-FAMILIES: dict[str, Callable[[random.Random, Any, list[int]], Placed]] = {
-    "single": _single,
-    "grid": _grid,
-    "scatter": _scatter,
-    "line": _line,
-    "overlap": _overlap,
-    "cluttered": _cluttered,
-}
-
-
-def _read(order: str, corners: list[tuple[int, int]], side: int) -> list[tuple[int, int]]:
-    """Corners from left to right, or by rows: the first holds every top less than half a side below the topmost."""
-    if order == "left_to_right":
-        return sorted(corners)
-    rest, read = sorted(corners, key=lambda corner: corner[1]), []
-    while rest:
-        row = [corner for corner in rest if corner[1] - rest[0][1] < side / 2]
-        read += sorted(row)
-        rest = rest[len(row) :]
-    return read
+    def _paste_distractors(self, canvas: Image.Image, index: int) -> None:
+        for source, (left, top), corner, present in zip(*(part[index] for part in self.distractors), strict=True):
+            if present:
+                image = Image.fromarray(self.clutter_images[source])
+                canvas.paste(image.crop((left, top, left + DISTRACTOR_SIZE, top + DISTRACTOR_SIZE)), tuple(corner))
 
 
 def _random_affine(config: AugmentConfig) -> RandomAffine:

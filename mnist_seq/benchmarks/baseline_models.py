@@ -1,6 +1,9 @@
-"""The same encoder-decoder from libraries that people would otherwise take: as wide, as deep, taught the same.
+"""Baselines: the encoder-decoder built from other libraries, equally wide and deep, trained with the same loss.
 
-torch.nn has our architecture to the weight. x-transformers and Hugging Face differ in norms and biases, by a per cent.
+The torch.nn model has exactly our parameters. Those of x-transformers and Hugging Face differ in norms and biases, by
+1 % of the parameters at most.
+
+Shapes   B scenes   H W canvas   P patches   L tokens   D width   V vocabulary
 """
 
 from __future__ import annotations
@@ -20,40 +23,40 @@ from mnist_seq.vocabulary import BOS, EOS, PAD, VOCABULARY
 
 
 class BaselineModel(NamedTuple):
-    """A model of a library, and how it is taught and read."""
+    """A model of another library behind our interface."""
 
     model: nn.Module
     logits: Callable[[Tensor, Tensor], Tensor]
-    """(images, tokens) -> B L V, teacher-forced."""
+    """(images, B 1 H W, uint8; tokens, B L) -> logits, B L V, teacher-forced."""
     read: Callable[[Tensor], Any]
-    """Greedily, all images at once, as many steps as the longest sequence takes."""
+    """Greedy decoding of images, B 1 H W, uint8: always as many steps as the longest sequence takes."""
 
-    def loss(self, scenes: SceneBatch, label_smoothing: float) -> Tensor:
-        """The loss that teaches ours, of theirs."""
-        logits, targets = self.logits(scenes.images, scenes.tokens[:, :-1]), scenes.tokens[:, 1:]
+    def loss(self, batch: SceneBatch, label_smoothing: float) -> Tensor:
+        """The loss of our training, a scalar: cross-entropy averaged over the tokens that are not PAD."""
+        logits, targets = self.logits(batch.images, batch.tokens[:, :-1]), batch.tokens[:, 1:]
         return F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=label_smoothing
         )
 
     def inference_fn(self) -> Callable[[Tensor], Any]:
-        """Reads, without gradients and in no mode of learning."""
+        """`read` in eval and inference mode."""
         self.model.eval()
         return torch.inference_mode()(self.read)
 
 
 class TorchEncoderDecoder(nn.Module):
-    """As a newcomer writes it from torch's documentation: nn.Transformer's layers, pre-norm, learned positions."""
+    """The model as torch's documentation suggests it: nn.Transformer's layers, pre-norm, learned positions."""
 
     def __init__(self, config: EncoderDecoderConfig, spec: Spec) -> None:
         super().__init__()
         self.patch_size, self.max_length = config.patch_size, spec.max_length + 1
-        patches = (spec.height // config.patch_size) * (spec.width // config.patch_size)
-        width: dict[str, Any] = {"d_model": config.dim, "nhead": config.num_heads, "dim_feedforward": 4 * config.dim}
-        width |= {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        num_patches = (spec.height // config.patch_size) * (spec.width // config.patch_size)
+        layer: dict[str, Any] = {"d_model": config.dim, "nhead": config.num_heads, "dim_feedforward": 4 * config.dim}
+        layer |= {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
         self.patch_proj = nn.Linear(config.patch_size**2, config.dim)
-        self.pos_embed = nn.Parameter(torch.randn(patches, config.dim) * 0.02)
+        self.pos_embed = nn.Parameter(torch.randn(num_patches, config.dim) * 0.02)
         self.encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(**width),
+            nn.TransformerEncoderLayer(**layer),
             config.encoder_depth,
             nn.LayerNorm(config.dim),
             enable_nested_tensor=False,
@@ -61,25 +64,28 @@ class TorchEncoderDecoder(nn.Module):
         self.token_embed = nn.Embedding(len(VOCABULARY), config.dim)
         self.token_pos_embed = nn.Parameter(torch.randn(self.max_length, config.dim) * 0.02)
         self.decoder = nn.TransformerDecoder(
-            nn.TransformerDecoderLayer(**width), config.decoder_depth, nn.LayerNorm(config.dim)
+            nn.TransformerDecoderLayer(**layer), config.decoder_depth, nn.LayerNorm(config.dim)
         )
         self.head = nn.Linear(config.dim, len(VOCABULARY))
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Teacher-forced logits, B L V, of images, B 1 H W, uint8, and tokens, B L."""
         return self.decode(self.encode(images), tokens)
 
     def encode(self, images: Tensor) -> Tensor:
+        """Memory, B P D, of images, B 1 H W, uint8."""
         patches = F.unfold(images.float() / 255, self.patch_size, stride=self.patch_size).mT
         return self.encoder(self.patch_proj(patches) + self.pos_embed)
 
     def decode(self, memory: Tensor, tokens: Tensor) -> Tensor:
+        """Logits, B L V, of memory, B P D, and tokens, B L."""
         length = tokens.shape[1]
         mask = nn.Transformer.generate_square_subsequent_mask(length, device=tokens.device)
         x = self.token_embed(tokens) + self.token_pos_embed[:length]
         return self.head(self.decoder(x, memory, tgt_mask=mask, tgt_is_causal=True))
 
     def read(self, images: Tensor) -> Tensor:
-        """Encodes once; the decoder has no cache and sees the whole beginning again at every step."""
+        """Decode greedily: tokens, B L, from BOS on. Without a cache, each step decodes the whole prefix again."""
         memory = self.encode(images)
         tokens = torch.full((len(images), 1), BOS, device=images.device)
         for _ in range(self.max_length):
@@ -88,48 +94,49 @@ class TorchEncoderDecoder(nn.Module):
 
 
 def torch_nn(config: EncoderDecoderConfig, spec: Spec) -> BaselineModel:
+    """torch.nn's layers; no key-value cache."""
     model = TorchEncoderDecoder(config, spec)
     return BaselineModel(model, model, model.read)
 
 
 def x_transformers(config: EncoderDecoderConfig, spec: Spec) -> BaselineModel:
-    """With its flash attention (torch's) and its cache of keys and values."""
+    """x-transformers with flash attention (torch's) and its key-value cache."""
     from x_transformers import Decoder, Encoder, TransformerWrapper, ViTransformerWrapper
     from x_transformers.autoregressive_wrapper import AutoregressiveWrapper
 
-    width = {"dim": config.dim, "heads": config.num_heads, "attn_dim_head": config.qk_dim, "attn_flash": True}
+    layers = {"dim": config.dim, "heads": config.num_heads, "attn_dim_head": config.qk_dim, "attn_flash": True}
     encoder = ViTransformerWrapper(
         image_size=spec.height,
         patch_size=config.patch_size,
         channels=1,
-        attn_layers=Encoder(depth=config.encoder_depth, verbose=False, **width),
+        attn_layers=Encoder(depth=config.encoder_depth, verbose=False, **layers),
     )
     decoder = TransformerWrapper(
         num_tokens=len(VOCABULARY),
         max_seq_len=spec.max_length + 1,
-        attn_layers=Decoder(depth=config.decoder_depth, cross_attend=True, verbose=False, **width),
+        attn_layers=Decoder(depth=config.decoder_depth, cross_attend=True, verbose=False, **layers),
     )
-    writer = AutoregressiveWrapper(decoder, pad_value=PAD)
+    generator = AutoregressiveWrapper(decoder, pad_value=PAD)
     for part in (*encoder.modules(), *decoder.modules()):
         if hasattr(part, "sdp_context_manager"):
-            part.sdp_context_manager = contextlib.nullcontext  # attention's kernels are chosen for all alike, outside
+            part.sdp_context_manager = contextlib.nullcontext  # let torch choose the kernel, as for all others
 
     def encode(images: Tensor) -> Tensor:
         return encoder(images.float() / 255, return_embeddings=True)
 
     def read(images: Tensor) -> Any:
-        begin = torch.full((len(images), 1), BOS, device=images.device)
-        return writer.generate(begin, spec.max_length + 1, context=encode(images), temperature=0.0, cache_kv=True)
+        start = torch.full((len(images), 1), BOS, device=images.device)
+        return generator.generate(start, spec.max_length + 1, context=encode(images), temperature=0.0, cache_kv=True)
 
     return BaselineModel(
-        nn.ModuleDict({"encoder": encoder, "decoder": writer}),
+        nn.ModuleDict({"encoder": encoder, "decoder": generator}),
         lambda images, tokens: decoder(tokens, context=encode(images)),
         read,
     )
 
 
 def hugging_face(config: EncoderDecoderConfig, spec: Spec) -> BaselineModel:
-    """VisionEncoderDecoder of a ViT and a GPT-2 with cross-attention, and its `generate` with cache."""
+    """Hugging Face's VisionEncoderDecoder of a ViT and a GPT-2 with cross-attention; `generate` uses its cache."""
     from transformers import GPT2Config, GPT2LMHeadModel, VisionEncoderDecoderModel, ViTConfig, ViTModel
 
     encoder = ViTModel(
@@ -188,9 +195,20 @@ BASELINE_MODELS: dict[str, tuple[str, Callable[[EncoderDecoderConfig, Spec], Bas
     "x-transformers": ("x_transformers", x_transformers),
     "Hugging Face": ("transformers", hugging_face),
 }
-"""Name -> the package that it needs, and how it is built."""
+"""Name -> (the package that it needs, builder)."""
 
 
 def missing_baselines() -> list[str]:
-    """Peers whose packages are not installed."""
+    """Names of the baselines whose packages are not installed."""
     return [name for name, (package, _) in BASELINE_MODELS.items() if find_spec(package) is None]
+
+
+def build_baselines(model: Any, device: str) -> dict[str, BaselineModel]:
+    """Build the installed baselines in the size of our encoder-decoder, and move them to the device."""
+    missing = missing_baselines()
+    baselines = {
+        name: build(model.config, model.spec) for name, (_, build) in BASELINE_MODELS.items() if name not in missing
+    }
+    for baseline in baselines.values():
+        baseline.model.to(device)
+    return baselines

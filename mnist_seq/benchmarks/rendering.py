@@ -1,4 +1,4 @@
-"""Scenes rendered a second: ours, a per-sample DataLoader's, and what memory allows."""
+"""Suites rendering and dataloader: scenes rendered per second, beside a per-sample DataLoader and memcpy."""
 
 from __future__ import annotations
 
@@ -25,58 +25,69 @@ PRESETS = (
     *("single", "grid", "grid_3x3", "scatter", "scatter_96", "scatter_96_clear", "scatter_8", "line", "overlap"),
     *("multimnist_s4", "cluttered"),
 )
+"""Data presets that are timed."""
 _NUM_WORKERS = 2
+_LOADER_BATCHES = 60
+"""Batches of one pass through the DataLoader."""
+_LOADER_WARMUP = 8
+"""Batches that do not count: workers prefetch them while they start."""
 
 
 def render_throughput(config: BenchConfig) -> list[Measurement]:
-    """Scenes rendered a second, by preset and distortion, and how fast memory copies their images."""
-    figures = []
+    """Scenes rendered per second, by data preset and augmentation, and a memcpy of their images."""
+    measurements = []
     for preset in PRESETS:
-        works = {f"{preset}, {augment}": renderer(preset, augment, config) for augment in ("none", "light", "strong")}
-        images = works[f"{preset}, none"]().images
-        taken = time_interleaved({**works, f"{preset}, images copied": images.clone}, config.repeats)
-        figures += [throughput(name, config.batch_size, seconds) for name, seconds in taken.items()]
-    return figures
+        workloads = {
+            f"{preset}, {augment}": renderer(preset, augment, config) for augment in ("none", "light", "strong")
+        }
+        images = workloads[f"{preset}, none"]().images
+        seconds = time_interleaved({**workloads, f"{preset}, memcpy of the images": images.clone}, config.repeats)
+        measurements += [throughput(name, config.batch_size, rounds) for name, rounds in seconds.items()]
+    return measurements
 
 
 def dataloader_throughput(config: BenchConfig) -> list[Measurement]:
-    """The same scenes one by one from a DataLoader with two workers, and ours beside, in turn."""
+    """The same scenes drawn one by one in a DataLoader with two workers; positions and labels are not timed there."""
     from mnist_seq.benchmarks.baseline_loader import build_loader
 
-    figures = []
-    batch = config.batch_size
+    measurements = []
+    batch_size = config.batch_size
     for preset in PRESETS:
         for augment in ("none", "light"):
-            drawn: Any = train_scenes(preset, augment)
+            dataset: Any = train_scenes(preset, augment)
             render = renderer(preset, augment, config)
-            theirs, ours = [], []
+            num_scenes = _LOADER_BATCHES * batch_size
+            loader = build_loader(dataset.config, dataset.pool, num_scenes, batch_size, _NUM_WORKERS, augment != "none")
+            baseline_seconds, our_seconds = [], []
             for _ in range(max(3, config.repeats // 10)):
-                ready = iter(build_loader(drawn.config, drawn.pool, 60 * batch, batch, _NUM_WORKERS, augment != "none"))
-                for _ in range(8):  # what the workers made while they started
-                    next(ready)
-                began = time.perf_counter()
-                batches = sum(1 for _ in ready)
-                theirs.append((time.perf_counter() - began) / batches)
-                del ready
-                ours.append(median(time_interleaved({"ours": render}, config.repeats)["ours"]))
+                batches = iter(loader)
+                for _ in range(_LOADER_WARMUP):
+                    next(batches)
+                start = time.perf_counter()
+                num_batches = sum(1 for _ in batches)
+                baseline_seconds.append((time.perf_counter() - start) / num_batches)
+                del batches
+                our_seconds.append(median(time_interleaved({"ours": render}, config.repeats)["ours"]))
             name = f"{preset}, {augment}"
-            figures += [throughput(f"{name}, DataLoader", batch, theirs), throughput(f"{name}, ours", batch, ours)]
-            figures.append(ratio(f"{name}, as fast as the DataLoader", theirs, ours))
-    return figures
+            measurements += [
+                throughput(f"{name}, DataLoader", batch_size, baseline_seconds),
+                throughput(f"{name}, ours", batch_size, our_seconds),
+                ratio(f"{name}, speedup over the DataLoader", baseline_seconds, our_seconds),
+            ]
+    return measurements
 
 
 def train_scenes(preset: str, augment: str) -> SceneDataset:
-    """Training scenes of a preset, from digits that need no download."""
+    """Training scenes of a data preset, from digits that need no download."""
     composed = compose("train", [f"data={preset}", f"data/augment={augment}", "data.digits=uci"])
     return datasets.load(to_dataclass(composed.config, TrainConfig).data).splits["train"]
 
 
 def renderer(preset: str, augment: str, config: BenchConfig) -> Callable[[], SceneBatch]:
-    """Renders the next batch of a preset, each time it is called, on the device."""
-    drawn, batches = train_scenes(preset, augment), count()
-    return partial(_render_next_batch, drawn, batches, config)
+    """A workload that renders the next batch of a data preset, on the device, each time it is called."""
+    return partial(_render_next_batch, train_scenes(preset, augment), count(), config)
 
 
-def _render_next_batch(drawn: SceneDataset, batches: count[int], config: BenchConfig) -> SceneBatch:
-    first = next(batches) * config.batch_size
-    return drawn.render(torch.arange(first, first + config.batch_size), device=config.device)
+def _render_next_batch(dataset: SceneDataset, batch_indices: count[int], config: BenchConfig) -> SceneBatch:
+    first = next(batch_indices) * config.batch_size
+    return dataset.render(torch.arange(first, first + config.batch_size), device=config.device)

@@ -1,4 +1,4 @@
-"""What a training step cannot be faster than: the matrix products of its own linear layers, and nothing else."""
+"""The matmul roofline of a training step: the time of the matrix products of its linear layers alone."""
 
 from __future__ import annotations
 
@@ -11,39 +11,46 @@ from torch import Tensor, nn
 
 
 class LinearMatmul(NamedTuple):
-    """A linear layer's part in a training step."""
+    """The matrix products of one call of a linear layer in a training step."""
 
     rows: int
+    """Input vectors: the product of all dimensions but the last."""
     in_features: int
     out_features: int
     is_first_layer: bool
-    """It is the first of the model, and needs no gradient of what it gets."""
+    """The layer's input needs no gradient."""
 
     @property
     def flops(self) -> int:
-        """Forward, and backward of weights and inputs."""
+        """FLOPs of the forward product and of the gradients of the weight and, unless it is first, the input."""
         return (2 if self.is_first_layer else 3) * 2 * self.rows * self.in_features * self.out_features
 
 
 def linear_matmuls(model: nn.Module, forward: Callable[[], Any]) -> list[LinearMatmul]:
-    """Of each call of a linear layer, as the forward pass makes them."""
-    found: list[LinearMatmul] = []
+    """List the matrix products of the linear layers that `forward` calls, in order.
 
-    def note(layer: nn.Linear, given: tuple[Tensor], result: Tensor) -> None:
-        x = given[0]
-        found.append(LinearMatmul(x.numel() // x.shape[-1], layer.in_features, layer.out_features, not x.requires_grad))
+    Args:
+        model: its linear layers are recorded.
+        forward: a forward pass of the model, with gradients enabled.
+    """
+    matmuls: list[LinearMatmul] = []
 
-    hooks = [layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, nn.Linear)]
+    def record(layer: nn.Linear, inputs: tuple[Tensor], output: Tensor) -> None:
+        x = inputs[0]
+        rows = x.numel() // x.shape[-1]
+        matmuls.append(LinearMatmul(rows, layer.in_features, layer.out_features, not x.requires_grad))
+
+    hooks = [layer.register_forward_hook(record) for layer in model.modules() if isinstance(layer, nn.Linear)]
     forward()
     for hook in hooks:
         hook.remove()
-    return found
+    return matmuls
 
 
 def matmul_workload(
     matmuls: list[LinearMatmul], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Callable[[], None]:
-    """Multiplies matrices as large as these, forward and backward, and does nothing else."""
+    """A workload that multiplies random matrices of these sizes, forward and backward, and does nothing else."""
     random = partial(torch.randn, device=device, dtype=dtype)
     operands = {
         it: (random(it.rows, it.in_features), random(it.out_features, it.in_features), random(it.rows, it.out_features))
@@ -52,11 +59,11 @@ def matmul_workload(
 
     @torch.no_grad()
     def multiply() -> None:
-        for product in matmuls:
-            x, weight, gradient = operands[product]
+        for matmul in matmuls:
+            x, weight, grad_output = operands[matmul]
             _ = x @ weight.mT
-            _ = gradient.mT @ x
-            if not product.is_first_layer:
-                _ = gradient @ weight
+            _ = grad_output.mT @ x
+            if not matmul.is_first_layer:
+                _ = grad_output @ weight
 
     return multiply

@@ -1,4 +1,4 @@
-"""Taking times: side by side, in turn, warm, and as the median of many."""
+"""Timing of interleaved workloads, summarized by the median of many rounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Workload = Callable[[], Any]
 
 
 class Measurement(NamedTuple):
-    """Something that was measured, many times."""
+    """A quantity that was measured in several rounds."""
 
     name: str
     unit: str
@@ -21,40 +21,61 @@ class Measurement(NamedTuple):
 
 
 def time_interleaved(workloads: Mapping[str, Workload], repeats: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each run of each work: in every round one run of each, after rounds to warm up.
+    """Time workloads in rounds, each round running every workload once.
 
-    What slows the machine down for a while slows all of them down, so compare round by round.
+    Other load on the machine then slows all workloads alike: compare them round by round.
+
+    Args:
+        workloads: by name.
+        repeats: rounds that count.
+        warmup: rounds before them that do not count.
+
+    Returns:
+        Name -> seconds of each round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in workloads}
     for _ in range(warmup + repeats):
-        for name, work in workloads.items():
+        for name, workload in workloads.items():
             _synchronize()
-            since = time.perf_counter()
-            work()
+            start = time.perf_counter()
+            workload()
             _synchronize()
-            seconds[name].append(time.perf_counter() - since)
-    return {name: taken[warmup:] for name, taken in seconds.items()}
+            seconds[name].append(time.perf_counter() - start)
+    return {name: rounds[warmup:] for name, rounds in seconds.items()}
 
 
 def summarize(name: str, unit: str, values: Iterable[float]) -> Measurement:
-    """Least, median and most."""
+    """Minimum, median and maximum of values."""
     values = list(values)
     return Measurement(name, unit, min(values), median(values), max(values))
 
 
 def throughput(name: str, num_scenes: int, seconds: Iterable[float]) -> Measurement:
-    """Scenes a second, of so many scenes a run."""
-    return summarize(name, "scenes/s", (num_scenes / taken for taken in seconds))
+    """Scenes per second, where each round took `seconds` for `num_scenes` scenes."""
+    return summarize(name, "scenes/s", (num_scenes / it for it in seconds))
 
 
-def ratio(name: str, numerators: Iterable[float], denominators: Iterable[float], unit: str = "times") -> Measurement:
-    """One by the other, round by round; in per cent where the unit says so."""
-    whole = 100 if unit == "%" else 1
-    return summarize(name, unit, (whole * one / other for one, other in zip(numerators, denominators, strict=True)))
+def ratio(name: str, numerators: Iterable[float], denominators: Iterable[float], unit: str = "x") -> Measurement:
+    """Ratio of two quantities, round by round; a percentage if the unit is %.
+
+    Raises:
+        ValueError: the numbers of rounds differ.
+    """
+    scale = 100 if unit == "%" else 1
+    return summarize(name, unit, (scale * one / other for one, other in zip(numerators, denominators, strict=True)))
+
+
+def speedups(name: str, seconds: Mapping[str, list[float]]) -> list[Measurement]:
+    """Speedup of the workload "ours" over each of the others, round by round."""
+    return [
+        ratio(f"{name}, speedup over {other}", rounds, seconds["ours"])
+        for other, rounds in seconds.items()
+        if other != "ours"
+    ]
 
 
 def _synchronize() -> None:
-    """Until an accelerator has done what it was given."""
+    """Wait until the accelerator, if there is one, has finished all queued work."""
     import torch
 
     if torch.accelerator.is_available():

@@ -235,7 +235,7 @@ class BenchConfig:
     device: str = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str = "outputs/bench"
-    """Folder for bench.json and growth.png."""
+    """Folder for bench.json and step_scaling.png."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)

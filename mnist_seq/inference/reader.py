@@ -20,7 +20,8 @@ from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
 from mnist_seq.inference.preprocess import MIN_CONTRAST, fit_to_canvas
 from mnist_seq.nn import compute_attention_maps
-from mnist_seq.nn.decoding import DecodeOutput
+from mnist_seq.nn.beam_search import beam_search
+from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
 from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import NUM_DIGITS
 

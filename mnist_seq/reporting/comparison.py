@@ -1,8 +1,8 @@
-"""HTML pages that compare models, or the runs of a sweep."""
+"""The HTML page of `compare`: models side by side."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.evaluation.significance import (
@@ -13,10 +13,7 @@ from mnist_seq.evaluation.significance import (
     format_percentage_points,
     letter_labels,
 )
-from mnist_seq.reporting import curves, gallery, templates
-
-if TYPE_CHECKING:
-    from mnist_seq.sweeps.sweep_runs import SweepRun
+from mnist_seq.reporting import gallery, templates
 
 _MAX_DISAGREEMENTS = 24
 """Scenes shown per section."""
@@ -42,10 +39,10 @@ def render_models(
     baseline, (baseline_letter, *letters) = contenders[0], letter_labels(contenders)
     rows: list[Row] = [
         [
-            _cell(f"{baseline_letter}: {baseline.name}"),
-            _percent_cell(baseline.mean_score),
+            cell(f"{baseline_letter}: {baseline.name}"),
+            percent_cell(baseline.mean_score),
             *_spread_cell(baseline),
-            *([_cell("")] * 4),
+            *([cell("")] * 4),
         ]
     ]
     disagreements = []
@@ -56,13 +53,13 @@ def render_models(
         counts = f"{len(comparison.gained)}, {len(comparison.lost)}" if len(baseline.results) == 1 else ""
         rows.append(
             [
-                _cell(f"{letter}: {other.name}"),
-                _percent_cell(other.mean_score),
+                cell(f"{letter}: {other.name}"),
+                percent_cell(other.mean_score),
                 *_spread_cell(other),
-                _cell(format_percentage_points(difference), difference.value),
-                _cell(format_p_value(difference.p_value), difference.p_value),
-                _cell(counts),
-                _cell(verdict, css_class=css_class),
+                cell(format_percentage_points(difference), difference.value),
+                cell(format_p_value(difference.p_value), difference.p_value),
+                cell(counts),
+                cell(verdict, css_class=css_class),
             ]
         )
         for ids, correct, wrong in (
@@ -100,46 +97,6 @@ def render_models(
     )
 
 
-def render_sweep(members: list[SweepRun], name: str) -> str:
-    """Render a page with a sortable table of the runs of a sweep, and a plot of each swept key."""
-    keys = sorted({key for member in members for key in member.distinguishing_settings})
-    notice = " ".join(sorted({member.notice for member in members} - {""}))
-    figures = ["exact_match", "digit_accuracy", "parameters", "scenes", "seconds"]
-    rows = [
-        [
-            *(
-                _cell(member.distinguishing_settings.get(key, ""), member.distinguishing_settings.get(key, ""))
-                for key in keys
-            ),
-            _cell(str(member.seed), member.seed),
-            *(_percent_cell(member.metrics[name]) for name in figures[:2]),
-            *(_cell(f"{member.metrics[name]:,.0f}", member.metrics[name]) for name in figures[2:]),
-            _cell(member.path.name, css_class="path"),
-        ]
-        for member in sorted(members, key=lambda it: -it.metrics["exact_match"])
-    ]
-    plots = []
-    for key in sorted({key for member in members for key in member.overrides}):
-        swept: dict[str, list[tuple[str, float]]] = {}
-        for it in members:
-            if key in it.overrides:
-                swept.setdefault(it.condition, []).append((it.overrides[key], it.metrics["exact_match"]))
-        if len({value for each in swept.values() for value, _ in each}) > 1:
-            plots.append(templates.svg(curves.hyperparameter_effect(key, swept, notice), key))
-    return templates.render(
-        "comparison.html",
-        title=name,
-        heading=f"{len(members)} runs",
-        notice=notice,
-        subtitle="All metrics are on val. Click a column heading to sort by it.",
-        columns=[*keys, "seed", "exact match", "digit accuracy", *figures[2:], "run"],
-        rows=rows,
-        disagreements=[],
-        plots=plots,
-        sortable=True,
-    )
-
-
 def _paired_items(
     scenes: SceneDataset, baseline: ComparedModel, other: ComparedModel, ids: list[int]
 ) -> list[dict[str, Any]]:
@@ -150,14 +107,14 @@ def _paired_items(
 
 def _spread_cell(contender: ComparedModel) -> Row:
     if contender.std is not None:
-        return [_cell(f"± {100 * contender.std:.2f}, {len(contender.results)} seeds")]
+        return [cell(f"± {100 * contender.std:.2f}, {len(contender.results)} seeds")]
     exact = contender.results[0].metrics["exact_match"]
-    return [_cell(f"{exact.low:.2%} to {exact.high:.2%}")]
+    return [cell(f"{exact.low:.2%} to {exact.high:.2%}")]
 
 
-def _percent_cell(value: float) -> dict[str, Any]:
-    return _cell(f"{value:.2%}", value)
+def percent_cell(value: float) -> dict[str, Any]:
+    return cell(f"{value:.2%}", value)
 
 
-def _cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
+def cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
     return {"text": text, "value": value, "css_class": css_class}

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from itertools import cycle
 from statistics import fmean, median
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 
+from mnist_seq.evaluation.scaling_law import ScalingCurve
 from mnist_seq.reporting.style import BLUE, GREY, PALETTE, new_figure, style_axes
 
-if TYPE_CHECKING:
-    from mnist_seq.benchmarks.step_scaling import StepTiming as Step
-    from mnist_seq.sweeps.scaling import ScalingCurve
+
+class StepTiming(NamedTuple):
+    """Timings of a training step of one size."""
+
+    size: int
+    """Position on the axis that grows: scenes, patches or blocks."""
+    seconds: list[float]
+    """Wall-clock seconds of each repeat."""
+    flops: float
+    """FLOPs of the whole step, forward and backward."""
 
 
 def training_curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
@@ -39,7 +47,7 @@ def training_curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
     return figure
 
 
-def step_time_scaling(measurements: dict[str, list[Step]]) -> Figure:
+def step_time_scaling(measurements: dict[str, list[StepTiming]]) -> Figure:
     """Plot the time of a training step against model or batch size, and the time its FLOPs alone would take.
 
     The FLOP rate is that of the slowest step.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,7 +18,6 @@ from mnist_seq.evaluation.significance import (
 )
 
 if TYPE_CHECKING:
-    from mnist_seq.benchmarks.timer import Measurement
     from mnist_seq.nn.flops import Cost
 
 METRIC_LABELS = {
@@ -130,13 +130,17 @@ def model_summary(parts: dict[str, Cost], title: str) -> Table:
     return table
 
 
-def benchmark_table(timings: list[Measurement], title: str) -> Table:
-    """Minimum, median and maximum of each benchmark."""
+def benchmark_table(measurements: Iterable[tuple[str, str, float, float, float]], title: str) -> Table:
+    """Minimum, median and maximum of each measurement.
+
+    Args:
+        measurements: name, unit, minimum, median and maximum.
+    """
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for column in ("min", "median", "max", ""):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for name, unit, *values in timings:
+    for name, unit, *values in measurements:
         table.add_row(name, *(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in values), unit)
     return table
 

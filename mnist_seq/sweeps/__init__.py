@@ -1,1 +1,1 @@
-"""Many runs: side by side on one machine, searched, summed up."""
+"""Many runs: a launcher for parallel jobs, hyperparameter search, and summaries of sweeps."""

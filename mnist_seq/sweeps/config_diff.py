@@ -1,4 +1,4 @@
-"""What runs differ in, by their resolved configs: overrides tell less, since presets change and `auto` is open."""
+"""Differences between resolved configs. Overrides would not do: presets change, and `auto` depends on the machine."""
 
 from __future__ import annotations
 
@@ -12,59 +12,70 @@ from mnist_seq.config.validation import check
 from mnist_seq.run_dir import Run
 
 _IGNORED_KEYS = ("logger", "report", "resume", "trust")
-"""Keys that change no result."""
+"""Keys that never change a result."""
 
 
 def resolved_settings(config: TrainConfig) -> dict[str, Any]:
-    """All values that decide a result, by dotted key; what is null is left out."""
+    """All values that may change a result, by dotted key, without those that are null."""
     return {key: value for key, value in _flatten(to_dict(config)) if key.partition(".")[0] not in _IGNORED_KEYS}
 
 
 def require_same_config(run: Run, config: TrainConfig, overrides: list[str], hint: str) -> None:
-    """Refuse to take the run of a directory for the result of a job that asks for something else.
+    """Require that the run in a directory has the config of the job that would use that directory.
 
     Args:
-        config: of the job, composed.
-        overrides: from which it was composed.
-        way_out: what the user may choose instead.
+        run: a run that has begun.
+        config: the composed config of the job.
+        overrides: the overrides that it was composed from.
+        hint: what the user can do instead, for the error.
 
     Raises:
-        UserError: their configs differ in what decides a result.
+        UserError: the configs differ in a value that may change a result.
     """
     from mnist_seq.training import hardware
 
-    held, asked = (
-        resolved_settings(run.config),
-        resolved_settings(replace(config, trainer=hardware.resolve_auto(config.trainer))),
+    saved = resolved_settings(run.config)
+    requested = resolved_settings(replace(config, trainer=hardware.resolve_auto(config.trainer)))
+    auto_keys = set(_auto_keys(config, overrides, run))
+    differences = {key: pair for key, pair in diff_settings(saved, requested).items() if key not in auto_keys}
+    check(
+        not differences,
+        f"{run.path} already holds a run with a different config: {format_differences(differences)}: {hint}",
     )
-    either = set(_auto_keys(config, overrides, run))
-    differ = {key: pair for key, pair in diff_settings(held, asked).items() if key not in either}
-    told = ", ".join(f"{key}={there}, not {here}" for key, (there, here) in list(differ.items())[:3])
-    more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
-    check(not differ, f"{run.path} holds another run, with {told}{more}: {hint}")
 
 
 def diff_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Keys whose values differ, with both; None stands for a key that one lacks."""
+    """Keys whose values differ, each with both values; None stands for a missing key."""
     pairs = {key: (one.get(key), other.get(key)) for key in sorted({*one, *other})}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def format_differences(differences: Mapping[str, tuple[Any, Any]], limit: int = 3) -> str:
+    """Format the first differences as "key=saved, not requested", and count the others."""
+    listed = ", ".join(f"{key}={saved}, not {requested}" for key, (saved, requested) in [*differences.items()][:limit])
+    return listed + (f" and {len(differences) - limit} more" if len(differences) > limit else "")
+
+
 def _auto_keys(config: TrainConfig, overrides: list[str], run: Run) -> list[str]:
-    """Keys that the job leaves to the machine, as that of the run was asked to: whatever the run found is right."""
-    before = run.metrics.get("overrides", [])
-    open_keys = []
-    if config.data.digits == "auto" and _overrides_of(overrides, "data.digits") == _overrides_of(before, "data.digits"):
-        open_keys.append("data.digits")
-    if _overrides_of(overrides, "trainer") == _overrides_of(before, "trainer"):
+    """Keys that the job leaves to the machine just as the run did: any value that the run resolved is right."""
+    run_overrides = run.metrics.get("overrides", [])
+    keys = []
+    if config.data.digits == "auto" and _same_overrides("data.digits", overrides, run_overrides):
+        keys.append("data.digits")
+    if _same_overrides("trainer", overrides, run_overrides):
         trainer = vars(config.trainer) | vars(run.config.trainer)
-        kept = {key for key, value in vars(config.trainer).items() if value not in (None, "auto")}
-        open_keys += [f"trainer.{key}" for key in trainer if key not in kept]
-    return open_keys
+        explicit = {key for key, value in vars(config.trainer).items() if value not in (None, "auto")}
+        keys += [f"trainer.{key}" for key in trainer if key not in explicit]
+    return keys
 
 
-def _overrides_of(overrides: list[str], key: str) -> set[str]:
-    return {it for it in (given.lstrip("+~") for given in overrides) if it.partition("=")[0].startswith(key)}
+def _same_overrides(prefix: str, one: list[str], other: list[str]) -> bool:
+    """Whether the overrides of keys that start with `prefix` are the same."""
+    return _overrides_of(prefix, one) == _overrides_of(prefix, other)
+
+
+def _overrides_of(prefix: str, overrides: list[str]) -> set[str]:
+    return {it for it in (override.lstrip("+~") for override in overrides) if it.partition("=")[0].startswith(prefix)}
 
 
 def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

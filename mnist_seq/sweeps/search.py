@@ -1,7 +1,7 @@
-"""A search by Optuna: trials side by side, any number of workers on one study, none lost when one dies.
+"""Hyperparameter search with Optuna: parallel trials, any number of workers per study, retries after a worker dies.
 
-Study and storage are Optuna's. Trials that are no retries are counted by their rank, which all workers see alike: those
-beyond the number asked for are given back at once.
+Workers coordinate through the study alone. Each new trial has a rank that all workers agree on, and a worker that has
+drawn a trial beyond `n_trials` marks it as surplus and drops it.
 """
 
 from __future__ import annotations
@@ -27,34 +27,39 @@ from mnist_seq.sweeps.search_space import require_compatible_study, suggest_over
 from mnist_seq.sweeps.workers import Job, Slot
 
 _POLL_SECONDS = 0.5
-"""Seconds between looks at a trial."""
+"""Interval at which a running trial is checked."""
 _OPEN_ATTEMPTS = 5
-"""To open a storage."""
+"""Attempts to open the storage."""
 _SURPLUS_ATTR = "surplus"
-"""Attribute of a trial beyond the number asked for."""
+"""Trial attribute: set on trials beyond n_trials."""
 _DIGITS_ATTR = "digits"
-"""Attribute of a trial: whose it was judged on."""
+"""Trial attribute: the digit source of its val scenes."""
 _MONITOR = "val/exact_match"
 PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    "none": lambda spared: optuna.pruners.NopPruner(),
-    "median": lambda spared: optuna.pruners.MedianPruner(n_startup_trials=spared),
-    "hyperband": lambda spared: optuna.pruners.HyperbandPruner(bootstrap_count=spared),
+    "none": lambda n_startup_trials: optuna.pruners.NopPruner(),
+    "median": lambda n_startup_trials: optuna.pruners.MedianPruner(n_startup_trials=n_startup_trials),
+    "hyperband": lambda n_startup_trials: optuna.pruners.HyperbandPruner(bootstrap_count=n_startup_trials),
 }
+"""Name in the config -> constructor that takes n_startup_trials."""
 
 
 class _TrialFailed(Exception):
-    """A trial has no score, and is not tried again: its config is wrong, it diverged, or none is asked for any more."""
+    """The trial has no score and is not retried: its config is wrong, training diverged, or it is surplus."""
 
 
 class _TrialInterrupted(Exception):
-    """A trial's process died or was stopped, and is to be tried again."""
+    """The trial's process died or was stopped; the trial is retried."""
 
 
 class SearchWorker:
-    """A worker: it takes trials of a study as long as some are left, one in each slot at a time.
+    """Runs trials of a study until none are left, one per slot at a time.
 
     Args:
-        tell: hears of each trial that ended here.
+        config: the search.
+        on_trial_end: called after each trial that this worker has run.
+
+    Raises:
+        UserError: as open_study.
     """
 
     def __init__(self, config: SearchConfig, on_trial_end: Callable[[optuna.Study, FrozenTrial], None]) -> None:
@@ -64,7 +69,11 @@ class SearchWorker:
         self._errors: list[Exception] = []
 
     def run(self, slots: list[Slot]) -> None:
-        """Until every trial that is asked for has ended, with this worker or another."""
+        """Run trials in these slots until all trials of the study have ended, here or in another worker.
+
+        Raises:
+            Exception: the first unexpected error of a slot; the other slots are stopped.
+        """
         threads = [threading.Thread(target=self._worker_loop, args=(slot,)) for slot in slots]
         for thread in threads:
             thread.start()
@@ -79,7 +88,7 @@ class SearchWorker:
             raise self._errors[0]
 
     def _worker_loop(self, slot: Slot) -> None:
-        again = RetryHeartbeatStaleTrialCallback(max_retry=self.config.max_retries)
+        retry = RetryHeartbeatStaleTrialCallback(max_retry=self.config.max_retries)
         number = -1
 
         def objective(trial: Trial) -> float:
@@ -92,12 +101,12 @@ class SearchWorker:
                 try:
                     self.study.optimize(objective, n_trials=1, catch=_TrialFailed, callbacks=[self._notify_trial_end])
                 except _TrialInterrupted:
-                    again(self.study, self.study.trials[number])
+                    retry(self.study, self.study.trials[number])
                 except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
                     if not self._was_reassigned(number):
                         raise
-        except Exception as problem:
-            self._errors.append(problem)
+        except Exception as error:
+            self._errors.append(error)
             self._stop.set()
 
     def _notify_trial_end(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -105,7 +114,7 @@ class SearchWorker:
             self.on_trial_end(study, trial)
 
     def _wait_for_trial(self) -> bool:
-        """Wait until there is a trial to take; False when there never will be."""
+        """Wait until a trial can be started; return False once all have ended or the worker is stopped."""
         while not self._stop.is_set():
             optuna.storages.fail_stale_trials(self.study)
             trials = self.study.get_trials(deepcopy=False)
@@ -119,12 +128,19 @@ class SearchWorker:
         return False
 
     def _was_reassigned(self, number: int) -> bool:
-        """Whether this worker was silent for so long that a trial of its was taken for dead, and given to another."""
+        """Whether another worker retries this trial because this one sent no heartbeat in time."""
         trials = self.study.get_trials(deepcopy=False)
         return any(number in RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in trials)
 
     def _run_trial(self, trial: Trial, slot: Slot) -> float:
-        """Train as a trial suggests; exact match on val."""
+        """Train with the overrides that the trial suggests.
+
+        Returns:
+            Exact match on val, in 0..1.
+
+        Raises:
+            _TrialFailed, _TrialInterrupted, optuna.TrialPruned: there is no score.
+        """
         trials = self.study.get_trials(deepcopy=False)
         number = original_number(trials[trial.number])
         if number not in list(latest_attempts(trials))[: self.config.n_trials]:
@@ -134,11 +150,11 @@ class SearchWorker:
         overrides = [*self.config.overrides, *suggest_overrides(trial, self.config.space)]
         trial.set_user_attr("run", str(run.path))
         process = workers.start_job(Job(run.path.name, run.path, train_trial, (overrides, run.path)), slot)
-        reported: set[float] = set()
+        reported_steps: set[float] = set()
         try:
             while process.is_alive():
                 process.join(_POLL_SECONDS)
-                _report_and_prune(trial, run, reported)
+                _report_and_prune(trial, run, reported_steps)
                 if self._stop.is_set():
                     raise _TrialInterrupted
         finally:
@@ -153,22 +169,22 @@ class SearchWorker:
         return float(run.metrics["val"]["exact_match"])
 
     def _require_same_digits(self, trial: Trial, run: Run) -> None:
-        """Give no score to a trial that fell back on other digits than those before it: the study would rank both."""
+        """Fail a trial that fell back on another digit source than earlier ones: their scores do not compare."""
         digits = run.metrics["digits"]
         trial.set_user_attr(_DIGITS_ATTR, digits)
-        before = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        others = {it.user_attrs[_DIGITS_ATTR] for it in before if _DIGITS_ATTR in it.user_attrs} - {digits}
+        completed = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        others = {it.user_attrs[_DIGITS_ATTR] for it in completed if _DIGITS_ATTR in it.user_attrs} - {digits}
         if others:
-            told = f"it was judged on digits={digits}, trials before it on digits={', '.join(sorted(others))}"
-            (run.path / FAILURE_FILE).write_text(f"{told}: name one in overrides=[data.digits=...]\n", encoding="utf-8")
-            raise _TrialFailed(told)
+            reason = f"evaluated on digits={digits}, but earlier trials on digits={', '.join(sorted(others))}"
+            (run.path / FAILURE_FILE).write_text(f"{reason}: set overrides=[data.digits=...]\n", encoding="utf-8")
+            raise _TrialFailed(reason)
 
 
 def open_study(config: SearchConfig) -> optuna.Study:
-    """The study of a config: a new one, or the one that is there.
+    """Create the study of a search, or load it if it exists.
 
     Raises:
-        UserError: its storage cannot be opened, or its trials do not compare with those that are asked for.
+        UserError: the storage cannot be opened, or the study's trials do not compare with those of this search.
     """
     study = optuna.create_study(
         storage=open_storage(config),
@@ -183,12 +199,16 @@ def open_study(config: SearchConfig) -> optuna.Study:
 
 
 def open_storage(config: SearchConfig) -> RDBStorage:
-    """The storage of a config, in which workers give signs of life."""
+    """Open the storage of a search, with heartbeats.
+
+    Raises:
+        UserError: the storage cannot be opened, or its database driver is not installed.
+    """
     if config.storage is None:
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{Path(config.output_dir) / 'study.db'}"
-    problem: Exception | None = None
-    for _ in range(_OPEN_ATTEMPTS):  # workers that begin together make the tables together, and one of them fails
+    error: Exception | None = None
+    for _ in range(_OPEN_ATTEMPTS):  # workers that start together create the tables together, and one of them fails
         try:
             return RDBStorage(
                 url,
@@ -199,25 +219,25 @@ def open_storage(config: SearchConfig) -> RDBStorage:
             )
         except ImportError as missing:
             raise UserError(f"storage={url} needs a package that is not installed: {missing}") from missing
-        except SQLAlchemyError as now:
-            problem = now
+        except SQLAlchemyError as latest:
+            error = latest
             time.sleep(_POLL_SECONDS)
-    raise UserError(f"storage={url} cannot be opened: {str(problem).partition(chr(10))[0]}") from problem
+    raise UserError(f"storage={url} cannot be opened: {str(error).partition(chr(10))[0]}") from error
 
 
 def latest_attempts(trials: list[FrozenTrial]) -> dict[int, FrozenTrial]:
-    """The last try of each trial that was not given back, by the number of its first, in order."""
+    """The latest attempt of each trial, by the number of its first attempt, in order; surplus trials are left out."""
     return {original_number(it): it for it in trials if _SURPLUS_ATTR not in it.user_attrs}
 
 
 def original_number(trial: FrozenTrial) -> int:
-    """The number of the trial that this one tries again, or its own."""
+    """The number of a trial's first attempt; its own if it is no retry."""
     number = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
     return trial.number if number is None else number
 
 
 def train_trial(overrides: list[str], directory: Path) -> None:
-    """A trial's run, or the rest of one that broke off; a mistake in it is left in its directory."""
+    """Train the run of a trial, or resume it; an error is written to FAILURE_FILE in its directory."""
     from mnist_seq.malloc import tune_malloc
     from mnist_seq.reporting.run_summary import print_run_summary
     from mnist_seq.training.fit import fit
@@ -236,10 +256,13 @@ def train_trial(overrides: list[str], directory: Path) -> None:
 
 
 def _report_and_prune(trial: Trial, run: Run, reported_steps: set[float]) -> None:
-    """Tell the study how a run validated since, and give up where others did better.
+    """Report the run's new validation scores to the study.
+
+    Args:
+        reported_steps: training steps that have been reported; updated in place.
 
     Raises:
-        TrialPruned: they did.
+        TrialPruned: the pruner gives the trial up.
     """
     for row in run.logged_metrics:
         if _MONITOR in row and row["step"] not in reported_steps:

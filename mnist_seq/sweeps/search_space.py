@@ -1,4 +1,7 @@
-"""The space of a search: what each key may be. What could not be trained, or not go on, is refused before any trial."""
+"""The space of a search: candidates of each key, checked before the first trial.
+
+Candidates are a list of choices or a range, {low, high, log, step}, as SearchConfig.space holds them.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +27,26 @@ from mnist_seq.config.renamed_keys import rename_flat_keys, version_1_parameter
 from mnist_seq.config.validation import check
 from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
-from mnist_seq.sweeps.config_diff import diff_settings, resolved_settings
+from mnist_seq.sweeps.config_diff import diff_settings, format_differences, resolved_settings
 from mnist_seq.training import hardware
 from mnist_seq.training.module import ReaderModule
 from mnist_seq.training.trainer_checks import check_trainer_arguments
 
 _SCHEMA_ATTR = "schema_version"
+"""Study attribute: the version of its config keys; missing in version 1."""
 _SETTINGS_ATTR = "settings"
-"""Attribute of a study: what all its trials have in common, by dotted key."""
+"""Study attribute: the settings that all its trials share, by dotted key."""
 
 
 def distribution(candidates: Any) -> BaseDistribution:
-    """What Optuna draws a key's values from."""
+    """The Optuna distribution of a key's candidates."""
     if isinstance(candidates, list):
         return CategoricalDistribution(_categorical_choices(candidates))
     return (IntDistribution if _is_integer_range(candidates) else FloatDistribution)(**candidates)
 
 
 def to_override_value(value: Any) -> str:
-    """A value as an override writes it; a string is taken for what it says in Hydra's own grammar."""
+    """Format a value in Hydra's override grammar; a string at the top level is taken as it is."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -55,79 +59,74 @@ def to_override_value(value: Any) -> str:
 
 
 def first_choices(space: dict[str, Any]) -> list[str]:
-    """The first value of each key of a space, as overrides."""
-    return [f"{key}={to_override_value(_values_to_check(among)[0])}" for key, among in space.items()]
+    """Overrides with the first candidate of each key."""
+    return [f"{key}={to_override_value(_values_to_check(candidates)[0])}" for key, candidates in space.items()]
 
 
 def suggest_overrides(trial: optuna.Trial, space: dict[str, Any]) -> list[str]:
-    """A value for each key of a space, as overrides."""
+    """Overrides with the value that the trial suggests for each key."""
     names = _parameter_names(trial.study, space)
-    return [f"{key}={to_override_value(_suggest(trial, names[key], among))}" for key, among in space.items()]
+    return [f"{key}={to_override_value(_suggest(trial, names[key], candidates))}" for key, candidates in space.items()]
 
 
 def require_valid_space(config: SearchConfig) -> None:
-    """Refuse a space with a value that no trial could be trained with, whatever it has for the other keys.
+    """Require that each candidate can be trained with some combination of the other keys.
 
-    Each value is tried with the first values of the other keys and, where these do not suit it, with others of theirs.
+    A candidate is tried with the first candidates of the other keys, then with one of those replaced at a time.
 
     Raises:
-        UserError: naming the value, and why.
+        UserError: names the first candidate that cannot be trained, and why.
     """
-    for key, among in config.space.items():
-        for value in _values_to_check(among):
-            problems = []
-            for chosen in _combinations_with(key, value, config.space):
-                if (problem := _config_error([*config.overrides, *chosen])) is None:
+    for key, candidates in config.space.items():
+        for value in _values_to_check(candidates):
+            errors = []
+            for overrides in _combinations_with(key, value, config.space):
+                if (error := _config_error([*config.overrides, *overrides])) is None:
                     break
-                problems.append(problem)
+                errors.append(error)
             else:
-                common = _config_error(config.overrides) == problems[0]  # of the overrides, whatever the value
-                told = (
-                    problems[0]
-                    if common
-                    else f"space.{key} has {to_override_value(value)}, and no trial could be: {problems[0]}"
-                )
-                raise UserError(told)
+                if _config_error(config.overrides) == errors[0]:  # no candidate is to blame
+                    raise UserError(errors[0])
+                value_text = to_override_value(value)
+                raise UserError(f"space.{key}={value_text} is invalid in every combination: {errors[0]}")
 
 
 def require_compatible_study(study: optuna.Study, config: SearchConfig) -> None:
-    """Refuse to go on with a study whose trials do not compare with those that the config asks for.
+    """Require that the trials of a study compare with those of this search, and record what the trials share.
 
     Raises:
-        UserError: naming what differs.
+        UserError: the study does not maximize, or its candidates or shared settings differ from those of the search.
     """
-    way_out = f"choose another study= and output_dir= than study={config.study} output_dir={config.output_dir}"
+    hint = f"choose another study= and output_dir= than study={config.study} output_dir={config.output_dir}"
     check(
         study.directions == [StudyDirection.MAXIMIZE],
-        f"study={config.study} does not maximise one score, as searches do: {way_out}",
+        f"study={config.study} does not maximize a single objective: {hint}",
     )
     trials = study.get_trials(deepcopy=False)
     if not trials:
         study.set_user_attr(_SCHEMA_ATTR, SCHEMA_VERSION)
     names = _parameter_names(study, config.space)
-    for key, among in config.space.items():
-        for before in (trial.distributions[names[key]] for trial in trials if names[key] in trial.distributions):
+    for key, candidates in config.space.items():
+        for earlier in (trial.distributions[names[key]] for trial in trials if names[key] in trial.distributions):
             try:
-                check_distribution_compatibility(before, distribution(among))
-            except ValueError as problem:
+                check_distribution_compatibility(earlier, distribution(candidates))
+            except ValueError as error:
                 raise UserError(
-                    f"space.{key}={among} is not what trials of this study chose from, "
-                    f"{_format_distribution(before)}: {way_out}"
-                ) from problem
-    common = _shared_settings(config)
+                    f"space.{key}={candidates} does not match the distribution of this study's earlier trials, "
+                    f"{_format_distribution(earlier)}: {hint}"
+                ) from error
+    requested = _shared_settings(config)
     if not trials:
-        study.set_user_attr(_SETTINGS_ATTR, common)
-    held = study.user_attrs.get(_SETTINGS_ATTR, common)
+        study.set_user_attr(_SETTINGS_ATTR, requested)
+    saved = study.user_attrs.get(_SETTINGS_ATTR, requested)
     if _SCHEMA_ATTR not in study.user_attrs:
-        held = rename_flat_keys(held)
-    told = ", ".join(
-        f"{key}={there}, not {here}" for key, (there, here) in list(diff_settings(held, common).items())[:3]
-    )
-    check(held == common, f"study={config.study} holds trials with {told}: {way_out}")
+        saved = rename_flat_keys(saved)
+    differences = diff_settings(saved, requested)
+    check(not differences, f"study={config.study} holds trials with {format_differences(differences)}: {hint}")
 
 
 def _parameter_names(study: optuna.Study, space: dict[str, Any]) -> dict[str, str]:
-    """What each key of a space is called in a study: one that version 1 began keeps the names of version 1."""
+    """Key -> name of its parameter in the study; a study that version 1 created keeps the key names of version 1."""
     current = _SCHEMA_ATTR in study.user_attrs
     return {key: key if current else version_1_parameter(key) for key in space}
 
@@ -139,7 +138,7 @@ def _suggest(trial: optuna.Trial, key: str, candidates: Any) -> Any:
 
 
 def _categorical_choices(candidates: list[Any]) -> list[Any]:
-    """As Optuna can keep them: lists and dicts as Hydra spells them."""
+    """Choices that Optuna can store: lists and dicts are formatted as override values."""
     return [to_override_value(it) if isinstance(it, (list, dict)) else it for it in candidates]
 
 
@@ -148,28 +147,29 @@ def _is_integer_range(candidates: dict[str, Any]) -> bool:
 
 
 def _values_to_check(candidates: Any) -> list[Any]:
-    """The choices of a key, or the ends of its range."""
+    """All choices of a key, or both ends of its range."""
     return [candidates["low"], candidates["high"]] if isinstance(candidates, dict) else candidates
 
 
 def _combinations_with(key: str, value: Any, space: dict[str, Any]) -> Iterator[list[str]]:
-    """Overrides with a value of each key, `value` of this one: the first of the others, then one of them another."""
-    first = {other: _values_to_check(among)[0] for other, among in space.items()} | {key: value}
-    swaps = [{other: it} for other, among in space.items() if other != key for it in _values_to_check(among)[1:]]
-    for swap in [{}, *swaps]:
-        yield [f"{name}={to_override_value(it)}" for name, it in (first | swap).items()]
+    """Yield overrides with `value` for `key`: the others have their first candidates, then one of them another."""
+    values = {name: _values_to_check(candidates) for name, candidates in space.items()}
+    first = {name: candidates[0] for name, candidates in values.items()} | {key: value}
+    replacements = [{name: it} for name, candidates in values.items() if name != key for it in candidates[1:]]
+    for replacement in [{}, *replacements]:
+        yield [f"{name}={to_override_value(it)}" for name, it in (first | replacement).items()]
 
 
 def _config_error(overrides: list[str]) -> str | None:
-    """Why a run of these could not be trained, or not be scored."""
+    """Why a run with these overrides cannot be trained or scored; None if it can."""
     try:
         config = to_dataclass(compose("train", overrides)[0], TrainConfig)
-        check(config.resume is None, f"resume={config.resume} cannot be searched: a trial is a run of its own")
-        check(_has_val_split(config.data), "a trial is scored on val, and there is none: leave out data.pool=full")
+        check(config.resume is None, f"resume={config.resume} cannot be searched: each trial is a new run")
+        check(_has_val_split(config.data), "a trial is scored on the val split, which is empty: remove data.pool=full")
         check_trainer_arguments(hardware.resolve_auto(config.trainer))
         ReaderModule(nn.build(config.model, datasets.spec(config.data)), config.optim, config.loss)
-    except UserError as problem:
-        return str(problem)
+    except UserError as error:
+        return str(error)
     return None
 
 
@@ -180,17 +180,17 @@ def _has_val_split(data: DataConfig) -> bool:
 
 
 def _shared_settings(config: SearchConfig) -> dict[str, Any]:
-    """What all trials of a search are trained with, in plain values."""
+    """The settings that all trials of a search share, by dotted key."""
     composed = compose("train", [*config.overrides, *first_choices(config.space)])[0]
     searched = tuple(f"{key.lstrip('+~')}." for key in config.space)
-    known = resolved_settings(to_dataclass(composed, TrainConfig))
-    return {key: value for key, value in known.items() if not f"{key}.".startswith(searched)}
+    settings = resolved_settings(to_dataclass(composed, TrainConfig))
+    return {key: value for key, value in settings.items() if not f"{key}.".startswith(searched)}
 
 
-def _format_distribution(before: BaseDistribution) -> str:
-    if isinstance(before, CategoricalDistribution):
-        return str(list(before.choices))
-    return str({key: value for key, value in vars(before).items() if value})
+def _format_distribution(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return str(list(distribution.choices))
+    return str({key: value for key, value in vars(distribution).items() if value})
 
 
 def _quote(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep came to: a table over seeds, and all figures in sweep.csv."""
+"""Summary of a multirun: a table of means over seeds, and sweep.csv with a row per run."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 ON_FAILURE_MODES = ("continue", "stop")
+SUMMARY_FILE = "sweep.csv"
 _SEQUENTIAL_LAUNCHER = ".BasicLauncher"
 _STOPPABLE_LAUNCHERS = (_SEQUENTIAL_LAUNCHER, ".DevicesLauncher")
-"""Launchers that can stop a sweep at its first failure."""
+"""Launchers that can end a sweep at its first failed job."""
 
 
 class SweepSummary(Callback):
-    """Sums up a multirun: in sweep.csv after every job, as a table when it has ended; exit code 1 where jobs failed.
+    """Hydra callback: update sweep.csv after every job, print a table at the end, exit with 1 if jobs failed.
 
     Args:
-        on_failure: of a job: `continue` with the others, or `stop` the sweep.
+        on_failure: what follows a failed job: `continue` with the others, or `stop` the sweep.
     """
 
     def __init__(self, on_failure: str = "continue") -> None:
@@ -43,7 +44,8 @@ class SweepSummary(Callback):
             launcher = config.hydra.launcher._target_
             check(
                 self.on_failure == "continue" or launcher.endswith(_STOPPABLE_LAUNCHERS),
-                f"hydra.callbacks.table.on_failure=stop is not for {launcher}: choose hydra/launcher=devices or basic",
+                f"hydra.callbacks.table.on_failure=stop is not supported by {launcher}: "
+                "choose hydra/launcher=devices or basic",
             )
             if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
                 params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
@@ -53,12 +55,12 @@ class SweepSummary(Callback):
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         directory = Path(config.hydra.sweep.dir)
-        if found := load_runs(find_runs(directory)):
-            write_csv(found, directory / "sweep.csv")
-        in_turn = config.hydra.launcher._target_.endswith(
-            _SEQUENTIAL_LAUNCHER
-        )  # else the launcher knows, and stops the others
-        if in_turn and self.on_failure == "stop" and (Path(config.hydra.runtime.output_dir) / FAILURE_FILE).exists():
+        if runs := load_runs(find_runs(directory)):
+            write_csv(runs, directory / SUMMARY_FILE)
+        # The devices launcher stops by itself: only it can end the jobs that run beside the failed one.
+        sequential = config.hydra.launcher._target_.endswith(_SEQUENTIAL_LAUNCHER)
+        failed = (Path(config.hydra.runtime.output_dir) / FAILURE_FILE).exists()
+        if sequential and failed and self.on_failure == "stop":
             stop_sweep(directory)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
@@ -66,54 +68,38 @@ class SweepSummary(Callback):
 
 
 def finish_sweep(directory: Path) -> None:
-    """Tell what the sweep in a directory came to.
+    """Print the summary of a sweep and its failed jobs.
 
     Raises:
-        SystemExit: jobs failed; exit code 1.
+        SystemExit: exit code 1, if jobs failed.
     """
     from rich.console import Console
     from rich.markup import escape
 
     console = Console()
-    failed = failed_jobs(directory)
+    failures = failed_jobs(directory)
     _print_summary(directory, console)
-    for path, said in failed.items():
-        console.print(f"[red]failed:[/] {escape(f'{path.name}: {said}')}", highlight=False, soft_wrap=True)
-    if failed:
-        again = f"the same command tries them again with {shell_override('hydra.sweep.dir', directory)}"
-        console.print(again, highlight=False, markup=False, soft_wrap=True)
+    for path, reason in failures.items():
+        console.print(f"[red]failed:[/] {escape(f'{path.name}: {reason}')}", highlight=False, soft_wrap=True)
+    if failures:
+        override = shell_override("hydra.sweep.dir", directory)
+        hint = f"rerun the same command with {override} to retry the failed jobs"
+        console.print(hint, highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(1)
 
 
 def stop_sweep(directory: Path) -> None:
-    """End a sweep of which a job has failed.
+    """End a sweep after its first failed job.
 
     Raises:
         SystemExit: exit code 1.
     """
-    print("stopped at the first failure, as hydra.callbacks.table.on_failure=stop asks: the rest was not trained")
+    print("stopped at the first failed job (hydra.callbacks.table.on_failure=stop); the remaining jobs were not run")
     finish_sweep(directory)
 
 
-def _print_summary(directory: Path, console: Console) -> None:
-    from rich.markup import escape
-
-    from mnist_seq.reporting import tables
-
-    runs = find_runs(directory)
-    found = load_runs(runs)
-    if found:
-        write_csv(found, directory / "sweep.csv")
-        console.print(tables.sweep_table(aggregate_over_seeds(found), escape(f"{directory}, {len(found)} runs")))
-        for notice in notices(found):
-            console.print(f"[bold red]{escape(notice)}", soft_wrap=True)
-        console.print(f"every run: {directory / 'sweep.csv'}", highlight=False, markup=False, soft_wrap=True)
-    if unjudged := [run for run in runs if "steps" in (told := Run(run).metrics) and "val" not in told]:
-        console.print(f"{len(unjudged)} more runs have no validation (data.pool=full), and are in no table")
-
-
 def failed_jobs(directory: Path) -> dict[Path, str]:
-    """Jobs under a directory that failed when they were last run, and why."""
+    """Directories of the jobs whose last attempt failed, each with the reason."""
     return {
         path.parent: path.read_text(encoding="utf-8").partition("\n")[0]
         for path in sorted(directory.rglob(FAILURE_FILE))
@@ -121,18 +107,31 @@ def failed_jobs(directory: Path) -> dict[Path, str]:
 
 
 def write_csv(runs: list[SweepRun], path: Path) -> None:
-    """A line a run: what sets it apart, its seed, figures, digits, notice and directory."""
-    keys = sorted(
-        {
-            key
-            for member in runs
-            for key in member.distinguishing_settings
-            if key != "data.digits" or member.overrides.get(key)
-        }
-    )
-    with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*keys, "seed", *runs[0].metrics, "digits", "notice", "run"])
-        for member in runs:
-            apart = [member.distinguishing_settings.get(key, "") for key in keys]
-            table.writerow([*apart, member.seed, *member.metrics.values(), member.digits, member.notice, member.path])
+    """Write a row per run: its distinguishing settings, seed, metrics, digit source, notice and directory."""
+    keys = sorted({key for run in runs for key in run.distinguishing_settings})
+    # The digit source has a column of its own, unless it was swept.
+    keys = [key for key in keys if key != "data.digits" or any(key in run.overrides for run in runs)]
+    with atomic_path(path) as temp_path, temp_path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*keys, "seed", *runs[0].metrics, "digits", "notice", "run"])
+        for run in runs:
+            settings = [run.distinguishing_settings.get(key, "") for key in keys]
+            writer.writerow([*settings, run.seed, *run.metrics.values(), run.digits, run.notice, run.path])
+
+
+def _print_summary(directory: Path, console: Console) -> None:
+    from rich.markup import escape
+
+    from mnist_seq.reporting import tables
+
+    paths = find_runs(directory)
+    runs = load_runs(paths)
+    if runs:
+        write_csv(runs, directory / SUMMARY_FILE)
+        console.print(tables.sweep_table(aggregate_over_seeds(runs), escape(f"{directory}, {len(runs)} runs")))
+        for notice in notices(runs):
+            console.print(f"[bold red]{escape(notice)}", soft_wrap=True)
+        console.print(f"all runs: {directory / SUMMARY_FILE}", highlight=False, markup=False, soft_wrap=True)
+    without_val = [path for path in paths if "steps" in (metrics := Run(path).metrics) and "val" not in metrics]
+    if without_val:
+        console.print(f"{len(without_val)} more runs have no val split (data.pool=full) and are not listed")

@@ -1,4 +1,4 @@
-"""One sweep at a time in a directory, and a directory of its own for each that does not name one."""
+"""The directory of a sweep: locked while the sweep runs, and unique if it has the default name."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ SWEEP_DIR_KEY = "hydra.sweep.dir"
 
 
 class SweepDirLock(Callback):
-    """Holds the sweep's directory until the sweep ends, however it does; a default name that is taken gets a suffix."""
+    """Hydra callback: lock the sweep's directory until the sweep ends, however it ends.
+
+    If another run has taken the default directory, which is named after the time, this sweep gets one with a suffix.
+    """
 
     def __init__(self) -> None:
         self._locks = ExitStack()
 
     def __reduce__(self) -> tuple[type[SweepDirLock], tuple[()]]:
-        return type(self), ()  # a launcher hands callbacks to the processes of its jobs, which hold nothing
+        return type(self), ()  # launchers pickle callbacks for the processes of their jobs, which hold no locks
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
         with cli.report_errors():
-            default = is_default_dir(config.hydra.sweep)
-            cli.register_cleanup(partial(cli.remove_empty_dirs, directory if default else None))
-            cli.register_cleanup(self._locks.close)  # a sweep that breaks off has no end that callbacks hear of
-            if not default:
+            is_default = is_default_dir(config.hydra.sweep)
+            cli.register_cleanup(partial(cli.remove_empty_dirs, directory if is_default else None))
+            cli.register_cleanup(self._locks.close)  # an interrupted sweep never calls on_multirun_end
+            if not is_default:
                 self._locks.enter_context(run_lock.lock_run_dir(directory, SWEEP_DIR_KEY))
                 return
-            place = self._locks.enter_context(run_lock.lock_new_run_dir(directory, SWEEP_DIR_KEY))
-        if place != directory:
+            unique = self._locks.enter_context(run_lock.lock_new_run_dir(directory, SWEEP_DIR_KEY))
+        if unique != directory:
             with read_write(config.hydra), open_dict(config.hydra):
-                config.hydra.sweep.dir = str(place)
-                config.hydra.overrides.hydra.append(
-                    format_override(SWEEP_DIR_KEY, place)
-                )  # of which the jobs' configs are composed
+                config.hydra.sweep.dir = str(unique)
+                # The jobs' configs are composed from the overrides.
+                config.hydra.overrides.hydra.append(format_override(SWEEP_DIR_KEY, unique))
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         self._locks.close()

@@ -1,4 +1,4 @@
-"""Processes side by side, each in a slot of this machine: a device, or a share of the CPU's cores."""
+"""Parallel jobs: each in a process of its own, on a slot of this machine (a GPU, or a share of the CPU cores)."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mnist_seq.config.validation import check
 if TYPE_CHECKING:
     from mnist_seq.config import DevicesLauncherConfig
 
-PRELOAD_MODULES = ["hydra.main", "torchvision", "mnist_seq.reporting.plots"]
-PRELOAD_MODULES += [f"mnist_seq.training.{name}" for name in ("modules", "trainer", "judge")]
-"""What every job of ours imports; none of it touches a device."""
+PRELOAD_MODULES = ["hydra.main", "torchvision", "mnist_seq.reporting.plots", "mnist_seq.evaluation.evaluate_model"]
+PRELOAD_MODULES += ["mnist_seq.training.module", "mnist_seq.training.trainer"]
+"""Modules that every job imports, loaded once by the fork server; none of them initializes a device."""
 OUTPUT_FILE = "output.txt"
-"""In a job's directory: what it said."""
+"""In a job's directory: its stdout and stderr."""
 
 
 class Slot(NamedTuple):
-    """Where one process runs at a time."""
+    """A place for one process at a time."""
 
     threads: int
-    """Of the CPU."""
+    """CPU threads of the process."""
     device: str | None = None
-    """For CUDA_VISIBLE_DEVICES; None leaves that as it is."""
+    """Value of CUDA_VISIBLE_DEVICES; None leaves the variable unchanged."""
 
     def __str__(self) -> str:
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
@@ -40,83 +40,96 @@ class Slot(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"OMP_NUM_THREADS": str(self.threads)} | (
-            {} if self.device is None else {"CUDA_VISIBLE_DEVICES": self.device}
-        )
+        """Environment variables of a process on this slot."""
+        variables = {"OMP_NUM_THREADS": str(self.threads)}
+        return variables if self.device is None else variables | {"CUDA_VISIBLE_DEVICES": self.device}
 
 
 class Job(NamedTuple):
-    """A process to be."""
+    """A function to be called in a process of its own."""
 
     name: str
     directory: Path
     target: Callable[..., Any]
-    """Can be pickled, with its arguments."""
+    """The function; it and its arguments must be picklable."""
     args: tuple[Any, ...] = ()
 
 
 class RunningJob(NamedTuple):
-    """A process that is."""
+    """A job whose process has been started."""
 
     job: Job
     slot: Slot
     process: BaseProcess
     start_time: float
-    """By time.monotonic."""
+    """By time.monotonic, seconds."""
 
 
 class ProgressListener(Protocol):
-    """Who wants to know how it goes."""
+    """Callbacks of run_jobs."""
 
-    def on_poll(self, running: Sequence[RunningJob], waiting: int) -> None:
-        """Now and then."""
+    def on_poll(self, running: Sequence[RunningJob], num_waiting: int) -> None:
+        """Called about twice a second."""
 
     def on_job_end(self, running: RunningJob) -> None:
-        """A job's process has ended, well or not."""
+        """Called when a job's process has ended, whether or not it succeeded."""
 
 
 def allocate_slots(config: DevicesLauncherConfig) -> list[Slot]:
-    """The slots that a config asks for on this machine."""
+    """Allocate the slots that a launcher config asks for: on the GPUs if there are any, else on the CPU.
+
+    Raises:
+        UserError: there are fewer GPUs than one job needs.
+    """
     devices = [] if config.n_jobs else _visible_gpus()
-    if devices:
-        check(
-            len(devices) >= config.gpus_per_job,
-            f"hydra.launcher.gpus_per_job={config.gpus_per_job} needs as many GPUs: there are {len(devices)}",
-        )
-        together = [
-            ",".join(devices[at : at + config.gpus_per_job]) for at in range(0, len(devices), config.gpus_per_job)
-        ]
-        return gpu_slots(together[: len(devices) // config.gpus_per_job], config.jobs_per_gpu, config.threads)
-    return cpu_slots(config.n_jobs, config.threads)
+    if not devices:
+        return cpu_slots(config.n_jobs, config.threads)
+    check(
+        len(devices) >= config.gpus_per_job,
+        f"hydra.launcher.gpus_per_job={config.gpus_per_job} exceeds the {len(devices)} visible GPUs: choose fewer",
+    )
+    num_groups = len(devices) // config.gpus_per_job
+    groups = [",".join(devices[i * config.gpus_per_job : (i + 1) * config.gpus_per_job]) for i in range(num_groups)]
+    return gpu_slots(groups, config.jobs_per_gpu, config.threads)
 
 
 def available_cores() -> int:
-    """That this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpu_slots(devices: Sequence[str], jobs_per_gpu: int = 1, threads: int | None = None) -> list[Slot]:
-    """So many slots on each device, one device after the other; cores are shared evenly unless `threads` says more.
+    """Slots on GPUs, ordered so that every GPU gets a job before any gets a second one.
 
     Args:
-        devices: as CUDA_VISIBLE_DEVICES names them, several joined by commas where they work together.
+        devices: values of CUDA_VISIBLE_DEVICES; several GPUs of one job are joined by commas.
+        jobs_per_gpu: slots on each device.
+        threads: CPU threads of each slot; None shares the cores evenly.
     """
-    many = len(devices) * jobs_per_gpu
+    num_slots = len(devices) * jobs_per_gpu
     return [
-        Slot(threads or max(1, available_cores() // many), device) for _ in range(jobs_per_gpu) for device in devices
+        Slot(threads or max(1, available_cores() // num_slots), device)
+        for _ in range(jobs_per_gpu)
+        for device in devices
     ]
 
 
 def cpu_slots(num_slots: int | None = None, threads: int | None = None) -> list[Slot]:
-    """So many slots on the CPU, one for each core unless told; cores are shared evenly unless `threads` says more."""
+    """Slots on the CPU.
+
+    Args:
+        num_slots: None takes as many as the cores allow with `threads` each, or one per core.
+        threads: CPU threads of each slot; None shares the cores evenly.
+    """
     num_slots = num_slots or max(1, available_cores() // (threads or 1))
     return [Slot(threads or max(1, available_cores() // num_slots))] * num_slots
 
 
 def run_jobs(jobs: Sequence[Job], slots: Sequence[Slot], listener: ProgressListener) -> None:
-    """Each job in a process of its own, as many at a time as there are slots, in order.
+    """Run jobs in order, as many at a time as there are slots, and wait for all of them.
 
-    Where this ends before they do, by a signal or an error, it stops them and waits for them: training saves itself.
+    If this is interrupted by a signal or an error, the running jobs get SIGTERM and are waited for, so that training
+    can save a checkpoint.
     """
     waiting, free = list(reversed(jobs)), list(reversed(slots))
     running: list[RunningJob] = []
@@ -126,21 +139,24 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Slot], listener: ProgressListe
                 job, slot = waiting.pop(), free.pop()
                 running.append(RunningJob(job, slot, start_job(job, slot), time.monotonic()))
             listener.on_poll(running, len(waiting))
-            wait([each.process.sentinel for each in running], timeout=0.5)
-            for each in [each for each in running if not each.process.is_alive()]:
-                each.process.join()
-                running.remove(each)
-                free.append(each.slot)
-                listener.on_job_end(each)
+            wait([it.process.sentinel for it in running], timeout=0.5)
+            for ended in [it for it in running if not it.process.is_alive()]:
+                ended.process.join()
+                running.remove(ended)
+                free.append(ended.slot)
+                listener.on_job_end(ended)
     finally:
-        for each in running:
-            each.process.terminate()
-        for each in running:
-            each.process.join()
+        for it in running:
+            it.process.terminate()
+        for it in running:
+            it.process.join()
 
 
 def start_job(job: Job, slot: Slot) -> BaseProcess:
-    """Begin a job's process. What it says goes to a file in its directory; it ends when this process does."""
+    """Start the process of a job.
+
+    Its stdout and stderr are appended to OUTPUT_FILE in its directory, and it is terminated when this process ends.
+    """
     job.directory.mkdir(parents=True, exist_ok=True)
     arguments = (slot, job.directory / OUTPUT_FILE, job.target, job.args)
     process: BaseProcess = _mp_context(slot).Process(target=_worker_main, args=arguments)
@@ -149,7 +165,7 @@ def start_job(job: Job, slot: Slot) -> BaseProcess:
 
 
 def _mp_context(slot: Slot) -> Any:
-    """How a slot's process comes to be: from one that has imported what is heavy, or, on a device, from nothing."""
+    """Fork from a server with the heavy imports where that is safe: on Linux, without a device; spawn elsewhere."""
     if sys.platform != "linux" or slot.device is not None:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -157,11 +173,11 @@ def _mp_context(slot: Slot) -> Any:
     return context
 
 
-def _worker_main(slot: Slot, output: Path, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _worker_main(slot: Slot, output_path: Path, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
     os.environ.update(slot.environment)
-    if "torch" in sys.modules:  # it has read its environment already
+    if "torch" in sys.modules:  # the fork server imported it, and it has read OMP_NUM_THREADS already
         sys.modules["torch"].set_num_threads(slot.threads)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    descriptor = os.open(output_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
@@ -177,9 +193,9 @@ def _terminate_with_parent() -> None:
 
 
 def _visible_gpus() -> list[str]:
-    """GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    """GPU identifiers as CUDA_VISIBLE_DEVICES lists them."""
     import torch
 
-    many = torch.cuda.device_count()
+    num_gpus = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",")[:many] if visible else [str(it) for it in range(many)]
+    return visible.split(",")[:num_gpus] if visible else [str(index) for index in range(num_gpus)]

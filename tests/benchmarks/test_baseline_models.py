@@ -1,4 +1,4 @@
-"""Other libraries' models, beside which ours is timed: as large, taught alike, and torch's the very same model."""
+"""Baseline models: as large as ours, trained with the same loss; the torch.nn model is equal to ours."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LOSS = LossConfig(label_smoothing=0.1)
 
 
 def pair(grids: SyntheticDataset) -> tuple[EncoderDecoder, baseline_models.BaselineModel]:
-    """Torch's model with random weights, and ours with the same."""
+    """Our model, and the torch.nn baseline with the same random weights."""
     torch.manual_seed(0)
-    peer = baseline_models.torch_nn(CONFIG, grids.spec)
-    theirs: Any = stirred(peer.model, 0.3).train()
+    baseline = baseline_models.torch_nn(CONFIG, grids.spec)
+    theirs: Any = stirred(baseline.model, 0.3).train()
     ours = EncoderDecoder(CONFIG, grids.spec).train()
     ours.encoder.patch_embed.stem.proj.load_state_dict(theirs.patch_proj.state_dict())
     ours.encoder.pos_embed.table.data.copy_(theirs.pos_embed)
@@ -42,48 +42,48 @@ def pair(grids: SyntheticDataset) -> tuple[EncoderDecoder, baseline_models.Basel
         copy_attention(block.attention, layer.self_attn)
         copy_attention(block.cross_attention, layer.multihead_attn)
         copy(block, layer, widths | {"cross_attention_residual.norm": "norm2", "feed_forward_residual.norm": "norm3"})
-    return ours, peer
+    return ours, baseline
 
 
-def test_torchs_model_is_ours_with_the_same_loss_and_gradients(grids: SyntheticDataset) -> None:
-    ours, peer = pair(grids)
-    theirs: Any = peer.model
+def test_torch_nn_baseline_has_our_loss_and_gradients(grids: SyntheticDataset) -> None:
+    ours, baseline = pair(grids)
+    theirs: Any = baseline.model
     assert sum(it.numel() for it in ours.parameters()) == sum(it.numel() for it in theirs.parameters())
-    scenes = grids[:16]
-    mine, other = compute_loss(ours, scenes, LOSS).loss, peer.loss(scenes, LOSS.label_smoothing)
-    torch.testing.assert_close(mine, other)
-    pairs = ((mine, ours.encoder.patch_embed.stem.proj.weight), (other, theirs.patch_proj.weight))
+    batch = grids[:16]
+    our_loss, their_loss = compute_loss(ours, batch, LOSS).loss, baseline.loss(batch, LOSS.label_smoothing)
+    torch.testing.assert_close(our_loss, their_loss)
+    pairs = ((our_loss, ours.encoder.patch_embed.stem.proj.weight), (their_loss, theirs.patch_proj.weight))
     torch.testing.assert_close(*(torch.autograd.grad(loss, weight)[0] for loss, weight in pairs), atol=1e-5, rtol=1e-4)
 
 
-def test_torchs_model_reads_what_ours_reads(grids: SyntheticDataset) -> None:
-    ours, peer = pair(grids)
+def test_torch_nn_baseline_decodes_the_same_digits(grids: SyntheticDataset) -> None:
+    ours, baseline = pair(grids)
     images = grids[:16].images
-    theirs: Any = peer.model
+    theirs: Any = baseline.model
     with torch.no_grad():
         for head in (ours.lm_head, theirs.head):
             head.bias[[PAD, BOS]] = -1e4  # ours never predicts these; the baseline would
             head.bias[EOS] += 2  # so that predictions differ in length
     digits = decoding.greedy(ours.eval(), images).digits
-    assert decode(peer.inference_fn()(images)[:, : 1 + digits.shape[1]]) == decode(digits)
+    assert decode(baseline.inference_fn()(images)[:, : 1 + digits.shape[1]]) == decode(digits)
     assert len({tuple(row) for row in digits.tolist()}) > 1
 
 
 @pytest.mark.parametrize("name", baseline_models.BASELINE_MODELS)
-def test_a_peer_is_of_our_size_and_learns(name: str, grids: SyntheticDataset) -> None:
+def test_baselines_have_our_size_and_can_be_trained(name: str, grids: SyntheticDataset) -> None:
     if name in baseline_models.missing_baselines():
         pytest.skip(f"{name} is not installed: make baselines")
     config = EncoderDecoderConfig()
-    peer = baseline_models.BASELINE_MODELS[name][1](config, grids.spec)
-    ours = sum(it.numel() for it in EncoderDecoder(config, grids.spec).parameters())
-    assert sum(it.numel() for it in peer.model.parameters()) == pytest.approx(ours, rel=0.01)
-    scenes = grids[:8]
-    optimizer = torch.optim.AdamW(peer.model.parameters(), lr=1e-3)
+    baseline = baseline_models.BASELINE_MODELS[name][1](config, grids.spec)
+    num_params = sum(it.numel() for it in EncoderDecoder(config, grids.spec).parameters())
+    assert sum(it.numel() for it in baseline.model.parameters()) == pytest.approx(num_params, rel=0.01)
+    batch = grids[:8]
+    optimizer = torch.optim.AdamW(baseline.model.parameters(), lr=1e-3)
     losses = []
     for _ in range(8):
-        losses.append(peer.loss(scenes, 0.0))
+        losses.append(baseline.loss(batch, 0.0))
         losses[-1].backward()
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < losses[0]
-    assert len(peer.inference_fn()(scenes.images)) == 8
+    assert len(baseline.inference_fn()(batch.images)) == 8

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import mnist_seq
-from mnist_seq.reporting import comparison
 from mnist_seq.run_dir import Run
+from mnist_seq.sweeps import sweep_report
 from mnist_seq.sweeps.sweep_runs import find_runs, load_runs
 from tests.conftest import TINY
 
@@ -67,7 +67,7 @@ def test_table_of_runs_is_sorted_by_click_and_by_keyboard(chromium: Any, tmp_pat
             f"hydra.run.dir={tmp_path}/{depth}-{seed}",
         )  # fmt: skip
         run.update_metrics(overrides=[f"model.encoder_depth={depth}", f"seed={seed}"])
-    (tmp_path / "comparison.html").write_text(comparison.render_sweep(load_runs(find_runs(tmp_path)), "runs"))
+    (tmp_path / "comparison.html").write_text(sweep_report.render_sweep(load_runs(find_runs(tmp_path)), "runs"))
     page = BrowserPage(chromium, tmp_path / "comparison.html")
     column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[{}].innerText)"
     page.page.click("th:has-text('encoder_depth')")

@@ -1,4 +1,4 @@
-"""Whole commands in processes started from nothing, which go on by themselves: to be signalled, killed, waited for."""
+"""Commands in fresh background processes, which tests can signal, kill and wait for."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(**extra: str) -> dict[str, str]:
+    """The environment of a command that imports this checkout."""
     return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
 
 
 def start(cwd: Path, *arguments: str, group: bool = False, **extra: str) -> subprocess.Popen[str]:
-    """A command that runs by itself.
+    """Start `python -m arguments` in a directory.
 
     Args:
-        group: with its children it is a process group of its own.
+        group: make it the leader of a new process group, so that its children can be killed with it.
+        extra: environment variables.
     """
     command, pipe = [sys.executable, "-m", *arguments], subprocess.PIPE
     return subprocess.Popen(

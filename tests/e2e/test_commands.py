@@ -1,4 +1,4 @@
-"""The commands as a stranger runs them: whole processes, and whole runs."""
+"""Whole commands in processes of their own, from training to export."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-"""Nothing listens there."""
+"""Proxies at a port where nothing listens."""
 
 
-def test_what_is_exported_is_read_and_judged_like_the_run(tmp_path: Path, tiny_run: Run) -> None:
+def test_exported_models_can_be_evaluated_and_exported_again(tmp_path: Path, tiny_run: Run) -> None:
     out, _ = run(tmp_path, "mnist_seq.export", f"run={tiny_run.path}", "name=tiny", "output_dir=given")
     assert "of 100 scenes it reads none otherwise" in out
     assert {it.name for it in (tmp_path / "given/tiny").iterdir()} == {"weights.safetensors", "model.json", "README.md"}
@@ -57,35 +57,35 @@ def test_results_are_written_and_never_published_for_stand_in_digits(tmp_path: P
     assert bool(single["card"]["val_curve"]) == (tmp_path / "written/curves.png").exists()
 
 
-def rows(path: Path) -> list[dict[str, str]]:
+def metrics_rows(path: Path) -> list[dict[str, str]]:
     with (path / "metrics.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    return [{name: value for name, value in row.items() if name != "train/scenes_per_second"} for row in table]
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != "train/scenes_per_second"} for row in rows]
 
 
-def wait_for(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
-    table = path / "metrics.csv"
-    while process.poll() is None and not (table.exists() and len(table.read_bytes().splitlines()) >= lines):
+def wait_for_metrics(run_dir: Path, num_lines: int, process: subprocess.Popen[str]) -> None:
+    table = run_dir / "metrics.csv"
+    while process.poll() is None and not (table.exists() and len(table.read_bytes().splitlines()) >= num_lines):
         time.sleep(0.01)
-    assert process.poll() is None, "it ended before it could be stopped"
+    assert process.poll() is None, "the command ended before it could be stopped"
 
 
 LONGER = (*TINY, "trainer.max_steps=300", "trainer.val_check_interval=40", "model.dropout=0.1", "data.batch_size=200")
 
 
-def test_killed_stopped_and_resumed_ends_where_the_uninterrupted_run_ends(tmp_path: Path) -> None:
-    """kill -9 three times, SIGTERM and Ctrl-C in turn; weights and metrics equal to the bit, timings apart."""
+def test_killed_stopped_and_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
+    """After kill -9 three times, SIGTERM and Ctrl-C, weights and metrics are bit-equal, timings aside."""
     run(tmp_path, "mnist_seq.train", *LONGER, "hydra.run.dir=whole")
-    parts, again = tmp_path / "parts", (*LONGER, "hydra.run.dir=parts")
+    parts, command = tmp_path / "parts", (*LONGER, "hydra.run.dir=parts")
     for lines in (30, 47, 70):
-        started = start(tmp_path, "mnist_seq.train", *again)
-        wait_for(parts, lines, started)
+        started = start(tmp_path, "mnist_seq.train", *command)
+        wait_for_metrics(parts, lines, started)
         started.kill()
         started.communicate()
-        again = ("resume=parts",)
+        command = ("resume=parts",)
     for signum, code, lines in ((signal.SIGTERM, 143, 95), (signal.SIGINT, 130, 120)):
         started = start(tmp_path, "mnist_seq.train", "resume=parts")
-        wait_for(parts, lines, started)
+        wait_for_metrics(parts, lines, started)
         started.send_signal(signum)
         _, err = started.communicate(timeout=120)
         assert started.returncode == code, err
@@ -94,11 +94,11 @@ def test_killed_stopped_and_resumed_ends_where_the_uninterrupted_run_ends(tmp_pa
     run(tmp_path, "mnist_seq.train", "resume=parts")
     whole = tmp_path / "whole"
     assert (parts / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
-    assert rows(parts) == rows(whole)
+    assert metrics_rows(parts) == metrics_rows(whole)
     assert Run(parts).metrics["val"] == Run(whole).metrics["val"]
 
 
-def test_runs_of_a_sweep_do_not_leak_into_each_other_and_it_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+def test_jobs_of_a_sweep_equal_single_runs_and_a_rerun_trains_only_what_is_missing(tmp_path: Path) -> None:
     sweep = ["mnist_seq.train", "-m", "logger=wandb", *TINY, "seed=0,1", "hydra.sweep.dir=sweep"]
     run(tmp_path, *sweep, WANDB_MODE="offline")
     run(tmp_path, "mnist_seq.train", "seed=1", *TINY, "hydra.run.dir=alone")
@@ -112,48 +112,50 @@ def test_runs_of_a_sweep_do_not_leak_into_each_other_and_it_goes_on_where_it_bro
     out, _ = run(tmp_path, *sweep, WANDB_MODE="offline")
     assert f"{jobs[0].name} is finished: skipped" in out.replace("\n", "")
     assert (jobs[1] / "weights.safetensors").read_bytes() == second
-    again = (tmp_path / "sweep" / "sweep.csv").read_text()
-    assert [line.split(",")[:3] for line in again.splitlines()] == [line.split(",")[:3] for line in table.splitlines()]
+    new_table = (tmp_path / "sweep" / "sweep.csv").read_text()
+    assert [line.split(",")[:3] for line in new_table.splitlines()] == [
+        line.split(",")[:3] for line in table.splitlines()
+    ]
 
 
-def test_a_failed_run_stops_no_other_and_the_exit_code_tells(tmp_path: Path) -> None:
+def test_a_failed_job_stops_no_other_and_the_sweep_exits_with_1(tmp_path: Path) -> None:
     sweep = ("mnist_seq.train", "-m", *TINY, "model.num_heads=5,2", "seed=0", "hydra.sweep.dir=sweep")
     out, err = run(tmp_path, *sweep, code=1)
     assert "Traceback" not in out + err
-    failed, went = (next((tmp_path / "sweep").glob(f"*heads-{heads}*")) for heads in (5, 2))
+    failed, succeeded = (next((tmp_path / "sweep").glob(f"*heads-{heads}*")) for heads in (5, 2))
     assert f"{failed.name} failed: model.num_heads=5 does not divide model.dim=16" in err
     assert f"failed: {failed.name}: model.num_heads=5 does not divide" in out
     assert "Traceback" in (failed / "failed.txt").read_text()
-    assert Run(went).finished
+    assert Run(succeeded).finished
     assert len((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()) == 2
-    (failed / "failed.txt").rename(went / "failed.txt")
+    (failed / "failed.txt").rename(succeeded / "failed.txt")
     run(tmp_path, *(it.replace("5,2", "2") for it in sweep))
-    assert not (went / "failed.txt").exists(), "what went well has not failed any more"
+    assert not (succeeded / "failed.txt").exists(), "the record of an old failure is removed"
 
 
-def test_experiments_that_are_sweeps_are_not_swept_over(tmp_path: Path) -> None:
-    """Hydra would read neither's hydra.sweeper.params, and train a default run of each."""
-    swept = ("mnist_seq.train", "-m", "experiment=lr_range,ablation", *TINY, "hydra.sweep.dir=sweep")
-    out, _ = run(tmp_path, *swept, code=1)
+def test_a_sweep_over_experiments_that_are_sweeps_is_refused(tmp_path: Path) -> None:
+    """Hydra would ignore their hydra.sweeper.params and train one default run of each."""
+    sweep = ("mnist_seq.train", "-m", "experiment=lr_range,ablation", *TINY, "hydra.sweep.dir=sweep")
+    out, _ = run(tmp_path, *sweep, code=1)
     assert "is a sweep over optim.lr, seed" in out.replace("\n", " ")
     assert not list((tmp_path / "sweep").rglob("metrics.json"))
 
 
-def test_a_signal_ends_a_whole_sweep(tmp_path: Path) -> None:
+def test_a_signal_ends_the_sweep_and_its_job_saves_a_checkpoint(tmp_path: Path) -> None:
     sweep = ("mnist_seq.train", "-m", *LONGER, "seed=0,1", "hydra.sweep.dir=sweep")
     started = start(tmp_path, *sweep)
     while started.poll() is None and not (jobs := list((tmp_path / "sweep").glob("*_seed-0_*"))):
         time.sleep(0.01)
-    wait_for(jobs[0], 30, started)
+    wait_for_metrics(jobs[0], 30, started)
     started.send_signal(signal.SIGINT)
     _, err = started.communicate(timeout=120)
     assert started.returncode == 130
     assert "Traceback" not in err
-    assert len(list((tmp_path / "sweep").iterdir())) == 2, "one job, and what Hydra writes of the sweep"
+    assert len(list((tmp_path / "sweep").iterdir())) == 2, "one job, and Hydra's multirun.yaml"
     assert Run(jobs[0]).last_checkpoint.exists()
 
 
-def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_it(tmp_path: Path) -> None:
+def test_without_mnist_and_network_uci_digits_are_used_and_a_notice_is_shown(tmp_path: Path) -> None:
     tiny = [it for it in TINY if not it.startswith("data.digits")]
     data = {"MNIST_SEQ_DATA": str(tmp_path / "none"), **OFFLINE}
     out, err = run(tmp_path, "mnist_seq.train", *tiny, "hydra.run.dir=run", **data)
@@ -165,12 +167,14 @@ def test_without_mnist_and_network_real_digits_stand_in_and_nobody_can_overlook_
     assert "mnist is not in" in err
 
 
-def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run) -> None:
-    few, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200", "num_beams=2")
-    assert "test, 200 scenes" in few
+def test_evaluate_report_and_read_use_a_run(tmp_path: Path, tiny_run: Run) -> None:
+    out, _ = run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test", "scenes=200", "num_beams=2")
+    assert "test, 200 scenes" in out
     folder = tiny_run.path / "evaluations" / "test_beams-2_200-scenes"
     assert {path.name for path in folder.iterdir()} == {"evaluation.json", "scenes.csv", "report.html"}
-    assert "test" not in tiny_run.metrics, "what was judged in part, or in another way, is not the run's figure"
+    assert "test" not in tiny_run.metrics, (
+        "only a full evaluation with default settings counts as the run's test metrics"
+    )
     run(tmp_path, "mnist_seq.evaluate", f"run={tiny_run.path}", "split=test")
     assert tiny_run.metrics["test"]["scenes"] == 10_000
     assert (tiny_run.path / "evaluations" / "test" / "report.html").is_file()
@@ -183,29 +187,29 @@ def test_evaluate_adds_its_figures_and_read_reads(tmp_path: Path, tiny_run: Run)
     assert out.startswith("line.png: ")
 
 
-def test_a_data_set_whose_making_was_killed_is_gone_on_with(tmp_path: Path) -> None:
-    asked = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci", "split=train", "scenes=12000")
+def test_a_killed_synthesis_is_resumed_and_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    command = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci", "split=train", "scenes=12000")
     for _ in range(2):
-        started = start(tmp_path, *asked, "output_dir=set")
-        begun = len(list((tmp_path / "set.part" / "shards").glob("*.jsonl")))
-        while started.poll() is None and len(list((tmp_path / "set.part" / "shards").glob("*.jsonl"))) < begun + 3:
+        started = start(tmp_path, *command, "output_dir=set")
+        num_shards = len(list((tmp_path / "set.part" / "shards").glob("*.jsonl")))
+        while started.poll() is None and len(list((tmp_path / "set.part" / "shards").glob("*.jsonl"))) < num_shards + 3:
             time.sleep(0.005)
         started.kill()
         started.communicate()
-        assert not (tmp_path / "set").exists(), "it ended before it could be stopped"
-    out, _ = run(tmp_path, *asked, "output_dir=set")
+        assert not (tmp_path / "set").exists(), "the command ended before it could be stopped"
+    out, _ = run(tmp_path, *command, "output_dir=set")
     assert "set: 12,000 scenes" in out
     subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tmp_path / "set", check=True)
-    run(tmp_path, *asked, "output_dir=once")
+    run(tmp_path, *command, "output_dir=once")
     assert (tmp_path / "set/SHA256SUMS").read_bytes() == (tmp_path / "once/SHA256SUMS").read_bytes()
     assert not (tmp_path / "set.part").exists()
 
 
-def test_training_on_a_folder_and_judging_on_another(tmp_path: Path) -> None:
-    made = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci")
-    run(tmp_path, *made, "split=train", "scenes=300", "output_dir=train", "preview=looked.png")
-    run(tmp_path, *made, "split=test", "scenes=100", "output_dir=test")
-    assert Image.open(tmp_path / "looked.png").size[0] > 800
+def test_a_folder_can_be_trained_on_and_another_evaluated_on(tmp_path: Path) -> None:
+    synthesise = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci")
+    run(tmp_path, *synthesise, "split=train", "scenes=300", "output_dir=train", "preview=preview.png")
+    run(tmp_path, *synthesise, "split=test", "scenes=100", "output_dir=test")
+    assert Image.open(tmp_path / "preview.png").size[0] > 800
     tiny = [it for it in TINY if not it.startswith("data.digits")]
     out, _ = run(tmp_path, "mnist_seq.train", "data.from=train", *tiny, "hydra.run.dir=run")
     assert "NOT MNIST" in out
@@ -214,7 +218,7 @@ def test_training_on_a_folder_and_judging_on_another(tmp_path: Path) -> None:
     _, err = run(tmp_path, "mnist_seq.evaluate", "run=run", "data.from=test", "split=test", "scenes=101", code=1)
     assert "scenes=101 of a folder with 100" in err
     _, err = run(tmp_path, "mnist_seq.train", "data.from=test", *tiny, code=1)
-    assert "has no train split, only test" in err
+    assert "has no train split: only test" in err
 
 
 def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
@@ -223,10 +227,10 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     site = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
-    where = "import mnist_seq, mnist_seq.config.config_store as p; print(mnist_seq.__file__, p.CONFIGS)"
-    elsewhere = {"cwd": tmp_path, "env": environment(PYTHONPATH=str(site)), "text": True, "check": True}
-    found = subprocess.run([sys.executable, "-c", where], capture_output=True, **elsewhere).stdout  # type: ignore[call-overload]
-    assert found.split() == [str(site / "mnist_seq/__init__.py"), str(site / "mnist_seq/configs")]
+    code = "import mnist_seq, mnist_seq.config.config_store as c; print(mnist_seq.__file__, c.CONFIG_DIR)"
+    options = {"cwd": tmp_path, "env": environment(PYTHONPATH=str(site)), "text": True, "check": True}
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, **options).stdout  # type: ignore[call-overload]
+    assert printed.split() == [str(site / "mnist_seq/__init__.py"), str(site / "mnist_seq/configs")]
     installed = start(tmp_path, "mnist_seq.train", *TINY, "hydra.run.dir=run", PYTHONPATH=str(site))
     out, err = installed.communicate(timeout=300)
     assert installed.returncode == 0, out + err
@@ -234,27 +238,27 @@ def test_a_wheel_trains_from_any_directory(tmp_path: Path) -> None:
     assert (tmp_path / "run/weights.safetensors").exists()
 
 
-def test_a_terminal_and_a_locale_of_ascii_end_no_command(tmp_path: Path) -> None:
-    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+def test_commands_work_in_an_ascii_locale_and_terminal(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     picture = tmp_path / "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"
     Image.new("L", (56, 56)).save(picture)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/labels.csv").write_text(f"image,digits\n../{picture.name},\n../other.png,7\n", encoding="utf-8")
     Image.new("L", (56, 56), 255).save(tmp_path / "other.png")
     tiny = [it for it in TINY if not it.startswith("data.digits")]
-    for asked in (
+    for command in (
         ["mnist_seq.train", "model=enc_dec", "data=grid", *TINY, "hydra.run.dir=run"],
         ["mnist_seq.evaluate", "run=run", "scenes=50"],
         ["mnist_seq.read", picture.name, "--run", "run"],
         ["mnist_seq.train", "data.from=mine", *tiny, "hydra.run.dir=own"],
     ):
-        started = start(tmp_path, *asked, **ascii_alone)
+        started = start(tmp_path, *command, **ascii_only)
         out, err = started.communicate(timeout=300)
         assert started.returncode == 0, out + err
         assert (out + err).isascii()
 
 
-def test_help_names_the_groups_and_the_way(tmp_path: Path) -> None:
+def test_help_lists_the_groups_and_the_usual_overrides(tmp_path: Path) -> None:
     out, _ = run(tmp_path, "mnist_seq.train", "--help")
     for word in (
         "model: classifier, conv_stem, custom, enc_dec",

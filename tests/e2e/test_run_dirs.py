@@ -1,4 +1,4 @@
-"""Several processes and one run directory; commands that are pasted; names that could be taken for others."""
+"""Run directories: concurrent processes, printed commands, ambiguous names, changed working directories."""
 
 from __future__ import annotations
 
@@ -19,32 +19,38 @@ from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
 LONGER = (*TINY, "trainer.max_steps=4000", "trainer.val_check_interval=20")
-NAMED_ALIKE = """
+TRAIN_AT_A_FIXED_TIME = """
 import sys
-from mnist_seq import command, train
-command._run_directory = lambda resume: resume or "outputs/2026-01-31/12-00-00"
+from mnist_seq import train
+from mnist_seq.config import hydra_compat
+register_resolver = hydra_compat.register_resolver
+def register(name, resolver, **options):
+    if name == "mnist_seq.run_directory":
+        resolver = lambda resume: resume or "outputs/2026-01-31/12-00-00"
+    register_resolver(name, resolver, **options)
+hydra_compat.register_resolver = register
 train.main()
 """
-"""`train`, which takes it to be the same second each time."""
+"""`train` with a default run directory of a fixed time."""
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     while process.poll() is None and not path.exists():
         time.sleep(0.01)
-    assert process.poll() is None, "it ended before it could be looked at"
+    assert process.poll() is None, "the command ended too early"
 
 
-def test_one_process_trains_in_a_run_directory_at_a_time_and_a_kill_frees_it(tmp_path: Path, tiny_run: Run) -> None:
+def test_a_run_directory_is_locked_while_it_is_trained_in_and_free_after_a_kill(tmp_path: Path, tiny_run: Run) -> None:
     first = start(tmp_path, "mnist_seq.train", *LONGER, "hydra.run.dir=run")
     wait_for(tmp_path / "run/checkpoints/last.ckpt", first)
     config = (tmp_path / "run/config.yaml").read_bytes()
-    for asked in (["hydra.run.dir=run", *TINY], ["resume=run", "trainer.max_steps=5000"]):
-        _, err = run(tmp_path, "mnist_seq.train", *asked, code=1)
+    for arguments in (["hydra.run.dir=run", *TINY], ["resume=run", "trainer.max_steps=5000"]):
+        _, err = run(tmp_path, "mnist_seq.train", *arguments, code=1)
         assert f"run is in use by process {first.pid} on " in err
         assert len(err.strip().splitlines()) == 1
     assert (tmp_path / "run/config.yaml").read_bytes() == config
     run(tmp_path, "mnist_seq.evaluate", "run=run", "scenes=20", "report=false")
-    assert first.poll() is None, "evaluating stops no training"
+    assert first.poll() is None, "evaluation does not stop training"
     first.kill()
     first.communicate()
     step = Run(tmp_path / "run").logged_metrics[-1]["step"]
@@ -53,8 +59,8 @@ def test_one_process_trains_in_a_run_directory_at_a_time_and_a_kill_frees_it(tmp
 
 
 def start_two_in_the_same_second(cwd: Path, *arguments: str) -> Path:
-    """Seeds 1 and 2 by the same default name; the folder that holds a directory of each."""
-    command = [sys.executable, "-c", NAMED_ALIKE, *arguments]
+    """Train seeds 1 and 2 with the same default run directory; return the folder that holds both."""
+    command = [sys.executable, "-c", TRAIN_AT_A_FIXED_TIME, *arguments]
     pair = [
         subprocess.Popen([*command, f"seed={seed}"], cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True)
         for seed in (1, 2)
@@ -67,7 +73,7 @@ def start_two_in_the_same_second(cwd: Path, *arguments: str) -> Path:
     return day
 
 
-def test_runs_that_are_started_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
+def test_runs_started_in_the_same_second_get_different_directories(tmp_path: Path) -> None:
     day = start_two_in_the_same_second(tmp_path, *TINY)
     for path in day.iterdir():
         assert Run(path).config.seed == Run(path).metrics["seed"]
@@ -75,7 +81,7 @@ def test_runs_that_are_started_in_the_same_second_do_not_share_a_directory(tmp_p
     assert {Run(path).config.seed for path in day.iterdir()} == {1, 2}
 
 
-def test_sweeps_that_are_started_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
+def test_sweeps_started_in_the_same_second_get_different_directories(tmp_path: Path) -> None:
     day = start_two_in_the_same_second(tmp_path, "-m", *TINY, "trainer.max_steps=4")
     for sweep in day.iterdir():
         (job,) = (path.parent for path in sweep.glob("*/weights.safetensors"))
@@ -84,7 +90,7 @@ def test_sweeps_that_are_started_in_the_same_second_do_not_share_a_directory(tmp
         assert not list(sweep.rglob(".lock*"))
 
 
-def test_a_sweep_that_runs_is_not_started_again_in_its_directory(tmp_path: Path) -> None:
+def test_a_sweep_directory_is_locked_while_the_sweep_runs(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=devices", "hydra.launcher.n_jobs=1")
     sweep = ("mnist_seq.train", "-m", *LONGER, *launcher, "seed=0", "hydra.sweep.dir=sweep")
     first = start(tmp_path, *sweep)
@@ -102,7 +108,7 @@ def test_a_sweep_that_runs_is_not_started_again_in_its_directory(tmp_path: Path)
     assert not list((tmp_path / "sweep").rglob(".lock*"))
 
 
-def test_a_job_of_a_sweep_that_is_trained_elsewhere_is_refused_and_does_not_count_as_failed_there(
+def test_a_sweep_refuses_a_job_that_another_process_resumes_and_leaves_it_intact(
     tmp_path: Path,
 ) -> None:
     sweep = ("mnist_seq.train", "-m", *LONGER, "seed=0", "hydra.sweep.dir=sweep")
@@ -122,32 +128,32 @@ def test_a_job_of_a_sweep_that_is_trained_elsewhere_is_refused_and_does_not_coun
     assert not (job / "failed.txt").exists()
 
 
-def test_what_is_printed_can_be_pasted(tmp_path: Path) -> None:
-    """Trained, stopped, resumed and evaluated in a directory with blanks, brackets, commas and signs in its name."""
-    place = "a dir/with [x], and=signs"
-    started = start(tmp_path, "mnist_seq.train", *LONGER, f'hydra.run.dir="{place}"')
-    wait_for(tmp_path / place / "checkpoints/last.ckpt", started)
+def test_printed_commands_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    """Even if the name of the run directory has spaces, brackets, commas and equals signs."""
+    run_dir = "a dir/with [x], and=signs"
+    started = start(tmp_path, "mnist_seq.train", *LONGER, f'hydra.run.dir="{run_dir}"')
+    wait_for(tmp_path / run_dir / "checkpoints/last.ckpt", started)
     started.send_signal(signal.SIGTERM)
     _, err = started.communicate(timeout=120)
     assert started.returncode == 143
-    python, _, module, *asked = shlex.split(err.strip().rpartition("resume with: ")[2])
+    python, _, module, *arguments = shlex.split(err.strip().rpartition("resume with: ")[2])
     assert (python, module) == ("python", "mnist_seq.train")
-    step = int(Run(tmp_path / place).logged_metrics[-1]["step"])
-    out, _ = run(tmp_path, module, *asked, f"trainer.max_steps={step + 10}")
-    assert f"run directory: {tmp_path / place}" in out
+    step = int(Run(tmp_path / run_dir).logged_metrics[-1]["step"])
+    out, _ = run(tmp_path, module, *arguments, f"trainer.max_steps={step + 10}")
+    assert f"run directory: {tmp_path / run_dir}" in out
     (line,) = (it for it in out.splitlines() if it.startswith("to evaluate on test: "))
-    _, _, module, *asked = shlex.split(line.removeprefix("to evaluate on test: "))
+    _, _, module, *arguments = shlex.split(line.removeprefix("to evaluate on test: "))
     assert module == "mnist_seq.evaluate"
-    out, _ = run(tmp_path, module, *asked, "report=false")
-    assert f"added to {tmp_path / place / 'metrics.json'}" in out
-    assert Run(tmp_path / place).metrics["test"]["scenes"] == 10_000
-    again = 'hydra.sweep.dir="a sweep, [y]"'
-    out, _ = run(tmp_path, "mnist_seq.train", "-m", *TINY, "model.num_heads=5", again, code=1)
-    assert f"the same command tries them again with '{again}'" in out
+    out, _ = run(tmp_path, module, *arguments, "report=false")
+    assert f"added to {tmp_path / run_dir / 'metrics.json'}" in out
+    assert Run(tmp_path / run_dir).metrics["test"]["scenes"] == 10_000
+    override = 'hydra.sweep.dir="a sweep, [y]"'
+    out, _ = run(tmp_path, "mnist_seq.train", "-m", *TINY, "model.num_heads=5", override, code=1)
+    assert f"rerun the same command with '{override}' to retry" in out
     assert [path.name for path in tmp_path.iterdir() if "sweep" in path.name] == ["a sweep, [y]"]
 
 
-def test_a_run_called_like_an_included_model_is_the_users(tmp_path: Path) -> None:
+def test_a_run_named_like_a_pretrained_model_is_never_confused_with_it(tmp_path: Path) -> None:
     run(tmp_path, "mnist_seq.train", *TINY, "hydra.run.dir=grid")
     out, _ = run(tmp_path, "mnist_seq.evaluate", "run=grid", "split=test")
     assert "added to grid/metrics.json" in out
@@ -166,16 +172,23 @@ def test_a_run_called_like_an_included_model_is_the_users(tmp_path: Path) -> Non
     assert "A  grid" in out
     assert "B  pretrained:grid" in out
     _, err = run(tmp_path, "mnist_seq.evaluate", "split=test", code=1)
-    assert "no trained run under" in err, "the export is none, and grid does not lie under outputs/"
+    assert "no trained run under" in err, "an export is no run, and grid does not lie under outputs/"
 
 
-def test_a_run_goes_on_from_anywhere_after_a_change_of_directory(tmp_path: Path) -> None:
-    made = ("mnist_seq.synthesise", "data=scatter", "data.digits=uci", "split=train", "scenes=300", "output_dir=set")
-    run(tmp_path, *made)
+def test_a_run_can_be_resumed_from_any_directory_after_hydra_job_chdir(tmp_path: Path) -> None:
+    synthesise = (
+        "mnist_seq.synthesise",
+        "data=scatter",
+        "data.digits=uci",
+        "split=train",
+        "scenes=300",
+        "output_dir=set",
+    )
+    run(tmp_path, *synthesise)
     tiny = [it for it in TINY if not it.startswith("data.digits")]
-    moved = ("data.from=set", *tiny, "hydra.job.chdir=true")
-    run(tmp_path, "mnist_seq.train", *moved, "hydra.run.dir=first")
-    run(tmp_path, "mnist_seq.train", *moved, "hydra.run.dir=second", "init_from=first")
+    overrides = ("data.from=set", *tiny, "hydra.job.chdir=true")
+    run(tmp_path, "mnist_seq.train", *overrides, "hydra.run.dir=first")
+    run(tmp_path, "mnist_seq.train", *overrides, "hydra.run.dir=second", "init_from=first")
     assert Run(tmp_path / "second").config.init_from == str(tmp_path / "first")
     (tmp_path / "elsewhere").mkdir()
     more = ("trainer.max_steps=14", "hydra.job.chdir=true")
@@ -186,7 +199,7 @@ def test_a_run_goes_on_from_anywhere_after_a_change_of_directory(tmp_path: Path)
     assert not os.listdir(tmp_path / "elsewhere")  # noqa: PTH208
 
 
-def test_train_and_test_in_one_command_judges_the_run_just_trained(tmp_path: Path) -> None:
+def test_train_with_test_evaluates_the_run_just_trained(tmp_path: Path) -> None:
     run(tmp_path, "mnist_seq.train", *TINY, "hydra.run.dir=outputs/earlier")
     out, _ = run(tmp_path, "mnist_seq.train", *TINY, "test=true", "hydra.run.dir=elsewhere", "seed=1")
     assert "test, 10,000 scenes" in out

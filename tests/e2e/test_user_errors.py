@@ -1,4 +1,4 @@
-"""Wrong input to the commands: each says so in a line, and loses nothing."""
+"""Wrong input to the commands: each ends in one line and leaves no files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnist_seq.run_dir import Run
 from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
-MISTAKES = {
+USER_ERRORS = {
     "an unknown key": ("train model.width=3", "Key 'width' not in 'EncoderDecoderConfig'"),
     "an unknown option": ("train model=rnn", "Could not find 'model/rnn'"),
     "a wrong type": ("train model.dim=wide", "could not be converted to Integer"),
@@ -82,17 +82,17 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_in_a_line_and_loses_nothing(mistake: str, tmp_path: Path, tiny_run: Run) -> None:
+@pytest.mark.parametrize("case", USER_ERRORS)
+def test_a_user_error_ends_in_one_line_and_changes_no_file(case: str, tmp_path: Path, tiny_run: Run) -> None:
     (tmp_path / "folder").mkdir()
     for name in ("text.png", "text.ckpt"):
         (tmp_path / name).write_text("just words")
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    command, said = MISTAKES[mistake]
+    command, message = USER_ERRORS[case]
     name, *arguments = command.replace("RUN", str(tiny_run.path)).split()
     out, err = run(tmp_path, f"mnist_seq.{name}", *arguments, code=1)
-    assert said in err
+    assert message in err
     assert "Traceback" not in out + err
-    if "Could not" not in err and "full_key" not in err:  # Hydra's own words take more lines
+    if "Could not" not in err and "full_key" not in err:  # Hydra's own messages take more lines
         assert len(err.strip().splitlines()) == 1, err
     assert sorted(path.name for path in tmp_path.rglob("*")) == before

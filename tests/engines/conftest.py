@@ -1,4 +1,4 @@
-"""Real engines on this host, for the time of a test: a PostgreSQL server, and a Slurm cluster of one node."""
+"""Real engines on this host for the duration of a test: a PostgreSQL server, a Slurm cluster of one node."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def free_ports(many: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(many)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+def free_ports(num_ports: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(num_ports)]
+    ports = [it.getsockname()[1] for it in sockets]
+    for it in sockets:
+        it.close()
     return ports
 
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
-    """The address of a server with an empty database."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
+    """The URL of an empty database."""
+    bin_dirs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not bin_dirs:
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
-    become = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # it refuses to run as root
+    as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # it refuses to run as root
     with TemporaryDirectory() as folder:
-        if become:
+        if as_postgres:
             shutil.chown(folder, "postgres")
         (port,) = free_ports(1)
-        data, control = f"{folder}/data", [*become, found[-1] / "pg_ctl", "-D", f"{folder}/data"]
+        data, control = f"{folder}/data", [*as_postgres, bin_dirs[-1] / "pg_ctl", "-D", f"{folder}/data"]
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-        subprocess.run([*become, found[-1] / "initdb", "-D", data, "-A", "trust", "-U", "someone"], check=True)
+        subprocess.run([*as_postgres, bin_dirs[-1] / "initdb", "-D", data, "-A", "trust", "-U", "someone"], check=True)
         subprocess.run([*control, "-o", options, "-l", f"{folder}/log", "-w", "start"], check=True)
         try:
             yield f"postgresql+psycopg://someone@127.0.0.1:{port}/postgres"
@@ -71,7 +71,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def slurm() -> Iterator[dict[str, str]]:
-    """The environment in which Slurm's commands find a controller and a node."""
+    """Environment variables with which Slurm's commands find the cluster."""
     if not (shutil.which("slurmctld") and shutil.which("slurmd")) or os.geteuid() != 0:
         pytest.skip("Slurm is not installed, or this is not root: apt install slurmctld slurmd slurm-client")
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Sweeps and searches on the engines that large ones use."""
+"""Searches on PostgreSQL and sweeps on Slurm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnist_seq.run_dir import Run
 from tests.conftest import TINY
 from tests.e2e.background_command import start
 from tests.sweeps.test_launcher import table, weights
-from tests.sweeps.test_search import workers_die
+from tests.sweeps.test_search import check_search_survives_killed_workers
 
 pytestmark = [
     pytest.mark.engines,
@@ -26,12 +26,12 @@ ON_SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "h
 
 
 def test_no_trial_is_lost_on_postgresql(tmp_path: Path, postgres: str) -> None:
-    workers_die(tmp_path, postgres)
+    check_search_survives_killed_workers(tmp_path, postgres)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep's directory without Slurm."""
+    """The directory of the same sweep, run without Slurm."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     started = start(folder, *SWEEP, "hydra.sweep.dir=sweep")
     out, err = started.communicate(timeout=300)
@@ -39,31 +39,35 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "sweep"
 
 
-@pytest.mark.parametrize("way", [("scontrol", "requeue"), ("scancel", "--signal=USR2")], ids=["requeued", "preempted"])
-def test_a_job_that_slurm_takes_away_goes_on_where_it_was(
-    tmp_path: Path, uninterrupted: Path, slurm: dict[str, str], way: tuple[str, ...]
+@pytest.mark.parametrize(
+    "interruption", [("scontrol", "requeue"), ("scancel", "--signal=USR2")], ids=["requeued", "preempted"]
+)
+def test_a_job_that_slurm_interrupts_is_resumed_and_equals_an_uninterrupted_one(
+    tmp_path: Path, uninterrupted: Path, slurm: dict[str, str], interruption: tuple[str, ...]
 ) -> None:
-    """Slurm's own requeueing, and the signal that announces preemption and time limits."""
+    """By requeueing, and by the signal that announces preemption and time limits."""
     started = start(tmp_path, *SWEEP, "hydra.sweep.dir=sweep", *ON_SLURM, **slurm)
-    first = tmp_path / "sweep"
-    while started.poll() is None and not list(first.glob("*seed-0*/metrics.csv")):
+    sweep = tmp_path / "sweep"
+    while started.poll() is None and not list(sweep.glob("*seed-0*/metrics.csv")):
         time.sleep(0.05)
     assert started.poll() is None, "".join(started.communicate())
     listed = subprocess.run(
         ["squeue", "--noheader", "--format=%i"], env=os.environ | slurm, capture_output=True, text=True, check=True
     )
     (job,) = [it for it in listed.stdout.split() if it.endswith("_0")]
-    subprocess.run([*way, job], env=os.environ | slurm, check=True)
-    now = ["scontrol", "update", f"JobId={job}", "StartTime=now"]  # a job that is requeued waits for two minutes
+    subprocess.run([*interruption, job], env=os.environ | slurm, check=True)
+    start_now = ["scontrol", "update", f"JobId={job}", "StartTime=now"]  # a requeued job would wait for two minutes
     while started.poll() is None:
         pending = ["squeue", "--noheader", "--states=PENDING", "--format=%r", f"--jobs={job}"]
-        found = subprocess.run(pending, env=os.environ | slurm, capture_output=True, text=True)
-        if "BeginTime" in found.stdout:
-            subprocess.run(now, env=os.environ | slurm, capture_output=True)
+        reason = subprocess.run(pending, env=os.environ | slurm, capture_output=True, text=True)
+        if "BeginTime" in reason.stdout:
+            subprocess.run(start_now, env=os.environ | slurm, capture_output=True)
         time.sleep(1)
     out, err = started.communicate(timeout=10)
     assert started.returncode == 0, out + err
-    run = Run(next(first.glob("*seed-0*")))
-    assert run.log.read_text().count("Restored all states from the checkpoint") == 1, "it was saved, and gone on with"
-    assert table(first) == table(uninterrupted)
-    assert weights(first) == weights(uninterrupted)
+    run = Run(next(sweep.glob("*seed-0*")))
+    assert run.log.read_text().count("Restored all states from the checkpoint") == 1, (
+        "it saved a checkpoint and was resumed"
+    )
+    assert table(sweep) == table(uninterrupted)
+    assert weights(sweep) == weights(uninterrupted)

@@ -1,9 +1,8 @@
-"""A directory's run is a job's result only where both were asked the same."""
+"""A job may only take over the run of its directory if both have the same config."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,39 +14,39 @@ from mnist_seq.training import hardware
 from tests.conftest import TINY
 from tests.e2e.forked_command import run
 
-ASKED = ("model=tiny", "data=single", *TINY)
+OVERRIDES = ("model=tiny", "data=single", *TINY)
 
 
-def same(held: Run, *overrides: str) -> None:
-    require_same_config(held, mnist_seq.compose(*overrides), list(overrides), "choose another hydra.sweep.dir")
+def require_same(run: Run, *overrides: str) -> None:
+    require_same_config(run, mnist_seq.compose(*overrides), list(overrides), "choose another hydra.sweep.dir")
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return mnist_seq.fit(*ASKED, f"hydra.run.dir={tmp_path_factory.mktemp('held') / 'run'}")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return mnist_seq.fit(*OVERRIDES, f"hydra.run.dir={tmp_path_factory.mktemp('finished') / 'run'}")
 
 
 @pytest.fixture
-def open_held(tmp_path: Path) -> Run:
-    """A run that was asked to take what the machine has: bfloat16, and the fallback digits."""
-    asked = [it for it in ASKED if not it.startswith(("trainer=", "data.digits="))]
+def auto_run(tmp_path: Path) -> Run:
+    """A run whose trainer and digits were left to the machine, which resolved them to bfloat16 and uci."""
+    overrides = [it for it in OVERRIDES if not it.startswith(("trainer=", "data.digits="))]
     run = Run(tmp_path / "run")
-    config = mnist_seq.compose(*asked)
+    config = mnist_seq.compose(*overrides)
     config.trainer = hardware.resolve_auto(config.trainer)
     config.trainer.precision, config.data.digits = "bf16-mixed", "uci"
-    run.create(config, asked)
+    run.create(config, overrides)
     return run
 
 
-def test_a_job_that_asks_for_the_same_is_the_run_of_its_directory(held: Run) -> None:
-    same(held, *ASKED)
-    same(held, *reversed(ASKED))
-    same(held, *ASKED, "logger=tensorboard", "report=true")
-    same(held, *ASKED, "model.dropout=0.0")  # the default, written out
+def test_equal_configs_are_accepted(finished_run: Run) -> None:
+    require_same(finished_run, *OVERRIDES)
+    require_same(finished_run, *reversed(OVERRIDES))
+    require_same(finished_run, *OVERRIDES, "logger=tensorboard", "report=true")
+    require_same(finished_run, *OVERRIDES, "model.dropout=0.0")  # the default, spelled out
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("extra", "difference"),
     [
         (["optim.lr=0.5"], "optim.lr=0.002, not 0.5"),
         (["seed=1"], "seed=0, not 1"),
@@ -59,46 +58,49 @@ def test_a_job_that_asks_for_the_same_is_the_run_of_its_directory(held: Run) -> 
         (["trainer.precision=bf16-mixed"], "trainer.precision=32-true, not bf16-mixed"),
     ],
 )
-def test_a_job_that_asks_for_something_else_is_refused_by_what_differs(held: Run, more: list[str], told: str) -> None:
-    with pytest.raises(UserError, match=told) as refused:
-        same(held, *ASKED, *more)
-    assert str(held.path) in str(refused.value)
-    assert str(refused.value).endswith("choose another hydra.sweep.dir")
+def test_a_different_config_is_refused_and_the_differences_are_named(
+    finished_run: Run, extra: list[str], difference: str
+) -> None:
+    with pytest.raises(UserError, match=difference) as error:
+        require_same(finished_run, *OVERRIDES, *extra)
+    assert str(finished_run.path) in str(error.value)
+    assert str(error.value).endswith("choose another hydra.sweep.dir")
 
 
-def test_a_preset_that_changed_is_noticed_under_the_same_overrides(held: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = mnist_seq.compose(*ASKED)
-    changed.optim.weight_decay = 0.3
+def test_an_edited_preset_is_refused_under_the_same_overrides(finished_run: Run) -> None:
+    config = mnist_seq.compose(*OVERRIDES)
+    config.optim.weight_decay = 0.3
     with pytest.raises(UserError, match="optim.weight_decay=0.05, not 0.3"):
-        require_same_config(held, changed, list(held.metrics["overrides"]), "choose another hydra.sweep.dir")
+        require_same_config(finished_run, config, finished_run.metrics["overrides"], "choose another hydra.sweep.dir")
 
 
-def test_what_was_left_to_the_machine_may_be_found_otherwise_on_another(open_held: Run) -> None:
-    asked = open_held.metrics["overrides"]
-    same(open_held, *asked)
+def test_auto_values_may_be_resolved_differently_on_another_machine(auto_run: Run) -> None:
+    overrides = auto_run.metrics["overrides"]
+    require_same(auto_run, *overrides)
     with pytest.raises(UserError, match="trainer.precision=bf16-mixed, not 32-true"):
-        same(open_held, *asked, "trainer.precision=32-true")
+        require_same(auto_run, *overrides, "trainer.precision=32-true")
     with pytest.raises(UserError, match="data.digits=uci, not mnist"):
-        same(open_held, *asked, "data.digits=mnist")
+        require_same(auto_run, *overrides, "data.digits=mnist")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=devices", "hydra.launcher.n_jobs=2"]])
-def test_a_sweep_takes_no_other_jobs_run_for_its_own(launcher: list[str], tmp_path: Path) -> None:
-    """Neither a finished one, whose results it would show, nor one that broke off, with which it would go on."""
-    sweep = ("mnist_seq.train", "-m", *ASKED, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}", *launcher)
+def test_a_sweep_never_takes_over_the_run_of_another_job(launcher: list[str], tmp_path: Path) -> None:
+    """Neither a finished run, whose results it would report, nor an interrupted one, which it would resume."""
+    directories = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
+    sweep = ("mnist_seq.train", "-m", *OVERRIDES, *directories, *launcher)
     run(tmp_path, *sweep, "optim.lr=1e-3,2e-3")
-    kept: dict[str, Any] = {str(number): Run(tmp_path / "sweep" / str(number)) for number in (0, 1)}
-    kept["1"].weights.unlink()  # it broke off after its last checkpoint
-    before = {name: it.text for name, it in kept.items()}
+    runs = {number: Run(tmp_path / "sweep" / str(number)) for number in (0, 1)}
+    runs[1].weights.unlink()  # as if interrupted after its last checkpoint
+    before = {number: it.config_text for number, it in runs.items()}
     _, err = run(tmp_path, *sweep, "optim.lr=1e-3,5e-3", code=1)
-    assert "optim.lr=0.002, not 0.005: choose another hydra.sweep.dir" in err + _said(tmp_path)
+    assert "optim.lr=0.002, not 0.005: choose another hydra.sweep.dir" in err + _job_outputs(tmp_path)
     _, err = run(tmp_path, *sweep, "optim.lr=4e-3,2e-3", code=1)
-    assert "optim.lr=0.001, not 0.004: choose another hydra.sweep.dir" in err + _said(tmp_path)
-    assert {name: it.text for name, it in kept.items()} == before
-    assert kept["1"].finished, "its own job went on with it"
+    assert "optim.lr=0.001, not 0.004: choose another hydra.sweep.dir" in err + _job_outputs(tmp_path)
+    assert {number: it.config_text for number, it in runs.items()} == before
+    assert runs[1].finished, "its own job resumed it"
     run(tmp_path, *sweep, "optim.lr=1e-3,2e-3")
 
 
-def _said(folder: Path) -> str:
+def _job_outputs(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("sweep/*/output.txt"))

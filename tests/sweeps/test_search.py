@@ -1,4 +1,4 @@
-"""Searches: what is suggested, who takes what, and that none is lost when a worker dies."""
+"""Searches: valid configs, suggested overrides, retries, and workers that share a study."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ SPACE: dict[str, Any] = {
 
 
 def write_search(folder: Path, **keys: Any) -> tuple[str, ...]:
-    """A search of one's own; the command that runs it."""
+    """Write a search preset; return the command that runs it."""
     (folder / "conf" / "search").mkdir(parents=True)
-    text = yaml.safe_dump({"study": "mine", "overrides": list(TINY), "space": SPACE, "n_jobs": 1} | keys)
-    (folder / "conf" / "search" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-    return ("mnist_seq.search", "--config-dir", str(folder / "conf"), "search=mine", f"output_dir={folder}/found")
+    text = yaml.safe_dump({"study": "custom", "overrides": list(TINY), "space": SPACE, "n_jobs": 1} | keys)
+    (folder / "conf" / "search" / "custom.yaml").write_text(f"# @package _global_\n{text}")
+    return ("mnist_seq.search", "--config-dir", str(folder / "conf"), "search=custom", f"output_dir={folder}/search")
 
 
 def study_of(folder: Path, storage: str | None = None) -> optuna.Study:
-    return optuna.load_study(study_name="mine", storage=storage or f"sqlite:///{folder}/found/study.db")
+    return optuna.load_study(study_name="custom", storage=storage or f"sqlite:///{folder}/search/study.db")
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("invalid", "message"),
     [
         ({"space": {}}, "space is empty"),
         ({"space": {"seed": {"low": 1}}}, "must have low and high"),
@@ -64,56 +64,55 @@ def study_of(folder: Path, storage: str | None = None) -> optuna.Study:
         ({"n_jobs": 0}, "n_jobs=0 must be at least 1"),
     ],
 )
-def test_laws_of_a_search(broken: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        SearchConfig(**{"space": SPACE, **broken})
+def test_invalid_search_configs_are_refused(invalid: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SearchConfig(**{"space": SPACE, **invalid})
 
 
 @pytest.mark.parametrize("path", sorted((CONFIG_DIR / "search").glob("*.yaml")), ids=lambda path: path.stem)
-def test_what_a_preset_searches_can_be_trained(path: Path) -> None:
-    if path.stem == "wandb":
-        arguments = wandb_arguments(yaml.safe_load(path.read_text()))
-    else:
-        config = to_dataclass(compose("search", [f"search={path.stem}"])[0], SearchConfig)
-        assert Path(config.output_dir).name == config.study == path.stem
-        arguments = [*config.overrides, *search_space.first_choices(config.space)]
-    for key, _, value in (it.partition("=") for it in arguments):
-        assert value or key == "hydra.run.dir"
-    composed = compose("train", arguments)
+def test_first_trial_of_every_search_preset_composes(path: Path) -> None:
+    config = to_dataclass(compose("search", [f"search={path.stem}"])[0], SearchConfig)
+    assert Path(config.output_dir).name == config.study == path.stem
+    overrides = [*config.overrides, *search_space.first_choices(config.space)]
+    to_dataclass(compose("train", overrides).config, TrainConfig)
+
+
+def test_commands_of_the_wandb_sweep_compose() -> None:
+    composed = compose("train", wandb_arguments(yaml.safe_load((CONFIG_DIR / "wandb_sweep.yaml").read_text())))
     to_dataclass(composed.config, TrainConfig)
     assert composed.run_dir.parts[0] == "outputs"
 
 
 def wandb_arguments(sweep: dict[str, Any]) -> list[str]:
-    """What W&B's agent would call the trainer with, by its own functions."""
+    """The arguments with which W&B's agent would start the first run, by its own functions."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-    chosen = {
-        key: {"value": among["values"][0] if "values" in among else among["min"]}
-        for key, among in sweep["parameters"].items()
+    first_values = {
+        key: {"value": candidates["values"][0] if "values" in candidates else candidates["min"]}
+        for key, candidates in sweep["parameters"].items()
     }
-    told = create_sweep_command_args({"args": chosen}) | {"program": [sweep["program"]]}
+    macros = create_sweep_command_args({"args": first_values}) | {"program": [sweep["program"]]}
     words = []
     for word in create_sweep_command(sweep["command"]):
-        words += told.get(word[2:-1], [word]) if word.startswith("${") else [word]
+        words += macros.get(word[2:-1], [word]) if word.startswith("${") else [word]
     assert words[:4] == ["${env}", "${interpreter}", "-m", "mnist_seq.train"]
     assert sweep["metric"] == {"name": "val/exact_match", "goal": "maximize"}
     return words[4:]
 
 
-def test_suggestions_lie_in_their_space() -> None:
+def test_suggested_values_lie_in_the_space() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    seen = [dict(it.split("=") for it in search_space.suggest_overrides(study.ask(), SPACE)) for _ in range(40)]
-    assert {it["model.norm"] for it in seen} == {"pre", "post"}
-    assert {it["model.encoder_depth"] for it in seen} == {"1", "2"}
-    rates = sorted(float(it["optim.lr"]) for it in seen)
+    suggestions = [dict(it.split("=") for it in search_space.suggest_overrides(study.ask(), SPACE)) for _ in range(40)]
+    assert {it["model.norm"] for it in suggestions} == {"pre", "post"}
+    assert {it["model.encoder_depth"] for it in suggestions} == {"1", "2"}
+    rates = sorted(float(it["optim.lr"]) for it in suggestions)
     assert rates[0] >= 1e-4
     assert rates[-1] <= 1e-2
-    assert rates[len(rates) // 2] < 2e-3, "evenly over magnitudes"
+    assert rates[len(rates) // 2] < 2e-3, "log-uniform"
     assert search_space.first_choices(SPACE) == ["model.norm=pre", "optim.lr=0.0001", "model.encoder_depth=1"]
 
 
-def test_a_trial_counts_once_however_often_it_is_tried() -> None:
+def test_retries_of_a_trial_count_as_one_trial() -> None:
     study = optuna.create_study()
     for trial in (
         create_trial(state=TrialState.FAIL),
@@ -131,87 +130,87 @@ def test_a_trial_counts_once_however_often_it_is_tried() -> None:
 
 
 @pytest.mark.slow
-def test_a_search_ends_with_what_reads_best(tmp_path: Path) -> None:
-    space = SPACE | {"model.dim": [16, 20], "model.num_heads": [2, 5]}  # 5 suits 20 alone
-    asked = write_search(tmp_path, seed=6, space=space, pruner="none")
-    out, _ = run(tmp_path, *asked, "n_trials=3", code=1)
+def test_a_search_ends_with_its_best_trial_and_the_command_to_evaluate_it(tmp_path: Path) -> None:
+    space = SPACE | {"model.dim": [16, 20], "model.num_heads": [2, 5]}  # 5 divides 20 but not 16
+    command = write_search(tmp_path, seed=6, space=space, pruner="none")
+    out, _ = run(tmp_path, *command, "n_trials=3", code=1)
     trials = study_of(tmp_path).trials
     states = Counter("FAIL" if it.params["model.dim"] % it.params["model.num_heads"] else "COMPLETE" for it in trials)
     assert Counter(it.state.name for it in trials) == states
-    assert states["FAIL"] > 0 < states["COMPLETE"], "another seed shows both"
-    assert f"{states['COMPLETE']} trained to the end, 0 pruned, {states['FAIL']} failed" in out
+    assert states["FAIL"] > 0 < states["COMPLETE"], "choose a seed that shows both"
+    assert f"{states['COMPLETE']} complete, 0 pruned, {states['FAIL']} failed" in out
     best = max((it for it in trials if it.value is not None), key=lambda it: it.value or 0)
     assert f"evaluate run={best.user_attrs['run']}" in out
     run(tmp_path, "mnist_seq.evaluate", f"run={best.user_attrs['run']}", "split=val")
     assert Run(best.user_attrs["run"]).metrics["val"]["exact_match"] == best.value
-    assert (tmp_path / "found" / "history.html").stat().st_size > 1000
+    assert (tmp_path / "search" / "history.html").stat().st_size > 1000
 
 
-def test_a_trial_takes_no_other_searchs_run_for_its_own(tmp_path: Path) -> None:
+def test_a_trial_never_takes_over_the_run_of_another_search(tmp_path: Path) -> None:
     overrides = [*TINY, "data=grid", "trainer.max_steps=2"]
     search.train_trial(overrides, tmp_path / "trial")
     score = Run(tmp_path / "trial").metrics["val"]["exact_match"]
     search.train_trial(overrides, tmp_path / "trial")
-    assert not (tmp_path / "trial" / "failed.txt").exists(), "its own is left as it is"
+    assert not (tmp_path / "trial" / "failed.txt").exists(), "its own finished run is accepted"
     search.train_trial([*overrides, "model.norm=post"], tmp_path / "trial")
     assert "model.norm=pre, not post: choose another output_dir=" in (tmp_path / "trial" / "failed.txt").read_text()
     assert Run(tmp_path / "trial").metrics["val"]["exact_match"] == score
 
 
-def workers_die(tmp_path: Path, storage: str | None) -> None:
-    """Three workers, one killed twice: exactly the trials asked for, each with its run, and nothing left hanging."""
-    asked = write_search(tmp_path, heartbeat_timeout=6, pruner="none", storage=storage)
-    workers = [start(tmp_path, *asked, "n_trials=4", group=True) for _ in range(3)]
+def check_search_survives_killed_workers(tmp_path: Path, storage: str | None) -> None:
+    """Kill one of three workers twice: the study still ends with exactly n_trials trials, each with its run."""
+    command = write_search(tmp_path, heartbeat_timeout=6, pruner="none", storage=storage)
+    workers = [start(tmp_path, *command, "n_trials=4", group=True) for _ in range(3)]
     for _ in range(2):
         while not subprocess.run(["pgrep", "-P", str(workers[0].pid)], capture_output=True).stdout:
-            assert workers[0].poll() is None, "it ended before it could be killed"
+            assert workers[0].poll() is None, "the worker ended before it could be killed"
             time.sleep(0.05)
         os.killpg(workers[0].pid, signal.SIGKILL)
         workers[0].communicate()
-        workers[0] = start(tmp_path, *asked, "n_trials=4", group=True)
+        workers[0] = start(tmp_path, *command, "n_trials=4", group=True)
     for worker in workers:
         out, err = worker.communicate(timeout=400)
         assert worker.returncode == 0, out + err
-        assert "4 trained to the end, 0 pruned, 0 failed" in out
+        assert "4 complete, 0 pruned, 0 failed" in out
     study = study_of(tmp_path, storage)
     assert Counter(it.state.name for it in study.trials if "surplus" not in it.user_attrs) == {"COMPLETE": 4, "FAIL": 2}
-    last = search.latest_attempts(study.trials)
-    assert len(last) == 4
-    for number, trial in last.items():
-        assert Run(tmp_path / "found" / f"trial-{number:04d}").metrics["val"]["exact_match"] == trial.value
+    attempts = search.latest_attempts(study.trials)
+    assert len(attempts) == 4
+    for number, trial in attempts.items():
+        assert Run(tmp_path / "search" / f"trial-{number:04d}").metrics["val"]["exact_match"] == trial.value
 
 
 @pytest.mark.slow
-def test_no_trial_is_lost_when_workers_die(tmp_path: Path) -> None:
-    workers_die(tmp_path, None)
+def test_no_trial_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
+    check_search_survives_killed_workers(tmp_path, None)
 
 
-def test_a_trial_beyond_the_number_asked_for_is_given_back(tmp_path: Path) -> None:
-    """Two workers saw the same last place, and both took it."""
-    config = SearchConfig(space=SPACE, n_trials=2, output_dir=str(tmp_path / "found"), study="mine")
+def test_a_trial_beyond_n_trials_is_dropped_as_surplus(tmp_path: Path) -> None:
+    """Two workers saw room for one more trial, and both drew one."""
+    config = SearchConfig(space=SPACE, n_trials=2, output_dir=str(tmp_path / "search"), study="custom")
     worker = search.SearchWorker(config, on_trial_end=lambda study, trial: None)
     worker.study.add_trial(create_trial(value=0.5))
-    last, beyond = worker.study.ask(), worker.study.ask()
+    last, surplus = worker.study.ask(), worker.study.ask()
     with pytest.raises(search._TrialFailed):
-        worker._run_trial(beyond, Slot(1))
-    assert beyond.user_attrs == {"surplus": True}
+        worker._run_trial(surplus, Slot(1))
+    assert surplus.user_attrs == {"surplus": True}
     assert list(search.latest_attempts(worker.study.trials)) == [0, last.number]
-    assert not list((tmp_path / "found").glob("trial-*"))
+    assert not list((tmp_path / "search").glob("trial-*"))
 
 
-def test_a_trial_that_fell_back_on_other_digits_has_no_score(tmp_path: Path) -> None:
-    config = SearchConfig(space=SPACE, output_dir=str(tmp_path / "found"), study="mine")
+def test_a_trial_on_another_digit_source_than_earlier_ones_has_no_score(tmp_path: Path) -> None:
+    config = SearchConfig(space=SPACE, output_dir=str(tmp_path / "search"), study="custom")
     worker = search.SearchWorker(config, on_trial_end=lambda study, trial: None)
     worker.study.add_trial(create_trial(value=0.5, user_attrs={"digits": "mnist"}))
-    for digits, said in (("mnist", None), ("uci", "judged on digits=uci, trials before it on digits=mnist")):
+    for digits, message in (("mnist", None), ("uci", "evaluated on digits=uci, but earlier trials on digits=mnist")):
         run = Run(tmp_path / digits)
         run.path.mkdir()
         run.update_metrics(digits=digits)
         trial = worker.study.ask()
-        if said is None:
+        if message is None:
             worker._require_same_digits(trial, run)
             assert not (run.path / "failed.txt").exists()
             continue
-        with pytest.raises(search._TrialFailed, match=said):
+        with pytest.raises(search._TrialFailed, match=message):
             worker._require_same_digits(trial, run)
-        assert said in (run.path / "failed.txt").read_text()
+        assert message in (run.path / "failed.txt").read_text()

@@ -1,4 +1,4 @@
-"""Processes side by side: each in its slot, each alone, none left behind."""
+"""Parallel jobs: one process per slot, isolated from each other, none left behind."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from mnist_seq.sweeps.progress import StopOnFailure, report_progress
 from mnist_seq.sweeps.workers import Job, RunningJob, Slot
 
 
-class Ear:
-    """Hears who runs beside whom, and who ended how."""
+class Recorder:
+    """Records how many jobs run at once, and the exit code of each."""
 
     def __init__(self) -> None:
-        self.together: list[int] = []
-        self.codes: dict[str, int | None] = {}
+        self.num_running: list[int] = []
+        self.exit_codes: dict[str, int | None] = {}
 
-    def on_poll(self, running: Sequence[RunningJob], waiting: int) -> None:
-        self.together.append(len(running))
-        assert len({id(each.slot) for each in running}) == len(running), "two in a slot"
+    def on_poll(self, running: Sequence[RunningJob], num_waiting: int) -> None:
+        self.num_running.append(len(running))
+        assert len({id(it.slot) for it in running}) == len(running), "two jobs in a slot"
 
     def on_job_end(self, running: RunningJob) -> None:
-        self.codes[running.job.name] = running.process.exitcode
+        self.exit_codes[running.job.name] = running.process.exitcode
 
 
-def tell(*names: str) -> None:
+def print_variables(*names: str) -> None:
     print(*(os.environ.get(name) for name in names))
 
 
@@ -38,11 +38,11 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def leave(code: int) -> None:
+def exit_with(code: int) -> None:
     os._exit(code)
 
 
-def test_cores_and_devices_are_shared_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_share_cores_and_devices_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 16)
     assert workers.gpu_slots(["0", "3"], jobs_per_gpu=2) == [Slot(4, "0"), Slot(4, "3")] * 2
     assert workers.gpu_slots(["0"], jobs_per_gpu=32)[0].threads == 1
@@ -52,45 +52,47 @@ def test_cores_and_devices_are_shared_evenly(monkeypatch: pytest.MonkeyPatch) ->
     assert workers.cpu_slots(2, threads=1) == [Slot(1)] * 2
 
 
-def test_a_job_sees_the_device_and_the_threads_of_its_slot_alone(tmp_path: Path) -> None:
+def test_a_job_sees_only_the_device_and_threads_of_its_slot(tmp_path: Path) -> None:
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-    before = dict(os.environ)
-    jobs = [Job(name, tmp_path / name, tell, names) for name in "abc"]
-    ear = Ear()
-    workers.run_jobs(jobs, [Slot(3, "5"), Slot(2, "GPU-7")], ear)
-    said = sorted((tmp_path / name / workers.OUTPUT_FILE).read_text() for name in "ab")
-    assert said == ["2 GPU-7\n", "3 5\n"]
-    assert ear.codes == dict.fromkeys("abc", 0)
-    assert max(ear.together) == 2
-    assert dict(os.environ) == before
+    environment = dict(os.environ)
+    jobs = [Job(name, tmp_path / name, print_variables, names) for name in "abc"]
+    recorder = Recorder()
+    workers.run_jobs(jobs, [Slot(3, "5"), Slot(2, "GPU-7")], recorder)
+    outputs = sorted((tmp_path / name / workers.OUTPUT_FILE).read_text() for name in "ab")
+    assert outputs == ["2 GPU-7\n", "3 5\n"]
+    assert recorder.exit_codes == dict.fromkeys("abc", 0)
+    assert max(recorder.num_running) == 2
+    assert dict(os.environ) == environment
 
 
-def test_one_that_dies_stops_no_other(tmp_path: Path) -> None:
-    ear = Ear()
-    jobs = [Job("dies", tmp_path / "dies", leave, (7,)), Job("lives", tmp_path / "lives", tell, ("HOME",))]
-    workers.run_jobs(jobs, [Slot(1)], ear)
-    assert ear.codes == {"dies": 7, "lives": 0}
+def test_a_job_that_dies_stops_no_other(tmp_path: Path) -> None:
+    recorder = Recorder()
+    jobs = [
+        Job("dies", tmp_path / "dies", exit_with, (7,)),
+        Job("other", tmp_path / "other", print_variables, ("HOME",)),
+    ]
+    workers.run_jobs(jobs, [Slot(1)], recorder)
+    assert recorder.exit_codes == {"dies": 7, "other": 0}
 
 
-def test_who_is_stopped_stops_its_processes(tmp_path: Path) -> None:
-    class Enough(Exception):
+def test_an_interrupted_launcher_terminates_its_jobs(tmp_path: Path) -> None:
+    class Interruption(Exception):
         pass
 
     started: list[RunningJob] = []
 
-    class Impatient(Ear):
-        def on_poll(self, running: Sequence[RunningJob], waiting: int) -> None:
+    class Interrupter(Recorder):
+        def on_poll(self, running: Sequence[RunningJob], num_waiting: int) -> None:
             started.extend(running)
-            raise Enough
+            raise Interruption
 
-    with pytest.raises(Enough):
-        workers.run_jobs([Job("long", tmp_path, sleep, (60,))], [Slot(1)], Impatient())
+    with pytest.raises(Interruption):
+        workers.run_jobs([Job("long", tmp_path, sleep, (60,))], [Slot(1)], Interrupter())
     assert started[0].process.exitcode == -signal.SIGTERM
 
 
-def test_a_job_ends_with_who_started_it(tmp_path: Path) -> None:
-    """Also where that was killed, and could tell it nothing."""
-    outer = workers.start_job(Job("outer", tmp_path / "outer", nest, (tmp_path,)), Slot(1))
+def test_a_job_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    outer = workers.start_job(Job("outer", tmp_path / "outer", start_inner_job, (tmp_path,)), Slot(1))
     inner = tmp_path / "pid"
     while not inner.exists() or not inner.read_text():
         assert outer.is_alive()
@@ -103,23 +105,25 @@ def test_a_job_ends_with_who_started_it(tmp_path: Path) -> None:
             break
         time.sleep(0.02)
     else:
-        raise AssertionError("it lives on")
+        raise AssertionError("the inner job outlived its parent")
 
 
-def nest(folder: Path) -> None:
-    workers.run_jobs([Job("inner", folder / "inner", linger, (folder,))], [Slot(1)], Ear())
+def start_inner_job(folder: Path) -> None:
+    workers.run_jobs([Job("inner", folder / "inner", write_pid_and_sleep, (folder,))], [Slot(1)], Recorder())
 
 
-def linger(folder: Path) -> None:
+def write_pid_and_sleep(folder: Path) -> None:
     (folder / "pid").write_text(str(os.getpid()))
     time.sleep(60)
 
 
-def test_who_is_to_stop_at_a_failure_begins_no_other_job(tmp_path: Path) -> None:
-    jobs = [Job(name, tmp_path / name, leave, (code,)) for name, code in (("well", 0), ("fails", 7), ("later", 0))]
-    with pytest.raises(StopOnFailure), report_progress(3, stop_on_failure=True) as report:
-        workers.run_jobs(jobs, [Slot(1)], report)
+def test_stop_on_failure_starts_no_further_job(tmp_path: Path) -> None:
+    jobs = [
+        Job(name, tmp_path / name, exit_with, (code,)) for name, code in (("succeeds", 0), ("fails", 7), ("later", 0))
+    ]
+    with pytest.raises(StopOnFailure), report_progress(3, stop_on_failure=True) as reporter:
+        workers.run_jobs(jobs, [Slot(1)], reporter)
     assert not (tmp_path / "later").exists()
-    with report_progress(3) as report:
-        workers.run_jobs(jobs, [Slot(1)], report)
-    assert (report.num_completed, report.num_failed) == (2, 1)
+    with report_progress(3) as reporter:
+        workers.run_jobs(jobs, [Slot(1)], reporter)
+    assert (reporter.num_completed, reporter.num_failed) == (2, 1)

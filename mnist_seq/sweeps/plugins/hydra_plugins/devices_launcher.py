@@ -1,4 +1,4 @@
-"""`hydra/launcher=devices`: the jobs of a sweep side by side, each in a process of its own. Hydra looks for it here."""
+"""`hydra/launcher=devices`: run the jobs of a sweep in parallel. Hydra finds launchers in the package hydra_plugins."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 
 class DevicesLauncher(Launcher):
-    """Hands each job a slot of this machine; Hydra's own runs them one after the other, and comes to the same."""
+    """Runs each job in a process of its own, on a GPU or a share of the CPU cores.
 
-    def __init__(self, **wanted: Any) -> None:
-        self.options = wanted
+    The results are those of Hydra's basic launcher, which runs the jobs one after the other.
+
+    Args:
+        options: the fields of DevicesLauncherConfig.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from mnist_seq.cli import report_errors
@@ -41,29 +47,30 @@ class DevicesLauncher(Launcher):
         from mnist_seq.sweeps.progress import StopOnFailure, report_progress
 
         with report_errors():
-            free = workers.allocate_slots(self.launcher_config)
-        common = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
+            slots = workers.allocate_slots(self.launcher_config)
+        shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
         jobs = [
-            self._make_job(list(overrides), number, " ".join(it for it in overrides if it not in common))
+            self._make_job(list(overrides), number, " ".join(it for it in overrides if it not in shared))
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
-        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        previous_handler = signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
         try:
-            with report_progress(len(jobs), stop_on_failure=self._stop_on_failure) as report:
-                workers.run_jobs(jobs, free, report)
+            with report_progress(len(jobs), stop_on_failure=self._stop_on_failure) as reporter:
+                workers.run_jobs(jobs, slots, reporter)
         except StopOnFailure:
             summary.stop_sweep(Path(self.config.hydra.sweep.dir))
         except KeyboardInterrupt:
-            again = f"the same command goes on with {shell_override('hydra.sweep.dir', self.config.hydra.sweep.dir)}"
-            exit_with_message(f"interrupted; {again}", 128 + signal.SIGINT)
+            override = shell_override("hydra.sweep.dir", self.config.hydra.sweep.dir)
+            message = f"interrupted; rerun the same command with {override} to resume"
+            exit_with_message(message, 128 + signal.SIGINT)
         finally:
-            signal.signal(signal.SIGTERM, before)
-        # What a job came to is in its directory; Hydra would end the sweep with the first that failed.
-        return [JobReturn(overrides=list(given), status=JobStatus.COMPLETED) for given in job_overrides]
+            signal.signal(signal.SIGTERM, previous_handler)
+        # All count as completed: a failure is recorded in the job's directory, and Hydra would end the sweep with it.
+        return [JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]
 
     @property
     def _stop_on_failure(self) -> bool:
-        """Whether the sweep is to end with the first job that fails."""
+        """Whether the sweep ends with its first failed job."""
         from omegaconf import OmegaConf
 
         return OmegaConf.select(self.config, "hydra.callbacks.table.on_failure") == "stop"
@@ -81,7 +88,7 @@ class DevicesLauncher(Launcher):
 
 
 def _run_job(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-    """A job, as Hydra's own launcher runs it."""
+    """Run a job in its own process as Hydra's basic launcher runs it."""
     from hydra.core.utils import JobRuntime, run_job
 
     from mnist_seq import cli
@@ -91,7 +98,7 @@ def _run_job(hydra_context: HydraContext, task_function: TaskFunction, config: D
     setup_hydra()
     hydra_compat.setup_job_process()
     JobRuntime.instance().set("name", config.hydra.job.name)
-    # A run on several devices starts its other processes by the command line: that of this job alone.
+    # A run on several devices starts its other ranks with sys.argv, which must be the command line of this job alone.
     config.hydra.run.dir = str(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
     with cli.process_setup([sys.argv[0], *config.hydra.overrides.task]):
         run_job(
