@@ -1,4 +1,4 @@
-"""What the readers that ship are put to."""
+"""Evaluation of the pretrained models."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ METRICS = ("exact_match", "multiset_match", "digit_accuracy")
 
 @dataclass
 class PublishedScore:
-    """What others have reached on a protocol."""
+    """A published result on the same protocol."""
 
     score: float | None = None
-    """From 0 to 1; null where nobody has published one."""
+    """Score, 0..1; null where none is published."""
     source: str = ""
+    """Model and paper."""
     metric: str = "exact_match"
-    """exact_match, multiset_match or digit_accuracy: what theirs and ours are counted by."""
+    """Metric of the score: exact_match, multiset_match or digit_accuracy."""
 
     def __post_init__(self) -> None:
-        check_choice("anchors.*.measure", self.metric, METRICS)
-        check(self.score is None or 0 <= self.score <= 1, f"anchors.*.score={self.score} must lie in 0..1")
+        check_choice("published.*.metric", self.metric, METRICS)
+        check(self.score is None or 0 <= self.score <= 1, f"published.*.score={self.score} must lie in 0..1")
 
 
 @dataclass
 class ResultsConfig:
-    """The readers that ship, judged: `python -m mnist_seq.results`."""
+    """Evaluate the pretrained models: `python -m mnist_seq.results`."""
 
     models: list[str] = field(default_factory=list)
-    """By name; none means all."""
+    """Names of the models; empty means all."""
     scenes: int = 10_000
-    """Test scenes of a reader's own protocol."""
+    """Test scenes of each model's own protocol."""
     robustness_scenes: int = 2_000
-    """Test scenes that are disturbed, or from elsewhere, of each kind."""
+    """Test scenes of each corruption and of each other data; at most `scenes`."""
     published: dict[str, PublishedScore] = field(default_factory=dict)
-    """By protocol, in the order of the table."""
+    """Model -> published score on its protocol, in the order of the table."""
     corruptions: dict[str, CorruptionConfig] = field(default_factory=dict)
-    """What each reader's own scenes are put through, by what it is called."""
+    """Label -> corruption of each model's own scenes."""
     other_data: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Scenes other than a reader's own, by its name and by what they are called: what `evaluate` is asked."""
+    """Model -> label -> overrides of `evaluate` that choose other data."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
     output_dir: str = "outputs/results"
-    """The folder for results.json and results.md."""
+    """Folder for results.json and results.md."""
     readme: str | None = None
-    """A Markdown file in which the tables replace what stands between `<!-- results -->` and `<!-- /results -->`."""
+    """Markdown file whose text between `<!-- results -->` and `<!-- /results -->` the tables replace."""
 
     def __post_init__(self) -> None:
         check_choice("device", self.device, DEVICES)

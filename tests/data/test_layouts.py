@@ -19,7 +19,7 @@ from mnist_seq.config import (
     SingleConfig,
 )
 from mnist_seq.config.data import VariableCountConfig
-from mnist_seq.config.scatter import min_spacing
+from mnist_seq.config.row_packing import min_spacing
 from mnist_seq.data import reading_order, scatter_layout
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.data.layouts import LAYOUTS, Layout
