@@ -1,4 +1,4 @@
-"""A laboratory for Transformers, written from scratch, that read digit sequences from images.
+"""A laboratory for Transformers that read digit sequences from images.
 
     run = mnist_seq.fit("model=enc_dec", "data=grid", "trainer.max_steps=500")
     mnist_seq.load(run.path).read("photo.png").digits
@@ -28,10 +28,10 @@ __all__ = ["build", "compose", "fit", "load", "scenes"]
 
 
 def compose(*overrides: str) -> TrainConfig:
-    """The config of a training run, as dataclasses; the same overrides as on the command line.
+    """Compose the config of a training run from the overrides of a command line.
 
     Raises:
-        ValueError: a broken law. Unknown keys and wrong types raise Hydra's own errors.
+        UserError: unknown key, value of the wrong type, or invalid config.
     """
     from mnist_seq import compose_config
     from mnist_seq.config import TrainConfig
@@ -40,7 +40,7 @@ def compose(*overrides: str) -> TrainConfig:
 
 
 def build(*overrides: str) -> tuple[ReaderModule, SceneDataModule]:
-    """Module and data module of a run, for a Trainer of one's own: `Trainer(max_steps=9).fit(*build("data=grid"))`."""
+    """Build the modules of a run for a Trainer of your own: `Trainer(max_steps=9).fit(*build("data=grid"))`."""
     from mnist_seq.training.fit import build_module_and_data
 
     return build_module_and_data(compose(*overrides))
@@ -62,16 +62,16 @@ def fit(*overrides: str) -> Run:
 
 
 def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> SceneDataset:
-    """A lazy sequence of scenes: `len`, `[i]`, `[a:b]`, `.render(ids, device=...)`.
+    """A lazy sequence of scenes, with `len`, `[i]`, `[a:b]` and `.render(ids, device=...)`.
 
     Args:
         data: a preset, such as "grid".
         overrides: such as "data.rows=3".
-        split: train, val or test. Digits are distorted in train alone.
-        seed: of the scenes, whichever split.
+        split: train, val or test; only train is augmented.
+        seed: seed of the scenes of every split.
 
     Raises:
-        ValueError: an unknown split or a broken law.
+        UserError: unknown split, or invalid config.
     """
     from mnist_seq.config.validation import check_choice
     from mnist_seq.data import datasets
@@ -82,14 +82,15 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu", trust: bool | str | None = None) -> Reader:
-    """A trained reader, from a run directory, weights (.safetensors), a checkpoint, or `pretrained:NAME`.
+    """Load a model from a run directory, weights (.safetensors), a checkpoint, or `pretrained:NAME`.
 
     Args:
-        path: a bare NAME means the included model too, as long as there is no path of that name.
-        trust: True, or a module, to import the class of a model from outside the package: its code runs.
+        path: a bare NAME means `pretrained:NAME` if no path has that name.
+        device: device of the model.
+        trust: run code from outside the package that a custom model names: True for any, or the name of a module.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there, or nothing that can be loaded.
+        UserError: nothing there, or nothing that can be loaded.
     """
     from mnist_seq.inference import pretrained
     from mnist_seq.inference.reader import load as load_reader

@@ -30,7 +30,7 @@ def test_null_is_a_choice_of_a_sweep_too() -> None:
 
 
 def test_null_is_no_choice_where_one_is_needed() -> None:
-    with pytest.raises(UserError, match="model=null: one is needed, choose from classifier"):
+    with pytest.raises(UserError, match="model=null is not possible: choose from classifier"):
         mnist_seq.compose("model=null")
 
 

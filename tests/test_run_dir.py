@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(number: int, tmp_path: Pa
             beside.write_text("half")
             raise OSError(number, "reason")
 
-    with pytest.raises(CannotWriteError, match=f"{path} cannot be written .*make room in {tmp_path}, or choose"):
+    with pytest.raises(CannotWriteError, match=f"{path} cannot be written .*free space in {tmp_path}, or choose"):
         write()
     assert [it.name for it in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "before"
@@ -66,7 +66,7 @@ def test_a_full_disk_costs_no_checkpoint_and_is_told_in_a_line(tmp_path: Path, m
 
     with monkeypatch.context() as full, files_of_at_most():
         full.setattr(callbacks.LogPredictions, "on_train_batch_end", fill, raising=False)
-        said = f"make room in {run.checkpoints}.*last.ckpt is the last good one.*resume={run.path}"
+        said = f"free space in {run.checkpoints}.*last.ckpt is the last good one.*resume={run.path}"
         with pytest.raises(CannotWriteError, match=said) as told:
             mnist_seq.fit(*TINY, "data=single", "report=false", f"hydra.run.dir={run.path}")
     assert "\n" not in str(told.value)

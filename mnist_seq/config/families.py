@@ -156,9 +156,7 @@ class MixedConfig(DataConfig):
             size = part.digit_size
             check(size == self.digit_size, f"data.parts.{name}.digit_size={size} is not data.digit_size")
             lossy = isinstance(part, OverlapConfig) and (part.spec.height, part.spec.width) != (height, width)
-            check(
-                not lossy, f"data.parts.{name}: its canvas must be the largest, {height}x{width}: ink beyond it is lost"
-            )
+            check(not lossy, f"data.parts.{name}: its canvas must be the largest, {height}x{width}")
 
     @property
     def spec(self) -> Spec:

@@ -14,11 +14,11 @@ from mnist_seq.errors import UserError
 from tests.e2e.forked_command import run
 
 REFUSED = {
-    "optim.lr=interval(1e-4,1e-2)": "has no end of values: name some, optim.lr=A,B, or search",
-    "optim.lr=tag(a,interval(1,2))": "has no end of values",
-    "optim.lr=glob(*)": "stands for no value",
-    "callbacks=glob(zz*)": "stands for no value",
-    "optim.lr=range(1,0)": "stands for no value",
+    "optim.lr=interval(1e-4,1e-2)": "is continuous: list values, optim.lr=A,B, or search",
+    "optim.lr=tag(a,interval(1,2))": "is continuous",
+    "optim.lr=glob(*)": "has no values",
+    "callbacks=glob(zz*)": "has no values",
+    "optim.lr=range(1,0)": "has no values",
     "optim.lr=range(0,1,0)": "has a step of 0",
     "optim.lr=range(0.5,1,0.0)": "has a step of 0",
     "optim.lr=range()": "missing a required argument: 'start'",

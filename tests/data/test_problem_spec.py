@@ -32,7 +32,7 @@ def test_order_counts_except_where_digits_lie_on_each_other_or_a_set_is_asked_fo
 
 
 def test_a_part_that_is_no_scene_family_is_refused_with_how_to_add_one() -> None:
-    with pytest.raises(ValueError, match=r"data.parts.line=.* is no scene family: add one with \+data@data.parts"):
+    with pytest.raises(ValueError, match=r"data.parts.line=.* is not a scene family: add one with \+data@data.parts"):
         mnist_seq.compose("data=mixed", "+data.parts.line={family: line}", "+data.weights.line=1")
     with pytest.raises(ValueError, match="data.weights.scatter=inf must be at least 0, and finite"):
         mnist_seq.compose("data=mixed", "data.weights.scatter=inf")
