@@ -61,7 +61,7 @@ class Run:
         self.update_metrics(id=secrets.token_hex(4), overrides=overrides or [], seed=config.seed)
 
     def remove_partial_checkpoints(self) -> None:
-        """Remove checkpoints that were being written when a process was killed; only for the process that trains here."""
+        """Remove checkpoints that a killed process left half-written; only the process that trains here may."""
         for path in self.checkpoints.glob(f".*{self.last_checkpoint.suffix}.*"):
             path.unlink(missing_ok=True)
 

@@ -93,7 +93,7 @@ def _release_on_exit(lock: FileLock, directory: Path, name: str, existed: bool) 
             for path in (
                 holder,
                 Path(lock.lock_file),
-            ):  # a process that waits for a removed lock file creates a new one
+            ):  # a process that waits for it creates a new one
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
         lock.release()

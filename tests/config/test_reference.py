@@ -35,7 +35,8 @@ def test_help_lists_every_key_with_its_value_and_docstring(command: str) -> None
         assert any(line.startswith((f"{key.name}=", f"{key.name}.")) for line in lines), key.name
         if any(line.startswith(f"{key.name}=") for line in lines):
             index = next(index for index, line in enumerate(lines) if line.startswith(f"{key.name}="))
-            assert lines[index + 1].strip() and key.doc.startswith(lines[index + 1].strip())
+            assert lines[index + 1].strip()
+            assert key.doc.startswith(lines[index + 1].strip())
 
 
 def test_help_shows_composed_values_and_presets_of_the_user(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from mnist_seq.compose_config import compose
 from mnist_seq.config.config_store import COMMANDS
-from mnist_seq.config.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, RENAMED_SUITES, RENAMED_TARGETS, check_overrides
+from mnist_seq.config.model import MODEL_CONFIGS
+from mnist_seq.config.renamed_keys import (
+    BUILT_IN_MODELS,
+    REMOVED_KEYS,
+    RENAMED_KEYS,
+    RENAMED_SUITES,
+    RENAMED_TARGETS,
+    check_overrides,
+)
 from mnist_seq.config.user_presets import check_presets
 from mnist_seq.errors import UserError
 from mnist_seq.override_shorthands import expand_shorthands
@@ -145,6 +153,7 @@ def test_tables_name_commands_suites_and_classes_that_exist() -> None:
     from mnist_seq.config.commands import SUITES
 
     assert {*RENAMED_KEYS, *REMOVED_KEYS} <= {*COMMANDS}
+    assert {*BUILT_IN_MODELS} == MODEL_CONFIGS.keys() - {"custom"}
     assert {*RENAMED_SUITES.values()} <= {*SUITES}
     assert not {*RENAMED_SUITES} & {*SUITES}
     for target in RENAMED_TARGETS.values():
