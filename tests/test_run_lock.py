@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import mnist_seq
-from mnist_seq import cli, run_lock
+from mnist_seq import compose_config, run_lock
 from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.run_dir import Run
 from tests.conftest import TINY
@@ -110,7 +110,7 @@ def test_a_directory_that_cannot_be_written_is_a_mistake(tmp_path: Path) -> None
 def test_a_default_name_that_is_taken_gets_a_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a run that has begun in it, or by a process that is about to begin one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_run_dir", lambda resume: resume or "outputs/12-00-00")
+    monkeypatch.setattr(compose_config, "default_run_dir", lambda resume: resume or "outputs/12-00-00")
     runs = [mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", f"seed={seed}").path for seed in (0, 1)]
     assert runs == [Path("outputs/12-00-00"), Path("outputs/12-00-00-2")]
     assert [Run(path).metrics["seed"] for path in runs] == [0, 1]
