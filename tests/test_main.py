@@ -74,7 +74,7 @@ def script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_scripts_help_is_the_commands(tmp_path: Path) -> None:
+def test_help_of_the_script_is_that_of_the_command(tmp_path: Path) -> None:
     direct = [sys.executable, "-m", "mnist_seq.train", "--help"]
     output = subprocess.run(direct, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True).stdout
     assert script(tmp_path, "train", "--help").stdout == output != ""
