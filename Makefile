@@ -7,7 +7,7 @@ ARGS   ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train results serve app test test-slow test-engines test-browser lint format bench baselines clean lock
+.PHONY: help setup train results docs serve app test test-slow test-engines test-browser lint format bench baselines clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,11 +23,15 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-train: setup ## train the main job and judge it on the test split; ARGS="seed=1 ..." goes to train
+train: setup ## train the main job and evaluate it on the test split; ARGS="seed=1 ..." goes to train
 	$(BIN)/python -m mnist_seq.train model=enc_dec data=grid test=true $(ARGS)
 
 results: setup ## evaluate the pretrained models and update the tables of results
 	$(BIN)/python -m mnist_seq.results readme=README.md tables=mnist_seq/pretrained/README.md $(ARGS)
+
+docs: setup ## write configs/README.md from the docstrings of the config schema
+	$(BIN)/python -m mnist_seq.config.reference > configs/README.md.new
+	mv configs/README.md.new configs/README.md
 
 serve: setup ## serve a model at http://127.0.0.1:8000/docs; ARGS="run=pretrained:single port=8080"
 	$(BIN)/python -m mnist_seq.serve $(ARGS)
@@ -35,7 +39,7 @@ serve: setup ## serve a model at http://127.0.0.1:8000/docs; ARGS="run=pretraine
 app: setup ## a page to draw on and play with, at http://127.0.0.1:8501
 	$(BIN)/python -m mnist_seq.app $(ARGS)
 
-test: setup ## the laws, in minutes
+test: setup ## the quick tests, in minutes
 	$(PYTEST) -m "not slow and not engines and not browser"
 
 test-slow: setup ## kills, whole commands, fuzzing
@@ -54,19 +58,19 @@ lint: setup ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## put style right
+format: setup ## fix the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## time scenes, training, reading and start-up, beside other libraries where `make baselines` was run
+bench: setup ## measure the speed of rendering, training, inference and start-up, beside other libraries after `make baselines`
 	$(BIN)/python -m mnist_seq.bench $(ARGS)
 
-baselines: setup ## install the libraries that bench times ours beside
+baselines: setup ## install the libraries that bench compares with
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group baselines
 
 clean: ## remove caches and builds; outputs/ and .venv stay
 	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find mnist_seq tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: ## pin all packages anew, with hashes, for every platform
+lock: ## pin the newest versions of all packages, with hashes, for every platform
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --group dev --extra serve --extra app --extra onnx --python-version 3.11 pyproject.toml -o requirements.lock

@@ -13,14 +13,14 @@ from mnist_seq.config.commands import COMMANDS
 
 
 def main() -> int:
-    """Run the command that is named first; without one, list them."""
+    """Run the command that is the first argument; without one, list all."""
     import mnist_seq
 
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
-        # In the module's own process: it starts others by what it was started with, as a run on several devices does.
+        # As a process of its own, since a run on several devices starts others with the same argv.
         command = [sys.executable, "-m", f"mnist_seq.{name}", *arguments]
-        if os.name == "nt":  # where exec would return to the shell at once
+        if os.name == "nt":  # exec would return to the shell at once
             return subprocess.call(command)
         os.execv(command[0], command)
     if name in ("-h", "--help"):
@@ -29,20 +29,20 @@ def main() -> int:
     if name == "--version":
         print(f"mnist_seq {mnist_seq.__version__}")
         return 0
-    meant = get_close_matches(name, COMMANDS, 1)
-    hint = f"did you mean {meant[0]}?" if meant else "`mnist-seq` alone lists them"
-    print(f"mnist_seq: {name} is no command: {hint}", file=sys.stderr)
+    matches = get_close_matches(name, COMMANDS, 1)
+    hint = f"did you mean {matches[0]}?" if matches else "`mnist-seq --help` lists them"
+    print(f"mnist_seq: {name} is not a command: {hint}", file=sys.stderr)
     return 2
 
 
 def _usage() -> str:
     lines = ["usage: mnist-seq COMMAND [ARGUMENT ...], or python -m mnist_seq.COMMAND [ARGUMENT ...]", ""]
     lines += [f"  {name:<12}{_summary(name)}" for name in COMMANDS]
-    return "\n".join([*lines, "", "`mnist-seq COMMAND --help` says what it takes."])
+    return "\n".join([*lines, "", "`mnist-seq COMMAND --help` lists its arguments."])
 
 
 def _summary(name: str) -> str:
-    """The first line of a command's docstring, up to its command line; nothing is imported for it."""
+    """The first line of a command's docstring, up to its command line, without importing the command."""
     text = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0].partition(": `")[0].rstrip(".")
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders for them; what cannot be written is told in a line."""
+"""Atomic writes: a file is replaced as a whole or not at all. Write errors become one-line errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WRITE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """A full disk, or a file that may not be written, is the user's to mend; any other error keeps its traceback.
+    """Convert a full disk or missing permissions to a CannotWriteError; other errors pass.
 
     Raises:
         CannotWriteError: `path` cannot be written.
@@ -24,47 +24,50 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except CannotWriteError:
         raise
-    except OSError as problem:
-        if problem.errno not in _WRITE_ERRNOS:
+    except OSError as error:
+        if error.errno not in _WRITE_ERRNOS:
             raise
         raise CannotWriteError(
-            f"{path} cannot be written ({problem.strerror}): make room in {path.parent}, or choose another directory"
-        ) from problem
+            f"{path} cannot be written ({error.strerror}): free space in {path.parent}, or choose another directory"
+        ) from error
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A file that is there whole or not at all: write to the path given, and it takes its place at the end.
+    """Yield a temporary path, which replaces `path` at the end.
 
     Raises:
-        CannotWriteError: no permission, or no space left; what was there before is still there.
+        CannotWriteError: no permission, or no space left; the old file is unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temp_path = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with write_errors(path):
-            yield beside
-            with beside.open("rb+") as written:  # Windows flushes only what is open for writing
-                os.fsync(written.fileno())
-            beside.replace(path)
+            yield temp_path
+            with temp_path.open("rb+") as file:  # Windows flushes only files that are open for writing
+                os.fsync(file.fileno())
+            temp_path.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temp_path.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """A text as a file that is there whole or not at all, in UTF-8; what that lacks of names of files is escaped."""
-    with atomic_path(path) as beside:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    """Write a text atomically, in UTF-8; undecodable bytes of file names are escaped."""
+    with atomic_path(path) as temp_path:
+        temp_path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def make_dir(key: str, path: Path) -> None:
-    """Make a folder before any work is done for it.
+    """Create an output folder.
+
+    Args:
+        key: the config key that names it, for the error message.
 
     Raises:
-        CannotWriteError: it cannot be made.
+        CannotWriteError: it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
+    except OSError as error:
         raise CannotWriteError(
-            f"{key}={path} cannot be made a folder ({problem.strerror}): choose another"
-        ) from problem
+            f"{key}={path} cannot be created as a folder ({error.strerror}): choose another"
+        ) from error

@@ -1,7 +1,6 @@
-"""Errors that may end in one line: the user asked for what cannot be done, and the message says what to do instead.
+"""Errors that a command ends in one line: mistakes of the user, with the way out.
 
-A command prints these without a traceback. Every other exception is a bug, of ours or of the user's own code, and keeps
-its traceback.
+Every other exception is a bug, of ours or of the user's own code, and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ import signal
 
 
 class UserError(ValueError):
-    """A mistake in what was asked: the message names the key, its value and the way out, in one line."""
+    """A mistake of the user: the message names the key, its value and the way out, in one line."""
 
 
 class NotFoundError(UserError, FileNotFoundError):
-    """A file or directory that the user named does not exist, or does not hold what it should."""
+    """A file or directory does not exist, or does not hold what it should."""
 
 
 class DownloadError(UserError, ConnectionError):
-    """Data that are not on this machine cannot be downloaded."""
+    """A download failed."""
 
 
 class CannotWriteError(UserError, OSError):
@@ -26,15 +25,15 @@ class CannotWriteError(UserError, OSError):
 
 
 class DivergedError(UserError):
-    """The loss is no longer a finite number."""
+    """The loss became NaN or infinite."""
 
 
 class Interrupted(Exception):
-    """A signal asked the process to stop, and what was done so far is saved; the exit code is 128 + its number.
+    """A signal stopped the process after it saved its state; the exit code is 128 + the signal's number.
 
     Args:
         signum: the signal's number.
-        message: what was saved, and how to go on.
+        message: what was saved, and how to resume.
     """
 
     def __init__(self, signum: int, message: str) -> None:

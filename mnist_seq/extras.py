@@ -1,4 +1,4 @@
-"""Packages that only some commands need: `pip install 'mnist_seq[serve]'` and the like bring them."""
+"""Optional dependencies of single commands, as in `pip install 'mnist_seq[serve]'`."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ EXTRAS = {
     "app": ("streamlit", "streamlit_drawable_canvas"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
 }
-"""Each extra's packages, as they are imported; pyproject.toml has their versions."""
+"""Extra -> its modules; pyproject.toml has the versions."""
 
 
 def missing_package(extra: str) -> str | None:
-    """A package of an extra that is not installed."""
+    """The first module of an extra that is not installed; None if all are."""
     return next((name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None), None)
 
 
 def check_extra(purpose: str, extra: str) -> None:
-    """Ask for an extra before any work is done that needs it.
+    """Refuse to start what needs an extra that is not installed.
 
     Args:
-        purpose: what needs it, in the user's words, such as `format=onnx`.
+        purpose: what needs it, such as `format=onnx`.
 
     Raises:
-        UserError: one of its packages is not installed.
+        UserError: names the missing module and the command that installs it.
     """
-    absent = missing_package(extra)
-    check(absent is None, f"{purpose} needs {absent}: {install_hint(extra)}")
+    missing = missing_package(extra)
+    check(missing is None, f"{purpose} needs {missing}: {install_hint(extra)}")
 
 
 def install_hint(extra: str) -> str:
+    """The command that installs an extra."""
     return f"pip install 'mnist_seq[{extra}]'"

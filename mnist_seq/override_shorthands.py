@@ -1,4 +1,4 @@
-"""What may be written on a command line beyond Hydra's own overrides, and what relative paths are relative to."""
+"""Shorthands on a command line beyond Hydra's own overrides, and relative paths."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 _DATA_FROM = "data.from="
 _RESUME_LATEST = "resume=latest"
 OPTIONAL_GROUPS = ("callbacks", "logger", "experiment", "ablation")
-"""Groups of which none may be chosen."""
+"""Config groups that may have no choice."""
 _REQUIRED_GROUPS = ("model", "optim", "loss", "trainer")
 
 
 def expand_shorthands(command: str, overrides: Iterable[str]) -> list[str]:
-    """The overrides of a command as Hydra knows them.
+    """Expand shorthands to overrides that Hydra understands.
 
-    `data.from=DIR` is `data=folder data.path=DIR`: `from` is a keyword of Python, and no name for a field.
-    `callbacks=null` is `callbacks=[]`: to Hydra, null is no choice from a group.
-    `resume=latest` names the run here, once, so that all processes that share it mean the same.
+    `data.from=DIR` becomes `data=folder data.path=DIR`, since `from` is a keyword of Python and cannot be a field.
+    `callbacks=null` becomes `callbacks=[]`, since Hydra cannot choose null from a group.
+    `resume=latest` becomes a path, once, so that all processes of a run resume the same.
 
     Raises:
-        UserError: a key that was renamed, overrides that contradict each other, or no run to resume.
+        UserError: renamed key, contradictory overrides, or no run to resume.
     """
     overrides = list(overrides)
     check_overrides(command, overrides, chooses_custom_model(overrides))
@@ -44,20 +44,20 @@ def _expand_null(override: str) -> str:
     if not equals or not any(it.strip().lower() == "null" for it in choices):
         return override
     if key in _REQUIRED_GROUPS:
-        raise UserError(f"{override}: one is needed, choose from {', '.join(config_store.preset_names(key))}")
+        raise UserError(f"{override} is not possible: choose from {', '.join(config_store.preset_names(key))}")
     if key in OPTIONAL_GROUPS:
         return f"{key}=" + ",".join("[]" if it.strip().lower() == "null" else it for it in choices)
     return override
 
 
 def _expand_data_from(overrides: list[str]) -> list[str]:
-    if not any(given.startswith(_DATA_FROM) for given in overrides):
+    if not any(it.startswith(_DATA_FROM) for it in overrides):
         return overrides
-    for given in overrides:
-        if given.startswith("data=") and given != "data=folder":
-            raise UserError(f"{_DATA_FROM}DIR means data=folder: leave out {given}")
-    spelled = [f"data.path={it.removeprefix(_DATA_FROM)}" if it.startswith(_DATA_FROM) else it for it in overrides]
-    return ["data=folder", *(it for it in spelled if it != "data=folder")]
+    for it in overrides:
+        if it.startswith("data=") and it != "data=folder":
+            raise UserError(f"{_DATA_FROM}DIR means data=folder: leave out {it}")
+    expanded = [f"data.path={it.removeprefix(_DATA_FROM)}" if it.startswith(_DATA_FROM) else it for it in overrides]
+    return ["data=folder", *(it for it in expanded if it != "data=folder")]
 
 
 def _expand_latest(override: str) -> str:
@@ -65,12 +65,10 @@ def _expand_latest(override: str) -> str:
 
 
 def make_paths_absolute(cfg: DictConfig, base_dir: Path) -> None:
-    """Paths of a training run's config are relative to where the command was started, wherever Hydra has gone since.
-
-    What config.yaml keeps of them is absolute, so that a run can be resumed from anywhere.
+    """Make the paths of a training config absolute, so that the run can be resumed from any directory.
 
     Args:
-        start: the working directory in which the command was started.
+        base_dir: the directory in which the command was started; hydra.job.chdir may have left it since.
     """
     from omegaconf import OmegaConf
 

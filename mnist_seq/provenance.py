@@ -1,4 +1,4 @@
-"""What a result depends on beside its config: the versions of packages, and the revision of this one."""
+"""Provenance of a result: package versions and git revision."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ PACKAGES = ("mnist_seq", "torch", "torchvision", "lightning", "hydra-core", "ome
 
 
 def package_versions(*extra: str) -> dict[str, str]:
-    """Of Python and the packages that a result depends on, as far as they are installed."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the installed packages that affect results."""
+    versions = {"python": platform.python_version()}
     for name in (*PACKAGES, *extra):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def git_revision() -> str | None:
-    """The git revision of this package's checkout, marked `+` where files differ from it; None outside of git."""
-    here = Path(__file__).resolve().parent
+    """The git revision of this checkout, with `+` after it if files were modified; None outside a checkout."""
+    package_dir = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
+        command = ["git", "-C", str(package_dir), *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=10
         ).stdout.strip()

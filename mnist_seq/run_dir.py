@@ -1,4 +1,4 @@
-"""The run directory: what lies where. It is all that is needed to evaluate, resume or use a run, and can be moved."""
+"""The run directory and its files: all that is needed to evaluate, resume, export or serve a run. It can be moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mnist_seq.config.serialization import from_dict, to_dict
 from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
 
 FAILURE_FILE = "failed.txt"
-"""In the directory of a sweep's job that failed: why, and the traceback."""
+"""In the directory of a failed job of a sweep: the error and its traceback."""
 
 
 class Run:
@@ -38,15 +38,15 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def create(self, config: TrainConfig, overrides: list[str] | None = None) -> None:
-        """Make the directory of a new run, find it writable, and write its config and what was asked for.
+        """Create the directory of a new run, and write its config and overrides.
 
         Raises:
-            OSError: the directory cannot be written.
-            ValueError: there is a run in it already; one that never saved anything does not count.
+            CannotWriteError: the directory cannot be written.
+            UserError: it holds a run that has saved a checkpoint or weights.
         """
         if self.last_checkpoint.exists() or self.weights.exists():
-            go_on = shell_override("resume", self.path)
-            raise UserError(f"{self.path} already holds a run: {go_on}, or choose another hydra.run.dir")
+            resume = shell_override("resume", self.path)
+            raise UserError(f"{self.path} already holds a run: {resume}, or choose another hydra.run.dir")
         try:
             for folder in (self.checkpoints, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -54,23 +54,23 @@ class Run:
             self.write_config(config)
         except CannotWriteError:
             raise
-        except OSError as problem:
+        except OSError as error:
             raise CannotWriteError(
-                f"{self.path} cannot be written ({problem.strerror}): choose another hydra.run.dir"
-            ) from problem
+                f"{self.path} cannot be written ({error.strerror}): choose another hydra.run.dir"
+            ) from error
         self.update_metrics(id=secrets.token_hex(4), overrides=overrides or [], seed=config.seed)
 
     def remove_partial_checkpoints(self) -> None:
-        """Remove what a kill left of checkpoints that were being written; for the process that trains here alone."""
-        for half in self.checkpoints.glob(f".*{self.last_checkpoint.suffix}.*"):
-            half.unlink(missing_ok=True)
+        """Remove checkpoints that a killed process left half-written; only the process that trains here may."""
+        for path in self.checkpoints.glob(f".*{self.last_checkpoint.suffix}.*"):
+            path.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """A run that is there.
+        """Open an existing run.
 
         Raises:
-            FileNotFoundError: no such directory, or no run in it.
+            NotFoundError: no such directory, or no run in it.
         """
         run = cls(path)
         if not run.path.is_dir():
@@ -82,36 +82,41 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether a run has begun here."""
+        """Whether the directory holds a run."""
         return self._config.is_file()
 
     @property
     def finished(self) -> bool:
-        """Whether training ended and its weights were judged and written."""
+        """Whether training finished and the weights were evaluated and saved."""
         return self.weights.is_file() and "steps" in self.metrics
 
     @property
     def config(self) -> TrainConfig:
-        """What the run was asked to do."""
+        """The run's config.
+
+        Raises:
+            UserError: the file is damaged, or a later version wrote it.
+        """
         import yaml
 
         try:
             values = yaml.safe_load(self._config.read_text(encoding="utf-8"))
             return from_dict(TrainConfig, migrate_config(values, self._config))
-        except (yaml.YAMLError, TypeError, AttributeError) as problem:
-            raise UserError(f"{self._config} is not a run's config: {problem}") from problem
+        except (yaml.YAMLError, TypeError, AttributeError) as error:
+            raise UserError(f"{self._config} is not a run's config: {error}") from error
 
     @property
     def config_without_seed(self) -> TrainConfig:
-        """What it shares with runs that differ in their seed alone."""
+        """The config without seed, logger and outputs: equal for the seeds of one recipe."""
         return replace(self.config, seed=0, logger=None, report="auto", test=False)
 
     @property
     def config_text(self) -> str:
-        """The same as it is written."""
+        """The text of config.yaml."""
         return self._config.read_text(encoding="utf-8")
 
     def write_config(self, config: TrainConfig) -> None:
+        """Write config.yaml."""
         import yaml
 
         atomic_write_text(
@@ -120,7 +125,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Figures and provenance so far."""
+        """The contents of metrics.json: metrics, throughput and provenance."""
         if not self._metrics.is_file():
             return {}
         return migrate_metrics(
@@ -129,12 +134,12 @@ class Run:
 
     @property
     def logged_metrics(self) -> list[dict[str, float]]:
-        """What was logged on the way."""
+        """The rows of metrics.csv."""
         return read_metrics_csv(self.metrics_csv) if self.metrics_csv.exists() else []
 
     @property
     def val_curve(self) -> list[tuple[int, float]]:
-        """After so many scenes of training, the share of validation scenes that was read right; none until it ended."""
+        """Training scenes seen -> exact match on val, 0..1, as pairs; empty until the run has finished."""
         metrics = self.metrics
         if not metrics.get("steps"):
             return []
@@ -142,18 +147,18 @@ class Run:
         return [(int(row["step"]) * scenes, round(row[key], 5)) for row in self.logged_metrics if key in row]
 
     def update_metrics(self, **metrics: Any) -> None:
-        """Add facts to metrics.json, in place of older ones of the same name."""
+        """Add values to metrics.json, or replace those of the same key."""
         atomic_write_text(self._metrics, json.dumps(self.metrics | metrics, indent=2) + "\n")
 
     def remove_metric(self, key: str) -> None:
-        """Remove a fact that holds no more."""
-        facts = self.metrics
-        if facts.pop(key, None) is not None:
-            atomic_write_text(self._metrics, json.dumps(facts, indent=2) + "\n")
+        """Remove a value from metrics.json that is no longer valid."""
+        metrics = self.metrics
+        if metrics.pop(key, None) is not None:
+            atomic_write_text(self._metrics, json.dumps(metrics, indent=2) + "\n")
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv, each with what was logged then; a line cut off by a kill is left out."""
+    """Read the rows of a metrics.csv, without empty cells; a line cut off by a kill is skipped."""
     rows = []
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

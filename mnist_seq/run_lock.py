@@ -1,4 +1,4 @@
-"""One process trains in a run directory at a time: a lock that ends with its process, however that ends."""
+"""A lock on a run directory: one process trains in it at a time. It ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from filelock import FileLock, Timeout
 from mnist_seq.errors import CannotWriteError, UserError
 
 LOCK_FILE = ".lock"
-"""Of the lock file in a directory; who holds it stands beside it, in `.lock.holder`."""
+"""Name of the lock file in a directory; `.lock.holder` beside it names the process that holds it."""
 
 
 @contextmanager
 def lock_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Iterator[None]:
-    """Keep other processes from training in a directory, which is made, while this one is within.
+    """Lock a directory, which is created, for this process; the same thread may lock it again.
 
-    What this process holds it may hold again. Whoever only reads the directory needs no lock: its files are replaced
-    whole.
+    Readers need no lock, since files are replaced atomically.
 
     Args:
         key: the override by which another directory is chosen.
@@ -44,29 +43,29 @@ def lock_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Iterato
 
 @contextmanager
 def lock_new_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Iterator[Path]:
-    """Hold a directory in which no run has begun: the one that is named, or that name with -2, -3, ... after it.
+    """Lock a directory without a run: the named one, or that name with -2, -3, ... appended.
 
-    Two processes that are given the same name at the same time get two directories.
+    Two processes with the same name at the same time get two directories.
     """
     for number in count(1):
-        place = run_dir if number == 1 else run_dir.with_name(f"{run_dir.name}-{number}")
-        existed = place.exists()
-        lock = _lock(place, key, lock_file)
-        if not _try_acquire(lock, place, key):
+        path = run_dir if number == 1 else run_dir.with_name(f"{run_dir.name}-{number}")
+        existed = path.exists()
+        lock = _lock(path, key, lock_file)
+        if not _try_acquire(lock, path, key):
             continue
-        with _release_on_exit(lock, place, lock_file, existed):
-            if all(path.name.startswith(LOCK_FILE) for path in place.iterdir()):
-                yield place
+        with _release_on_exit(lock, path, lock_file, existed):
+            if all(entry.name.startswith(LOCK_FILE) for entry in path.iterdir()):
+                yield path
                 return
 
 
 def _lock(directory: Path, key: str, name: str) -> FileLock:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise _write_error(directory, key, problem) from problem
-    # flock, which NFS and Lustre pass on to their servers since long; where a file system has none, filelock falls back
-    # to a marker that names its process, and takes it over once that is gone.
+    except OSError as error:
+        raise _write_error(directory, key, error) from error
+    # filelock uses flock, which works across nodes on NFS and Lustre; on file systems without flock it falls back to a
+    # marker file that names its process, and takes it over once that process is gone.
     return FileLock(directory.resolve() / name, timeout=0, is_singleton=True)
 
 
@@ -75,14 +74,14 @@ def _try_acquire(lock: FileLock, directory: Path, key: str) -> bool:
         lock.acquire()
     except Timeout:
         return False
-    except OSError as problem:
-        raise _write_error(directory, key, problem) from problem
+    except OSError as error:
+        raise _write_error(directory, key, error) from error
     return True
 
 
 @contextmanager
 def _release_on_exit(lock: FileLock, directory: Path, name: str, existed: bool) -> Iterator[None]:
-    """Release the lock afterwards; a directory that was made for it, in which nothing came to be, goes with it."""
+    """Release the lock at exit, and remove the directory if it was created for the lock and is still empty."""
     holder = directory.resolve() / f"{name}.holder"
     first = lock.lock_counter == 1
     try:
@@ -91,7 +90,10 @@ def _release_on_exit(lock: FileLock, directory: Path, name: str, existed: bool) 
         yield
     finally:
         if lock.lock_counter == 1:
-            for path in (holder, Path(lock.lock_file)):  # whoever waits for a lock file that is gone makes a new one
+            for path in (
+                holder,
+                Path(lock.lock_file),
+            ):  # a process that waits for it creates a new one
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
         lock.release()
@@ -107,5 +109,5 @@ def _read_holder(directory: Path, name: str) -> str:
         return "another process"
 
 
-def _write_error(directory: Path, key: str, problem: OSError) -> CannotWriteError:
-    return CannotWriteError(f"{directory} cannot be written ({problem.strerror}): choose another {key}")
+def _write_error(directory: Path, key: str, error: OSError) -> CannotWriteError:
+    return CannotWriteError(f"{directory} cannot be written ({error.strerror}): choose another {key}")

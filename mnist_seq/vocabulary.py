@@ -1,4 +1,4 @@
-"""The only vocabulary: the ten digits, and the three tokens that frame a sequence."""
+"""The vocabulary: the digits 0-9 and the special tokens PAD, BOS and EOS."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ EMPTY_CELL = 10
 
 
 def encode(digits: Tensor) -> Tensor:
-    """Frame digits as a target sequence: BOS, the digits, EOS, then PAD.
+    """Convert digits to token sequences: BOS, the digits, EOS, then PAD.
 
     Args:
-        digits: B N, int64, each row its digits in reading order and then PAD.
+        digits: (B, N) int64; each row has its digits in reading order, then PAD.
 
     Returns:
-        B N+2, int64. The decoder reads `[:, :-1]` and is asked for `[:, 1:]`.
+        (B, N+2) int64. `[:, :-1]` is the decoder's input and `[:, 1:]` its target.
     """
-    scenes, slots = digits.shape
+    batch, length = digits.shape
     counts = (digits < NUM_DIGITS).sum(1, keepdim=True)
-    tokens = digits.new_full((scenes, slots + 2), PAD)
+    tokens = digits.new_full((batch, length + 2), PAD)
     tokens[:, 0] = BOS
     tokens[:, 1:-1] = digits
     return tokens.scatter(1, counts + 1, EOS)
 
 
 def decode(tokens: Tensor) -> list[list[int]]:
-    """The digits of each row: after BOS where there is one, up to the first token that is no digit.
+    """Convert token sequences to lists of digits: up to the first token that is not a digit.
 
     Args:
-        tokens: B T, int64, with or without the leading BOS.
+        tokens: (B, T) int64, with or without the leading BOS.
     """
     sequences = []
     for row in tokens.tolist():
         body = row[1:] if row[:1] == [BOS] else row
-        end = next((place for place, token in enumerate(body) if token >= NUM_DIGITS), len(body))
+        end = next((index for index, token in enumerate(body) if token >= NUM_DIGITS), len(body))
         sequences.append(body[:end])
     return sequences

@@ -30,13 +30,13 @@ def test_a_user_error_ends_in_one_line_and_exit_code_1(
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: type(bug).__name__)
-def test_a_bug_passes_through_whatever_its_class(bug: Exception) -> None:
+def test_a_bug_keeps_its_traceback_whatever_its_class(bug: Exception) -> None:
     with pytest.raises(type(bug)) as raised, cli.report_errors():
         raise bug
     assert raised.value is bug
 
 
-def test_no_class_name_and_no_attribute_makes_an_error_a_mistake_or_a_signal(tmp_path: Path) -> None:
+def test_only_the_class_makes_an_error_a_user_error_or_a_signal(tmp_path: Path) -> None:
     class DivergedError(Exception):
         signum = signal.SIGTERM
 
@@ -47,7 +47,7 @@ def test_no_class_name_and_no_attribute_makes_an_error_a_mistake_or_a_signal(tmp
     assert "Traceback" in (tmp_path / FAILURE_FILE).read_text()
 
 
-def test_an_interruption_ends_in_128_and_its_signal_and_survives_a_process_boundary(
+def test_an_interruption_exits_with_128_plus_its_signal_and_can_be_pickled(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stopped = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, "stopped")))
@@ -57,7 +57,7 @@ def test_an_interruption_ends_in_128_and_its_signal_and_survives_a_process_bound
     assert capsys.readouterr().err == "mnist_seq: stopped\n"
 
 
-def test_what_the_terminal_cannot_show_is_escaped_and_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unencodable_output_is_escaped_and_the_stream_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     with cli.escape_unencodable():

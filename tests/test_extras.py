@@ -57,13 +57,13 @@ def distributions(package: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_what_the_package_imports_is_declared(path: Path) -> None:
+def test_every_import_of_the_package_is_declared(path: Path) -> None:
     declared = names(PROJECT["project"]["dependencies"]) | names(GROUPS["baselines"])
     declared |= set().union(*(names(it) for it in EXTRAS.values()))
     assert {package for package in imported(path) if not distributions(package) & declared} == set()
 
 
-def test_what_the_tests_import_is_declared() -> None:
+def test_every_import_of_the_tests_is_declared() -> None:
     declared = names(PROJECT["project"]["dependencies"])
     declared = declared.union(*map(names, [*EXTRAS.values(), *GROUPS.values()]))
     for path in sorted((ROOT / "tests").rglob("*.py")):
@@ -71,13 +71,13 @@ def test_what_the_tests_import_is_declared() -> None:
         assert not missing, path
 
 
-def test_what_is_declared_is_imported() -> None:
+def test_every_declared_dependency_is_imported() -> None:
     used = {name for path in FILES for package in imported(path) for name in distributions(package)}
     declared = names(PROJECT["project"]["dependencies"]).union(*(names(it) for it in EXTRAS.values()))
     assert declared - used == NEEDED_BY_OTHERS.keys()
 
 
-def test_an_extra_is_what_pyproject_declares() -> None:
+def test_extras_match_pyproject() -> None:
     assert extras.EXTRAS.keys() == EXTRAS.keys()
     for extra, packages in extras.EXTRAS.items():
         assert {name for package in packages for name in distributions(package)} == names(EXTRAS[extra])
@@ -92,7 +92,7 @@ NEEDS = {
 
 
 @pytest.mark.parametrize("name", NEEDS)
-def test_a_command_names_the_extra_that_it_needs_before_it_works(
+def test_a_command_without_its_extra_names_it_before_any_work(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     find_spec: Any = importlib.util.find_spec
@@ -110,7 +110,7 @@ def test_a_command_names_the_extra_that_it_needs_before_it_works(
     assert capsys.readouterr().err == f"mnist_seq: {line}\n"
 
 
-def test_the_python_door_names_the_extra_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_api_without_an_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_seq.inference import onnx_export
 
     monkeypatch.setattr(extras, "missing_package", lambda extra: "onnx")

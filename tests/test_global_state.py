@@ -1,4 +1,4 @@
-"""What a library call leaves behind in the process that made it: nothing."""
+"""A library call leaves no global state behind in its process."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_library_call_leaves_no_global_state_behind(call: str, tmp_path: Path)
         assert after == before, key
 
 
-def test_a_command_that_python_code_calls_gives_its_process_back(
+def test_a_command_called_from_python_restores_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given, path, logger = ["train", "model.num_heads=3"], sys.path, logging.getLogger("mnist_seq")

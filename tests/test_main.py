@@ -12,38 +12,40 @@ import pytest
 
 from mnist_seq import __main__ as entry
 from tests.e2e.background_command import environment
-from tests.test_architecture import COMMANDS, PACKAGE
+
+PACKAGE = Path(entry.__file__).parent
 
 SCRIPT = "import sys\nfrom mnist_seq.__main__ import main\n\nif __name__ == '__main__':\n    sys.exit(main())\n"
 """What an installer writes for `[project.scripts]`."""
 
 
-def test_every_command_is_one_of_the_script() -> None:
-    assert sorted(entry.COMMANDS) == sorted(COMMANDS)
+def test_every_file_with_a_main_is_a_command_of_the_script() -> None:
+    files = [path for path in PACKAGE.glob("*.py") if path.stem != "__main__"]
+    assert sorted(entry.COMMANDS) == sorted(path.stem for path in files if "__name__ == " in path.read_text())
     scripts = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]["scripts"]
     module, _, function = scripts["mnist-seq"].partition(":")
     assert getattr(import_module(module), function) is entry.main
 
 
-def test_the_script_alone_lists_every_command_with_its_summary(
+def test_the_script_without_arguments_lists_every_command_with_its_summary(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["mnist-seq"])
     assert entry.main() == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in entry.COMMANDS:
-        assert any(line.split()[:1] == [name] and len(line.split()) > 2 for line in said.splitlines()), name
+        assert any(line.split()[:1] == [name] and len(line.split()) > 2 for line in output.splitlines()), name
 
 
-@pytest.mark.parametrize(("asked", "hint"), [("trian", "did you mean train?"), ("fit", "lists them")])
+@pytest.mark.parametrize(("name", "hint"), [("trian", "did you mean train?"), ("fit", "lists them")])
 def test_an_unknown_command_is_refused_in_a_line(
-    asked: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["mnist-seq", asked])
+    monkeypatch.setattr(sys, "argv", ["mnist-seq", name])
     assert entry.main() == 2
-    said = capsys.readouterr().err
-    assert hint in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert hint in output
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize("system", ["posix", "nt"])
@@ -72,10 +74,10 @@ def script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_scripts_help_is_the_commands(tmp_path: Path) -> None:
+def test_help_of_the_script_is_that_of_the_command(tmp_path: Path) -> None:
     direct = [sys.executable, "-m", "mnist_seq.train", "--help"]
-    said = subprocess.run(direct, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True).stdout
-    assert script(tmp_path, "train", "--help").stdout == said != ""
+    output = subprocess.run(direct, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True).stdout
+    assert script(tmp_path, "train", "--help").stdout == output != ""
     refused = script(tmp_path, "train", "model.num_heads=3")
     assert refused.returncode == 1
     assert refused.stderr.startswith("mnist_seq: model.num_heads=3 does not divide")

@@ -1,4 +1,4 @@
-"""What a command line may say beyond Hydra's own overrides, and what its relative paths are relative to."""
+"""Shorthands of a command line, and relative paths."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.conftest import TINY
 
 
 @pytest.mark.parametrize("group", OPTIONAL_GROUPS)
-def test_null_chooses_nothing_from_a_group(group: str) -> None:
+def test_null_means_no_choice_from_an_optional_group(group: str) -> None:
     composed = compose("train", [f"{group}=null"])[0]
     assert OmegaConf.to_container(composed) == OmegaConf.to_container(compose("train", [])[0])
 
 
-def test_null_is_a_choice_of_a_sweep_too() -> None:
+def test_null_is_a_value_of_a_sweep() -> None:
     assert expand_shorthands("train", ["callbacks=null,ema", "seed=1"]) == ["callbacks=[],ema", "seed=1"]
 
 
-def test_null_is_no_choice_where_one_is_needed() -> None:
-    with pytest.raises(UserError, match="model=null: one is needed, choose from classifier"):
+def test_null_is_refused_for_a_required_group() -> None:
+    with pytest.raises(UserError, match="model=null is not possible: choose from classifier"):
         mnist_seq.compose("model=null")
 
 
@@ -52,13 +52,13 @@ def outputs(tmp_path: Path, tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "outputs"
 
 
-def test_the_latest_run_is_the_one_that_ended_last_and_no_export(outputs: Path) -> None:
+def test_latest_is_the_run_that_finished_last_and_no_export(outputs: Path) -> None:
     assert latest_finished() == Path("outputs/broken/again")
     assert resolve_run("latest") == resolve_run(None) == "outputs/broken/again"
     assert resolve_run("outputs/older") == "outputs/older"
 
 
-def test_resume_latest_is_the_run_that_stopped_last(outputs: Path) -> None:
+def test_resume_latest_is_the_unfinished_run_that_stopped_last(outputs: Path) -> None:
     assert mnist_seq.compose("resume=latest").resume == "outputs/broken/again"
     shutil.rmtree(outputs / "broken")
     composed = compose("train", ["resume=latest"])
@@ -68,7 +68,7 @@ def test_resume_latest_is_the_run_that_stopped_last(outputs: Path) -> None:
         mnist_seq.compose("resume=latest")
 
 
-def test_a_path_called_latest_is_not_taken_for_the_newest_run(outputs: Path) -> None:
+def test_a_path_called_latest_is_ambiguous(outputs: Path) -> None:
     (outputs.parent / "latest").mkdir()
     with pytest.raises(UserError, match=r"write resume=\./latest"):
         mnist_seq.compose("resume=latest")
@@ -76,7 +76,7 @@ def test_a_path_called_latest_is_not_taken_for_the_newest_run(outputs: Path) -> 
         resolve_run("latest")
 
 
-def test_a_run_is_resumed_by_its_last_checkpoint_and_by_no_other(tiny_run: Run, tmp_path: Path) -> None:
+def test_a_run_resumes_from_its_last_checkpoint_only(tiny_run: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(tiny_run.path, tmp_path / "a [run]"))
     assert resolve_resume(str(run.path)) == run.path
     resumed = mnist_seq.fit(f'resume="{run.last_checkpoint}"', "trainer.max_steps=13")
@@ -89,7 +89,9 @@ def test_a_run_is_resumed_by_its_last_checkpoint_and_by_no_other(tiny_run: Run, 
         resolve_resume(str(run.best_checkpoint))
 
 
-def test_paths_are_relative_to_where_the_command_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_start_at_the_working_directory_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     asked = ["data.from=set", "init_from=before/weights.safetensors", "resume=run"]
     composed = compose("train", asked).config
@@ -102,23 +104,21 @@ def test_paths_are_relative_to_where_the_command_was_started(tmp_path: Path, mon
     assert included.init_from == "pretrained:grid"
 
 
-def test_a_saved_config_names_what_the_run_began_with_by_an_absolute_path(
-    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_init_from_is_saved_as_an_absolute_path(tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_run.path.parent)
     begin = ("data=grid", *TINY, "trainer.max_steps=2", f"init_from={tiny_run.path.name}")
     run = mnist_seq.fit(*begin, f"hydra.run.dir={tmp_path}/run")
     assert run.config.init_from == str(tiny_run.path)
 
 
-def test_a_run_is_evaluated_on_test_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_test_true_evaluates_on_the_test_split(tmp_path: Path) -> None:
     run = mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", "test=true", f"hydra.run.dir={tmp_path}/run")
     assert run.metrics["test"]["scenes"] == 10_000
     assert (run.path / "evaluations/test/evaluation.json").is_file()
     assert run.config_without_seed.test is False, "it is no part of the recipe"
 
 
-def test_a_missing_test_split_is_told_before_training(tmp_path: Path) -> None:
+def test_a_missing_test_split_is_refused_before_training(tmp_path: Path) -> None:
     from mnist_seq.data import datasets, export_dataset
 
     scenes = datasets.load(mnist_seq.compose("data=single", "data.digits=uci").data).splits["train"]
@@ -131,14 +131,14 @@ def test_a_missing_test_split_is_told_before_training(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
-def test_figures_of_test_do_not_outlive_the_weights_that_they_were_found_of(tmp_path: Path, tiny_run: Run) -> None:
+def test_test_metrics_are_removed_when_the_weights_change(tmp_path: Path, tiny_run: Run) -> None:
     run = Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
     run.update_metrics(test={"scenes": 10_000})
     assert "test" in mnist_seq.fit(f"resume={run.path}").metrics, "no step was left"
     assert "test" not in mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=13").metrics
 
 
-def test_what_failed_in_a_sweep_has_not_failed_any_more_once_it_is_trained(tmp_path: Path, tiny_run: Run) -> None:
+def test_a_resumed_job_of_a_sweep_loses_its_failure_file(tmp_path: Path, tiny_run: Run) -> None:
     run = Run(shutil.copytree(tiny_run.path, tmp_path / "job"))
     (run.path / "failed.txt").write_text("in use by another process\n")
     with run_lock.lock_run_dir(run.path, "hydra.run.dir"):

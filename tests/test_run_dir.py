@@ -34,7 +34,7 @@ def files_of_at_most(size: int | None = None) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
-def test_a_file_that_cannot_be_written_stays_as_it_was(number: int, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(number: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("before")
 
@@ -43,20 +43,22 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(number: int, tmp_path: Pa
             beside.write_text("half")
             raise OSError(number, "reason")
 
-    with pytest.raises(CannotWriteError, match=f"{path} cannot be written .*make room in {tmp_path}, or choose"):
+    with pytest.raises(CannotWriteError, match=f"{path} cannot be written .*free space in {tmp_path}, or choose"):
         write()
     assert [it.name for it in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "before"
 
 
-def test_another_error_while_writing_keeps_its_class(tmp_path: Path) -> None:
+def test_other_errors_while_writing_keep_their_class(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as found, atomic_path(tmp_path / "file"):
         (tmp_path / "gone").read_text()
     assert not isinstance(found.value, CannotWriteError)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_costs_no_checkpoint_and_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Run(tmp_path / "run")
 
     def fill(self: Any, trainer: L.Trainer, *_: Any) -> None:
@@ -66,16 +68,16 @@ def test_a_full_disk_costs_no_checkpoint_and_is_told_in_a_line(tmp_path: Path, m
 
     with monkeypatch.context() as full, files_of_at_most():
         full.setattr(callbacks.LogPredictions, "on_train_batch_end", fill, raising=False)
-        said = f"make room in {run.checkpoints}.*last.ckpt is the last good one.*resume={run.path}"
-        with pytest.raises(CannotWriteError, match=said) as told:
+        message = f"free space in {run.checkpoints}.*last.ckpt is the last good one.*resume={run.path}"
+        with pytest.raises(CannotWriteError, match=message) as raised:
             mnist_seq.fit(*TINY, "data=single", "report=false", f"hydra.run.dir={run.path}")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     assert weights.load_checkpoint(run.last_checkpoint)["global_step"] == 5
     assert {path.name for path in run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
     assert mnist_seq.fit(f"resume={run.path}").metrics["steps"] == 12
 
 
-def test_a_run_that_cannot_begin_says_why(tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_names_the_reason(tmp_path: Path) -> None:
     run, config = Run(tmp_path / "run"), mnist_seq.compose(*TINY)
     with (
         files_of_at_most(9),
@@ -85,7 +87,7 @@ def test_a_run_that_cannot_begin_says_why(tmp_path: Path) -> None:
     assert not run.exists
 
 
-def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path: Path) -> None:
+def test_half_written_checkpoints_are_removed(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.checkpoints.mkdir()
     for name in (".last.ckpt.123", ".best.ckpt.4", "last.ckpt", "best.ckpt"):
@@ -94,7 +96,7 @@ def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path: Path) -> None:
     assert {path.name for path in run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
-def test_weights_that_cannot_be_written_leave_those_of_before(tmp_path: Path, tiny_run: Run) -> None:
+def test_a_failed_write_of_weights_leaves_the_old_weights(tmp_path: Path, tiny_run: Run) -> None:
     model, _ = weights.load(tiny_run.path)
     path = tmp_path / "weights.safetensors"
     atomic_write_text(path, "before")
@@ -104,7 +106,7 @@ def test_weights_that_cannot_be_written_leave_those_of_before(tmp_path: Path, ti
     assert path.read_text() == "before"
 
 
-def test_a_table_that_cannot_grow_is_told_in_a_line(tmp_path: Path) -> None:
+def test_metrics_csv_on_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:
     from mnist_seq.training.csv_logger import ResumableCSVLogger
 
     table = ResumableCSVLogger(tmp_path / "metrics.csv")

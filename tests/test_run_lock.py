@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import mnist_seq
-from mnist_seq import cli, run_lock
+from mnist_seq import compose_config, run_lock
 from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.run_dir import Run
 from tests.conftest import TINY
@@ -38,18 +38,18 @@ def held(tmp_path: Path) -> object:
         process.kill()
 
 
-def test_a_held_directory_is_refused_in_a_line_that_names_the_process_and_the_way_out(
+def test_a_locked_directory_is_refused_with_its_process_and_the_way_out(
     held: tuple[Path, subprocess.Popen[str]],
 ) -> None:
     directory, process = held
     with pytest.raises(UserError) as refused, run_lock.lock_run_dir(directory, "hydra.run.dir"):
         pass
-    said = str(refused.value)
-    assert f"{directory} is in use by process {process.pid} on " in said
-    assert "choose another hydra.run.dir" in said
+    message = str(refused.value)
+    assert f"{directory} is in use by process {process.pid} on " in message
+    assert "choose another hydra.run.dir" in message
 
 
-def test_a_kill_frees_the_directory(held: tuple[Path, subprocess.Popen[str]]) -> None:
+def test_a_killed_process_releases_its_lock(held: tuple[Path, subprocess.Popen[str]]) -> None:
     directory, process = held
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -57,7 +57,7 @@ def test_a_kill_frees_the_directory(held: tuple[Path, subprocess.Popen[str]]) ->
         assert f"process {os.getpid()} on" in (directory / ".lock.holder").read_text()
 
 
-def test_a_new_run_does_not_begin_in_a_directory_that_is_held(held: tuple[Path, subprocess.Popen[str]]) -> None:
+def test_a_new_run_does_not_start_in_a_locked_directory(held: tuple[Path, subprocess.Popen[str]]) -> None:
     directory, _ = held
     before = sorted(path.name for path in directory.iterdir())
     with pytest.raises(UserError, match="is in use by process"):
@@ -65,7 +65,7 @@ def test_a_new_run_does_not_begin_in_a_directory_that_is_held(held: tuple[Path, 
     assert sorted(path.name for path in directory.iterdir()) == before
 
 
-def test_a_run_is_not_resumed_while_it_is_held_but_can_be_read(tiny_run: Run) -> None:
+def test_a_locked_run_can_be_read_but_not_resumed(tiny_run: Run) -> None:
     metrics = tiny_run.metrics
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, tiny_run.path], stdout=subprocess.PIPE, text=True)
     try:
@@ -81,7 +81,7 @@ def test_a_run_is_not_resumed_while_it_is_held_but_can_be_read(tiny_run: Run) ->
     assert tiny_run.config.trainer.max_steps == 12
 
 
-def test_a_process_holds_again_what_it_holds_and_another_thread_does_not(tmp_path: Path) -> None:
+def test_a_lock_is_reentrant_in_its_thread_only(tmp_path: Path) -> None:
     refused: list[Exception] = []
 
     def try_it() -> None:
@@ -101,16 +101,16 @@ def test_a_process_holds_again_what_it_holds_and_another_thread_does_not(tmp_pat
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
-def test_a_directory_that_cannot_be_written_is_a_mistake(tmp_path: Path) -> None:
+def test_an_unwritable_run_directory_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWriteError, match=r"choose another hydra.run.dir"):
         mnist_seq.fit("data=grid", *TINY, f"hydra.run.dir={tmp_path}/file/run")
 
 
-def test_a_default_name_that_is_taken_gets_a_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_default_directory_in_use_gets_a_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a run that has begun in it, or by a process that is about to begin one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_run_dir", lambda resume: resume or "outputs/12-00-00")
+    monkeypatch.setattr(compose_config, "default_run_dir", lambda resume: resume or "outputs/12-00-00")
     runs = [mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", f"seed={seed}").path for seed in (0, 1)]
     assert runs == [Path("outputs/12-00-00"), Path("outputs/12-00-00-2")]
     assert [Run(path).metrics["seed"] for path in runs] == [0, 1]
@@ -126,7 +126,7 @@ def test_a_default_name_that_is_taken_gets_a_suffix(tmp_path: Path, monkeypatch:
         holder.wait()
 
 
-def test_a_name_that_was_asked_for_gets_no_suffix(tmp_path: Path) -> None:
+def test_a_named_directory_gets_no_suffix(tmp_path: Path) -> None:
     directory = tmp_path / "mine"
     mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", f"hydra.run.dir={directory}")
     with pytest.raises(UserError, match=f"already holds a run: resume={directory}, or choose another"):

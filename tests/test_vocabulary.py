@@ -12,17 +12,17 @@ def padded(rows: list[list[int]], slots: int = 6) -> torch.Tensor:
 
 
 @given(sequences)
-def test_what_is_encoded_is_decoded(rows: list[list[int]]) -> None:
+def test_decode_inverts_encode(rows: list[list[int]]) -> None:
     assert vocabulary.decode(vocabulary.encode(padded(rows))) == rows
 
 
 @given(sequences)
-def test_a_target_is_bos_digits_eos_and_padding(rows: list[list[int]]) -> None:
+def test_encoded_digits_are_bos_digits_eos_and_padding(rows: list[list[int]]) -> None:
     for digits, target in zip(rows, vocabulary.encode(padded(rows)).tolist(), strict=True):
         assert target == [vocabulary.BOS, *digits, vocabulary.EOS] + [vocabulary.PAD] * (6 - len(digits))
 
 
-def test_nothing_after_the_end_is_decoded() -> None:
+def test_decode_stops_at_the_first_special_token() -> None:
     assert vocabulary.decode(torch.tensor([[3, 7, vocabulary.EOS, 5, 5]])) == [[3, 7]]
 
 

@@ -1,4 +1,4 @@
-"""What Windows lacks and refuses, as far as Linux can act it: a run trains, is evaluated and reads all the same."""
+"""A run needs nothing that Windows lacks; Linux simulates what it lacks and refuses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ os.fsync, os.replace, os.rename = fsync, replaceable(os.replace), replaceable(os
 HAS = ("SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM", "SIG_DFL", "SIG_IGN")
 
 
-def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
+def test_a_run_uses_nothing_that_windows_lacks(tmp_path: Path) -> None:
     script = f"WINDOWS_HAS = {HAS!r}\n{WINDOWS}\nimport mnist_seq\n"
     script += f"run = mnist_seq.fit(*{TINY!r}, 'model=tiny', 'data=single', 'callbacks=ema', 'hydra.run.dir=run')\n"
     script += "run = mnist_seq.fit('resume=run', 'trainer.max_steps=14')\n"
@@ -53,7 +53,7 @@ def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
     assert Run(tmp_path / "run").metrics["steps"] == 14
 
 
-def test_a_run_directory_has_a_name_that_windows_takes() -> None:
+def test_run_directories_have_names_that_windows_accepts() -> None:
     from mnist_seq.compose_config import default_run_dir, job_name
 
     for name in (default_run_dir(None), job_name(["data.path=C:/digits", "model.dim=64"])):

@@ -1,6 +1,6 @@
-"""What can be configured: every group's fields, defaults, units and laws, each written once.
+"""The typed schema of every config group: fields with defaults, units and validation, each written once.
 
-Plain dataclasses, light to import. The YAML presets in `configs/` inherit from these and state only what they change.
+Plain dataclasses, light to import. The YAML presets in `configs/` inherit from them and state only what they change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What scenes are put through before they are read."""
+"""Corruptions of whole scenes before a model reads them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from mnist_seq.config.validation import check
 
 @dataclass
 class CorruptionConfig:
-    """What is done to scenes to see what a reader can bear; nothing by default.
+    """Corruption of scenes to measure robustness; none by default.
 
     Lengths are in pixels of a 28x28 frame, whatever `data.digit_size`.
     """
 
     rotation: float = 0.0
-    """Each digit is turned about its frame's middle, by so many degrees this way or that."""
+    """Rotation of each digit about the centre of its frame, to a random side, degrees, 0..180."""
     stroke: float = 0.0
-    """Strokes grow, or below 0 shrink: by a share of what one pixel more, or less, all around would change."""
+    """Change of stroke width, pixels on each side, -1..1; below 0 strokes get thinner."""
     blur: float = 0.0
-    """Standard deviation of a blur of the whole picture, pixels."""
+    """Standard deviation of a Gaussian blur of the image, pixels, 0..5."""
     noise: float = 0.0
-    """Standard deviation of noise on every pixel of the picture, as a share of white."""
+    """Standard deviation of Gaussian noise on every pixel, as a fraction of white, 0..1."""
     contrast: float = 1.0
-    """What grey levels are multiplied by."""
+    """Factor on all grey levels, 0.02..1."""
 
     def __post_init__(self) -> None:
         limits = {"rotation": (0, 180), "stroke": (-1, 1), "blur": (0, 5), "noise": (0, 1), "contrast": (0.02, 1)}
@@ -33,5 +33,5 @@ class CorruptionConfig:
 
     @property
     def non_default(self) -> dict[str, float]:
-        """What is not left as it is."""
-        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+        """The corruptions that are not at their defaults, by name."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}

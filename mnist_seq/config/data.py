@@ -1,4 +1,4 @@
-"""What every scene family shares, and the shape of the problem that it poses."""
+"""Config shared by all scene families, and the problem spec that the data gives to the model."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from mnist_seq.config.validation import check
 
 @dataclass(frozen=True)
 class Spec:
-    """The shape of the problem, decided by the data and given to the model."""
+    """Shape of the problem, decided by the data and given to the model."""
 
     height: int
     """Canvas height, pixels."""
     width: int
     """Canvas width, pixels."""
     max_length: int
-    """Longest sequence that may have to be written."""
+    """Longest digit sequence."""
     cells: tuple[int, int]
-    """Rows and columns of the cells that a classifier reads; 0 0 where two digits can share a cell of any grid, or
-    the labels of a folder name none."""
+    """Rows and columns of the cells that a classifier predicts; (0, 0) where no grid separates all digits, or
+    the labels of a folder name no cells."""
     ordered: bool = True
-    """Whether digits must be read in their order; otherwise they are a set, and any order is right."""
+    """Whether the order of the digits counts; otherwise they are a set."""
     digit_size: int = 28
-    """Side of a digit's frame, pixels; 28 unless scaled."""
+    """Side of a digit's frame, pixels."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(self.cells))
@@ -31,29 +31,29 @@ class Spec:
 
 @dataclass
 class AugmentConfig:
-    """Random distortion of each training digit within its frame; uniform in the ranges given.
+    """Random distortion of each training digit within its frame, uniform in the given ranges.
 
     Pixels are those of a 28x28 frame, whatever `data.digit_size`.
     """
 
     rotation: float = 0.0
-    """Largest angle either way, degrees."""
+    """Largest rotation to either side, degrees, 0..180."""
     scale: float = 0.0
-    """Largest relative change of size: 0.1 draws from 0.9 to 1.1."""
+    """Largest relative change of size, 0..0.9; 0.1 draws from 0.9 to 1.1."""
     shear: float = 0.0
-    """Largest horizontal shear either way, degrees."""
+    """Largest horizontal shear to either side, degrees, 0..60."""
     shift: float = 0.0
-    """Largest displacement either way on each axis, pixels; less where ink would leave the frame."""
+    """Largest shift along each axis, pixels, 0..14; less where ink would leave the frame."""
     elastic: float = 0.0
-    """Bound of the smooth displacement of each point on each axis, pixels."""
+    """Largest elastic displacement of a point along each axis, pixels, 0..4."""
     stroke: float = 0.0
-    """Largest change of stroke width: a share of what one pixel more, or less, all around would change."""
+    """Largest change of stroke width, pixels on each side, 0..0.9."""
     blur: float = 0.0
-    """Largest standard deviation of the blur, pixels."""
+    """Largest standard deviation of the blur, pixels, 0..1."""
     noise: float = 0.0
-    """Largest share of its grey level that a pixel of ink may lose, each pixel by itself."""
+    """Largest fraction of its grey level that each pixel of ink may lose independently, 0..0.9."""
     p: float = 1.0
-    """Probability that a digit is distorted at all. The others stay sharp: resampling softens a digit a little."""
+    """Probability that a digit is distorted, 0..1."""
 
     def __post_init__(self) -> None:
         limits = {"rotation": 180, "scale": 0.9, "shear": 60, "shift": 14, "elastic": 4, "stroke": 0.9, "blur": 1}
@@ -64,27 +64,30 @@ class AugmentConfig:
 
 @dataclass
 class DataConfig:
-    """What every scene family shares."""
+    """Keys of every scene family."""
 
     family: str = "scene"
+    """Scene family; chosen by `data=NAME`."""
     digits: str = "auto"
-    """Where single digits come from: auto, mnist, uci, emnist, kmnist, fashion_mnist, qmnist."""
+    """Source of single digits: auto, mnist, uci, emnist, kmnist, fashion_mnist or qmnist; `auto` takes MNIST, or UCI
+    where MNIST is neither on this machine nor can be downloaded."""
     pool: str = "split"
-    """`split` keeps a validation pool apart; `full` trains on both, without validation."""
+    """`split` keeps digits for validation; `full` trains on all of them, without validation."""
     digit_size: int = 28
-    """Side of a digit's frame, pixels; MNIST's is 28, any other is resampled."""
+    """Side of a digit's frame, pixels, 8..512; MNIST's is 28, others are resampled."""
     batch_size: int = 128
-    """Scenes a step and device."""
+    """Scenes per step and device."""
     val_scenes: int = 5000
-    """Scenes of a validation, the same in every run."""
+    """Validation scenes, the same in every run."""
     scene_seed: int = 0
-    """Seed of the val, test and fixed scenes; other training scenes follow the run's own `seed`."""
+    """Seed of the val and test scenes, and of num_train_scenes; other training scenes follow the run's `seed`."""
     num_train_scenes: int | None = None
-    """Train on so many scenes, the same in every run, each once an epoch; null never shows a scene twice."""
+    """Size of a fixed training set, the same in every run; null draws new scenes in every step."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Distortion of training digits: a preset of `data/augment`, and its keys."""
 
     def __post_init__(self) -> None:
-        named = next(each.default for each in fields(self) if each.name == "family")
+        named = next(field.default for field in fields(self) if field.name == "family")
         check(self.family == named, f"data.family={self.family} in a {named} config: choose with data={self.family}")
         for key in ("batch_size", "val_scenes"):
             check(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
@@ -97,22 +100,24 @@ class DataConfig:
 
     @property
     def spec(self) -> Spec:
-        """The shape of the problem that these scenes pose."""
+        """Shape of the problem."""
         raise NotImplementedError(type(self).__name__)
 
 
 @dataclass
 class VariableCountConfig(DataConfig):
-    """A family whose scenes hold a number of digits, uniform in a range and always honoured."""
+    """Keys of a family whose number of digits is drawn uniformly."""
 
     height: int = 64
     """Canvas height, pixels."""
     width: int = 64
     """Canvas width, pixels."""
     min_digits: int = 1
+    """Smallest number of digits, at least 0."""
     max_digits: int = 4
+    """Largest number of digits, 1..100."""
     max_length: int | None = None
-    """Longest sequence that the model must be able to write, for judging on longer ones; null takes max_digits."""
+    """Longest sequence that the model can output, to evaluate it on longer scenes; null takes max_digits."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

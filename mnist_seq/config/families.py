@@ -1,4 +1,4 @@
-"""Scene families: what each shows, and what it cannot show."""
+"""Scene families: their keys, and the values that each refuses."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ class GridConfig(DataConfig):
 
     family: str = "grid"
     rows: int = 2
+    """Rows of cells."""
     cols: int = 2
+    """Columns of cells."""
     p_empty: float = 0.0
-    """Chance of a cell to stay empty."""
+    """Probability that a cell stays empty, 0 or more and below 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +49,7 @@ class GridConfig(DataConfig):
 
 @dataclass
 class LineConfig(VariableCountConfig):
-    """Digits side by side, touching or apart, read from left to right."""
+    """Digits in a row, read from left to right."""
 
     family: str = "line"
     height: int = 32
@@ -55,9 +57,9 @@ class LineConfig(VariableCountConfig):
     max_digits: int = 5
     max_length: int | None = 8
     min_advance: int = 20
-    """Least advance from a digit's frame to the next, pixels; below the frame's side they may touch."""
+    """Smallest distance between the left edges of neighbours, pixels; below digit_size, digits may touch."""
     max_advance: int = 28
-    """Largest advance, pixels."""
+    """Largest such distance, pixels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,16 +80,16 @@ class LineConfig(VariableCountConfig):
 
 @dataclass
 class OverlapConfig(VariableCountConfig):
-    """Digits summed on top of each other, read as a set; its targets ascend (MultiMNIST, Sabour et al. 2017)."""
+    """Digits added on top of each other, read as a set in ascending order (MultiMNIST, Sabour et al. 2017)."""
 
     family: str = "overlap"
     height: int = 36
     width: int = 36
     min_digits: int = 2
     shift: int = 4
-    """Largest displacement from the middle either way on each axis, whole pixels; ink beyond the canvas is lost."""
+    """Largest shift from the centre along each axis, whole pixels, 0..digit_size; ink beyond the canvas is lost."""
     distinct: bool = False
-    """Every digit of a scene has another class."""
+    """All digits of a scene have different classes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,11 +106,11 @@ class OverlapConfig(VariableCountConfig):
 
 @dataclass
 class ClutteredConfig(DataConfig):
-    """Three digits on a slope among fragments of others, read from left to right (Sonderby et al. 2015)."""
+    """Three digits along a slope among fragments of others, read from left to right (Sonderby et al. 2015)."""
 
     family: str = "cluttered"
     num_distractors: int = 8
-    """Pieces of 9x9 of other digits, of any split's but test."""
+    """Distractors: 9x9 fragments of digits outside the test split."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,28 +124,28 @@ class ClutteredConfig(DataConfig):
 
 @dataclass
 class MixedConfig(DataConfig):
-    """Scenes of several families; a smaller one's canvas lies at a random place of the largest."""
+    """Scenes of several families; a smaller canvas lies at a random position on the largest."""
 
     family: str = "mixed"
     parts: dict[str, Any] = field(default_factory=dict)
-    """Name -> a scene family's config. Of each only what its family adds counts; the rest is the mixture's."""
+    """Name -> config of a scene family; keys that all families share are set for the mixture only."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Name -> how often, in proportion."""
+    """Name -> relative frequency."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names, weighed = ", ".join(self.parts), ", ".join(self.weights)
+        names, weighted = ", ".join(self.parts), ", ".join(self.weights)
         check(bool(self.parts), "data.parts is empty: name at least one scene family")
         check(
             self.parts.keys() == self.weights.keys(),
-            f"data.weights has {weighed or 'none'} but data.parts {names}: give each part a weight",
+            f"data.weights has {weighted or 'none'} but data.parts {names}: give each part a weight",
         )
         for name, weight in self.weights.items():
             check(0 <= weight < math.inf, f"data.weights.{name}={weight} must be at least 0, and finite")
-        check(sum(self.weights.values()) > 0, f"data.weights of {weighed} are all 0: give one a weight")
+        check(sum(self.weights.values()) > 0, f"data.weights of {weighted} are all 0: give one a weight")
         for name, part in self.parts.items():
             drawn = isinstance(part, DataConfig)
-            check(drawn, f"data.parts.{name}={part} is no scene family: add one with +data@data.parts.{name}=PRESET")
+            check(drawn, f"data.parts.{name}={part} is not a scene family: add one with +data@data.parts.{name}=PRESET")
         shared = DataConfig()
         height, width = self.spec.height, self.spec.width
         for name, part in self.parts.items():
@@ -154,7 +156,7 @@ class MixedConfig(DataConfig):
             size = part.digit_size
             check(size == self.digit_size, f"data.parts.{name}.digit_size={size} is not data.digit_size")
             lossy = isinstance(part, OverlapConfig) and (part.spec.height, part.spec.width) != (height, width)
-            check(not lossy, f"data.parts.{name}: what leaves its frame must leave the canvas of {height}x{width}")
+            check(not lossy, f"data.parts.{name}: its canvas must be the largest, {height}x{width}")
 
     @property
     def spec(self) -> Spec:
@@ -172,19 +174,22 @@ class MixedConfig(DataConfig):
 
 @dataclass
 class FolderConfig(DataConfig):
-    """Images and labels on disk: what `synthesise` wrote, or your own."""
+    """Images and labels on disk, from `synthesise` or your own."""
 
     family: str = "folder"
     path: str = ""
-    """The folder; `data.from=DIR` is short for `data=folder data.path=DIR`."""
+    """Path of the folder; `data.from=DIR` is short for `data=folder data.path=DIR`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
-        self.path = str(Path(self.path).absolute())  # a run that is judged from elsewhere finds it
+        self.path = str(Path(self.path).absolute())  # so that a run can be evaluated from another directory
         for key in ("digit_size", "num_train_scenes", "augment"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
-            check(value == shared, f"data.{key}={value} has no effect on data=folder, whose scenes are drawn: leave it")
+            check(
+                value == shared,
+                f"data.{key}={value} has no effect on images of data=folder: leave it out",
+            )
 
 
 FAMILY_CONFIGS: dict[str, type[DataConfig]] = {

@@ -1,6 +1,6 @@
-"""What differs between the versions of Hydra and OmegaConf that the commands run on: 1.3 with 2.3, and 1.4 with 2.4.
+"""Differences between Hydra 1.3 with OmegaConf 2.3 and Hydra 1.4 with OmegaConf 2.4.
 
-Hydra 1.4 leaves no `version_base` to choose, and its `instantiate` builds only what trusted code allows.
+Hydra 1.4 has no `version_base`, and its `instantiate` builds only classes on a whitelist.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from mnist_seq.config.trust import find_targets
 
 _EXECUTION_WHITELIST = ["mnist_seq.*", "hydra.*"]
-"""What Hydra itself may build for our commands: callbacks of a sweep, logging."""
+"""Classes that Hydra itself builds for our commands: callbacks of a sweep, logging."""
 
 
 def hydra_main(**arguments: Any) -> Callable[..., Any]:
-    """`hydra.main` with the behaviour of this version, whatever it was before."""
+    """`hydra.main` with the behaviour of Hydra 1.3."""
     import hydra
 
     if _needs_execution_whitelist():
@@ -28,7 +28,7 @@ def hydra_main(**arguments: Any) -> Callable[..., Any]:
 
 @contextmanager
 def initialize_config_dir(folder: Path) -> Iterator[None]:
-    """`hydra.initialize_config_dir`; within a Hydra program it leaves that program's state as it was."""
+    """`hydra.initialize_config_dir` that restores the state of an enclosing Hydra program."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.version import VersionBase
@@ -44,7 +44,7 @@ def initialize_config_dir(folder: Path) -> Iterator[None]:
 
 
 def setup_job_process() -> None:
-    """What `hydra_main` does in the process of a command, in that of one of its jobs."""
+    """Set up Hydra in the process of a job, as `hydra_main` does in that of the command."""
     from hydra import version
     from hydra.core.utils import setup_globals
 
@@ -54,7 +54,7 @@ def setup_job_process() -> None:
 
 
 def instantiate(values: dict[str, Any]) -> Any:
-    """`hydra.utils.instantiate` of a `_target_` and those within it, which the caller has found fit to be built."""
+    """`hydra.utils.instantiate` of a `_target_` and those within it, which the caller has checked."""
     from hydra.utils import instantiate as build
 
     if _needs_execution_whitelist():
@@ -63,10 +63,10 @@ def instantiate(values: dict[str, Any]) -> Any:
 
 
 def register_resolver(name: str, resolver: Callable[..., Any], use_cache: bool = False) -> None:
-    """Let configs say `${name:...}`; a resolver of that name is replaced."""
+    """Register `${name:...}` for configs, in place of any resolver of that name."""
     from omegaconf import OmegaConf
 
-    # OmegaConf 2.3 has a `register_resolver`, too: that of 1.x, which knows neither `replace` nor `use_cache`.
+    # OmegaConf 2.3 has a `register_resolver` too, that of 1.x, which has neither `replace` nor `use_cache`.
     current = "use_cache" in signature(OmegaConf.register_resolver).parameters
     register: Any = OmegaConf.register_resolver if current else OmegaConf.register_new_resolver
     register(name, resolver, replace=True, use_cache=use_cache)

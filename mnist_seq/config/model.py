@@ -1,4 +1,4 @@
-"""Architectures."""
+"""Model architectures."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ POOLINGS = ("cells", "cls", "mean", "sequence")
 
 @dataclass
 class EncoderConfig:
-    """A patch encoder: what every model of ours begins with."""
+    """Keys of the patch encoder, which every built-in model has."""
 
     name: str = "encoder"
+    """Model; chosen by `model=NAME`."""
     dim: int = 128
-    """Width of every token."""
+    """Width of the token embeddings."""
     num_heads: int = 4
+    """Attention heads; a divisor of dim."""
     head_dim: int | None = None
-    """Width of each head's queries and keys; null takes dim / heads, the width of its values."""
+    """Width of the queries and keys of a head; null takes dim / num_heads, the width of its values."""
     encoder_depth: int = 4
-    """Encoder blocks."""
+    """Number of encoder blocks."""
     patch_size: int = 14
-    """Side of a square patch, pixels. Where it does not divide the canvas, background is added right and bottom."""
+    """Side of a patch, pixels. The canvas is padded on the right and at the bottom to a multiple of it."""
     stem: str = "linear"
-    """What makes a vector of a patch: `linear`, or `conv`: early convolutions that look beyond it."""
+    """Patch embedding: `linear`, or `conv`, convolutions that see beyond the patch (Xiao et al. 2021)."""
     stem_width: int = 32
-    """Channels of the stem's first convolutions; each halving doubles them, up to `dim`."""
+    """Channels of the first convolutions of `conv`; each halving of the resolution doubles them, up to dim."""
     stem_depth: int = 2
-    """Convolutions of the stem at each resolution."""
+    """Convolutions of `conv` at each resolution."""
     pos_embed: str = "learned"
-    """none, learned, factorised (a row's plus a column's), sinusoidal or rotary; patches in two dimensions."""
+    """Position embedding: none, learned, factorised (row + column), sinusoidal or rotary; 2D for patches."""
     norm: str = "pre"
-    """Where a norm stands: `pre`, before each sublayer, or `post`, after each residual sum as in the first paper."""
+    """Norm before each sublayer (`pre`), or after each residual sum (`post`, Vaswani et al. 2017)."""
     norm_type: str = "layer"
-    """layer or rms."""
+    """Norm: layer or rms (Zhang & Sennrich 2019)."""
     mlp_ratio: int = 4
-    """Hidden width of the feed-forward layers over `dim`; swiglu takes two thirds of it, for as many parameters."""
+    """Hidden width of the feed-forward layers / dim; swiglu takes two thirds of it, for as many parameters."""
     activation: str = "gelu"
-    """Of the feed-forward layers: relu, gelu or swiglu."""
+    """Activation of the feed-forward layers: relu, gelu or swiglu (Shazeer 2020)."""
     dropout: float = 0.0
-    """Share of activations dropped after each sublayer and embedding, in training."""
+    """Dropout probability after each sublayer and embedding, 0 or more and below 1."""
 
     def __post_init__(self) -> None:
         named = next((name for name, schema in MODEL_CONFIGS.items() if schema is type(self)), self.name)
@@ -76,17 +78,17 @@ class EncoderConfig:
 
     @property
     def qk_dim(self) -> int:
-        """Of each head's queries and keys."""
+        """Width of the queries and keys of a head."""
         return self.head_dim or self.dim // self.num_heads
 
 
 @dataclass
 class EncoderDecoderConfig(EncoderConfig):
-    """Encoder-decoder Transformer that writes the sequence digit by digit (Vaswani et al. 2017)."""
+    """Encoder-decoder Transformer that predicts the sequence digit by digit (Vaswani et al. 2017)."""
 
     name: str = "enc_dec"
     decoder_depth: int = 2
-    """Decoder blocks."""
+    """Number of decoder blocks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,26 +97,27 @@ class EncoderDecoderConfig(EncoderConfig):
 
 @dataclass
 class ClassifierConfig(EncoderConfig):
-    """Encoder-only Transformer that reads every cell of the canvas at once (Dosovitskiy et al. 2021)."""
+    """Encoder-only Transformer that classifies all cells of the canvas at once (Dosovitskiy et al. 2021)."""
 
     name: str = "classifier"
     pooling: str = "cells"
-    """What the heads look at: a [CLS] token for each cell (`cells`), one for all (`cls`), or the patches' `mean` or
-    weighted mean (`sequence`). With `cells` all cells share a head, otherwise each has its own."""
+    """Input of the classification heads: a [CLS] token per cell (`cells`, one head shared by all), a single [CLS] token
+    (`cls`), or the patches' `mean` or attention-weighted mean (`sequence`), each with a head per cell."""
 
 
 @dataclass(eq=False)
 class CustomConfig:
-    """A model of your own; every other key of `model` is an argument of its constructor."""
+    """Your own model class; all other keys of `model` are arguments of its constructor."""
 
     _target_: str = ""
-    """Where it is, as `package.module.Class`."""
+    """The class, as `package.module.Class`."""
     name: str = "custom"
+    """Always `custom`."""
 
     def __post_init__(self) -> None:
         check(
             self.name == "custom",
-            f"model.name={self.name} without its schema: begin the file with defaults: [schema/{self.name}]",
+            f"model.name={self.name} without its schema: start the file with defaults: [schema/{self.name}]",
         )
         check(bool(self._target_), "model._target_ is empty: name a class, as model._target_=mine.Reader")
 
@@ -123,11 +126,12 @@ class CustomConfig:
 
     @property
     def kwargs(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
         return {key: value for key, value in vars(self).items() if key not in ("_target_", "name")}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> CustomConfig:
-        """From plain values, as a file that inherits no schema gives them."""
+        """Build the config from plain values."""
         config = CustomConfig(values.get("_target_", ""), values.get("name", "custom"))
         vars(config).update(values)
         return config

@@ -100,12 +100,11 @@ def keys_of(command: str) -> Iterator[Key]:
                 yield from keys(choice, f"{key.name}.")
 
 
-@cache
 def field_docs(schema: Any) -> dict[str, str]:
     """Field -> its docstring, those of the base classes included."""
     docs: dict[str, str] = {}
     for cls in reversed(schema.__mro__):
-        if dataclasses.is_dataclass(cls):
+        if cls is not object:
             docs |= _class_docs(inspect.getfile(cls)).get(cls.__name__, {})
     return docs
 

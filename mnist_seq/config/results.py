@@ -1,4 +1,4 @@
-"""Config of `results`: the evaluation of the pretrained models."""
+"""Evaluation of the pretrained models."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ METRICS = ("exact_match", "multiset_match", "digit_accuracy")
 
 @dataclass
 class PublishedScore:
-    """The best published score on a protocol."""
+    """A published result on the same protocol."""
 
     score: float | None = None
-    """In [0, 1]; null if none is published."""
+    """Score, 0..1; null where none is published."""
     source: str = ""
-    """Who published it."""
+    """Model and paper."""
     metric: str = "exact_match"
-    """exact_match, multiset_match or digit_accuracy: the metric of both scores."""
+    """Metric of the score: exact_match, multiset_match or digit_accuracy."""
 
     def __post_init__(self) -> None:
         check_choice("published.*.metric", self.metric, METRICS)
@@ -31,25 +31,25 @@ class ResultsConfig:
     """Evaluate the pretrained models: `python -m mnist_seq.results`."""
 
     models: list[str] = field(default_factory=list)
-    """Names of pretrained models; empty means all."""
+    """Names of the models; empty means all."""
     scenes: int = 10_000
     """Test scenes of each model's own protocol."""
     robustness_scenes: int = 2_000
-    """Test scenes per corruption, and of each other dataset."""
+    """Test scenes of each corruption and of each other data; at most `scenes`."""
     published: dict[str, PublishedScore] = field(default_factory=dict)
-    """Published score by protocol, in the order of the tables."""
+    """Model -> published score on its protocol, in the order of the table."""
     corruptions: dict[str, CorruptionConfig] = field(default_factory=dict)
-    """Label -> corruption of each model's own test scenes."""
+    """Label -> corruption of each model's own scenes."""
     other_data: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Model -> label -> overrides of `evaluate` for other data than the model's own."""
+    """Model -> label -> overrides of `evaluate` that choose other data."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
     output_dir: str = "outputs/results"
-    """The folder for results.json and results.md."""
+    """Folder for results.json and results.md."""
     readme: str | None = None
-    """A Markdown file; the headline table replaces the lines between `<!-- headline -->` and `<!-- /headline -->`."""
+    """Markdown file whose text between `<!-- headline -->` and `<!-- /headline -->` the headline table replaces."""
     tables: str | None = None
-    """A Markdown file; all tables replace the lines between `<!-- results -->` and `<!-- /results -->`."""
+    """Markdown file whose text between `<!-- results -->` and `<!-- /results -->` all tables replace."""
 
     def __post_init__(self) -> None:
         check_choice("device", self.device, DEVICES)

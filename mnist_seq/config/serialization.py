@@ -1,11 +1,14 @@
-"""Configs as plain values, and back: what run directories, checkpoints and model cards carry."""
+"""Convert configs to plain values and back, as run directories, checkpoints and model cards hold them."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any, TypeVar, get_type_hints
 
-from mnist_seq.config import FAMILY_CONFIGS, MODEL_CONFIGS, CustomConfig, DataConfig, ModelConfig, TrainerConfig
+from mnist_seq.config.data import DataConfig
+from mnist_seq.config.families import FAMILY_CONFIGS
+from mnist_seq.config.model import MODEL_CONFIGS, CustomConfig, ModelConfig
+from mnist_seq.config.training import TrainerConfig
 from mnist_seq.config.validation import check_choice
 from mnist_seq.errors import UserError
 
@@ -13,7 +16,7 @@ T = TypeVar("T")
 
 
 def to_dict(config: Any) -> Any:
-    """A config as nested dicts, lists, strings and numbers: what is saved, and what `restore` reads."""
+    """Convert a config to nested dicts, lists, strings and numbers."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {key: to_dict(value) for key, value in vars(config).items()}
     if isinstance(config, dict):
@@ -24,10 +27,10 @@ def to_dict(config: Any) -> Any:
 
 
 def from_dict(schema: type[T], values: dict[str, Any]) -> T:
-    """The dataclass that `plain` flattened; nested groups are found by their field's type, or by name.
+    """Build a config from the plain values that `to_dict` returns.
 
     Raises:
-        ValueError: a key that the schema does not have, or a broken law.
+        UserError: unknown key, or invalid value.
     """
     hints = get_type_hints(schema)
     open_ended = schema is TrainerConfig
@@ -36,7 +39,7 @@ def from_dict(schema: type[T], values: dict[str, Any]) -> T:
     for key, value in values.items():
         if key not in hints:
             if not open_ended:
-                raise UserError(f"{schema.__name__} has no key {key!r}: saved by another version?")
+                raise UserError(f"{schema.__name__} has no key {key!r}: was it saved by another version?")
             extra[key] = value
         elif key == "model" and isinstance(value, dict):
             known[key] = model_from_dict(value)
@@ -52,13 +55,13 @@ def from_dict(schema: type[T], values: dict[str, Any]) -> T:
 
 
 def model_from_dict(values: dict[str, Any]) -> ModelConfig:
-    """A model's config from plain values, by its `name`."""
+    """Build a model's config from plain values, by its `name`."""
     schema = _lookup(MODEL_CONFIGS, "model.name", values.get("name"))
     return CustomConfig.from_dict(values) if schema is CustomConfig else from_dict(schema, values)
 
 
 def data_from_dict(values: dict[str, Any]) -> DataConfig:
-    """A scene family's config from plain values, by its `family`."""
+    """Build a scene family's config from plain values, by its `family`."""
     if "parts" in values:
         values = values | {"parts": {name: data_from_dict(part) for name, part in values["parts"].items()}}
     return from_dict(_lookup(FAMILY_CONFIGS, "data.family", values.get("family")), values)

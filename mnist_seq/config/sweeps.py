@@ -1,4 +1,4 @@
-"""Many runs: where they run."""
+"""Sweeps and searches."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from mnist_seq.config.validation import check, check_choice
 
 @dataclass
 class DevicesLauncherConfig:
-    """The slots of `hydra/launcher=devices`."""
+    """Run the jobs of a sweep in parallel: `hydra/launcher=devices`."""
 
     _target_: str = "hydra_plugins.devices_launcher.DevicesLauncher"
+    """The launcher's class."""
     n_jobs: int | None = None
-    """Jobs at a time on the CPU, its cores shared evenly; null takes the GPUs, or without any a job for each core."""
+    """Parallel jobs on the CPU, which share its cores evenly; null takes the GPUs, or without GPUs one job per core."""
     jobs_per_gpu: int = 1
-    """Jobs at a time on each GPU."""
+    """Parallel jobs on each GPU."""
     gpus_per_job: int = 1
-    """GPUs of each job."""
+    """GPUs per job; more than 1 excludes jobs_per_gpu above 1."""
     threads: int | None = None
-    """CPU threads of each job; null shares the cores evenly."""
+    """CPU threads per job; null shares the cores evenly."""
 
     def __post_init__(self) -> None:
         for key in ("n_jobs", "jobs_per_gpu", "gpus_per_job", "threads"):
@@ -28,7 +29,7 @@ class DevicesLauncherConfig:
             check(value is None or value >= 1, f"hydra.launcher.{key}={value} must be at least 1")
         check(
             self.jobs_per_gpu == 1 or self.gpus_per_job == 1,
-            "hydra.launcher.jobs_per_gpu and per_job exclude each other",
+            "hydra.launcher.jobs_per_gpu and hydra.launcher.gpus_per_job exclude each other: set one of them to 1",
         )
 
 
@@ -38,35 +39,37 @@ _RANGE_KEYS = {"low", "high", "log", "step"}
 
 @dataclass
 class SearchConfig:
-    """Looking for what reads best: `python -m mnist_seq.search`. Workers that share a storage share a study."""
+    """Search hyperparameters with Optuna: `python -m mnist_seq.search`. Workers with the same storage share a study."""
 
     study: str = "search"
-    """Its name in the storage."""
+    """Name of the study."""
     output_dir: str = "outputs/search"
-    """The folder for the trials' runs, the pictures, and study.db where no other storage is named."""
+    """Folder for the runs of the trials, the plots, and study.db unless storage names another database."""
     storage: str | None = None
-    """A database that all workers reach, as SQLAlchemy names it; null takes SQLite in `to`."""
+    """SQLAlchemy URL of a database that all workers reach; null takes SQLite in output_dir."""
     n_trials: int = 40
-    """All workers' finished trials, together."""
+    """Finished trials of all workers together."""
     overrides: list[str] = field(default_factory=list)
-    """Of every trial's training run."""
+    """Overrides of every trial's training run."""
     space: dict[str, Any] = field(default_factory=dict)
-    """Override -> choices of any type, [pre, post], or a range, {low: 1e-4, high: 1e-2, log: true}; of whole numbers
-    where its ends are, with `step` if need be."""
+    """Training key -> choices, [pre, post], or a range, {low: 1e-4, high: 1e-2, log: true}; a range between integers
+    draws integers, with an optional `step`."""
     seed: int | None = None
-    """Of the sampler; one worker with one slot then repeats itself."""
+    """Seed of the sampler; makes a search by one worker with one job at a time reproducible."""
     pruner: str = "median"
-    """Gives up on trials that validate worse than others: `median`, `hyperband` (Li et al. 2018) or `none`."""
+    """Stops trials that validate worse than others: `median`, `hyperband` (Li et al. 2018) or `none`."""
     n_startup_trials: int = 5
-    """Finished trials before any is pruned."""
+    """Finished trials before any is pruned, at least 0."""
     max_retries: int = 3
-    """Times that a trial whose process or worker died is tried again."""
+    """Retries of a trial whose process or worker died, at least 0."""
     heartbeat_timeout: int = 120
-    """Seconds of silence after which a worker counts as dead."""
+    """Seconds without a heartbeat after which a worker counts as dead."""
     n_jobs: int | None = None
-    """Trials at a time on the CPU; null takes the GPUs, or without any a trial for each core."""
+    """Parallel trials on the CPU; null takes the GPUs, or without GPUs one trial per core."""
     jobs_per_gpu: int = 1
+    """Parallel trials on each GPU."""
     threads: int | None = None
+    """CPU threads per trial; null shares the cores evenly."""
 
     def __post_init__(self) -> None:
         check_choice("pruner", self.pruner, PRUNERS)
@@ -74,27 +77,29 @@ class SearchConfig:
             check(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
         for key in ("n_startup_trials", "max_retries"):
             check(getattr(self, key) >= 0, f"{key}={getattr(self, key)} must not be negative")
-        check(bool(self.space), "space is empty: name what is to be searched, as configs/search/grid_small.yaml does")
-        for key, among in self.space.items():
-            if isinstance(among, dict):
-                _check_range(f"space.{key}={among}", among)
+        check(bool(self.space), "space is empty: name the keys to search, as configs/search/grid_small.yaml does")
+        for key, candidates in self.space.items():
+            if isinstance(candidates, dict):
+                _check_range(f"space.{key}={candidates}", candidates)
             else:
                 check(
-                    isinstance(among, list) and bool(among), f"space.{key}={among} must be a list of choices or a range"
+                    isinstance(candidates, list) and bool(candidates),
+                    f"space.{key}={candidates} must be a list of choices or a range",
                 )
                 check(
-                    len({repr(choice) for choice in among}) == len(among), f"space.{key}={among} names a choice twice"
+                    len({repr(choice) for choice in candidates}) == len(candidates),
+                    f"space.{key}={candidates} lists a choice twice",
                 )
         _ = self.launcher
 
     @property
     def launcher(self) -> DevicesLauncherConfig:
-        """Where the trials run."""
+        """The launcher of the trials."""
         return DevicesLauncherConfig(n_jobs=self.n_jobs, jobs_per_gpu=self.jobs_per_gpu, threads=self.threads)
 
 
 def _check_range(label: str, distribution: dict[str, Any]) -> None:
-    """Raises UserError for what Optuna could not draw from, trial by trial."""
+    """Refuse a range that Optuna cannot sample."""
     check({"low", "high"} <= set(distribution) <= _RANGE_KEYS, f"{label} must have low and high, and maybe log or step")
     low, high, log, step = (
         distribution["low"],
@@ -113,4 +118,4 @@ def _check_range(label: str, distribution: dict[str, Any]) -> None:
     check(not log or step is None, f"{label} has log: true and a step: choose one")
     check(step is None or step > 0, f"{label} must have a step above 0")
     whole = isinstance(low, int) and isinstance(high, int)
-    check(not whole or step is None or isinstance(step, int), f"{label} is of whole numbers: so must its step be")
+    check(not whole or step is None or isinstance(step, int), f"{label} is of integers: its step must be one too")

@@ -11,34 +11,36 @@ from mnist_seq.config.validation import check, check_choice
 OPTIMISERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 NOT_LIGHTNING = ("preset", "matmul_precision", "compile", "threads")
-"""Keys of the trainer that Lightning's does not know."""
+"""Trainer keys that are not arguments of Lightning's Trainer."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "32", "bf16", "16", "64")
-"""Those of Lightning's that train here, and `auto`; the weights that are kept are float32."""
+"""Lightning's precisions that can train here, and `auto`; saved weights are float32."""
 LOSSES = ("cross_entropy", "multiset")
 
 
 @dataclass
 class OptimConfig:
-    """AdamW (Loshchilov & Hutter 2019), alone or beside Muon; norms, biases and positions are not decayed."""
+    """AdamW (Loshchilov & Hutter 2019), alone or with Muon; norms, biases and positions get no weight decay."""
 
     name: str = "adamw"
-    """`adamw`, or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for the rest."""
+    """Optimiser: `adamw`, or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for the rest."""
     lr: float = 2e-3
-    """Peak learning rate."""
+    """Peak learning rate, above 0."""
     weight_decay: float = 0.05
+    """Decoupled weight decay, at least 0."""
     betas: tuple[float, ...] = (0.9, 0.98)
+    """Decay rates of AdamW's two moments, each 0 or more and below 1."""
     momentum: float = 0.95
-    """Of Muon."""
+    """Momentum of Muon, 0 or more and below 1."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
     schedule: str = "linear"
-    """After the warm-up: `linear` or `cosine` decay to `final_lr` at the last step, `constant`, or `wsd`: constant and
+    """Learning rate after the warm-up: `linear` or `cosine` decay to final_lr_ratio, `constant`, or `wsd`, constant and
     then linear decay (Hägele et al. 2024)."""
     decay_fraction: float = 0.3
-    """Share of all steps in which `wsd` decays."""
+    """Fraction of all steps in which `wsd` decays, 0..1."""
     final_lr_ratio: float = 0.0
-    """Learning rate at the end of the decay, as a share of the peak."""
+    """Learning rate after the decay, as a fraction of the peak, 0..1."""
 
     def __post_init__(self) -> None:
         check(len(self.betas) == 2, f"optim.betas={[*self.betas]} must be two numbers: optim.betas=[0.9,0.98]")
@@ -56,14 +58,14 @@ class OptimConfig:
 
 @dataclass
 class LossConfig:
-    """What a model is taught by."""
+    """Training loss."""
 
     name: str = "cross_entropy"
-    """`cross_entropy` of each target, or `multiset`: of any digit that is still to be read (Welleck et al. 2018)."""
+    """`cross_entropy`, or `multiset`: any digit that is still missing is a correct next one (Welleck et al. 2018)."""
     label_smoothing: float = 0.05
-    """Share of each target's probability that is spread over all classes (Szegedy et al. 2016)."""
+    """Target probability that is spread over all classes, 0 or more and below 1 (Szegedy et al. 2016)."""
     shuffle: bool = False
-    """Teach the digits in a random order, another one each time; multiset always does."""
+    """Train on the digits in a new random order each time; `multiset` always does."""
 
     def __post_init__(self) -> None:
         smoothing = self.label_smoothing
@@ -73,38 +75,40 @@ class LossConfig:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of Lightning's Trainer; others of them pass through (`+trainer.profiler=simple`), as far as they mean
-    the same here; learn/checks.py says which do not.
+    """Arguments of Lightning's Trainer; its other arguments pass through, as `+trainer.profiler=simple`.
 
-    A field left null takes the value of the preset that `trainer=auto` picks, or else Lightning's.
+    training/trainer_checks.py lists the few that have no effect here and are refused. null takes the value of the
+    preset that `trainer=auto` picks, or else Lightning's default.
     """
 
     preset: str = "auto"
-    """Which preset this is; `auto` picks cpu, gpu or mps by the hardware at the start of a run."""
+    """Name of this preset; `auto` picks cpu, gpu or mps by the hardware when a run starts."""
     max_steps: int | None = None
     """Optimiser steps."""
     accelerator: str | None = None
+    """Device: auto, cpu, gpu, cuda or mps."""
     devices: int | None = None
-    """Of this machine, or of each node."""
+    """Devices per node."""
     num_nodes: int | None = None
+    """Machines."""
     strategy: str | None = None
-    """How several devices share a run: `ddp`, each with data.batch_size scenes a step; `auto` is that too."""
+    """Strategy for several devices: `ddp` or `auto`, which is the same; each takes data.batch_size scenes per step."""
     precision: str | None = None
-    """32-true, bf16-mixed, ... as Lightning names them; `auto` takes bf16-mixed on a GPU or CPU that has instructions
-    for bfloat16, and 32-true elsewhere."""
+    """Lightning's precision: 32-true, bf16-mixed, ...; `auto` takes bf16-mixed on a GPU or CPU with bfloat16
+    instructions, and 32-true elsewhere."""
     matmul_precision: str | None = None
-    """How exactly float32 matrices are multiplied: highest, high or medium, as torch names them; `auto` takes medium,
-    which may round factors to bfloat16, on a CPU that has instructions for it."""
+    """torch's precision of float32 matrix products: highest, high or medium; `auto` takes medium, which may round
+    factors to bfloat16, on a CPU with bfloat16 instructions."""
     compile: bool | None = None
-    """Compile the model's forward pass; on CUDA with CUDA graphs."""
+    """Compile the forward pass with torch.compile; on CUDA with CUDA graphs."""
     val_check_interval: int | None = None
-    """Batches between validations, a step each unless gradients are accumulated (then a multiple of
-    accumulate_grad_batches); each writes a checkpoint."""
+    """Batches between validations, a multiple of accumulate_grad_batches; each validation writes a checkpoint."""
     log_every_n_steps: int | None = None
+    """Steps between rows of metrics.csv."""
     gradient_clip_val: float | None = None
-    """Largest norm of the gradient; 0 clips nothing."""
+    """Largest gradient norm; 0 does not clip."""
     threads: int | None = None
-    """CPU threads that torch uses; null leaves it to torch."""
+    """CPU threads of torch; null leaves it to torch."""
 
     def __post_init__(self) -> None:
         for key in ("max_steps", "val_check_interval", "log_every_n_steps", "devices", "num_nodes", "threads"):
@@ -125,9 +129,9 @@ class TrainerConfig:
 
     @property
     def world_size(self) -> int:
-        """That train together."""
+        """Number of processes that train together."""
         return (self.devices or 1) * (self.num_nodes or 1)
 
     def lightning_kwargs(self) -> dict[str, Any]:
-        """What Lightning's Trainer is given: all that is set, except what is ours."""
+        """The arguments for Lightning's Trainer: all keys that are set, except ours."""
         return {key: value for key, value in vars(self).items() if value is not None and key not in NOT_LIGHTNING}

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mnist_seq.config import ScatterConfig
-from mnist_seq.config.scatter import max_intersection
+from mnist_seq.config.row_packing import max_intersection
 from mnist_seq.data import reading_order, rng
 
 _NUM_RESTARTS = 4

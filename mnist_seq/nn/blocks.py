@@ -20,7 +20,7 @@ _EPS = 1e-5
 
 
 class RMSNorm(nn.RMSNorm):
-    """Root mean square layer normalisation (Zhang & Sennrich 2019), computed like LayerNorm in the dtype of its weights."""
+    """RMS norm (Zhang & Sennrich 2019), computed like LayerNorm in the dtype of its weights."""
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return super().forward(x.to(self.weight.dtype))

@@ -26,7 +26,7 @@ def choice(group: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("data", DATA)
-def test_a_config_survives_being_saved_as_plain_values(model: str, data: str) -> None:
+def test_from_dict_inverts_to_dict(model: str, data: str) -> None:
     composed = mnist_seq.compose(
         *choice("model", model), *choice("data", data), "trainer=cpu", "+trainer.fast_dev_run=true"
     )
@@ -39,14 +39,14 @@ def test_a_config_survives_being_saved_as_plain_values(model: str, data: str) ->
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIG_DIR)))
-def test_every_preset_composes_and_says_what_it_is(path: Path) -> None:
+def test_every_preset_composes_and_starts_with_a_comment(path: Path) -> None:
     assert path.read_text().startswith("# "), "a preset begins with a comment"
     group, name = str(path.parent.relative_to(CONFIG_DIR)), path.stem
     if group not in (".", "search"):  # tests/sweeps has the searches
         mnist_seq.compose(*choice(group, name))
 
 
-def test_an_experiment_that_is_a_sweep_is_refused_as_one_run(tmp_path: Path) -> None:
+def test_an_experiment_that_is_a_sweep_is_refused_as_a_single_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is a sweep over optim.lr, seed: run it with -m"):
         mnist_seq.fit("experiment=lr_range", f"hydra.run.dir={tmp_path / 'run'}")
     with pytest.raises(UserError, match=r"is a sweep over optim.lr: run it with -m"):
@@ -68,7 +68,7 @@ def test_data_from_is_short_for_a_folder() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("trainer/*.yaml")), ids=lambda path: path.stem)
-def test_a_trainer_preset_is_named_after_its_file_and_states_what_auto_leaves_open(path: Path) -> None:
+def test_a_trainer_preset_has_the_name_of_its_file_and_sets_what_auto_leaves_open(path: Path) -> None:
     values = yaml.safe_load(path.read_text())
     if path.stem != "auto":
         assert values["preset"] == path.stem
@@ -96,7 +96,7 @@ def test_a_trainer_preset_is_named_after_its_file_and_states_what_auto_leaves_op
         ("model.name=classifier", "model.name=classifier", "model=classifier"),
     ],
 )
-def test_a_broken_law_names_the_key_the_value_and_the_way_out(override: str, key: str, way_out: str) -> None:
+def test_an_invalid_value_is_refused_with_key_value_and_way_out(override: str, key: str, way_out: str) -> None:
     with pytest.raises(ValueError, match="^(model|data|optim|loss|trainer|seed)") as refused:
         mnist_seq.compose(override)
     assert key in str(refused.value)
@@ -109,7 +109,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_reason() -> None:
         mnist_seq.compose("model.dim=wide")
 
 
-def test_a_config_of_another_version_is_refused_by_key() -> None:
+def test_an_unknown_key_of_a_saved_config_is_named() -> None:
     with pytest.raises(ValueError, match="'learning_rate'"):
         from_dict(config.OptimConfig, {"learning_rate": 1.0})
     with pytest.raises(ValueError, match="data.family=film"):
@@ -126,7 +126,7 @@ def test_lightning_knows_every_trainer_argument() -> None:
     assert not set(NOT_LIGHTNING) & known.keys()
 
 
-def test_jobs_of_a_sweep_have_directories_of_their_own() -> None:
+def test_different_jobs_have_different_directories() -> None:
     asked = [
         ["model.dim=64", "seed=0"],
         ["model.dim=64", "seed=1"],

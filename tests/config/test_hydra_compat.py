@@ -25,7 +25,7 @@ def test_a_config_is_composed_without_a_warning() -> None:
         compose("train", ["model=tiny", "data=single"])
 
 
-def test_a_resolver_is_called_with_what_its_signature_says() -> None:
+def test_a_resolver_gets_the_arguments_of_its_signature() -> None:
     seen = []
 
     def count(words: Sequence[str]) -> int:
@@ -39,7 +39,7 @@ def test_a_resolver_is_called_with_what_its_signature_says() -> None:
     assert seen == [["a", "b"]]
 
 
-def test_targets_within_targets_are_built_without_a_warning() -> None:
+def test_nested_targets_are_built_without_a_warning() -> None:
     group = {
         "outer": {"_target_": "collections.ChainMap", "_args_": [{"_target_": "collections.OrderedDict", "one": 1}]}
     }
@@ -50,7 +50,7 @@ def test_targets_within_targets_are_built_without_a_warning() -> None:
 
 
 @pytest.mark.skipif(not hasattr(hydra.utils, "execution_whitelist"), reason="this Hydra asks for no whitelist")
-def test_nothing_is_built_but_the_target_that_was_named() -> None:
+def test_only_the_named_target_is_built() -> None:
     from hydra.errors import InstantiationException
 
     with hydra.utils.execution_whitelist("mnist_seq.*"), pytest.raises(InstantiationException):
@@ -72,6 +72,6 @@ def test_a_sweep_runs_without_a_warning_of_hydra_or_omegaconf(launcher: str, tmp
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    said = done.stderr + "".join(path.read_text() for path in tmp_path.glob("sweep/*/output.txt"))
+    message = done.stderr + "".join(path.read_text() for path in tmp_path.glob("sweep/*/output.txt"))
     deprecated = ("version_base", "whitelist", "register_new_resolver", "Implicit conversion", "annotation")
-    assert [word for word in deprecated if word in said] == []
+    assert [word for word in deprecated if word in message] == []

@@ -21,7 +21,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_printed_path_comes_back_through_shell_and_hydra(path: str) -> None:
+def test_a_printed_path_survives_shell_and_hydra(path: str) -> None:
     *words, given_back, split = shlex.split(format_command("evaluate", run=path, split="test"))
     assert words == ["python", "-m", "mnist_seq.evaluate"]
     assert split == "split=test"
@@ -33,7 +33,7 @@ def test_a_printed_path_comes_back_through_shell_and_hydra(path: str) -> None:
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1))
 @example("a\\\\")
 @settings(max_examples=200, deadline=None)
-def test_any_text_comes_back_from_hydras_parser(text: str) -> None:
+def test_any_text_survives_hydras_parser(text: str) -> None:
     (word,) = shlex.split(shell_override("run", text))
     if "${" in text:  # OmegaConf, not the parser, takes the backslashes before it away
         return

@@ -8,7 +8,15 @@ import pytest
 
 from mnist_seq.compose_config import compose
 from mnist_seq.config.config_store import COMMANDS
-from mnist_seq.config.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, RENAMED_SUITES, RENAMED_TARGETS, check_overrides
+from mnist_seq.config.model import MODEL_CONFIGS
+from mnist_seq.config.renamed_keys import (
+    BUILT_IN_MODELS,
+    REMOVED_KEYS,
+    RENAMED_KEYS,
+    RENAMED_SUITES,
+    RENAMED_TARGETS,
+    check_overrides,
+)
 from mnist_seq.config.user_presets import check_presets
 from mnist_seq.errors import UserError
 from mnist_seq.override_shorthands import expand_shorthands
@@ -20,7 +28,8 @@ OVERRIDES = {
     "train ++model.dim_k=8": "model.dim_k is now model.head_dim: write ++model.head_dim=8",
     "train data.augment.clean=0.25": "data.augment.clean is now data.augment.p: write data.augment.p=0.75, "
     "which is 1 - clean",
-    "train data.augment.clean=x": "data.augment.clean is now data.augment.p: write data.augment.p=P, which is 1 - clean",
+    "train data.augment.clean=x": "data.augment.clean is now data.augment.p: write data.augment.p=P, "
+    "which is 1 - clean",
     "train data=mixed data.parts.scatter.tries=3": "data.parts.scatter.tries is now data.parts.scatter.max_attempts: "
     "write data.parts.scatter.max_attempts=3",
     "train -m model.position=learned,rotary": "model.position is now model.pos_embed: "
@@ -144,7 +153,9 @@ def test_tables_name_commands_suites_and_classes_that_exist() -> None:
     from mnist_seq.config.commands import SUITES
 
     assert {*RENAMED_KEYS, *REMOVED_KEYS} <= {*COMMANDS}
-    assert {*RENAMED_SUITES.values()} == {*SUITES}
+    assert {*BUILT_IN_MODELS} == MODEL_CONFIGS.keys() - {"custom"}
+    assert {*RENAMED_SUITES.values()} <= {*SUITES}
+    assert not {*RENAMED_SUITES} & {*SUITES}
     for target in RENAMED_TARGETS.values():
         module, _, name = target.rpartition(".")
         assert hasattr(import_module(module), name)

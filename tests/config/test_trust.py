@@ -1,4 +1,4 @@
-"""Code that a saved run names runs only where the user said so, whatever command opens it."""
+"""Code that a saved run names runs only where the user trusts it, whatever command opens it."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def trained(tmp_path: Path, tiny_run: Run) -> Run:
     return Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
 
 
-def test_a_callback_of_ones_own_runs_when_asked_for_and_on_resumption_only_when_trusted(
-    tmp_path: Path, module: str
-) -> None:
+def test_a_custom_callback_runs_when_typed_and_on_resume_only_when_trusted(tmp_path: Path, module: str) -> None:
     mark, asked = tmp_path / "mark", f"+callbacks.mine._target_={module}.Mine"
     begin = ("data=grid", *TINY, "trainer.max_steps=2", asked, f"+callbacks.mine.mark={mark}")
     run = mnist_seq.fit(*begin, f"hydra.run.dir={tmp_path}/run")
@@ -80,7 +78,7 @@ def test_a_callback_of_ones_own_runs_when_asked_for_and_on_resumption_only_when_
 
 @pytest.mark.parametrize("group", trust.TARGET_GROUPS)
 @pytest.mark.parametrize("named", STRANGE, ids=lambda named: named["a"]["_target_"])
-def test_a_saved_run_brings_no_code_of_its_own(
+def test_a_saved_run_cannot_name_untrusted_code(
     group: str, named: dict[str, Any], trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -91,14 +89,14 @@ def test_a_saved_run_brings_no_code_of_its_own(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_saved_model_brings_no_code_of_its_own(trained: Run, module: str) -> None:
+def test_a_saved_model_cannot_name_untrusted_code(trained: Run, module: str) -> None:
     saved(trained, model={"name": "custom", "_target_": f"{module}.Reader"})
     with pytest.raises(UserError, match=f"names {module}.Reader, and opening it runs that code"):
         mnist_seq.fit(f"resume={trained.path}", "trainer.max_steps=13")
     assert module not in sys.modules
 
 
-def test_a_logger_that_the_user_names_takes_the_place_of_the_saved_one(trained: Run) -> None:
+def test_a_typed_logger_replaces_the_saved_one(trained: Run) -> None:
     saved(trained, logger={"a": {"_target_": "os.getcwd"}})
     resumed = mnist_seq.fit(f"resume={trained.path}", "trainer.max_steps=13", "logger=null")
     assert resumed.metrics["steps"] == 13
@@ -112,7 +110,7 @@ def test_every_target_of_our_presets_is_trusted_and_no_other() -> None:
     assert former.union(*map(trust.find_targets, presets)) == trust.BUILT_IN_TARGETS
 
 
-def test_trust_names_a_module_and_not_what_begins_like_it() -> None:
+def test_trust_of_a_module_covers_that_module_only() -> None:
     assert trust.is_trusted("mine.Reader", "mine")
     assert trust.is_trusted("mine.models.Reader", "mine")
     assert not trust.is_trusted("mine2.Reader", "mine")

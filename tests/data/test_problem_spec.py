@@ -32,7 +32,7 @@ def test_order_counts_unless_digits_overlap_or_order_is_set() -> None:
 
 
 def test_part_of_an_unknown_family_raises_with_how_to_add_one() -> None:
-    with pytest.raises(ValueError, match=r"data.parts.line=.* is no scene family: add one with \+data@data.parts"):
+    with pytest.raises(ValueError, match=r"data.parts.line=.* is not a scene family: add one with \+data@data.parts"):
         mnist_seq.compose("data=mixed", "+data.parts.line={family: line}", "+data.weights.line=1")
     with pytest.raises(ValueError, match="data.weights.scatter=inf must be at least 0, and finite"):
         mnist_seq.compose("data=mixed", "data.weights.scatter=inf")

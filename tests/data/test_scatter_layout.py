@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mnist_seq.config import ScatterConfig
-from mnist_seq.config.scatter import min_spacing
+from mnist_seq.config.row_packing import min_spacing
 from mnist_seq.data import reading_order, scatter_layout
 from mnist_seq.data.layouts import LAYOUTS
 from tests.data.preset_configs import PRESETS, pool, preset

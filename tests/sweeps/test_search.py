@@ -52,7 +52,7 @@ def study_of(folder: Path, storage: str | None = None) -> optuna.Study:
         ({"space": {"seed": {"low": 2, "high": 1}}}, "must have low below high"),
         ({"space": {"seed": 3}}, "must be a list of choices or a range"),
         ({"space": {"seed": []}}, "must be a list of choices or a range"),
-        ({"space": {"seed": [1, 2, 1]}}, "names a choice twice"),
+        ({"space": {"seed": [1, 2, 1]}}, "lists a choice twice"),
         ({"space": {"seed": {"low": "a", "high": "b"}}}, "must have numbers"),
         ({"space": {"seed": {"low": 1, "high": 9, "step": 0.5}}}, "so must its step be"),
         ({"space": {"seed": {"low": 1, "high": 9, "step": 0}}}, "a step above 0"),
