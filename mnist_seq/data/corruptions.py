@@ -13,7 +13,6 @@ from dataclasses import replace
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from mnist_seq.config import CorruptionConfig
 from mnist_seq.data import augment, rng
@@ -70,6 +69,8 @@ def corrupt_images(
         return images
     pixels = images.float()
     if config.blur:
+        from torchvision.transforms.functional import gaussian_blur  # here, so that scenes need no torchvision
+
         sigma = config.blur * pixel_scale
         radius = min(math.ceil(3 * sigma), *(length - 1 for length in images.shape[2:]))
         pixels = gaussian_blur(pixels, 2 * radius + 1, sigma)

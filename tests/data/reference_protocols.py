@@ -1,7 +1,7 @@
-"""Two published protocols in plain numpy: one scene at a time, slow, line by line as the protocols are worded.
+"""Reference implementations of two published protocols in NumPy: one scene at a time, line by line as they are worded.
 
-Pixels are uint8 in 0..255, x runs to the right and y downwards, and every range of integers has both ends included.
-Drawing is apart from rendering, so that a given draw can be rendered elsewhere and compared pixel by pixel.
+Pixels are uint8 in 0..255, x to the right and y downwards, and integer ranges include both ends. Sampling and rendering
+are separate, so that the same draw can be rendered elsewhere and compared pixel by pixel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DIGIT = 28
 
 
 def uniform(generator: np.random.Generator, low: int, high: int) -> int:
-    """A uniform integer in low..high, both included."""
+    """Draw a uniform integer in low..high, both included."""
     return int(generator.integers(low, high, endpoint=True))
 
 
@@ -34,7 +34,7 @@ FRAME = DIGIT + 2 * PAD
 
 @dataclass
 class MultiDraw:
-    """What chance decides of one image."""
+    """The random draws of one image."""
 
     digits: tuple[int, int]
     """Indices into the pool."""
@@ -43,7 +43,7 @@ class MultiDraw:
 
 
 def draw_multimnist(labels: NDArray[np.integer[Any]], generator: np.random.Generator, shift: int) -> MultiDraw:
-    """A fresh pair and its shifts, in -shift..shift pixels; `labels`, P, are the classes of the pool."""
+    """Draw a pair and its shifts, in -shift..shift pixels; `labels`, P, are the classes of the pool."""
     first = uniform(generator, 0, len(labels) - 1)
     if (labels == labels[first]).all():
         raise ValueError("the pool has one class: no second digit can differ")
@@ -56,7 +56,7 @@ def draw_multimnist(labels: NDArray[np.integer[Any]], generator: np.random.Gener
 
 
 def shifted(padded: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
-    """36 36 moved by (x, y) whole pixels: what leaves the frame is lost, what enters is empty."""
+    """Shift an image, 36 36, by (x, y) pixels: what leaves the frame is lost, what enters is empty."""
     moved = np.zeros((FRAME, FRAME), np.uint8)
     for y in range(FRAME):
         for x in range(FRAME):
@@ -67,7 +67,7 @@ def shifted(padded: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uin
 
 
 def render_multimnist(images: Images, draw: MultiDraw) -> NDArray[np.uint8]:
-    """The image, 36 36: two digits padded, shifted, added and clipped at 255."""
+    """Render the image, 36 36: two digits padded, shifted, added and clipped at 255."""
     total = np.zeros((FRAME, FRAME), np.int64)
     for digit, shift in zip(draw.digits, draw.shifts, strict=True):
         padded = np.zeros((FRAME, FRAME), np.uint8)
@@ -84,27 +84,27 @@ LENGTH = 3
 """Digits in a scene."""
 MARGIN = (CANVAS - LENGTH * DIGIT) // 2
 """x0 of the protocol, 8 pixels."""
-FRAGMENTS = 8
-"""Fragments in a scene."""
+NUM_DISTRACTORS = 8
+"""Distractors in a scene."""
 PATCH = 9
-"""Side of a fragment, pixels."""
+"""Side of a distractor, pixels."""
 
 
 @dataclass
-class Fragment:
-    """A 9x9 patch of a digit; its corner is the upper left one."""
+class Distractor:
+    """A 9x9 patch of a digit."""
 
     digit: int
-    """Index into the pool of fragments."""
+    """Index into the pool of distractors."""
     cut: tuple[int, int]
-    """(x, y) of the corner in the digit, 0..18."""
+    """(x, y) of its upper left corner in the digit, 0..18."""
     place: tuple[int, int]
-    """(x, y) of the corner on the canvas, 0..90."""
+    """(x, y) of its upper left corner on the canvas, 0..90."""
 
 
 @dataclass
 class ClutterDraw:
-    """What chance decides of one scene."""
+    """The random draws of one scene."""
 
     digits: tuple[int, int, int]
     """Indices into the pool, from left to right."""
@@ -114,27 +114,27 @@ class ClutterDraw:
     """y of the first digit before it is moved into the canvas, 0..99."""
     slope: int
     """Added to y per digit, -14..13."""
-    fragments: list[Fragment]
-    """8 fragments, in the order they are pasted."""
+    distractors: list[Distractor]
+    """8 distractors, in the order they are pasted."""
 
 
-def draw_cluttered(pool_size: int, fragment_pool_size: int, generator: np.random.Generator) -> ClutterDraw:
-    """A scene: digits from one pool, fragments from another, each draw by itself."""
+def draw_cluttered(pool_size: int, distractor_pool_size: int, generator: np.random.Generator) -> ClutterDraw:
+    """Draw a scene: digits from one pool, distractors from another, all independent."""
     first, second, third = (uniform(generator, 0, pool_size - 1) for _ in range(LENGTH))
     start = uniform(generator, -8, 7)
     top = uniform(generator, 0, 99)
     slope = uniform(generator, -14, 13)
-    fragments = []
-    for _ in range(FRAGMENTS):
-        digit = uniform(generator, 0, fragment_pool_size - 1)
+    distractors = []
+    for _ in range(NUM_DISTRACTORS):
+        digit = uniform(generator, 0, distractor_pool_size - 1)
         cut = (uniform(generator, 0, 18), uniform(generator, 0, 18))
         place = (uniform(generator, 0, 90), uniform(generator, 0, 90))
-        fragments.append(Fragment(digit, cut, place))
-    return ClutterDraw((first, second, third), start, top, slope, fragments)
+        distractors.append(Distractor(digit, cut, place))
+    return ClutterDraw((first, second, third), start, top, slope, distractors)
 
 
 def positions(draw: ClutterDraw) -> list[tuple[int, int]]:
-    """(x, y) of each digit's upper left corner on the canvas, pixels."""
+    """Compute (x, y) of each digit's upper left corner on the canvas, pixels."""
     corners = []
     for k in range(LENGTH):
         x = MARGIN + draw.start + k * DIGIT  # edge to edge
@@ -147,12 +147,12 @@ def positions(draw: ClutterDraw) -> list[tuple[int, int]]:
     return corners
 
 
-def render_cluttered(images: Images, fragment_images: Images, draw: ClutterDraw) -> NDArray[np.uint8]:
-    """The scene, 100 100: fragments pasted over one another, digits added to that, clipped at 255."""
+def render_cluttered(images: Images, distractor_images: Images, draw: ClutterDraw) -> NDArray[np.uint8]:
+    """Render the scene, 100 100: distractors pasted over one another, digits added to that, clipped at 255."""
     canvas = np.zeros((CANVAS, CANVAS), np.int64)
-    for fragment in draw.fragments:
-        (cut_x, cut_y), (x, y) = fragment.cut, fragment.place
-        patch = fragment_images[fragment.digit, cut_y : cut_y + PATCH, cut_x : cut_x + PATCH]
+    for distractor in draw.distractors:
+        (cut_x, cut_y), (x, y) = distractor.cut, distractor.place
+        patch = distractor_images[distractor.digit, cut_y : cut_y + PATCH, cut_x : cut_x + PATCH]
         canvas[y : y + PATCH, x : x + PATCH] = patch  # a later one hides an earlier one, its empty pixels too
     for digit, (x, y) in zip(draw.digits, positions(draw), strict=True):
         canvas[y : y + DIGIT, x : x + DIGIT] += images[digit]

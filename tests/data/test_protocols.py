@@ -89,15 +89,15 @@ def clutter_draws(num: int) -> list[reference_protocols.ClutterDraw]:
 def test_cluttered_equals_the_protocol_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rendered from the draws of the reference; every range that is drawn from must be that of the protocol."""
     draws = clutter_draws(200)
-    fragments = [draw.fragments for draw in draws]
+    distractors = [draw.distractors for draw in draws]
     values = {
         "digit": [draw.digits for draw in draws],
         "begin": [[draw.start + 8] for draw in draws],
         "top": [[draw.top] for draw in draws],
         "slope": [[draw.slope + 14] for draw in draws],
-        "fragment": [[it.digit for it in each] for each in fragments],
-        "cut": [[value for it in each for value in it.cut] for each in fragments],
-        "fragment place": [[value for it in each for value in it.place] for each in fragments],
+        "fragment": [[it.digit for it in scene] for scene in distractors],
+        "cut": [[value for it in scene for value in it.cut] for scene in distractors],
+        "fragment place": [[value for it in scene for value in it.place] for scene in distractors],
     }
     monkeypatch.setattr("mnist_seq.data.rng.key", lambda seed, split, purpose: purpose)
     ranges = {"digit": len(IMAGES), "begin": 16, "top": 100, "slope": 28}

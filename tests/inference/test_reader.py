@@ -174,7 +174,7 @@ def test_canvases_are_read_like_the_images_they_come_from(reader: Reader, scene_
     ],
 )
 def test_array_that_is_no_image_is_rejected_in_one_line(reader: Reader, array: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="shape|grey levels|type") as refused:
+    with pytest.raises(ValueError, match="shape|pixel values|type") as refused:
         reader.read(array)
     assert "\n" not in str(refused.value)
 
