@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from mnist_seq import cli
 from mnist_seq.config import PublishedScore, ResultsConfig
 from mnist_seq.evaluation.hard_examples import HardExample
+from mnist_seq.evaluation.metrics import SceneMetrics, classify_errors
+from mnist_seq.inference.pretrained import PRETRAINED_DIR
 from mnist_seq.reporting import markdown
 
 
@@ -32,6 +36,9 @@ def make_results(**protocols: dict[str, Any]) -> dict[str, Any]:
         "corrupted": {name: {"clean": 0.9, "noise": 0.5} for name in protocols},
         "other_data": {name: {"longer": protocol_result(0.25, 0.2, 0.3)} for name in protocols},
     }
+
+
+_NO_SCENES = SceneMetrics(*[torch.zeros(0)] * 6)
 
 
 def cells(text: str) -> list[list[str]]:
@@ -134,3 +141,20 @@ def test_file_without_markers_is_refused(text: str, tmp_path: Path) -> None:
     page.write_text(text)
     with pytest.raises(ValueError, match="needs a line <!-- results --> and, after it, a line <!-- /results -->"):
         markdown.require_markers("tables", page, "results")
+
+
+def test_tables_of_the_pretrained_readme_have_the_generated_layout() -> None:
+    """Headers and row labels are those that `results` writes with its default config."""
+    config = cli.to_dataclass(cli.compose("results", []).config, ResultsConfig)
+    result = protocol_result(0.9, 0.8, 1) | {"multiset_match": 0.9, "multiset_match_interval": [0.8, 1]}
+    result |= {"digit_accuracy_interval": [0.8, 1], "errors": dict.fromkeys(classify_errors(_NO_SCENES), 0)}
+    results = make_results(**dict.fromkeys(config.published, result))
+    results["corrupted"] = dict.fromkeys(config.published, dict.fromkeys(["clean", *config.corruptions], 0.5))
+    results["other_data"] = {name: dict.fromkeys(labels, result) for name, labels in config.other_data.items()}
+    generated = cells(markdown.results_tables(results, config))
+    lines = (PRETRAINED_DIR / "README.md").read_text(encoding="utf-8").splitlines()
+    written = cells("\n".join(lines[lines.index("<!-- results -->") + 1 : lines.index("<!-- /results -->")]))
+    assert [row[0] for row in written] == [row[0] for row in generated]
+    headers = [index for index, row in enumerate(generated) if row[0] == "---"]
+    assert [written[index - 1] for index in headers] == [generated[index - 1] for index in headers]
+    assert len(headers) == 4
