@@ -79,7 +79,11 @@ def shorten(words: list[str]) -> list[str]:
         uci = "data" in keys and "data.digits" not in keys
         return [*words, *["scenes=50"] * ("scenes" not in keys), *["data.digits=uci"] * uci]
     if command == "results":
-        kept = [word for word in words if not word.startswith(("models=", "scenes=", "robustness_scenes=", "readme="))]
+        kept = [
+            word
+            for word in words
+            if not word.startswith(("models=", "scenes=", "robustness_scenes=", "readme=", "tables="))
+        ]
         return [*kept, "models=[single]", "scenes=300", "robustness_scenes=50"]
     if command == "search":
         kept = [word for word in words if not word.startswith(("n_trials=", "overrides="))]
