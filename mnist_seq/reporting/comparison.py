@@ -42,10 +42,10 @@ def render_models(
     baseline, (baseline_letter, *letters) = contenders[0], letter_labels(contenders)
     rows: list[Row] = [
         [
-            _cell(f"{baseline_letter}: {baseline.name}"),
-            _percent_cell(baseline.mean_score),
+            cell(f"{baseline_letter}: {baseline.name}"),
+            percent_cell(baseline.mean_score),
             *_spread_cell(baseline),
-            *([_cell("")] * 4),
+            *([cell("")] * 4),
         ]
     ]
     disagreements = []
@@ -56,13 +56,13 @@ def render_models(
         counts = f"{len(comparison.gained)}, {len(comparison.lost)}" if len(baseline.results) == 1 else ""
         rows.append(
             [
-                _cell(f"{letter}: {other.name}"),
-                _percent_cell(other.mean_score),
+                cell(f"{letter}: {other.name}"),
+                percent_cell(other.mean_score),
                 *_spread_cell(other),
-                _cell(format_percentage_points(difference), difference.value),
-                _cell(format_p_value(difference.p_value), difference.p_value),
-                _cell(counts),
-                _cell(verdict, css_class=css_class),
+                cell(format_percentage_points(difference), difference.value),
+                cell(format_p_value(difference.p_value), difference.p_value),
+                cell(counts),
+                cell(verdict, css_class=css_class),
             ]
         )
         for ids, correct, wrong in (
@@ -108,13 +108,13 @@ def render_sweep(members: list[SweepRun], name: str) -> str:
     rows = [
         [
             *(
-                _cell(member.distinguishing_settings.get(key, ""), member.distinguishing_settings.get(key, ""))
+                cell(member.distinguishing_settings.get(key, ""), member.distinguishing_settings.get(key, ""))
                 for key in keys
             ),
-            _cell(str(member.seed), member.seed),
-            *(_percent_cell(member.metrics[name]) for name in figures[:2]),
-            *(_cell(f"{member.metrics[name]:,.0f}", member.metrics[name]) for name in figures[2:]),
-            _cell(member.path.name, css_class="path"),
+            cell(str(member.seed), member.seed),
+            *(percent_cell(member.metrics[name]) for name in figures[:2]),
+            *(cell(f"{member.metrics[name]:,.0f}", member.metrics[name]) for name in figures[2:]),
+            cell(member.path.name, css_class="path"),
         ]
         for member in sorted(members, key=lambda it: -it.metrics["exact_match"])
     ]
@@ -150,14 +150,16 @@ def _paired_items(
 
 def _spread_cell(contender: ComparedModel) -> Row:
     if contender.std is not None:
-        return [_cell(f"± {100 * contender.std:.2f}, {len(contender.results)} seeds")]
+        return [cell(f"± {100 * contender.std:.2f}, {len(contender.results)} seeds")]
     exact = contender.results[0].metrics["exact_match"]
-    return [_cell(f"{exact.low:.2%} to {exact.high:.2%}")]
+    return [cell(f"{exact.low:.2%} to {exact.high:.2%}")]
 
 
-def _percent_cell(value: float) -> dict[str, Any]:
-    return _cell(f"{value:.2%}", value)
+def percent_cell(value: float) -> dict[str, Any]:
+    """A table cell that shows a fraction in percent and sorts by it."""
+    return cell(f"{value:.2%}", value)
 
 
-def _cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
+def cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
+    """A table cell: its text, the value to sort by and its CSS class."""
     return {"text": text, "value": value, "css_class": css_class}

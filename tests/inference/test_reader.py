@@ -125,6 +125,12 @@ def test_beams_return_ranked_alternatives(reader: Reader, scene_image: np.ndarra
         classifier.read(scene_image, num_beams=2)
 
 
+def test_beams_is_a_deprecated_name_of_num_beams(reader: Reader, scene_image: np.ndarray) -> None:
+    with pytest.warns(FutureWarning, match="use num_beams"):
+        reading = reader.read(scene_image, beams=4)
+    assert reading == reader.read(scene_image, num_beams=4)
+
+
 def test_attention_maps_have_a_head_a_query_and_a_key_axis(reader: Reader, scene_image: np.ndarray) -> None:
     maps = reader.attention_maps(scene_image)
     assert maps["decoder.0.cross_attention"].shape == (2, 5, 16)
