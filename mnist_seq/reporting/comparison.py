@@ -51,8 +51,7 @@ def render_models(
     disagreements = []
     for letter, other, comparison in zip(letters, contenders[1:], comparisons, strict=True):
         difference = comparison.difference
-        verdict = describe_difference(difference)
-        css_class = {"better": "is-correct", "worse": "is-wrong"}.get(verdict, "")
+        css_class = "" if not difference.significant else "is-correct" if difference.value > 0 else "is-wrong"
         counts = f"{len(comparison.gained)}, {len(comparison.lost)}" if len(baseline.results) == 1 else ""
         rows.append(
             [
@@ -62,7 +61,7 @@ def render_models(
                 cell(format_percentage_points(difference), difference.value),
                 cell(format_p_value(difference.p_value), difference.p_value),
                 cell(counts),
-                cell(verdict, css_class=css_class),
+                cell(describe_difference(difference), css_class=css_class),
             ]
         )
         for ids, correct, wrong in (
