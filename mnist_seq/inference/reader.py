@@ -6,6 +6,7 @@ Shapes   B images   H W canvas of the model   D model dim
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -59,7 +60,13 @@ class Reader:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def read(self, images: ImageInput | Sequence[ImageInput], num_beams: int = 1, channels: str | None = None) -> Any:
+    def read(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        num_beams: int = 1,
+        channels: str | None = None,
+        beams: int | None = None,
+    ) -> Any:
         """Read an image, or a list of images in batches.
 
         Args:
@@ -70,6 +77,7 @@ class Reader:
                 `preprocess`.
             num_beams: beam width; 1 decodes greedily.
             channels: `first` or `last`, for arrays whose shape is ambiguous: 3 28 28 can be one image or three.
+            beams: deprecated name of `num_beams`.
 
         Returns:
             A Reading, or a list of them. An image without ink has no digits.
@@ -79,6 +87,9 @@ class Reader:
             UserError: not an image; or beams for a model that is not autoregressive. For a list, the message names
                 the index of the image; `stream` continues with the others.
         """
+        if beams is not None:
+            warnings.warn("Reader.read(beams=...) is deprecated: use num_beams", FutureWarning, stacklevel=2)
+            num_beams = beams
         if not isinstance(images, (list, tuple)):
             return self.read_canvases(self._preprocess_batch([cast(ImageInput, images)], channels), num_beams)[0]
         readings = []

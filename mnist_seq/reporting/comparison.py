@@ -48,8 +48,7 @@ def render_models(
     disagreements = []
     for letter, other, comparison in zip(letters, contenders[1:], comparisons, strict=True):
         difference = comparison.difference
-        verdict = describe_difference(difference)
-        css_class = {"significantly better": "is-correct", "significantly worse": "is-wrong"}.get(verdict, "")
+        css_class = "" if not difference.significant else "is-correct" if difference.value > 0 else "is-wrong"
         counts = f"{len(comparison.gained)}, {len(comparison.lost)}" if len(baseline.results) == 1 else ""
         rows.append(
             [
@@ -59,7 +58,7 @@ def render_models(
                 cell(format_percentage_points(difference), difference.value),
                 cell(format_p_value(difference.p_value), difference.p_value),
                 cell(counts),
-                cell(verdict, css_class=css_class),
+                cell(describe_difference(difference), css_class=css_class),
             ]
         )
         for ids, correct, wrong in (
@@ -113,8 +112,10 @@ def _spread_cell(contender: ComparedModel) -> Row:
 
 
 def percent_cell(value: float) -> dict[str, Any]:
+    """A table cell that shows a fraction in percent and sorts by it."""
     return cell(f"{value:.2%}", value)
 
 
 def cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
+    """A table cell: its text, the value to sort by and its CSS class."""
     return {"text": text, "value": value, "css_class": css_class}

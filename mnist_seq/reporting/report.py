@@ -19,23 +19,32 @@ from mnist_seq.atomic_io import atomic_write_text
 from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluator import Evaluator
-from mnist_seq.evaluation.metrics import confusion_matrix
 from mnist_seq.nn.attention_maps import attention_on_image
-from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.nn.model import Model
-from mnist_seq.reporting import curves, gallery, plots, templates
+from mnist_seq.reporting import confusion, curves, gallery, plots, templates
 from mnist_seq.reporting.data_uri import png_data_uri
 from mnist_seq.reporting.overlay import overlay_attention
 from mnist_seq.reporting.tables import METRIC_LABELS
 from mnist_seq.run_dir import Run
 from mnist_seq.vocabulary import NUM_DIGITS, decode
 
-_NUM_ERRORS, _NUM_PAIRS, _SCENES_PER_PAIR, _NUM_ATTENTION_SCENES, _NUM_TRAIN_SCENES = 28, 4, 7, 3, 14
-"""Scenes, and pairs of confused digits, that are shown."""
+_NUM_ERRORS, _NUM_ATTENTION_SCENES, _NUM_TRAIN_SCENES = 28, 3, 14
+"""Scenes that are shown."""
 _MAX_STEPS = 12
 """Decoding steps whose attention is shown."""
-_MAX_SEARCHED = 500
-"""Misread scenes that are searched for examples of confused digits."""
+
+_SECTIONS: dict[str, tuple[str, str | None]] = {
+    "metrics": ("metrics", None),
+    "slices": ("accuracy by slice", "slices"),
+    "confusion": ("confusion matrix", None),
+    "errors": ("most confident errors", None),
+    "calibration": ("calibration", None),
+    "attention": ("attention maps", "attention"),
+    "curves": ("training curves", "curves"),
+    "scenes": ("training scenes", "train_scenes"),
+    "reproducibility": ("reproducibility", None),
+}
+"""Id -> title, and the template variable without which the section is left out."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +104,6 @@ def render_report(inputs: ReportInput, result: EvalResult) -> str:
     return templates.render("report.html", sections=shown, **values)
 
 
-_SECTIONS: dict[str, tuple[str, str | None]] = {
-    "metrics": ("metrics", None),
-    "slices": ("accuracy by slice", "slices"),
-    "confusion": ("confusion matrix", None),
-    "errors": ("most confident errors", None),
-    "calibration": ("calibration", None),
-    "attention": ("attention maps", "attention"),
-    "curves": ("training curves", "curves"),
-    "scenes": ("training scenes", "train_scenes"),
-    "reproducibility": ("reproducibility", None),
-}
-"""Id -> title, and the template variable without which the section is left out."""
-
-
 def _metrics_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
     summary, predictions = result.summary(), result.predictions
     metrics = inputs.run.metrics if inputs.run else {}
@@ -143,68 +138,20 @@ def _slices_section(result: EvalResult) -> dict[str, Any]:
 
 
 def _confusion_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
-    counts = result.confusion
-    row_sums = counts.sum(1, keepdim=True).clamp(min=1)
-    errors = counts.clone()
-    errors[:, :NUM_DIGITS].fill_diagonal_(0)
-    shares, error_shares = counts / row_sums, errors / row_sums
-    error_shades = (error_shares / error_shares.max().clamp(min=1e-9)).sqrt() * 0.7
-    shades = torch.where(errors > 0, error_shades, shares * 0.6).tolist()
-    pairs = sorted(errors.nonzero().tolist(), key=lambda pair: -int(errors[tuple(pair)]))[:_NUM_PAIRS]
-    examples = _confusion_examples(result, pairs)
+    pairs = confusion.most_frequent_errors(result.confusion)
+    examples = confusion.find_examples(result, pairs)
     return {
         "columns": [*map(str, range(NUM_DIGITS)), "none"],
-        "confusion": [
-            [
-                {"count": count, "shade": round(shades[row][column], 3) if count else 0, "correct": row == column}
-                for column, count in enumerate(row_counts)
-            ]
-            for row, row_counts in enumerate(counts.tolist())
-        ],
-        "confusion_summary": _summarise_confusions(errors),
+        "confusion": confusion.table_cells(result.confusion),
+        "confusion_summary": confusion.summarise(result.confusion),
         "pairs": [
             {
-                "title": f"{_describe_pair(label, predicted)}: {int(errors[label, predicted]):,}",
-                "scenes": gallery.prediction_items(inputs.scenes, result, examples[(label, predicted)]),
+                "title": f"{confusion.describe(label, predicted)}: {int(result.confusion[label, predicted]):,}",
+                "scenes": gallery.prediction_items(inputs.scenes, result, examples[label, predicted]),
             }
             for label, predicted in pairs
         ],
     }
-
-
-def _describe_pair(label: int, predicted: int) -> str:
-    return f"{label} read as {predicted}" if predicted < NUM_DIGITS else f"{label} not read"
-
-
-def _summarise_confusions(errors: Tensor) -> str:
-    """State the number of misread digits and the most confused pairs.
-
-    Args:
-        errors: 10 11, confusion counts with a zero diagonal.
-    """
-    total = int(errors.sum())
-    if not total:
-        return "No digit was misread."
-    both_ways = errors[:, :NUM_DIGITS] + errors[:, :NUM_DIGITS].T
-    pairs = sorted(((int(both_ways[a, b]), a, b) for a in range(NUM_DIGITS) for b in range(a)), reverse=True)
-    top = ", ".join(f"{b} and {a} ({count / total:.0%})" for count, a, b in pairs[:3] if count)
-    confused = f" The most confused pairs: {top}." if top else ""
-    num_missed = int(errors[:, NUM_DIGITS].sum())
-    missed = f" {num_missed / total:.0%} were not read at all." if num_missed else ""
-    return f"{total:,} digits were misread.{confused}{missed}"
-
-
-def _confusion_examples(result: EvalResult, pairs: list[list[int]]) -> dict[tuple[int, int], list[int]]:
-    """Scenes in which a digit was read as another, highest confidence first: (label, prediction) -> ids."""
-    predictions = result.predictions
-    examples: dict[tuple[int, int], list[int]] = {(label, predicted): [] for label, predicted in pairs}
-    for id_ in result.error_ids[:_MAX_SEARCHED].tolist():
-        output = DecodeOutput(*(part[id_ : id_ + 1] for part in predictions.output[:4]))
-        counts = confusion_matrix(output, predictions.digits[id_ : id_ + 1], predictions.ordered)
-        for (label, predicted), ids in examples.items():
-            if counts[label, predicted] and len(ids) < _SCENES_PER_PAIR:
-                ids.append(id_)
-    return examples
 
 
 def _errors_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:

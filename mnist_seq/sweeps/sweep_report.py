@@ -31,11 +31,11 @@ def render_sweep(runs: list[SweepRun], title: str) -> str:
         title=title,
         heading=f"{len(runs)} runs",
         notice=notice,
-        said="Metrics on val. Click a column header to sort by it.",
-        columns=[*keys, "seed", "exact match", "digits", *_COUNTS, "run"],
+        subtitle="Metrics on val. Click a column header to sort by it.",
+        columns=[*keys, "seed", "exact match", "digit accuracy", *_COUNTS, "run"],
         rows=rows,
-        flipped=[],
-        drawings=_hyperparameter_plots(runs, notice),
+        disagreements=[],
+        plots=_hyperparameter_plots(runs, notice),
         sortable=True,
     )
 

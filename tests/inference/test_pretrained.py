@@ -118,7 +118,7 @@ def test_included_model_is_small_and_scores_as_at_its_export(name: str) -> None:
     assert not str(loaded.card["revision"]).endswith("+"), "trained with uncommitted changes"
     assert loaded.card["scores"]["val"]["scenes"] >= 5000
     assert loaded.card["rounding"]["scenes"] == 1000
-    assert "released" in release_check.check_release_scores(loaded.model, loaded.card)
+    assert "release" in release_check.check_release_scores(loaded.model, loaded.card)
     assert f'mnist_seq.load("pretrained:{name}")' in (folder / "README.md").read_text()
 
 
