@@ -31,11 +31,11 @@ _MULTI_FRAME_FORMATS = ("GIF", "PNG", "TIFF", "WEBP", "AVIF")
 """Formats that may contain several images."""
 
 
-def load_image(image: ImageInput, channels: str | None = None) -> Float[Tensor, "H W"]:
+def load_image(image: object, channels: str | None = None) -> Float[Tensor, "H W"]:
     """Load an image as floats in [0, 1], inverted if the background (the median of the border) is light.
 
     Args:
-        image: a path, a PIL image, an array or a tensor.
+        image: an `ImageInput`; anything else is refused at run time, since users call this through `Reader.read`.
         channels: where the channels of an array or tensor are, `first` or `last`, if the shape alone is ambiguous.
 
     Raises:
@@ -47,7 +47,7 @@ def load_image(image: ImageInput, channels: str | None = None) -> Float[Tensor, 
     return 1 - grey if border.median() > 0.5 else grey
 
 
-def _to_grayscale(image: ImageInput, channels: str | None) -> Float[Tensor, "H W"]:
+def _to_grayscale(image: object, channels: str | None) -> Float[Tensor, "H W"]:
     """Convert to floats in [0, 1]."""
     if isinstance(image, (str, os.PathLike)):
         image = _open_image(Path(image))

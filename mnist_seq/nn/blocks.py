@@ -20,7 +20,7 @@ _EPS = 1e-5
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMS norm (Zhang & Sennrich 2019), computed like LayerNorm in the dtype of its weights."""
+    """Root mean square layer normalisation (Zhang & Sennrich 2019), in the dtype of its weights like LayerNorm."""
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return super().forward(x.to(self.weight.dtype))

@@ -141,7 +141,7 @@ def embedding_parameter(*shape: int) -> nn.Parameter:
 
 
 def _angles(shape: tuple[int, ...], num_angles: int) -> Float[Tensor, "L num_angles"]:
-    """Compute the angles of each position, radians, in raster order; each axis has an equal share, fastest first."""
+    """Compute the angles of each position, radians, in raster order; the axes share them equally, fast to slow."""
     coordinates = torch.cartesian_prod(*(torch.arange(extent) for extent in shape)).view(-1, len(shape))
     num_frequencies = num_angles // len(shape)
     frequencies = _FREQUENCY_BASE ** (-torch.arange(num_frequencies) / num_frequencies)

@@ -67,7 +67,7 @@ def test_unreadable_image_never_hides_the_others(reader: Reader, scene_image: np
     assert first.digits == second.digits == reader.read(scene_image).digits
     assert "text.png is not a readable image" in str(text)
     assert isinstance(gone, NotFoundError)
-    assert "type NoneType" in str(nothing)
+    assert "image type NoneType" in str(nothing)
     with pytest.raises(UserError, match=r"images\[1\]: .*text.png is not a readable image"):
         reader.read(images)
     with pytest.raises(NotFoundError, match=r"images\[0\]: .*gone.png does not exist"):
@@ -123,12 +123,6 @@ def test_beams_return_ranked_alternatives(reader: Reader, scene_image: np.ndarra
     classifier = Reader(build(tiny_models()["classifier"], reader.model.spec), {})
     with pytest.raises(ValueError, match="num_beams=2: this model is not autoregressive"):
         classifier.read(scene_image, num_beams=2)
-
-
-def test_beams_is_a_deprecated_name_of_num_beams(reader: Reader, scene_image: np.ndarray) -> None:
-    with pytest.warns(FutureWarning, match="use num_beams"):
-        reading = reader.read(scene_image, beams=4)
-    assert reading == reader.read(scene_image, num_beams=4)
 
 
 def test_attention_maps_have_a_head_a_query_and_a_key_axis(reader: Reader, scene_image: np.ndarray) -> None:

@@ -75,7 +75,7 @@ def test_damaged_or_missing_files_are_rejected_with_the_reason(tiny_run: Run, tm
     moved = shutil.copytree(tiny_run.path, tmp_path / "run")
     card = json.loads((moved / "model.json").read_text())
     cases: list[tuple[dict[str, object], str]] = [
-        (card | {"vocabulary": ["a", "b"]}, "another vocabulary"),
+        (card | {"vocabulary": ["a", "b"]}, "a different vocabulary"),
         (card | {"model": card["model"] | {"dim": 32}}, "another shape"),
         (card | {"model": card["model"] | {"name": "perceptron"}}, "model.name=perceptron"),
         ({"model": {}}, "lacks spec, vocabulary"),
