@@ -73,21 +73,14 @@ def render_models(
                         "scenes": _paired_items(scenes, baseline, other, ids[:_MAX_DISAGREEMENTS].tolist()),
                     }
                 )
+    spread = "95 % interval" if baseline.std is None else "over seeds"
     return templates.render(
         "comparison.html",
         title=f"Comparison with {baseline.name}",
         heading="Exact match",
         notice=notice,
         subtitle=subtitle,
-        columns=[
-            "",
-            "exact match",
-            "95 % interval" if baseline.std is None else "over seeds",
-            "difference (points)",
-            "p",
-            "fixed, broken",
-            "",
-        ],
+        columns=["", "exact match", spread, "difference (points)", "p", "fixed, broken", ""],
         rows=rows,
         disagreements=disagreements,
         plots=[],
