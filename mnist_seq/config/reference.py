@@ -39,6 +39,7 @@ class Key(NamedTuple):
 
 BASES: dict[type[Any], str] = {EncoderConfig: "all models but custom", DataConfig: "all scene families"}
 BASES |= {VariableCountConfig: "line, overlap and scatter"}
+CHOICES: dict[type[Any], str] = {schema: name for name, schema in (MODEL_CONFIGS | FAMILY_CONFIGS).items()}
 GROUPS: dict[str, tuple[type[Any], ...]] = {
     "model": (EncoderConfig, *MODEL_CONFIGS.values()),
     "data": (DataConfig, VariableCountConfig, *FAMILY_CONFIGS.values()),
@@ -134,9 +135,12 @@ def markdown() -> str:
     for prefix, schemas in GROUPS.items():
         parts.append(f"### {prefix}\n{_preset_line(prefix)}")
         for schema in schemas:
-            rows = list(keys(schema, own=schema not in (EncoderConfig, DataConfig)))
-            title = BASES.get(schema, schema.__name__ if len(schemas) == 1 else f"`{rows[0].default}`" if rows else "")
-            parts.append((f"**{title}**: " if len(schemas) > 1 else "") + f"{_first_line(schema)}\n\n{_table(rows)}")
+            if len(schemas) == 1 or schema in BASES:
+                rows = [*(keys(schema, own=True) if schema is VariableCountConfig else keys_at_top(schema))]
+            else:
+                rows = [key for key in keys(schema, own=True) if key.name not in ("name", "family")]
+            title = f"**{BASES.get(schema) or f'`{CHOICES[schema]}`'}**: " if len(schemas) > 1 else ""
+            parts.append(f"{title}{_first_line(schema)}\n\n{_table(rows)}")
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -56,7 +56,7 @@ def saved(run: Run, **changes: Any) -> Run:
 
 @pytest.fixture
 def trained(tmp_path: Path, tiny_run: Run) -> Run:
-    return Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    return Run(shutil.copytree(tiny_run.path, tmp_path / "run", ignore=shutil.ignore_patterns(".lock*")))
 
 
 def test_a_custom_callback_runs_when_typed_and_on_resume_only_when_trusted(tmp_path: Path, module: str) -> None:
