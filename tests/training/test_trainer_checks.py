@@ -33,7 +33,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no such argument": ({"speed": 9}, "trainer.speed is not an argument"),
     "processes that do not know the run": ({"strategy": "ddp_spawn"}, "ddp_spawn is unknown: choose from auto, ddp"),
     "and forked ones": ({"strategy": "ddp_fork"}, "ddp_fork is unknown: choose from auto, ddp"),
-    "epochs of half a step": ({"accumulate_grad_batches": 8, "max_epochs": 2}, r"give trainer\.max_steps"),
+    "epochs of half a step": ({"accumulate_grad_batches": 8, "max_epochs": 2}, r"set trainer\.max_steps"),
     "a checkpoint within a step": (
         {"accumulate_grad_batches": 8, "val_check_interval": 20},
         "choose a multiple of trainer.accumulate_grad_batches=8",
