@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-import mnist_seq
+from mnist_seq import __version__
 from mnist_seq.config import ServeConfig
 from mnist_seq.inference.reader import Reader
 from mnist_seq.serving import uploads
@@ -140,7 +140,7 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
     app = FastAPIOffline(
         title=f"mnist_seq: {name}",
         summary="Reads sequences of handwritten digits in images.",
-        version=mnist_seq.__version__,
+        version=__version__,
         lifespan=lifespan,
         redoc_url=None,
     )
@@ -192,7 +192,7 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
             ready=ready,
             model=name,
             commit=reader.card.get("revision"),
-            version=mnist_seq.__version__,
+            version=__version__,
             self_test=self_test,
             canvas=[spec.height, spec.width],
             max_digits=spec.max_length,

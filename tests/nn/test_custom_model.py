@@ -95,7 +95,7 @@ def test_custom_model_may_be_chosen_by_a_preset(tmp_path: Path) -> None:
 def test_preset_without_a_schema_cannot_name_a_built_in_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("name: enc_dec\ndim: 64\n")
-    with pytest.raises(ValueError, match=r"begin the file with defaults: \[schema/enc_dec\]"):
+    with pytest.raises(ValueError, match=r"start the file with defaults: \[schema/enc_dec\]"):
         mnist_seq.compose(f"hydra.searchpath=[file://{tmp_path}]", "model=mine")
 
 
