@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_seq import cli
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import PublishedScore, ResultsConfig
 from mnist_seq.evaluation.hard_examples import HardExample
 from mnist_seq.evaluation.metrics import SceneMetrics, classify_errors
@@ -145,7 +145,7 @@ def test_file_without_markers_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_tables_of_the_pretrained_readme_have_the_generated_layout() -> None:
     """Headers and row labels are those that `results` writes with its default config."""
-    config = cli.to_dataclass(cli.compose("results", []).config, ResultsConfig)
+    config = to_dataclass(compose("results", []).config, ResultsConfig)
     result = protocol_result(0.9, 0.8, 1) | {"multiset_match": 0.9, "multiset_match_interval": [0.8, 1]}
     result |= {"digit_accuracy_interval": [0.8, 1], "errors": dict.fromkeys(classify_errors(_NO_SCENES), 0)}
     results = make_results(**dict.fromkeys(config.published, result))

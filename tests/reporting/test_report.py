@@ -112,26 +112,26 @@ def test_report_of_a_perfect_model_shows_no_errors(evaluated: tuple[Evaluator, E
     assert "No digit was misread." in page.text
 
 
-def test_the_table_of_scenes_says_what_the_figures_say(evaluated: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
-    """Counted anew from the file, by a few lines of plain Python."""
+def test_scenes_csv_agrees_with_the_metrics(evaluated: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
+    """Recomputed from the file by a few lines of plain Python."""
     save_eval_result(evaluated[1], tmp_path)
-    told = json.loads((tmp_path / "evaluation.json").read_text())
+    metrics = json.loads((tmp_path / "evaluation.json").read_text())
     with (tmp_path / "scenes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == told["scenes"] == 100
-    pairs = [(row["read"].split(), row["digits"].split()) for row in rows]
+    assert len(rows) == metrics["scenes"] == 100
+    pairs = [(row["prediction"].split(), row["digits"].split()) for row in rows]
     right = [read == truth and not row["error"] for (read, truth), row in zip(pairs, rows, strict=True)]
-    assert told["exact_match"] == pytest.approx(sum(right) / 100)
-    assert right == [row["right"] == "1" for row in rows]
+    assert metrics["exact_match"] == pytest.approx(sum(right) / 100)
+    assert right == [row["exact_match"] == "1" for row in rows]
     in_place = sum(a == b for read, truth in pairs for a, b in zip(read, truth, strict=False))
-    assert told["digit_accuracy"] == pytest.approx(in_place / sum(len(truth) for _, truth in pairs))
-    assert told["count_accuracy"] == pytest.approx(sum(len(read) == len(truth) for read, truth in pairs) / 100)
-    for kind, many in told["errors"].items():
+    assert metrics["digit_accuracy"] == pytest.approx(in_place / sum(len(truth) for _, truth in pairs))
+    assert metrics["count_accuracy"] == pytest.approx(sum(len(read) == len(truth) for read, truth in pairs) / 100)
+    for kind, many in metrics["errors"].items():
         assert many == sum(row["error"] == kind for row in rows)
     for digit in range(10):
-        there = sum(truth.count(str(digit)) for _, truth in pairs)
-        assert sum(told["confusion"][digit]) == there
-    by_digit = {it["name"]: it for it in told["strata"]["digits right, by digit"]}
+        count = sum(truth.count(str(digit)) for _, truth in pairs)
+        assert sum(metrics["confusion"][digit]) == count
+    by_digit = {it["name"]: it for it in metrics["slices"]["digit accuracy by class"]}
     threes = [read[place : place + 1] == ["3"] for read, truth in pairs for place, it in enumerate(truth) if it == "3"]
     assert by_digit["3"]["value"] == pytest.approx(sum(threes) / len(threes))
 

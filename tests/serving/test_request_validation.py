@@ -239,7 +239,7 @@ def test_request_without_the_token_returns_401(reader: Reader, images: list[Imag
 def test_invalid_config_is_rejected(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ServeConfig(**changed)
-    with pytest.raises(ValueError, match="never fit"):
+    with pytest.raises(ValueError, match="do not fit"):
         RequestLimits(files=9, queue_size=8)
     with pytest.raises(ValueError, match=r"limits.timeout=0"):
         RequestLimits(timeout=0)

@@ -108,7 +108,7 @@ def test_full_pool_has_no_val_and_keeps_the_last_weights(tmp_path: Path) -> None
 
 def test_training_can_end_by_the_clock_with_a_constant_learning_rate(tmp_path: Path) -> None:
     clock = (*TINY, "trainer.max_steps=null", "+trainer.max_time=00:00:00:02", f"hydra.run.dir={tmp_path / 'run'}")
-    with pytest.raises(ValueError, match="optim.schedule=linear ends with the last step, and there is none: give"):
+    with pytest.raises(ValueError, match="optim.schedule=linear needs a last step, and this run has none: set"):
         mnist_seq.fit(*clock)
     assert mnist_seq.fit(*clock, "optim.schedule=constant").metrics["steps"] > 0
 
