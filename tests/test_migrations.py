@@ -235,7 +235,7 @@ def test_an_old_sweep_started_again_with_new_keys_uses_its_directories(version: 
     overrides = [it for it in json.loads(first.read_text())["overrides"] if not it.startswith("hydra.")]
     common = [it for it in in_new_spelling(overrides) if not it.startswith("model.norm=")]
     out, _ = run(here, "mnist_seq.train", "-m", "model.norm=pre,post", *common, "hydra.sweep.dir=sweep")
-    assert out.count("is finished: left as it is") == 2
+    assert out.count("is finished: skipped") == 2
     assert sorted(path.name for path in (here / "sweep").iterdir() if path.is_dir()) == before
 
 

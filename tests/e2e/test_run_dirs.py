@@ -167,7 +167,7 @@ def test_a_run_named_like_a_pretrained_model_is_never_confused_with_it(tmp_path:
     run(tmp_path, "mnist_seq.report", "run=grid")
     assert (tmp_path / "grid/report.html").is_file()
     out, _ = run(tmp_path, "mnist_seq.export", "run=grid", "name=mine")
-    assert "of 100 scenes it reads none otherwise than grid" in out
+    assert "predictions differ from grid on 0 of 100 scenes" in out
     out, _ = run(tmp_path, "mnist_seq.compare", "runs=[grid,pretrained:grid]", "scenes=50")
     assert "A  grid" in out
     assert "B  pretrained:grid" in out
