@@ -33,10 +33,9 @@ def compose(*overrides: str) -> TrainConfig:
     Raises:
         UserError: an unknown key or preset, a value of the wrong type, or values that do not fit together.
     """
-    from mnist_seq import compose_config
-    from mnist_seq.config import TrainConfig
+    from mnist_seq.compose_config import compose_training
 
-    return compose_config.to_dataclass(compose_config.compose("train", list(overrides))[0], TrainConfig)
+    return compose_training(list(overrides))
 
 
 def build(*overrides: str) -> tuple[ReaderModule, SceneDataModule]:
@@ -58,18 +57,9 @@ def fit(*overrides: str) -> Run:
     Args:
         overrides: as for `compose`; `hydra.run.dir=...` names the run directory.
     """
-    from mnist_seq import cli, compose_config
-    from mnist_seq.config import TrainConfig
-    from mnist_seq.reporting.run_summary import print_run_summary
-    from mnist_seq.training.distributed import process_rank
-    from mnist_seq.training.fit import fit as train_run
+    from mnist_seq.training.fit import fit as fit_run
 
-    cfg, run_dir, default_dir = compose_config.compose("train", list(overrides), single_run=True)
-    with cli.escape_unencodable():
-        run = train_run(compose_config.to_dataclass(cfg, TrainConfig), run_dir, default_dir, list(overrides))
-        if process_rank(run.config.trainer) == 0:
-            print_run_summary(run)
-    return run
+    return fit_run(list(overrides))
 
 
 def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> SceneDataset:

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from mnist_seq.config import hydra_compat
+from mnist_seq.config import TrainConfig, hydra_compat
 from mnist_seq.config.config_store import CONFIG_DIR, register_schemas
+from mnist_seq.config.override_syntax import split_override
 from mnist_seq.config.renamed_keys import version_1_overrides
 from mnist_seq.config.sweep_syntax import require_multirun
 from mnist_seq.errors import UserError, one_line
@@ -64,6 +65,15 @@ def compose(command: str, overrides: list[str], single_run: bool = False) -> Com
     return ComposedConfig(cfg, run_dir, is_default)
 
 
+def compose_training(overrides: list[str]) -> TrainConfig:
+    """Compose the config of a training run, as its dataclass.
+
+    Raises:
+        UserError: as for `compose` and `to_dataclass`.
+    """
+    return to_dataclass(compose("train", overrides).config, TrainConfig)
+
+
 def to_dataclass(cfg: DictConfig, schema: type[T]) -> T:
     """Convert a composed config to its dataclass, which validates it; past this point there is no OmegaConf.
 
@@ -114,8 +124,8 @@ def job_name(overrides: Sequence[str]) -> str:
 
     The same job has the same name, so a sweep that is started again continues; no two jobs share one.
     """
-    pairs = [override.lstrip("+~").partition("=") for override in overrides]
-    words = "_".join(re.sub(r"[^\w.+-]+", "-", f"{key.split('.')[-1]}-{value}") for key, _, value in pairs)
+    pairs = [(key, value[1:]) for _, key, value in map(split_override, overrides)]
+    words = "_".join(re.sub(r"[^\w.+-]+", "-", f"{key.split('.')[-1]}-{value}") for key, value in pairs)
     return f"{words[-160:].lstrip('_-')}_{overrides_hash(overrides)}"
 
 

@@ -49,15 +49,11 @@ def _run_sweep_job(config: TrainConfig, directory: Path, overrides: list[str]) -
 def _train_and_print(
     config: TrainConfig, directory: Path, overrides: list[str], default_dir: bool, brief: bool
 ) -> None:
-    from mnist_seq.reporting.run_summary import print_run_summary
-    from mnist_seq.training.distributed import process_rank
-    from mnist_seq.training.fit import train, unique_run_dir
+    from mnist_seq.training.fit import train_and_summarize, unique_run_dir
 
     with unique_run_dir(config, directory, default_dir) as run_dir:
         _set_hydra_run_dir(run_dir)
-        run = train(config, run_dir, overrides)
-        if process_rank(run.config.trainer) == 0:
-            print_run_summary(run, brief)
+        train_and_summarize(config, run_dir, overrides, brief)
 
 
 def _check_devices_in_sweep(config: TrainConfig) -> None:

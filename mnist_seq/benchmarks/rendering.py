@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mnist_seq.benchmarks.timer import Measurement, ratio, throughput, time_interleaved
-from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import TrainConfig
+from mnist_seq.compose_config import compose_training
 from mnist_seq.data import datasets
 
 if TYPE_CHECKING:
@@ -79,8 +78,8 @@ def dataloader_throughput(config: BenchConfig) -> list[Measurement]:
 
 def train_scenes(preset: str, augment: str) -> SceneDataset:
     """Training scenes of a data preset, from digits that need no download."""
-    composed = compose("train", [f"data={preset}", f"data/augment={augment}", "data.digits=uci"])
-    return datasets.load(to_dataclass(composed.config, TrainConfig).data).splits["train"]
+    config = compose_training([f"data={preset}", f"data/augment={augment}", "data.digits=uci"])
+    return datasets.load(config.data).splits["train"]
 
 
 def renderer(preset: str, augment: str, config: BenchConfig) -> Callable[[], SceneBatch]:

@@ -16,8 +16,7 @@ from PIL import Image
 
 from mnist_seq.benchmarks.load_generator import LoadTestResult, encode_request, generate_load
 from mnist_seq.benchmarks.timer import Measurement, ratio, summarize, time_interleaved
-from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import TrainConfig
+from mnist_seq.compose_config import compose_training
 from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
 from mnist_seq.inference import reader
@@ -76,8 +75,7 @@ def _measurements(name: str, rounds: list[LoadTestResult]) -> list[Measurement]:
 
 def _images() -> list[Image.Image]:
     """Test grids made of the digits that scikit-learn includes."""
-    composed = compose("train", [f"data={MODEL_NAME}", "data.digits=uci"])
-    splits = datasets.load(to_dataclass(composed.config, TrainConfig).data).splits
+    splits = datasets.load(compose_training([f"data={MODEL_NAME}", "data.digits=uci"]).data).splits
     images = splits["test"][:SEQUENTIAL_REQUESTS].images
     return [Image.fromarray(image.numpy()) for image in images[:, 0]]
 

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,8 +25,8 @@ from mnist_seq.benchmarks.timer import (
     throughput,
     time_interleaved,
 )
-from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import BenchConfig, TrainConfig, TrainerConfig
+from mnist_seq.compose_config import compose_training
+from mnist_seq.config import BenchConfig, TrainerConfig
 from mnist_seq.nn.losses import compute_loss
 from mnist_seq.training import hardware
 from mnist_seq.training.fit import build_module_and_data, fit
@@ -124,8 +123,8 @@ def train_loop(config: BenchConfig, num_rounds: int = 3) -> list[Measurement]:
 
 def build_module(model: str, data: str, config: BenchConfig, *overrides: str) -> ReaderModule:
     """Build the LightningModule of a run and move it to the device."""
-    composed = compose("train", [f"model={model}", f"data={data}", "data.digits=uci", *overrides])
-    module, _ = build_module_and_data(to_dataclass(composed.config, TrainConfig))
+    config_of_run = compose_training([f"model={model}", f"data={data}", "data.digits=uci", *overrides])
+    module, _ = build_module_and_data(config_of_run)
     return module.to(config.device)
 
 
@@ -172,8 +171,6 @@ def _train_throughput(config: BenchConfig) -> float:
             f"trainer.max_steps={6 * LOG_EVERY_N_STEPS}",
             f"trainer.val_check_interval={6 * LOG_EVERY_N_STEPS}",
         ]
-        composed = compose("train", overrides)
-        run = fit(to_dataclass(composed.config, TrainConfig), Path(folder, "run"), False, overrides)
-        rows = run.logged_metrics
+        rows = fit([*overrides, f"hydra.run.dir={folder}/run"]).logged_metrics
     speeds = [row["train/scenes_per_second"] for row in rows if "train/scenes_per_second" in row]
     return median(speeds[1:])  # the first includes warm-up

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from mnist_seq.config.override_syntax import split_override
 from mnist_seq.config.renamed_keys import (
     BUILT_IN_MODELS,
     RENAMED_TARGETS,
     drop_removed_keys,
     migrate_overrides,
     rename_keys,
-    split_override,
     training_keys,
 )
 from mnist_seq.errors import UserError

@@ -1,4 +1,4 @@
-"""Overrides and commands to paste, quoted for Hydra's grammar and for the shell."""
+"""Overrides: taken apart, and written for Hydra's grammar and for the shell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ _UNQUOTED = re.compile(r"[/.]*[A-Za-z_][\w/.:@+-]*", re.ASCII)
 """Values that need no quotes: what begins with a letter or a slash is not a number."""
 _KEYWORDS = ("null", "true", "false", "inf", "nan")
 """Words that Hydra does not read as text."""
+
+
+def split_override(override: str) -> tuple[str, str, str]:
+    """The prefix (+, ++, ~ or none) of an override, its key, and `=` with its value where there is one."""
+    stripped = override.lstrip("+~")
+    key, equals, value = stripped.partition("=")
+    return override.removesuffix(stripped), key, equals + value
 
 
 def format_command(module: str, **overrides: object) -> str:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+from mnist_seq.config.override_syntax import split_override
 from mnist_seq.errors import UserError
 
 _MODEL = {
@@ -169,9 +170,7 @@ def rename_flat_keys(values: dict[str, Any]) -> dict[str, Any]:
     renamed = training_keys(custom_model)
     result = {}
     for key, value in drop_removed_keys(values, custom_model, "the study").items():
-        path = _shared_key(key)
-        new = key.removesuffix(path.rpartition(".")[2]) + renamed[path].rpartition(".")[2] if path in renamed else key
-        convert = CONVERTED_VALUES.get(path)
+        new, convert = _new_spelling(key, renamed), CONVERTED_VALUES.get(_shared_key(key))
         result[new] = convert(value) if convert and new != key else value
     return result
 
@@ -253,43 +252,35 @@ def has_custom_model(overrides: list[str]) -> bool:
     return named or any("custom" in choice.split(",") for choice in choices)
 
 
-def dotted_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of nested values with its value, the outer ones first."""
-    if not isinstance(values, dict):
-        return
-    for key, value in values.items():
-        yield f"{prefix}{key}", value
-        yield from dotted_keys(value, f"{prefix}{key}.")
-
-
-def split_override(override: str) -> tuple[str, str, str]:
-    """The prefix (+, ++, ~ or none) of an override, its key, and `=` with its value where there is one."""
-    stripped = override.lstrip("+~")
-    key, equals, value = stripped.partition("=")
-    return override.removesuffix(stripped), key, equals + value
-
-
 def _shared_key(key: str) -> str:
     """The key of a data config, whether of the run or of a part of a mixture: data.parts.a.drop -> data.drop."""
     return re.sub(r"^data\.parts\.[^.]+\.", "data.", key)
 
 
+def _new_spelling(key: str, renamed: dict[str, str]) -> str:
+    """The new name of a dotted key, whose last part alone differs; the key itself where it was not renamed."""
+    path = _shared_key(key)
+    return key.removesuffix(path.rpartition(".")[2]) + renamed[path].rpartition(".")[2] if path in renamed else key
+
+
 def _respell(override: str, renamed: dict[str, str], conversions: dict[str, Callable[[Any], Any]]) -> str:
     prefix, key, value = split_override(override)
-    path = _shared_key(key)
-    if path not in renamed:
-        return override
-    new = key.removesuffix(path.rpartition(".")[2]) + renamed[path].rpartition(".")[2]
-    if convert := conversions.get(path):
+    new, convert = _new_spelling(key, renamed), conversions.get(_shared_key(key))
+    if convert and new != key:
         value = _convert(convert, value) or value
     return f"{prefix}{new}{value}"
+
+
+def conversion_note(old: str) -> str:
+    """What the value of a renamed key means, where that is not what it meant before; else empty."""
+    return f", which is 1 - {old.rpartition('.')[2]}" if _shared_key(old) in CONVERTED_VALUES else ""
 
 
 def _describe_new(old: str, new: str, value: str) -> str:
     convert = CONVERTED_VALUES.get(_shared_key(old))
     if not convert or not value:
         return f"{new}{value}"
-    return f"{new}{_convert(convert, value) or '=P'}, which is 1 - {old.rpartition('.')[2]}"
+    return f"{new}{_convert(convert, value) or '=P'}{conversion_note(old)}"
 
 
 def _convert(convert: Callable[[Any], Any], value: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, TypeVar, get_type_hints
 
 from mnist_seq.config.data import DataConfig
@@ -70,3 +71,12 @@ def data_from_dict(values: dict[str, Any]) -> DataConfig:
 def _lookup(schemas: dict[str, type[T]], key: str, name: Any) -> type[T]:
     check_choice(key, name, schemas)
     return schemas[name]
+
+
+def dotted_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of nested values with its value, the outer ones first."""
+    if not isinstance(values, dict):
+        return
+    for key, value in values.items():
+        yield f"{prefix}{key}", value
+        yield from dotted_keys(value, f"{prefix}{key}.")

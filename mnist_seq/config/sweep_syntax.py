@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mnist_seq.config.override_syntax import split_override
 from mnist_seq.config.validation import check
 from mnist_seq.errors import UserError
 
@@ -62,7 +63,7 @@ def require_multirun(params: Mapping[str, object] | None, overrides: list[str]) 
     Raises:
         UserError: a swept key has no value.
     """
-    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    given = {split_override(override)[1] for override in overrides}
     missing = sorted(params.keys() - given) if params else []
     if missing:
         raise UserError(

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from mnist_seq.config.config_store import CONFIG_DIR, preset_names
-from mnist_seq.config.renamed_keys import RENAMED_TARGETS, check_overrides, dotted_keys, new_key
+from mnist_seq.config.renamed_keys import RENAMED_TARGETS, check_overrides, conversion_note, new_key
+from mnist_seq.config.serialization import dotted_keys
 from mnist_seq.errors import UserError
 
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
@@ -69,7 +70,7 @@ def _check_preset(command: str, path: Path, group: str) -> None:
     custom_model = (group == "model" and "_target_" in values) or _names_custom_model(values)
     for key, value in dotted_keys(values, _package_prefix(path, group)):
         if new := new_key(schema, key, custom_model):
-            raise UserError(f"{path}: {key} is now {new}{_conversion(key)}")
+            raise UserError(f"{path}: {key} is now {new}{conversion_note(key)}")
         if key.rpartition(".")[2] == "_target_" and (target := RENAMED_TARGETS.get(str(value))):
             raise UserError(f"{path}: _target_: {value} is now {target}")
         if schema == "search" and key == "overrides" and isinstance(value, list):
@@ -81,10 +82,6 @@ def _check_list(path: Path, overrides: Iterable[Any]) -> None:
         check_overrides("train", [str(it) for it in overrides])
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def _conversion(key: str) -> str:
-    return ", which is 1 - clean" if key.endswith("data.augment.clean") else ""
 
 
 def _names_custom_model(values: dict[str, Any]) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from mnist_seq.config import TrainConfig
-from mnist_seq.config.serialization import to_dict
+from mnist_seq.config.serialization import dotted_keys, to_dict
 from mnist_seq.config.validation import check
 from mnist_seq.run_dir import Run
 
@@ -17,7 +17,8 @@ _IGNORED_KEYS = ("logger", "report", "resume", "trust")
 
 def resolved_settings(config: TrainConfig) -> dict[str, Any]:
     """All values that may change a result, by dotted key, without those that are null."""
-    return {key: value for key, value in _flatten(to_dict(config)) if key.partition(".")[0] not in _IGNORED_KEYS}
+    leaves = ((key, value) for key, value in dotted_keys(to_dict(config)) if not isinstance(value, dict))
+    return {key: value for key, value in leaves if value is not None and key.partition(".")[0] not in _IGNORED_KEYS}
 
 
 def require_same_config(run: Run, config: TrainConfig, overrides: list[str], hint: str) -> None:
@@ -76,11 +77,3 @@ def _same_overrides(prefix: str, one: list[str], other: list[str]) -> bool:
 
 def _overrides_of(prefix: str, overrides: list[str]) -> set[str]:
     return {it for it in (override.lstrip("+~") for override in overrides) if it.partition("=")[0].startswith(prefix)}
-
-
-def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key}", value

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from mnist_seq.cli import isolate_job_failure, report_errors
-from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import SearchConfig, TrainConfig
+from mnist_seq.compose_config import compose_training
+from mnist_seq.config import SearchConfig
 from mnist_seq.errors import UserError
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.sweeps import workers
@@ -239,20 +239,16 @@ def original_number(trial: FrozenTrial) -> int:
 def train_trial(overrides: list[str], directory: Path) -> None:
     """Train the run of a trial, or resume it; an error is written to FAILURE_FILE in its directory."""
     from mnist_seq.malloc import tune_malloc
-    from mnist_seq.reporting.run_summary import print_run_summary
     from mnist_seq.training.fit import fit
 
     run, new_run = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
     resumes = run.last_checkpoint.is_file()
     with report_errors(), isolate_job_failure(directory):
         if run.finished or resumes:
-            config = to_dataclass(compose("train", overrides).config, TrainConfig)
-            require_same_config(run, config, new_run, "choose another output_dir=")
+            require_same_config(run, compose_training(overrides), new_run, "choose another output_dir=")
         if not run.finished:
             tune_malloc()  # the process is this trial's own
-            arguments = [f"resume={directory}"] if resumes else new_run
-            cfg, run_dir, default_dir = compose("train", arguments, single_run=True)
-            print_run_summary(fit(to_dataclass(cfg, TrainConfig), run_dir, default_dir, arguments))
+            fit([f"resume={directory}"] if resumes else new_run)
 
 
 def _report_and_prune(trial: Trial, run: Run, reported_steps: set[float]) -> None:

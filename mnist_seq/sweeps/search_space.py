@@ -20,8 +20,8 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 
 from mnist_seq import nn
-from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import DataConfig, FolderConfig, SearchConfig, TrainConfig
+from mnist_seq.compose_config import compose_training
+from mnist_seq.config import DataConfig, FolderConfig, SearchConfig
 from mnist_seq.config.migrations import SCHEMA_VERSION
 from mnist_seq.config.renamed_keys import rename_flat_keys, version_1_parameter
 from mnist_seq.config.validation import check
@@ -163,7 +163,7 @@ def _combinations_with(key: str, value: Any, space: dict[str, Any]) -> Iterator[
 def _config_error(overrides: list[str]) -> str | None:
     """Why a run with these overrides cannot be trained or scored; None if it can."""
     try:
-        config = to_dataclass(compose("train", overrides)[0], TrainConfig)
+        config = compose_training(overrides)
         check(config.resume is None, f"resume={config.resume} cannot be searched: each trial is a new run")
         check(_has_val_split(config.data), "a trial is scored on the val split, which is empty: remove data.pool=full")
         check_trainer_arguments(hardware.resolve_auto(config.trainer))
@@ -181,9 +181,9 @@ def _has_val_split(data: DataConfig) -> bool:
 
 def _shared_settings(config: SearchConfig) -> dict[str, Any]:
     """The settings that all trials of a search share, by dotted key."""
-    composed = compose("train", [*config.overrides, *first_choices(config.space)])[0]
+    composed = compose_training([*config.overrides, *first_choices(config.space)])
     searched = tuple(f"{key.lstrip('+~')}." for key in config.space)
-    settings = resolved_settings(to_dataclass(composed, TrainConfig))
+    settings = resolved_settings(composed)
     return {key: value for key, value in settings.items() if not f"{key}.".startswith(searched)}
 
 

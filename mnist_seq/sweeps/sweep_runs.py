@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from mnist_seq.config.override_syntax import split_override
 from mnist_seq.run_dir import Run
 from mnist_seq.sweeps.config_diff import diff_settings, resolved_settings
 
@@ -55,7 +56,7 @@ def load_runs(paths: list[Path]) -> list[SweepRun]:
     """Load the runs that have val metrics, and find out what tells them apart."""
     loaded = [(Run(path), Run(path).metrics) for path in paths]
     evaluated = [
-        (run, metrics, dict(_split_override(override) for override in metrics.get("overrides", [])))
+        (run, metrics, {key: value[1:] for _, key, value in map(split_override, metrics.get("overrides", []))})
         for run, metrics in loaded
         if "val" in metrics and "seed" in metrics
     ]
@@ -129,11 +130,6 @@ def _implicit_settings(overrides: list[dict[str, str]], settings: list[dict[str,
         if "data.family" in values:  # the run has a config.yaml
             keys |= diff_settings(first.setdefault(str(sorted(own_overrides.items())), values), values).keys()
     return [{key: str(values.get(key, "")) for key in sorted(keys) if values} for values in settings]
-
-
-def _split_override(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key.lstrip("+~"), value
 
 
 def _is_shared(key: str, value: str, runs: list[tuple[Run, Any, dict[str, str]]]) -> bool:

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from mnist_seq import nn
+from mnist_seq.cli import escape_unencodable
+from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import EvaluateConfig, TrainConfig
 from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
@@ -25,6 +27,7 @@ from mnist_seq.find_runs import resolve_resume
 from mnist_seq.inference import weights
 from mnist_seq.inference.init_from import load_matching
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
+from mnist_seq.reporting.run_summary import print_run_summary
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
 from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers, signals, torch_settings
@@ -66,22 +69,29 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
     return module, data
 
 
-def fit(config: TrainConfig, run_dir: Path, default_dir: bool, overrides: list[str] | None = None) -> Run:
-    """Train a run, in a directory that no other process trains in.
+def fit(overrides: list[str]) -> Run:
+    """Train a run from its overrides, in a directory that no other process trains in, and print a summary.
 
     Args:
-        config: of the run.
-        run_dir: where a new run goes.
-        default_dir: whether the directory has the default name; see `unique_run_dir`.
-        overrides: what the user typed; a resumed run accepts only those of steps, test and loggers.
+        overrides: as on the command line of `train`, without a sweep.
 
     Raises:
-        UserError, NotFoundError, CannotWriteError: what the config asks for is not possible.
+        UserError, NotFoundError, CannotWriteError: what the overrides ask for is not possible.
         DivergedError: the loss or a weight is NaN or infinite.
         Interrupted: a signal stopped the run, which can be resumed.
     """
-    with unique_run_dir(config, run_dir, default_dir) as unique_dir:
-        return train(config, unique_dir, overrides)
+    cfg, default_dir, is_default = compose("train", overrides, single_run=True)
+    config = to_dataclass(cfg, TrainConfig)
+    with escape_unencodable(), unique_run_dir(config, default_dir, is_default) as run_dir:
+        return train_and_summarize(config, run_dir, overrides)
+
+
+def train_and_summarize(config: TrainConfig, run_dir: Path, overrides: list[str], brief: bool = False) -> Run:
+    """Train as `train` does; rank 0 prints the summary, in one line if `brief`."""
+    run = train(config, run_dir, overrides)
+    if distributed.process_rank(run.config.trainer) == 0:
+        print_run_summary(run, brief)
+    return run
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from mnist_seq.config import CustomConfig, TrainConfig, trust
+from mnist_seq.config.override_syntax import split_override
 from mnist_seq.config.validation import check
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.inference import weights
@@ -26,7 +27,7 @@ def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> 
     """
     saved = run.config
     for override in overrides:
-        key = override.lstrip("+~").split("=")[0]
+        _, key, _ = split_override(override)
         if key == "trainer.max_steps":
             saved.trainer.max_steps = config.trainer.max_steps
         elif key == "test":
