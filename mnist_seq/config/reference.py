@@ -68,37 +68,18 @@ python -m mnist_seq.train model=tiny data=grid --cfg job  # the composed config;
 """
 
 
-def keys(schema: type[Any], prefix: str = "", own: bool = False) -> Iterator[Key]:
-    """The keys of a schema, nested ones included.
-
-    Args:
-        own: only those that it adds to its base or whose default it changes.
-    """
-    docs, hints = field_docs(schema), get_type_hints(schema)
+def own_keys(schema: type[Any]) -> Iterator[Key]:
+    """The keys that a schema adds to its base, or whose default it changes."""
     inherited = {
         it.name: _default(it)
         for base in schema.__mro__[1:]
         if dataclasses.is_dataclass(base)
         for it in dataclasses.fields(base)
     }
+    docs = field_docs(schema)
     for field in dataclasses.fields(schema):
-        if own and field.name in inherited and inherited[field.name] == _default(field):
-            continue
-        if dataclasses.is_dataclass(hints[field.name]) and not own:
-            yield from keys(hints[field.name], f"{prefix}{field.name}.")
-        else:
-            yield Key(f"{prefix}{field.name}", _default(field), docs.get(field.name, ""))
-
-
-def keys_of(command: str) -> Iterator[Key]:
-    """The keys of a command, those of every model and scene family included."""
-    schema = COMMANDS[command].schema
-    assert schema
-    for key in keys(schema):
-        yield key
-        if key.name in ("model", "data"):
-            for choice in (MODEL_CONFIGS if key.name == "model" else FAMILY_CONFIGS).values():
-                yield from keys(choice, f"{key.name}.")
+        if field.name not in inherited or inherited[field.name] != _default(field):
+            yield Key(field.name, _default(field), docs.get(field.name, ""))
 
 
 def field_docs(schema: Any) -> dict[str, str]:
@@ -136,9 +117,9 @@ def markdown() -> str:
         parts.append(f"### {prefix}\n{_preset_line(prefix)}")
         for schema in schemas:
             if len(schemas) == 1 or schema in BASES:
-                rows = [*(keys(schema, own=True) if schema is VariableCountConfig else keys_at_top(schema))]
+                rows = [*(own_keys(schema) if schema is VariableCountConfig else keys_at_top(schema))]
             else:
-                rows = [key for key in keys(schema, own=True) if key.name not in ("name", "family")]
+                rows = [key for key in own_keys(schema) if key.name not in ("name", "family")]
             title = f"**{BASES.get(schema) or f'`{CHOICES[schema]}`'}**: " if len(schemas) > 1 else ""
             parts.append(f"{title}{_first_line(schema)}\n\n{_table(rows)}")
     return "\n".join(parts).rstrip() + "\n"

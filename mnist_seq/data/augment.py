@@ -115,9 +115,7 @@ def affine_warp(
     grid = x_part[:, :, None] + y_part[..., None]  # F.affine_grid takes ten times as long on a CPU
     if displacement is not None:
         grid = grid + displacement * (2 / size)
-    warped = F.grid_sample(
-        pixels[:, None].float(), grid.movedim(1, -1), mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    warped = F.grid_sample(pixels[:, None].float(), grid.movedim(1, -1), align_corners=False)
     return warped[:, 0]
 
 
@@ -137,9 +135,8 @@ def elastic_displacement(
         Pixels of the frame.
     """
     weights = _bspline_weights(size).to(uniforms.device)
-    control = (2 * uniforms - 1).view(-1, 2, _CONTROL_POINTS, _CONTROL_POINTS) * (
-        max_displacement * size / _REFERENCE_SIZE
-    )
+    bound = max_displacement * size / _REFERENCE_SIZE
+    control = (2 * uniforms - 1).view(-1, 2, _CONTROL_POINTS, _CONTROL_POINTS) * bound
     return weights @ control @ weights.mT
 
 

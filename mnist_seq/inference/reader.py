@@ -179,7 +179,7 @@ class Reader:
             return _to_readings(self.model.read(images))
         model = cast(AutoregressiveModel, self.model)
         output = beam_search(model, images, num_beams, num_return_sequences=num_beams)
-        beams = [_to_readings(DecodeOutput(*(part[index] for part in output[:4]))) for index in range(len(images))]
+        beams = [_to_readings(output.select(index)) for index in range(len(images))]
         return [replace(best, alternatives=[beam for beam in rest if beam.confidence > 0]) for best, *rest in beams]
 
     def _preprocess_batch(self, images: Sequence[ImageInput], channels: str | None) -> Tensor:

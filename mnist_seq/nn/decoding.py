@@ -6,7 +6,7 @@ Shapes: B batch, K sequences per image, N longest sequence, C cells, V vocabular
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -47,7 +47,11 @@ class DecodeOutput(NamedTuple):
     @property
     def best(self) -> DecodeOutput:
         """The most likely of several sequences per image."""
-        return DecodeOutput(self.digits[:, 0], self.log_probs[:, 0], self.score[:, 0], self.ended[:, 0])
+        return self.select((slice(None), 0))
+
+    def select(self, index: Any) -> DecodeOutput:
+        """Index every tensor alike, along the batch first; without the cells."""
+        return DecodeOutput(self.digits[index], self.log_probs[index], self.score[index], self.ended[index])
 
 
 @runtime_checkable
@@ -135,6 +139,5 @@ _RENAMED = {
 def __getattr__(name: str) -> Any:
     if name not in _RENAMED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, new_name = _RENAMED[name].rpartition(".")
     warnings.warn(f"{__name__}.{name} is now {_RENAMED[name]}", FutureWarning, stacklevel=2)
-    return getattr(import_module(module), new_name)
+    return resolve_name(_RENAMED[name])

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.metrics import confusion_matrix
-from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.vocabulary import NUM_DIGITS
 
 Pair = tuple[int, int]
@@ -84,7 +83,7 @@ def find_examples(result: EvalResult, pairs: list[Pair]) -> dict[Pair, list[int]
     predictions = result.predictions
     examples: dict[Pair, list[int]] = {pair: [] for pair in pairs}
     for id_ in result.error_ids[:_MAX_SEARCHED].tolist():
-        output = DecodeOutput(*(part[id_ : id_ + 1] for part in predictions.output[:4]))
+        output = predictions.output.select(slice(id_, id_ + 1))
         counts = confusion_matrix(output, predictions.digits[id_ : id_ + 1], predictions.ordered)
         for pair, ids in examples.items():
             if counts[pair] and len(ids) < _SCENES_PER_PAIR:

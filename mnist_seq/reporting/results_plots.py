@@ -9,7 +9,6 @@ from mnist_seq.data import sources
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.evaluation.hard_examples import HardExample
-from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.reporting import curves, plots
 
 NUM_DIGITS_SHOWN, NUM_SCENES_SHOWN = 36, 16
@@ -40,5 +39,5 @@ def plot_error_scenes(evaluator: Evaluator, result: EvalResult, path: Path) -> N
     ids = result.error_ids[:NUM_SCENES_SHOWN]
     if len(ids):
         batch = evaluator.scenes.render(ids)
-        output = DecodeOutput(*(tensor[ids] for tensor in result.predictions.output[:4]))
+        output = result.predictions.output.select(ids)
         plots.save_figure(plots.prediction_grid(batch, output, ordered=evaluator.scenes.spec.ordered), path)

@@ -1,4 +1,4 @@
-"""Test scenes, which no reader was taught: of which families, on a reader's canvas, and whose digits they show."""
+"""Test scenes for the demo page, which no model was trained on: of the families that fit a model's canvas."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from mnist_seq.cli import _help
 from mnist_seq.config import reference
 from mnist_seq.config.commands import COMMANDS
 from mnist_seq.config.config_store import CONFIG_DIR
+from tests.config.schema_keys import keys, keys_of
 
 HYDRA_COMMANDS = [name for name, command in COMMANDS.items() if command.schema]
 
@@ -22,7 +23,7 @@ def test_the_readme_of_the_presets_is_written_from_the_docstrings() -> None:
 
 @pytest.mark.parametrize("command", HYDRA_COMMANDS)
 def test_every_key_has_a_docstring(command: str) -> None:
-    missing = [key.name for key in reference.keys_of(command) if not key.doc]
+    missing = [key.name for key in keys_of(command) if not key.doc]
     assert not missing
 
 
@@ -31,7 +32,7 @@ def test_help_lists_every_key_with_its_value_and_docstring(command: str) -> None
     schema = COMMANDS[command].schema
     assert schema
     lines = _help(command, ["--help"]).splitlines()
-    for key in reference.keys(schema):
+    for key in keys(schema):
         assert any(line.startswith((f"{key.name}=", f"{key.name}.")) for line in lines), key.name
         if any(line.startswith(f"{key.name}=") for line in lines):
             index = next(index for index, line in enumerate(lines) if line.startswith(f"{key.name}="))

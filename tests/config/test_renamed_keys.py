@@ -20,6 +20,7 @@ from mnist_seq.config.renamed_keys import (
 from mnist_seq.config.user_presets import check_presets
 from mnist_seq.errors import UserError
 from mnist_seq.override_shorthands import expand_shorthands
+from tests.config.schema_keys import keys_of
 from tests.e2e.forked_command import run
 
 OVERRIDES = {
@@ -138,9 +139,7 @@ def test_presets_that_the_command_cannot_choose_are_not_checked(tmp_path: Path) 
 
 def test_no_old_key_is_a_key_of_this_version_and_every_new_key_is_one() -> None:
     for command, renamed in RENAMED_KEYS.items():
-        from mnist_seq.config import reference
-
-        known = {key for key, _, _ in reference.keys_of(command)}
+        known = {key for key, _, _ in keys_of(command)}
         for old, new in renamed.items():
             if not old.startswith("hydra."):
                 assert new in known or any(key.startswith(f"{new}.") for key in known), f"{command} {new}"

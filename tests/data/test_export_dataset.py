@@ -19,8 +19,9 @@ def scatter_dataset() -> SyntheticDataset:
     return SyntheticDataset(preset("scatter"), pool("test"))
 
 
-def export(target: Path, num_scenes: int = 1200) -> Path:
-    for _ in export_dataset.write_dataset(scatter_dataset(), num_scenes, METADATA | {"scenes": num_scenes}, target):
+def export(target: Path, num_scenes: int = 1200, dataset: SyntheticDataset | None = None, **metadata: object) -> Path:
+    dataset = scatter_dataset() if dataset is None else dataset
+    for _ in export_dataset.write_dataset(dataset, num_scenes, METADATA | {"scenes": num_scenes} | metadata, target):
         pass
     return target
 

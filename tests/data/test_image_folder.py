@@ -11,12 +11,12 @@ from PIL import Image
 import mnist_seq
 from mnist_seq import nn, vocabulary
 from mnist_seq.config import CorruptionConfig, FolderConfig
-from mnist_seq.data import datasets, export_dataset
+from mnist_seq.data import datasets
 from mnist_seq.data.datasets import CorruptedDataset, SyntheticDataset
 from mnist_seq.errors import UserError
 from tests.conftest import TINY, tiny_models
 from tests.data.preset_configs import pool, preset
-from tests.data.test_export_dataset import METADATA, export
+from tests.data.test_export_dataset import export
 
 
 def write_folder(directory: Path, lines: list[str], size: tuple[int, int] = (30, 40), images: int = 3) -> Path:
@@ -71,10 +71,7 @@ def test_training_directory_without_any_digit_raises(tmp_path: Path) -> None:
 def test_exported_cells_equal_those_of_the_family(data: str, tmp_path: Path) -> None:
     name, *overrides = data.split()
     dataset = SyntheticDataset(preset(name, *overrides), pool("train"))
-    for _ in export_dataset.write_dataset(
-        dataset, 40, METADATA | {"split": "train", "scenes": 40}, tmp_path / "scenes"
-    ):
-        pass
+    export(tmp_path / "scenes", 40, dataset, split="train")
     read = datasets.load_folder(str(tmp_path / "scenes"), train_on_val=True)["train"]
     assert read.spec.cells == dataset.spec.cells
     assert torch.equal(read[:40].cells, dataset[:40].cells)
@@ -100,10 +97,7 @@ def test_cells_of_different_shapes_raise(tmp_path: Path) -> None:
 def test_classifier_trains_and_is_evaluated_on_a_directory(data: str, tmp_path: Path) -> None:
     name, *overrides = data.split()
     dataset = SyntheticDataset(preset(name, *overrides), pool("train"))
-    for _ in export_dataset.write_dataset(
-        dataset, 70, METADATA | {"split": "train", "scenes": 70}, tmp_path / "scenes"
-    ):
-        pass
+    export(tmp_path / "scenes", 70, dataset, split="train")
     tiny = [it for it in TINY if not it.startswith("data.digits")]
     run = mnist_seq.fit(f"data.from={tmp_path}/scenes", "model=classifier", *tiny, f"hydra.run.dir={tmp_path}/run")
     assert 0 <= run.metrics["val"]["exact_match"] <= 1
@@ -111,11 +105,9 @@ def test_classifier_trains_and_is_evaluated_on_a_directory(data: str, tmp_path: 
 
 @pytest.mark.parametrize("full", [True, False])
 def test_directory_exported_from_the_full_pool_includes_val_digits(full: bool, tmp_path: Path) -> None:
-    metadata = METADATA | {"split": "train", "digits": "uci", "data": {"pool": "full" if full else "split"}}
-    for _ in export_dataset.write_dataset(
-        SyntheticDataset(preset("scatter"), pool("train")), 12, metadata | {"scenes": 12}, tmp_path / "all"
-    ):
-        pass
+    data = {"pool": "full" if full else "split"}
+    dataset = SyntheticDataset(preset("scatter"), pool("train"))
+    export(tmp_path / "all", 12, dataset, split="train", digits="uci", data=data)
     loaded = datasets.load(FolderConfig(path=str(tmp_path / "all")))
     assert (loaded.source, loaded.train_includes_val) == ("uci", full)
     assert datasets.load(FolderConfig(path=str(tmp_path / "all"), pool="full")).train_includes_val
