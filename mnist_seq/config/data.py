@@ -61,6 +61,11 @@ class AugmentConfig:
             value = getattr(self, key)
             check(0 <= value <= limit, f"data.augment.{key}={value} must lie in 0..{limit}")
 
+    @property
+    def changes_digits(self) -> bool:
+        """Whether any digit can come out distorted."""
+        return self.p > 0 and self != AugmentConfig(p=self.p)
+
 
 @dataclass
 class DataConfig:

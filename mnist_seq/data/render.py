@@ -53,7 +53,7 @@ def render(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: int, aug
     """
     spec = config.spec
     layout = LAYOUTS[config.family](ids, config, pool, seed)
-    augment_config = config.augment if augmented and any(vars(config.augment).values()) else None
+    augment_config = config.augment if augmented and config.augment.changes_digits else None
     digit_images, ink = _digit_images(ids, layout, pool, seed, augment_config)
     if layout.bleed:
         ink = ink_boxes(_crop_to_canvas(digit_images, layout, spec).flatten(0, 1)).view_as(ink)

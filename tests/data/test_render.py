@@ -130,6 +130,14 @@ def test_only_training_scenes_are_augmented(split: str) -> None:
     assert torch.equal(plain, none) == torch.equal(strong, none) == (split != "train")
 
 
+@pytest.mark.parametrize("overrides", [("data/augment=none",), (*STRONG, "data.augment.p=0")], ids=str)
+def test_augmentation_that_changes_no_digit_is_not_computed(
+    overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_seq.data.augment.augment_digits", lambda *_: pytest.fail("computed for nothing"))
+    SyntheticDataset(preset("cluttered", *overrides), pool("train"))[:8]
+
+
 def test_distractors_are_augmented_as_digits_are() -> None:
     """Otherwise a model could tell them apart by the augmentation."""
     fading = ("data/augment=none", "data.augment.noise=0.5", "data.augment.p=0.8")  # moves no ink, takes 1 in 5
