@@ -20,7 +20,9 @@ _REFERENCE_SIZE = 28
 """Size of the frame in whose pixels the config gives its amounts."""
 _CONTROL_POINTS = 7
 """K, control points of the elastic displacement per axis: one every quarter of the frame."""
-_BLUR_RADIUS = 2
+STROKE_RADIUS = 1
+"""Radius of the dilation that changes strokes, pixels of a 28x28 frame."""
+BLUR_RADIUS = 2
 """Radius of the Gaussian kernel, pixels of a 28x28 frame."""
 
 
@@ -40,7 +42,7 @@ def augment_digits(
     pixels = digit_images.float()
     if config.stroke:
         pixels = adjust_stroke_width(digit_images, (2 * rng.uniform("stroke", 1)[:, 0] - 1) * config.stroke)
-        boxes = expand_boxes(boxes, stroke_radius(size), size)
+        boxes = expand_boxes(boxes, scale_radius(STROKE_RADIUS, size), size)
     if config.rotation or config.scale or config.shear or config.shift or config.elastic:
         displacement = (
             elastic_displacement(rng.uniform("elastic", 2 * _CONTROL_POINTS**2), size, float(config.elastic))
@@ -51,7 +53,7 @@ def augment_digits(
         pixels = affine_warp(pixels, *affine, displacement)
     if config.blur:
         sigma = rng.uniform("blur", 1)[:, 0] * config.blur * size / _REFERENCE_SIZE
-        pixels = gaussian_blur(pixels, sigma, blur_radius(size))
+        pixels = gaussian_blur(pixels, sigma, scale_radius(BLUR_RADIUS, size))
     if config.noise:
         pixels = pixels * (1 - rng.bytes("noise", size * size).view_as(pixels) * (config.noise / 256))
     augmented = pixels.round().to(torch.uint8)
@@ -85,7 +87,7 @@ def sample_affine(
     matrix = torch.stack([cos, cos * shear - sin, sin, sin * shear + cos], -1).unflatten(-1, (2, 2))
 
     low, high = _box_extent(matrix, boxes, size, displacement)
-    half, inner_size = size / 2, size - 2 * (blur_radius(size) if config.blur else 0)
+    half, inner_size = size / 2, size - 2 * (scale_radius(BLUR_RADIUS, size) if config.blur else 0)
     fit = (inner_size / (high - low).amax(-1)).clamp(max=1)
     matrix, low, high = matrix * fit[:, None, None], low * fit[:, None], high * fit[:, None]
     shifts = torch.stack(shift, -1) * (config.shift * size / _REFERENCE_SIZE)
@@ -150,7 +152,7 @@ def adjust_stroke_width(digit_images: UInt8[Tensor, "M S S"], amount: Float[Tens
         amount: -1 to 1.
     """
     dilated, inverse = digit_images, 255 - digit_images
-    for _ in range(stroke_radius(digit_images.shape[-1])):
+    for _ in range(scale_radius(STROKE_RADIUS, digit_images.shape[-1])):
         dilated, inverse = _dilate(dilated), _dilate(inverse)
     weight = amount[:, None, None]
     pixels = digit_images.float()
@@ -180,14 +182,9 @@ def expand_boxes(boxes: Int[Tensor, "M 4"], margin: int, size: int) -> Int[Tenso
     return (boxes + boxes.new_tensor([-margin, -margin, margin, margin])).clamp(0, size)
 
 
-def stroke_radius(size: int) -> int:
-    """Return how many pixels of a frame of this size correspond to one pixel of a 28x28 frame."""
-    return max(1, round(size / _REFERENCE_SIZE))
-
-
-def blur_radius(size: int) -> int:
-    """Return the radius of the blur kernel in a frame of this size, pixels."""
-    return max(1, round(_BLUR_RADIUS * size / _REFERENCE_SIZE))
+def scale_radius(radius: int, size: int) -> int:
+    """Scale a radius in pixels of a 28x28 frame to a frame of this size, at least one pixel."""
+    return max(1, round(radius * size / _REFERENCE_SIZE))
 
 
 def _dilate(images: Tensor) -> Tensor:

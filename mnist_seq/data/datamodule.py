@@ -6,6 +6,7 @@ Shapes   B scenes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ class SceneIds(NamedTuple):
     ids: Int[Tensor, "B"]
 
 
+@dataclass(eq=False)
 class IdLoader:
     """Batches of scene ids for one rank.
 
@@ -38,33 +40,21 @@ class IdLoader:
     optimizer steps long, because Lightning steps at the end of an epoch and would cut an accumulation short.
 
     The state is the number of batches yielded, so a resumed run continues with the next one.
-
-    Args:
-        split: train, val or test.
-        batch_size: scenes per batch and rank.
-        num_scenes: scenes per epoch, over all ranks.
-        rank: index of this process.
-        world_size: number of processes.
-        finite: yield every scene once.
-        shuffle_seed: shuffle with this seed; None keeps the order.
-        accumulate_grad_batches: batches per optimizer step.
     """
 
-    def __init__(
-        self,
-        split: str,
-        batch_size: int,
-        num_scenes: int,
-        rank: int,
-        world_size: int,
-        finite: bool = True,
-        shuffle_seed: int | None = None,
-        accumulate_grad_batches: int = 1,
-    ) -> None:
-        self.split, self.batch_size, self.num_scenes = split, batch_size, num_scenes
-        self.rank, self.world_size, self.finite, self.shuffle_seed = rank, world_size, finite, shuffle_seed
-        self.accumulate_grad_batches = accumulate_grad_batches
-        self.num_yielded = 0
+    split: str
+    batch_size: int
+    """Scenes per batch and rank."""
+    num_scenes: int
+    """Scenes per epoch, over all ranks."""
+    rank: int
+    world_size: int
+    finite: bool = True
+    shuffle_seed: int | None = None
+    """None keeps the order of the ids."""
+    accumulate_grad_batches: int = 1
+    """Batches per optimizer step."""
+    num_yielded: int = 0
 
     def __len__(self) -> int:
         global_batch_size = self.batch_size * self.world_size
@@ -140,9 +130,11 @@ class SceneDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> IdLoader:
         train = self.datasets["train"]
-        shuffle_seed = self.seed if train.fixed else None
-        return self._dataloader(
-            "train", self.config.batch_size, train.scenes_per_epoch, finite=False, shuffle_seed=shuffle_seed
+        return replace(
+            self._dataloader("train", self.config.batch_size, train.scenes_per_epoch),
+            finite=False,
+            shuffle_seed=self.seed if train.fixed else None,
+            accumulate_grad_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
         )
 
     def val_dataloader(self) -> IdLoader | list[IdLoader]:
@@ -173,13 +165,9 @@ class SceneDataModule(L.LightningDataModule):
         batch_size = min(max(self.config.batch_size, _MIN_EVAL_BATCH_SIZE), num_scenes // world_size)
         return self._dataloader(split, batch_size, num_scenes)
 
-    def _dataloader(
-        self, split: str, batch_size: int, num_scenes: int, finite: bool = True, shuffle_seed: int | None = None
-    ) -> IdLoader:
-        trainer = self.trainer
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        accumulate = trainer.accumulate_grad_batches if trainer and not finite else 1
-        return IdLoader(split, batch_size, num_scenes, rank, world_size, finite, shuffle_seed, accumulate)
+    def _dataloader(self, split: str, batch_size: int, num_scenes: int) -> IdLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return IdLoader(split, batch_size, num_scenes, rank, world_size)
 
 
 @lru_cache(maxsize=2)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mnist_seq.errors import UserError
-from mnist_seq.inference.weights import load_state_dict
-from mnist_seq.nn import make_card
+from mnist_seq.inference.weights import load_state_dict, make_card
 from mnist_seq.nn.model import Model
 
 

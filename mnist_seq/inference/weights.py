@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,54 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from mnist_seq.atomic_io import atomic_path, atomic_write_text
-from mnist_seq.config.migrations import migrate_card, migrate_checkpoint, migrate_state_dict
-from mnist_seq.config.trust import Trust
+from mnist_seq.config import CustomConfig, Spec
+from mnist_seq.config.migrations import SCHEMA_VERSION, migrate_card, migrate_checkpoint, migrate_state_dict
+from mnist_seq.config.serialization import from_dict, model_from_dict, to_dict
+from mnist_seq.config.trust import Trust, is_trusted, untrusted_message
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.inference import pretrained
-from mnist_seq.nn import build_from_card, make_card
+from mnist_seq.nn.factory import build
 from mnist_seq.nn.model import Model
+from mnist_seq.vocabulary import VOCABULARY
 
 CARD_FILE = "model.json"
 _STATE_DICT_PREFIX = "model."
 """Prefix of the model's weights in the state dict of its LightningModule."""
+
+
+def make_card(model: Model) -> dict[str, Any]:
+    """Return, as plain values, all that is needed besides the weights to build a model again."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": to_dict(model.config),
+        "spec": to_dict(model.spec),
+        "vocabulary": list(VOCABULARY),
+    }
+
+
+def build_from_card(card: dict[str, Any], trust: Trust = None) -> Model:
+    """Build the model that a card describes, with random weights.
+
+    Args:
+        trust: whether a class outside the package may be imported. A class of a module that is imported already needs
+            no trust.
+
+    Raises:
+        UserError: the card is incomplete or of another vocabulary, its model is unknown, or its class is not trusted.
+    """
+    missing = {"model", "spec", "vocabulary"} - card.keys()
+    if missing:
+        raise UserError(f"the model card lacks {', '.join(sorted(missing))}")
+    if list(card["vocabulary"]) != list(VOCABULARY):
+        raise UserError(
+            f"weights for a different vocabulary ({' '.join(card['vocabulary'])}): this is {' '.join(VOCABULARY)}"
+        )
+    config, spec = model_from_dict(card["model"]), from_dict(Spec, card["spec"])
+    if isinstance(config, CustomConfig):
+        is_imported = config._target_.rpartition(".")[0] in sys.modules
+        if not is_imported and not is_trusted(config._target_, trust):
+            raise UserError(untrusted_message("the model card", config._target_))
+    return build(config, spec)
 
 
 def save(model: Model, path: Path, **metadata: Any) -> None:

@@ -3,7 +3,7 @@
 from mnist_seq.nn.attention_maps import compute_attention_maps
 from mnist_seq.nn.classifier import Classifier
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
-from mnist_seq.nn.factory import MODELS, build, build_from_card, make_card
+from mnist_seq.nn.factory import MODELS, build
 from mnist_seq.nn.model import Model
 
 __all__ = [
@@ -12,7 +12,5 @@ __all__ = [
     "EncoderDecoder",
     "Model",
     "build",
-    "build_from_card",
     "compute_attention_maps",
-    "make_card",
 ]

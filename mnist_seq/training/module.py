@@ -22,7 +22,7 @@ from mnist_seq.config.validation import check
 from mnist_seq.data.datamodule import SceneDataModule
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.inference.init_from import InitReport
-from mnist_seq.nn import make_card
+from mnist_seq.inference.weights import make_card
 from mnist_seq.nn.losses import check_loss, compute_loss, for_eval
 from mnist_seq.nn.model import Model
 from mnist_seq.training.metrics import SequenceMetrics

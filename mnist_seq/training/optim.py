@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -20,9 +20,7 @@ def adamw(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.op
     Args:
         fused: use torch's fused kernel.
     """
-    decayed = _decayed_parameters(model)
-    groups = _param_groups(decayed, _other_parameters(model, decayed), config)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
+    return torch.optim.AdamW(_adamw_groups(model.parameters(), model, config), lr=config.lr, fused=fused)
 
 
 def muon(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.optim.Optimizer:
@@ -34,18 +32,16 @@ def muon(model: nn.Module, config: OptimConfig, fused: bool = True) -> torch.opt
     Raises:
         UserError: the model has no linear layer in an nn.ModuleList.
     """
-    hidden = {
-        id(layer.weight): layer.weight
+    matrices = {
+        layer.weight: None  # a set in the order of the layers
         for blocks in model.modules()
         if isinstance(blocks, nn.ModuleList)
         for layer in blocks.modules()
         if isinstance(layer, nn.Linear)
     }
-    check(bool(hidden), "optim=muon is for models with linear layers in an nn.ModuleList: choose optim=adamw")
-    matrices = list(hidden.values())
-    decayed = [weight for weight in _decayed_parameters(model) if id(weight) not in hidden]
-    groups = _param_groups(decayed, _other_parameters(model, [*matrices, *decayed]), config)
-    return MuonWithAdamW(matrices, groups, config, fused)
+    check(bool(matrices), "optim=muon is for models with linear layers in an nn.ModuleList: choose optim=adamw")
+    others = (weight for weight in model.parameters() if weight not in matrices)
+    return MuonWithAdamW(list(matrices), _adamw_groups(others, model, config), config, fused)
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, OptimConfig, bool], torch.optim.Optimizer]] = {"adamw": adamw, "muon": muon}
@@ -98,17 +94,13 @@ def lr_factor(config: OptimConfig, total_steps: int, step: int) -> float:
     return config.final_lr_ratio + (1 - config.final_lr_ratio) * factor
 
 
-def _decayed_parameters(model: nn.Module) -> list[Tensor]:
-    return [layer.weight for layer in model.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
-
-
-def _other_parameters(model: nn.Module, excluded: list[Tensor]) -> list[Tensor]:
-    excluded_ids = {id(weight) for weight in excluded}
-    return [weight for weight in model.parameters() if id(weight) not in excluded_ids]
-
-
-def _param_groups(decayed: list[Tensor], others: list[Tensor], config: OptimConfig) -> list[dict[str, Any]]:
+def _adamw_groups(weights: Iterable[Tensor], model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+    """Split weights into those that decay, of linear layers and convolutions, and all others."""
+    decayed = {layer.weight for layer in model.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
+    groups: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for weight in weights:
+        groups[weight not in decayed].append(weight)
     return [
-        {"params": decayed, "weight_decay": config.weight_decay, "betas": config.betas},
-        {"params": others, "weight_decay": 0.0, "betas": config.betas},
+        {"params": group, "weight_decay": weight_decay, "betas": config.betas}
+        for group, weight_decay in zip(groups, (config.weight_decay, 0.0), strict=True)
     ]

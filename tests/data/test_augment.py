@@ -35,7 +35,7 @@ def test_augmentation_keeps_all_ink_inside_the_frame(config: AugmentConfig, side
     pixels = images.float()
     if config.stroke:
         pixels = augment.adjust_stroke_width(images, (2 * digit_rng().uniform("stroke", 1)[:, 0] - 1) * config.stroke)
-        boxes = augment.expand_boxes(boxes, augment.stroke_radius(side), side)
+        boxes = augment.expand_boxes(boxes, augment.scale_radius(augment.STROKE_RADIUS, side), side)
     displacement = wide_displacement = None
     if config.elastic:
         displacement = augment.elastic_displacement(digit_rng().uniform("elastic", 98), side, float(config.elastic))
@@ -44,7 +44,7 @@ def test_augmentation_keeps_all_ink_inside_the_frame(config: AugmentConfig, side
     wide = augment.affine_warp(F.pad(pixels, (border,) * 4), *affine, wide_displacement)
     if config.blur:
         sigma = digit_rng().uniform("blur", 1)[:, 0] * config.blur * side / MNIST_SIZE
-        wide = augment.gaussian_blur(wide, sigma, augment.blur_radius(side))
+        wide = augment.gaussian_blur(wide, sigma, augment.scale_radius(augment.BLUR_RADIUS, side))
     wide = wide.round().int()
     middle = slice(border, border + side)
     narrow = augment.augment_digits(

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import mnist_seq
+from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
 from mnist_seq.nn import build
 from mnist_seq.run_dir import Run
@@ -28,6 +29,12 @@ def test_saved_weights_load_equal(name: str, tmp_path: Path) -> None:
     assert loaded.spec == spec
     images = torch.rand(2, 1, 56, 56)
     assert torch.equal(loaded.embed(images), model.embed(images))
+    assert torch.equal(loaded.read(images).digits, model.read(images).digits)
+
+
+def test_card_of_another_vocabulary_is_rejected() -> None:
+    with pytest.raises(UserError, match="weights for a different vocabulary"):
+        weights.build_from_card({"model": {}, "spec": {}, "vocabulary": ["a"]})
 
 
 def test_moved_run_loads_from_its_directory_its_weights_and_its_checkpoint(

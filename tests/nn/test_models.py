@@ -67,14 +67,6 @@ def test_tiny_preset_has_less_than_100_000_parameters() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_model_built_from_its_card_predicts_the_same(name: str, images: torch.Tensor) -> None:
-    model = stirred(nn.build(MODELS[name], SPEC))
-    rebuilt = nn.build_from_card(nn.make_card(model)).eval()
-    rebuilt.load_state_dict(model.state_dict())
-    assert torch.equal(rebuilt.read(images).digits, model.read(images).digits)
-
-
-@pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_gets_a_gradient(name: str, grids: SyntheticDataset) -> None:
     """Once the residual branches are no longer zero."""
     model, batch = stirred(nn.build(MODELS[name], SPEC)).train(), grids[:8]
@@ -150,5 +142,3 @@ def test_errors_name_the_key_and_the_way_out(images: torch.Tensor) -> None:
         nn.build(ClassifierConfig(patch_size=64), SPEC)
     with pytest.raises(ValueError, match=r"\(6, 1, 56, 56\)"):
         nn.build(EncoderDecoderConfig(), Spec(28, 28, 1, (1, 1))).embed(images)
-    with pytest.raises(ValueError, match="weights for a different vocabulary"):
-        nn.build_from_card({"model": {}, "spec": {}, "vocabulary": ["a"]})
