@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import atomic_write_text, make_dir
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import CompareConfig
 from mnist_seq.config.validation import check
 from mnist_seq.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from rich.console import Console
 
     from mnist_seq.evaluation.evaluator import Evaluator
@@ -27,10 +25,10 @@ def main() -> None:
     cli.run_command("compare", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: CompareConfig, run_dir: Path) -> None:
     from rich.console import Console
 
-    config, console = to_dataclass(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     groups = {pattern: expand_runs(pattern) for pattern in config.runs}
     if len(groups) == 1:
         compare_sweep(config.runs[0], groups[config.runs[0]], config, console)

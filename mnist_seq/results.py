@@ -14,7 +14,6 @@ from mnist_seq.config import DataConfig, EvaluateConfig, ResultsConfig
 from mnist_seq.config.serialization import to_dict
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from rich.console import Console
 
     from mnist_seq.evaluation.evaluator import Evaluator
@@ -27,13 +26,13 @@ def main() -> None:
     cli.run_command("results", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: ResultsConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.reporting import markdown
     from mnist_seq.reporting.results_plots import plot_results
 
-    config, console = to_dataclass(cfg, ResultsConfig), Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     targets = {key: (Path(path), marker) for key, path, marker in config.markdown_files()}
     for key, (path, marker) in targets.items():
         markdown.require_markers(key, path, marker)

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import SynthesiseConfig
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.errors import UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from rich.console import Console
 
     from mnist_seq.data.datasets import DatasetSplits
@@ -26,13 +24,13 @@ def main() -> None:
     cli.run_command("synthesise", _job)
 
 
-def _job(cfg: DictConfig, run_dir: Path) -> None:
+def _job(config: SynthesiseConfig, run_dir: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
 
     from mnist_seq.data import datasets
 
-    config, console = to_dataclass(cfg, SynthesiseConfig), Console()
+    console = Console()
     config.data.scene_seed = config.seed
     loaded = datasets.load(config.data, config.seed)
     if config.split not in loaded.splits:
