@@ -180,10 +180,7 @@ class FolderConfig(DataConfig):
         self.path = str(Path(self.path).absolute())  # so that a run can be evaluated from another directory
         for key in ("digit_size", "num_train_scenes", "augment"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
-            check(
-                value == shared,
-                f"data.{key}={value} has no effect on images of data=folder: leave it out",
-            )
+            check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
 
 
 FAMILY_CONFIGS: dict[str, type[DataConfig]] = {
