@@ -145,17 +145,17 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
+        return
     except KeyboardInterrupt:
-        remove_empty_dirs(run_dir)
-        exit_with_message("interrupted", 128 + signal.SIGINT)
+        message, code = "interrupted", 128 + signal.SIGINT
     except Interrupted as interrupt:
-        remove_empty_dirs(run_dir)
-        exit_with_message(one_line(interrupt), 128 + interrupt.signum)
+        message, code = one_line(interrupt), 128 + interrupt.signum
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        remove_empty_dirs(run_dir)
-        exit_with_message(one_line(error), 1)
+        message, code = one_line(error), 1
+    remove_empty_dirs(run_dir)
+    exit_with_message(message, code)
 
 
 @contextlib.contextmanager

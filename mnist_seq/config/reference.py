@@ -11,6 +11,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
@@ -70,13 +71,8 @@ python -m mnist_seq.train model=tiny data=grid --cfg job  # the composed config;
 
 def own_keys(schema: type[Any]) -> Iterator[Key]:
     """The keys that a schema adds to its base, or whose default it changes."""
-    inherited = {
-        it.name: _default(it)
-        for base in schema.__mro__[1:]
-        if dataclasses.is_dataclass(base)
-        for it in dataclasses.fields(base)
-    }
-    docs = field_docs(schema)
+    base, docs = schema.__base__, field_docs(schema)
+    inherited = {it.name: _default(it) for it in dataclasses.fields(base)} if dataclasses.is_dataclass(base) else {}
     for field in dataclasses.fields(schema):
         if field.name not in inherited or inherited[field.name] != _default(field):
             yield Key(field.name, _default(field), docs.get(field.name, ""))
@@ -204,13 +200,10 @@ def _class_docs(path: str) -> dict[str, dict[str, str]]:
     docs: dict[str, dict[str, str]] = {}
     for cls in ast.parse(_source(path)).body:
         if isinstance(cls, ast.ClassDef):
-            for field, text in zip(cls.body, cls.body[1:], strict=False):
-                if (
-                    isinstance(field, ast.AnnAssign)
-                    and isinstance(text, ast.Expr)
-                    and isinstance(text.value, ast.Constant)
-                ):
-                    docs.setdefault(cls.name, {})[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+            for pair in pairwise(cls.body):
+                match pair:
+                    case ast.AnnAssign(target=field), ast.Expr(value=ast.Constant(value=str(text))):
+                        docs.setdefault(cls.name, {})[ast.unparse(field)] = " ".join(text.split())
     return docs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from mnist_seq.config.corruptions import CorruptionConfig
@@ -58,7 +59,7 @@ class ResultsConfig(Validated):
             f"robustness_scenes={self.robustness_scenes} must be at most scenes={self.scenes}",
         )
 
-    def markdown_files(self) -> list[tuple[str, str, str]]:
+    def markdown_files(self) -> list[tuple[str, Path, str]]:
         """Key, path and marker of the Markdown files to update."""
         files = [("readme", self.readme, "headline"), ("tables", self.tables, "results")]
-        return [(key, path, marker) for key, path, marker in files if path]
+        return [(key, Path(path), marker) for key, path, marker in files if path]

@@ -97,12 +97,8 @@ class SearchConfig(Validated):
 def _check_range(label: str, distribution: dict[str, Any]) -> None:
     """Refuse a range that Optuna cannot sample."""
     check({"low", "high"} <= set(distribution) <= _RANGE_KEYS, f"{label} must have low and high, and maybe log or step")
-    low, high, log, step = (
-        distribution["low"],
-        distribution["high"],
-        distribution.get("log", False),
-        distribution.get("step"),
-    )
+    low, high = distribution["low"], distribution["high"]
+    log, step = distribution.get("log", False), distribution.get("step")
     numbers = [it for it in (low, high, step) if it is not None]
     check(
         all(isinstance(it, (int, float)) and not isinstance(it, bool) for it in numbers),
