@@ -9,13 +9,14 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from mnist_seq.config.corruptions import CorruptionConfig
-from mnist_seq.config.field_types import Device, PositiveInt, Seed, Split, Trust, one_of
+from mnist_seq.config.field_types import Device, PositiveInt, Seed, Split, one_of
 from mnist_seq.config.model import CustomConfig
 from mnist_seq.config.renamed_keys import RENAMED_SUITES
 from mnist_seq.config.results import ResultsConfig
 from mnist_seq.config.serving import ServeConfig
 from mnist_seq.config.sweeps import SearchConfig
 from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
+from mnist_seq.config.trust import Trust
 from mnist_seq.config.validation import Validated, check, check_choice
 
 

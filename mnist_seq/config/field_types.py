@@ -31,11 +31,6 @@ def one_of(choices: Iterable[str]) -> Rule:
     return Rule(lambda value: value in choices, f"is unknown: choose from {', '.join(choices)}")
 
 
-def _is_trust(trust: object) -> bool:
-    names_module = isinstance(trust, str) and all(part.isidentifier() for part in trust.split("."))
-    return trust is None or isinstance(trust, bool) or names_module
-
-
 PositiveInt = Annotated[int, at_least(1)]
 NonNegativeInt = Annotated[int, at_least(0)]
 PositiveFloat = Annotated[float, Rule(lambda value: 0 < value < math.inf, "must be above 0, and finite")]
@@ -44,4 +39,3 @@ Below1 = Annotated[float, Rule(lambda value: 0 <= value < 1, "must be at least 0
 Seed = Annotated[int, within(0, 2**31 - 1)]
 Device = Annotated[str, one_of(("auto", "cpu", "cuda", "mps"))]
 Split = Annotated[str, one_of(("val", "test"))]
-Trust = Annotated[Any, Rule(_is_trust, "must be true, false or the name of a module")]

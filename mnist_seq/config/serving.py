@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from mnist_seq.config.field_types import Device, PositiveFloat, PositiveInt, Trust, within
+from mnist_seq.config.field_types import Device, PositiveFloat, PositiveInt, within
+from mnist_seq.config.trust import Trust
 from mnist_seq.config.validation import Validated, check
 
 
