@@ -15,16 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-from mnist_seq.config.commands import COMMANDS, TrainConfig
+from mnist_seq import config
+from mnist_seq.config import FAMILY_CONFIGS, MODEL_CONFIGS
+from mnist_seq.config.commands import COMMANDS
 from mnist_seq.config.config_store import CONFIG_DIR, preset_names
-from mnist_seq.config.corruptions import CorruptionConfig
-from mnist_seq.config.data import AugmentConfig, DataConfig, VariableCountConfig
-from mnist_seq.config.families import FAMILY_CONFIGS
-from mnist_seq.config.model import MODEL_CONFIGS, EncoderConfig
-from mnist_seq.config.results import PublishedScore
-from mnist_seq.config.serving import RequestLimits
-from mnist_seq.config.sweeps import DevicesLauncherConfig
-from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
+from mnist_seq.config.data import VariableCountConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,20 +33,15 @@ class Key(NamedTuple):
     doc: str
 
 
-BASES: dict[type[Any], str] = {EncoderConfig: "all models but custom", DataConfig: "all scene families"}
+BASES: dict[type[Any], str] = {config.EncoderConfig: "all models but custom", config.DataConfig: "all scene families"}
 BASES |= {VariableCountConfig: "line, overlap and scatter"}
 CHOICES: dict[type[Any], str] = {schema: name for name, schema in (MODEL_CONFIGS | FAMILY_CONFIGS).items()}
+_SINGLE: list[type[Any]] = [config.AugmentConfig, config.OptimConfig, config.LossConfig, config.TrainerConfig]
+_SINGLE += [config.DevicesLauncherConfig, config.CorruptionConfig, config.RequestLimits, config.PublishedScore]
 GROUPS: dict[str, tuple[type[Any], ...]] = {
-    "model": (EncoderConfig, *MODEL_CONFIGS.values()),
-    "data": (DataConfig, VariableCountConfig, *FAMILY_CONFIGS.values()),
-    "data.augment": (AugmentConfig,),
-    "optim": (OptimConfig,),
-    "loss": (LossConfig,),
-    "trainer": (TrainerConfig,),
-    "hydra.launcher": (DevicesLauncherConfig,),
-    "corruption": (CorruptionConfig,),
-    "limits": (RequestLimits,),
-    "published.NAME": (PublishedScore,),
+    "model": (config.EncoderConfig, *MODEL_CONFIGS.values()),
+    "data": (config.DataConfig, VariableCountConfig, *FAMILY_CONFIGS.values()),
+    **{schema.key_prefix.rstrip("."): (schema,) for schema in _SINGLE},
 }
 """Prefix of keys -> their schemas."""
 _INTRO = """# Config keys and presets
@@ -176,7 +166,7 @@ def _group_lines(command: str, folders: list[Path]) -> Iterator[str]:
     """The config groups of a command, each with its presets."""
     for group in sorted(path.relative_to(CONFIG_DIR).as_posix() for path in CONFIG_DIR.rglob("*") if path.is_dir()):
         top = group.partition("/")[0]
-        if top in COMMANDS[command].groups or (COMMANDS[command].schema is TrainConfig and top != "search"):
+        if top in COMMANDS[command].groups or (COMMANDS[command].schema is config.TrainConfig and top != "search"):
             names = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
             yield f"{group}: {', '.join(sorted(names))}"
 

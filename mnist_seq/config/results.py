@@ -17,7 +17,7 @@ METRICS = ("exact_match", "multiset_match", "digit_accuracy")
 class PublishedScore(Validated):
     """A published result on the same protocol."""
 
-    key_prefix = "published.*."
+    key_prefix = "published.NAME."
 
     score: Fraction | None = None
     """Score, 0..1; null where none is published."""
