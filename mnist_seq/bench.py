@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli, extras
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import BenchConfig
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from mnist_seq.benchmarks.timer import Measurement
 
 
@@ -20,7 +17,7 @@ def main() -> None:
     cli.run_command("bench", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: BenchConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.benchmarks import baseline_models
@@ -29,7 +26,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq.inference.device import resolve_device
     from mnist_seq.reporting import tables
 
-    config, console = to_dataclass(cfg, BenchConfig), Console()
+    console = Console()
     config.device = resolve_device(config.device)
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")

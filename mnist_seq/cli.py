@@ -13,9 +13,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mnist_seq.compose_config import compose, setup_hydra
+from mnist_seq.compose_config import compose, setup_hydra, to_dataclass
 from mnist_seq.config import hydra_compat
 from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.config.override_syntax import format_value
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _PLUGIN_PATH = str(Path(__file__).parent / "sweeps" / "plugins")
 _cleanup = contextlib.ExitStack()
-Job = Callable[["DictConfig", Path], None]
-"""The body of a command: takes the composed config and the output directory."""
+Job = Callable[[Any, Path], None]
+"""The body of a command: takes its config, as a dataclass, and the output directory."""
 
 
 def run_command(command: str, job: Job, has_run_dir: bool = False, keep_memory: bool = True) -> None:
@@ -105,7 +105,7 @@ class JobWrapper:
             require_multirun(hydra.sweeper.get("params"), list(hydra.overrides.task))
             if self.keep_memory:
                 tune_malloc()
-            self.job(cfg, run_dir)
+            self.job(to_dataclass(cfg, object), run_dir)
 
 
 def is_multirun() -> bool:
@@ -145,17 +145,17 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
+        return
     except KeyboardInterrupt:
-        remove_empty_dirs(run_dir)
-        exit_with_message("interrupted", 128 + signal.SIGINT)
+        message, code = "interrupted", 128 + signal.SIGINT
     except Interrupted as interrupt:
-        remove_empty_dirs(run_dir)
-        exit_with_message(one_line(interrupt), 128 + interrupt.signum)
+        message, code = one_line(interrupt), 128 + interrupt.signum
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        remove_empty_dirs(run_dir)
-        exit_with_message(one_line(error), 1)
+        message, code = one_line(error), 1
+    remove_empty_dirs(run_dir)
+    exit_with_message(message, code)
 
 
 @contextlib.contextmanager

@@ -6,17 +6,15 @@ import json
 from datetime import datetime
 from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import atomic_write_text, make_dir
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import CompareConfig
 from mnist_seq.config.validation import check
 from mnist_seq.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from rich.console import Console
 
     from mnist_seq.evaluation.evaluator import Evaluator
@@ -27,10 +25,10 @@ def main() -> None:
     cli.run_command("compare", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: CompareConfig, run_dir: Path) -> None:
     from rich.console import Console
 
-    config, console = to_dataclass(cfg, CompareConfig), Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     groups = {pattern: expand_runs(pattern) for pattern in config.runs}
     if len(groups) == 1:
         compare_sweep(config.runs[0], groups[config.runs[0]], config, console)
@@ -119,7 +117,14 @@ def compare_models(groups: dict[str, list[str]], config: CompareConfig, console:
     comparisons = [compare_pair(models[0], model) for model in models[1:]]
     caption = _caption(config, evaluator, models)
     _print_comparison(models, comparisons, caption, evaluator.datasets.notice, console)
-    content = _comparison_dict(groups, config, evaluator, models, comparisons)
+    content = {
+        "scenes": evaluator.num_scenes,
+        "split": config.split,
+        "models": [{"name": it.name, "runs": groups[it.name], "exact_match": it.scores} for it in models],
+        "versus_baseline": [
+            it.difference._asdict() | {"gained": it.gained.tolist(), "lost": it.lost.tolist()} for it in comparisons
+        ],
+    }
     page = comparison.render_models(models, comparisons, evaluator.scenes, caption, evaluator.datasets.notice)
     atomic_write_text(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
     atomic_write_text(folder / "comparison.html", page)
@@ -145,13 +150,10 @@ def _evaluate_all(
 
 def _caption(config: CompareConfig, evaluator: Evaluator, models: list[ComparedModel]) -> str:
     """What was evaluated, and what the intervals mean."""
-    seeds = len(models[0].results) > 1
-    return (
-        f"{evaluator.num_scenes:,} {config.split} scenes of {evaluator.data.family}, "
-        f"digits: {evaluator.datasets.source}; "
-        + ("95 % interval over seeds (Welch)" if seeds else "95 % interval over scenes, clustered by source digit")
-        + ("; each against the first, without correction for multiple comparisons" if len(models) > 2 else "")
-    )
+    over = "seeds (Welch)" if len(models[0].results) > 1 else "scenes, clustered by source digit"
+    scenes = f"{evaluator.num_scenes:,} {config.split} scenes of {evaluator.data.family}"
+    note = "; each against the first, without correction for multiple comparisons" if len(models) > 2 else ""
+    return f"{scenes}, digits: {evaluator.datasets.source}; 95 % interval over {over}{note}"
 
 
 def _print_comparison(
@@ -171,24 +173,6 @@ def _print_comparison(
     for letter, compared in zip(letters[1:], comparisons, strict=True):
         console.print(f"[bold]{letter}[/] against [bold]A[/]: {describe_difference(compared.difference)}")
     console.print(caption, markup=False)
-
-
-def _comparison_dict(
-    groups: dict[str, list[str]],
-    config: CompareConfig,
-    evaluator: Evaluator,
-    models: list[ComparedModel],
-    comparisons: list[PairedComparison],
-) -> dict[str, Any]:
-    """The content of comparison.json."""
-    return {
-        "scenes": evaluator.num_scenes,
-        "split": config.split,
-        "models": [{"name": it.name, "runs": groups[it.name], "exact_match": it.scores} for it in models],
-        "versus_baseline": [
-            it.difference._asdict() | {"gained": it.gained.tolist(), "lost": it.lost.tolist()} for it in comparisons
-        ],
-    }
 
 
 def _default_output_dir() -> str:

@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import TrainConfig
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from mnist_seq.nn.flops import Cost
 
 
@@ -19,13 +16,12 @@ def main() -> None:
     cli.run_command("describe", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: TrainConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq import provenance
     from mnist_seq.reporting import tables
 
-    config = to_dataclass(cfg, TrainConfig)
     console = Console()
     console.print(tables.key_value_table(hardware_info(config), "Hardware"))
     console.print(tables.key_value_table(scene_info(config), f"Scenes of {config.data.family}"))

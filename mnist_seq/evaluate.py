@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnist_seq import cli
-from mnist_seq.compose_config import overrides_hash, to_dataclass
+from mnist_seq.compose_config import overrides_hash
 from mnist_seq.config import EvaluateConfig
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def main() -> None:
     cli.run_command("evaluate", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: EvaluateConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.find_runs import resolve_run
     from mnist_seq.reporting.evaluation_report import evaluate_and_report
 
-    config = to_dataclass(cfg, EvaluateConfig)
     config.run = resolve_run(config.run)
     evaluate_and_report(config, Console(highlight=False, soft_wrap=True), _data_label())
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import make_dir
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import ExportConfig
 from mnist_seq.config.override_syntax import format_command
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from torch import Tensor
 
     from mnist_seq.nn.model import Model
@@ -28,14 +26,13 @@ def main() -> None:
     cli.run_command("export", _job)
 
 
-def _job(cfg: DictConfig, run_dir: Path) -> None:
+def _job(config: ExportConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.find_runs import resolve_run
     from mnist_seq.inference import weights
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    config = to_dataclass(cfg, ExportConfig)
     if config.format == "onnx":
         check_extra("format=onnx", "onnx")
     run = resolve_run(config.run)

@@ -72,8 +72,7 @@ def latest_unfinished(outputs: Path = Path("outputs")) -> Path:
 
 def _check_not_a_path(key: str) -> None:
     check(
-        not Path("latest").exists(),
-        f"{key}=latest is ambiguous: write {key}=./latest for the path of that name here",
+        not Path("latest").exists(), f"{key}=latest is ambiguous: write {key}=./latest for the path of that name here"
     )
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _DATA_FROM = "data.from="
-_RESUME_LATEST = "resume=latest"
 OPTIONAL_GROUPS = ("callbacks", "logger", "experiment", "ablation")
 """Config groups that may have no choice."""
 _REQUIRED_GROUPS = ("model", "optim", "loss", "trainer")
@@ -35,7 +34,8 @@ def expand_shorthands(command: str, overrides: Iterable[str]) -> list[str]:
     """
     overrides = list(overrides)
     check_overrides(command, overrides, chooses_custom_model(overrides))
-    return [_expand_latest(it) for it in _expand_data_from([_expand_null(it) for it in overrides])]
+    overrides = _expand_data_from([_expand_null(it) for it in overrides])
+    return [format_override("resume", latest_unfinished()) if it == "resume=latest" else it for it in overrides]
 
 
 def _expand_null(override: str) -> str:
@@ -58,10 +58,6 @@ def _expand_data_from(overrides: list[str]) -> list[str]:
             raise UserError(f"{_DATA_FROM}DIR means data=folder: leave out {it}")
     expanded = [f"data.path={it.removeprefix(_DATA_FROM)}" if it.startswith(_DATA_FROM) else it for it in overrides]
     return ["data=folder", *(it for it in expanded if it != "data=folder")]
-
-
-def _expand_latest(override: str) -> str:
-    return format_override("resume", latest_unfinished()) if override == _RESUME_LATEST else override
 
 
 def make_paths_absolute(cfg: DictConfig, base_dir: Path) -> None:

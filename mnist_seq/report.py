@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnist_seq import cli
 from mnist_seq.atomic_io import make_dir
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import EvaluateConfig, ReportConfig
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def main() -> None:
     cli.run_command("report", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: ReportConfig, run_dir: Path) -> None:
     """Evaluate on val, as training did, and write report.html."""
     from mnist_seq.evaluation.evaluator import load_evaluator
     from mnist_seq.find_runs import resolve_run
@@ -26,7 +21,6 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     from mnist_seq.reporting.report import ReportInput, write_report
     from mnist_seq.run_dir import Run
 
-    config = to_dataclass(cfg, ReportConfig)
     model = resolve_run(config.run)
     run = Run(model)
     evaluator = load_evaluator(EvaluateConfig(run=model, device=config.device, trust=config.trust))

@@ -14,7 +14,6 @@ from mnist_seq.config import DataConfig, EvaluateConfig, ResultsConfig
 from mnist_seq.config.serialization import to_dict
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from rich.console import Console
 
     from mnist_seq.evaluation.evaluator import Evaluator
@@ -27,15 +26,14 @@ def main() -> None:
     cli.run_command("results", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: ResultsConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.reporting import markdown
     from mnist_seq.reporting.results_plots import plot_results
 
-    config, console = to_dataclass(cfg, ResultsConfig), Console(highlight=False, soft_wrap=True)
-    targets = {key: (Path(path), marker) for key, path, marker in config.markdown_files()}
-    for key, (path, marker) in targets.items():
+    console = Console(highlight=False, soft_wrap=True)
+    for key, path, marker in config.markdown_files():
         markdown.require_markers(key, path, marker)
     models, folder = select_models(config), Path(config.output_dir)
     make_dir("output_dir", folder)
@@ -45,7 +43,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
     tables = {"tables": markdown.results_tables(results, config), "readme": markdown.headline_table(results, config)}
     atomic_write_text(folder / "results.md", tables["tables"])
     console.print(f"metrics: {folder / 'results.json'}, {folder / 'results.md'}", markup=False)
-    for key, (path, marker) in targets.items():
+    for key, path, marker in config.markdown_files():
         markdown.replace_between_markers(path, marker, tables[key])
         console.print(f"updated {path}", markup=False)
 
@@ -123,22 +121,22 @@ def _evaluate_corrupted(evaluator: Evaluator, config: ResultsConfig) -> dict[str
     """Exact match on the model's own scenes under each corruption."""
     from mnist_seq.evaluation.evaluator import load_evaluator
 
-    scores = {}
-    for label, corruption in config.corruptions.items():
-        corrupted = replace(evaluator.config, corruption=corruption, scenes=config.robustness_scenes)
-        scores[label] = load_evaluator(corrupted, evaluator.datasets).evaluate().metrics["exact_match"].value
-    return scores
+    base = replace(evaluator.config, scenes=config.robustness_scenes)
+    return {
+        label: load_evaluator(replace(base, corruption=it), evaluator.datasets).evaluate().metrics["exact_match"].value
+        for label, it in config.corruptions.items()
+    }
 
 
 def _evaluate_other_data(name: str, config: ResultsConfig) -> dict[str, Any]:
     """Metrics on each of the other datasets of a model."""
     from mnist_seq.evaluation.evaluator import load_evaluator
 
-    summaries = {}
-    for label, overrides in config.other_data.get(name, {}).items():
-        other = _evaluate_config(config, config.robustness_scenes, f"run=pretrained:{name} {overrides}")
-        summaries[label] = load_evaluator(other).evaluate().summary()
-    return summaries
+    configs = {
+        label: _evaluate_config(config, config.robustness_scenes, f"run=pretrained:{name} {overrides}")
+        for label, overrides in config.other_data.get(name, {}).items()
+    }
+    return {label: load_evaluator(it).evaluate().summary() for label, it in configs.items()}
 
 
 def pretraining_seconds(card: dict[str, Any]) -> float:

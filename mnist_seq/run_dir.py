@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mnist_seq.atomic_io import atomic_write_text
+from mnist_seq.atomic_io import atomic_write_text, make_dir, write_errors
 from mnist_seq.config import CustomConfig, TrainConfig
 from mnist_seq.config.migrations import SCHEMA_VERSION, migrate_config, migrate_metrics
 from mnist_seq.config.override_syntax import shell_override
 from mnist_seq.config.serialization import from_dict, to_dict
-from mnist_seq.errors import CannotWriteError, NotFoundError, UserError
+from mnist_seq.errors import NotFoundError, UserError
 
 FAILURE_FILE = "failed.txt"
 """In the directory of a failed job of a sweep: the error and its traceback."""
@@ -47,17 +47,11 @@ class Run:
         if self.last_checkpoint.exists() or self.weights.exists():
             resume = shell_override("resume", self.path)
             raise UserError(f"{self.path} already holds a run: {resume}, or choose another hydra.run.dir")
-        try:
-            for folder in (self.checkpoints, self.plots):
-                folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.checkpoints, self.plots):
+            make_dir("hydra.run.dir", folder)
+        with write_errors(self._metrics):
             self._metrics.unlink(missing_ok=True)
-            self.write_config(config)
-        except CannotWriteError:
-            raise
-        except OSError as error:
-            raise CannotWriteError(
-                f"{self.path} cannot be written ({error.strerror}): choose another hydra.run.dir"
-            ) from error
+        self.write_config(config)
         self.update_metrics(id=secrets.token_hex(4), overrides=overrides or [], seed=config.seed)
 
     def remove_partial_checkpoints(self) -> None:
@@ -119,18 +113,16 @@ class Run:
         """Write config.yaml."""
         import yaml
 
-        atomic_write_text(
-            self._config, yaml.safe_dump({"schema_version": SCHEMA_VERSION} | to_dict(config), sort_keys=False)
-        )
+        values = {"schema_version": SCHEMA_VERSION} | to_dict(config)
+        atomic_write_text(self._config, yaml.safe_dump(values, sort_keys=False))
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The contents of metrics.json: metrics, throughput and provenance."""
         if not self._metrics.is_file():
             return {}
-        return migrate_metrics(
-            json.loads(self._metrics.read_text(encoding="utf-8")), lambda: isinstance(self.config.model, CustomConfig)
-        )
+        metrics = json.loads(self._metrics.read_text(encoding="utf-8"))
+        return migrate_metrics(metrics, lambda: isinstance(self.config.model, CustomConfig))
 
     @property
     def logged_metrics(self) -> list[dict[str, float]]:

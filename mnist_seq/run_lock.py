@@ -31,13 +31,10 @@ def lock_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Iterato
         UserError: another process, or another thread of this one, holds it.
         CannotWriteError: the directory cannot be written.
     """
-    existed = run_dir.exists()
-    lock = _lock(run_dir, key, lock_file)
-    if not _try_acquire(lock, run_dir, key):
-        raise UserError(
-            f"{run_dir} is in use by {_read_holder(run_dir, lock_file)}: wait for it, stop it, or choose another {key}"
-        )
-    with _release_on_exit(lock, run_dir, lock_file, existed):
+    with _try_lock(run_dir, key, lock_file) as locked:
+        if not locked:
+            holder = _read_holder(run_dir, lock_file)
+            raise UserError(f"{run_dir} is in use by {holder}: wait for it, stop it, or choose another {key}")
         yield
 
 
@@ -49,51 +46,38 @@ def lock_new_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Ite
     """
     for number in count(1):
         path = run_dir if number == 1 else run_dir.with_name(f"{run_dir.name}-{number}")
-        existed = path.exists()
-        lock = _lock(path, key, lock_file)
-        if not _try_acquire(lock, path, key):
-            continue
-        with _release_on_exit(lock, path, lock_file, existed):
-            if all(entry.name.startswith(LOCK_FILE) for entry in path.iterdir()):
+        with _try_lock(path, key, lock_file) as locked:
+            if locked and all(entry.name.startswith(LOCK_FILE) for entry in path.iterdir()):
                 yield path
                 return
 
 
-def _lock(directory: Path, key: str, name: str) -> FileLock:
+@contextmanager
+def _try_lock(directory: Path, key: str, name: str) -> Iterator[bool]:
+    """Create and lock a directory, unless another process or thread holds it; yield whether it is locked.
+
+    At exit the lock is released, and the directory removed if it was created for the lock and is still empty.
+    """
+    existed = directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _write_error(directory, key, error) from error
-    # filelock uses flock, which works across nodes on NFS and Lustre; on file systems without flock it falls back to a
-    # marker file that names its process, and takes it over once that process is gone.
-    return FileLock(directory.resolve() / name, timeout=0, is_singleton=True)
-
-
-def _try_acquire(lock: FileLock, directory: Path, key: str) -> bool:
-    try:
+        # filelock uses flock, which works across nodes on NFS and Lustre; on file systems without flock it falls back
+        # to a marker file that names its process, and takes it over once that process is gone.
+        lock = FileLock(directory.resolve() / name, timeout=0, is_singleton=True)
         lock.acquire()
     except Timeout:
-        return False
+        yield False
+        return
     except OSError as error:
-        raise _write_error(directory, key, error) from error
-    return True
-
-
-@contextmanager
-def _release_on_exit(lock: FileLock, directory: Path, name: str, existed: bool) -> Iterator[None]:
-    """Release the lock at exit, and remove the directory if it was created for the lock and is still empty."""
+        raise CannotWriteError(f"{directory} cannot be written ({error.strerror}): choose another {key}") from error
     holder = directory.resolve() / f"{name}.holder"
-    first = lock.lock_counter == 1
     try:
-        if first:
+        if lock.lock_counter == 1:
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-        yield
+        yield True
     finally:
         if lock.lock_counter == 1:
-            for path in (
-                holder,
-                Path(lock.lock_file),
-            ):  # a process that waits for it creates a new one
+            for path in (holder, Path(lock.lock_file)):  # a process that waits for it creates a new one
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
         lock.release()
@@ -107,7 +91,3 @@ def _read_holder(directory: Path, name: str) -> str:
         return (directory / f"{name}.holder").read_text(encoding="utf-8") or "another process"
     except OSError:
         return "another process"
-
-
-def _write_error(directory: Path, key: str, error: OSError) -> CannotWriteError:
-    return CannotWriteError(f"{directory} cannot be written ({error.strerror}): choose another {key}")

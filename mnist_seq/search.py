@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import cli
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import SearchConfig
 from mnist_seq.config.override_syntax import format_command
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from optuna import Study
     from optuna.trial import FrozenTrial
     from rich.console import Console
@@ -24,7 +22,7 @@ def main() -> None:
     cli.run_command("search", _job)
 
 
-def _job(cfg: DictConfig, directory: Path) -> None:
+def _job(config: SearchConfig, run_dir: Path) -> None:
     import optuna
     from rich.console import Console
 
@@ -34,7 +32,7 @@ def _job(cfg: DictConfig, directory: Path) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
-    config, console = to_dataclass(cfg, SearchConfig), Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     require_valid_space(config)
     signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     worker = SearchWorker(config, lambda study, trial: console.print(_format_trial(study, trial), markup=False))

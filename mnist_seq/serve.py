@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_seq import cli
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import ServeConfig
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
@@ -17,15 +16,12 @@ from mnist_seq.extras import check_extra
 if TYPE_CHECKING:
     import socket
 
-    from omegaconf import DictConfig
-
 
 def main() -> None:
     cli.run_command("serve", _job, keep_memory=False)
 
 
-def _job(cfg: DictConfig, run_dir: Path) -> None:
-    config = to_dataclass(cfg, ServeConfig)
+def _job(config: ServeConfig, run_dir: Path) -> None:
     check_extra("serve", "serve")
     import uvicorn
     from PIL import Image

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
-from mnist_seq.compose_config import to_dataclass
 from mnist_seq.config import SynthesiseConfig
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.errors import UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from rich.console import Console
 
     from mnist_seq.data.datasets import DatasetSplits
@@ -26,32 +24,33 @@ def main() -> None:
     cli.run_command("synthesise", _job)
 
 
-def _job(cfg: DictConfig, run_dir: Path) -> None:
+def _job(config: SynthesiseConfig, run_dir: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
 
     from mnist_seq.data import datasets
 
-    config, console = to_dataclass(cfg, SynthesiseConfig), Console()
+    console = Console(highlight=False, soft_wrap=True)
     config.data.scene_seed = config.seed
     loaded = datasets.load(config.data, config.seed)
     if config.split not in loaded.splits:
         raise UserError(f"split={config.split} does not exist: choose from {', '.join(loaded.splits)}")
     if loaded.notice:
-        console.print(f"[bold red]{escape(loaded.notice)}", soft_wrap=True)
+        console.print(f"[bold red]{escape(loaded.notice)}")
     if config.preview:
         path = draw_contact_sheet(config, loaded)
-        message = f"{path}: contact sheet of {config.data.family}, split {config.split}"
-        console.print(message, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{path}: contact sheet of {config.data.family}, split {config.split}", markup=False)
     if config.output_dir:
         write_dataset(config, loaded, console)
 
 
 def draw_contact_sheet(config: SynthesiseConfig, datasets: DatasetSplits) -> Path:
     """Draw a contact sheet of a split; return its path."""
+    from hydra.core.hydra_config import HydraConfig
+
     from mnist_seq.reporting import plots
 
-    name = _preset_name() or config.data.family
+    name = HydraConfig.get().runtime.choices["data"]
     path = Path("outputs") / f"{name}.png" if config.preview is True else Path(config.preview)
     scenes = datasets.splits[config.split]
     num_scenes = 24 if config.scenes is None or config.output_dir else config.scenes
@@ -82,8 +81,7 @@ def write_dataset(config: SynthesiseConfig, datasets: DatasetSplits, console: Co
             datasets.splits[config.split], num_scenes, dataset_card(config, datasets, num_scenes), output_dir
         ):
             progress.update(task, completed=num_written)
-    message = f"{output_dir}: {num_scenes:,} scenes, with README.md and SHA256SUMS"
-    console.print(message, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{output_dir}: {num_scenes:,} scenes, with README.md and SHA256SUMS", markup=False)
 
 
 def dataset_card(config: SynthesiseConfig, datasets: DatasetSplits, num_scenes: int) -> dict[str, Any]:
@@ -109,13 +107,6 @@ def dataset_card(config: SynthesiseConfig, datasets: DatasetSplits, num_scenes: 
         "created_by": f"mnist_seq {__version__}",
         "data": to_dict(config.data),
     }
-
-
-def _preset_name() -> str | None:
-    """The name given as `data=`."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return str(HydraConfig.get().runtime.choices.get("data"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,9 +39,5 @@ def decode(tokens: Tensor) -> list[list[int]]:
     Args:
         tokens: (B, T) int64, with or without the leading BOS.
     """
-    sequences = []
-    for row in tokens.tolist():
-        body = row[1:] if row[:1] == [BOS] else row
-        end = next((index for index, token in enumerate(body) if token >= NUM_DIGITS), len(body))
-        sequences.append(body[:end])
-    return sequences
+    sequences = (row[1:] if row[:1] == [BOS] else row for row in tokens.tolist())
+    return [list(takewhile(lambda token: token < NUM_DIGITS, sequence)) for sequence in sequences]

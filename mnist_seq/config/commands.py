@@ -6,20 +6,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from mnist_seq.config.corruptions import CorruptionConfig
+from mnist_seq.config.field_types import Device, PositiveInt, Seed, Split, one_of
 from mnist_seq.config.model import CustomConfig
 from mnist_seq.config.renamed_keys import RENAMED_SUITES
 from mnist_seq.config.results import ResultsConfig
 from mnist_seq.config.serving import ServeConfig
 from mnist_seq.config.sweeps import SearchConfig
 from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
-from mnist_seq.config.validation import DEVICES, check, check_choice, check_trust
+from mnist_seq.config.trust import Trust
+from mnist_seq.config.validation import Validated, check, check_choice
 
 
 @dataclass
-class TrainConfig:
+class TrainConfig(Validated):
     """Train a model: `python -m mnist_seq.train`."""
 
     model: Any = None
@@ -36,7 +38,7 @@ class TrainConfig:
     """Loggers beside metrics.csv: presets of `logger`, or a dict of name -> `_target_`."""
     callbacks: Any = None
     """Lightning callbacks: presets of `callbacks`, or a dict of name -> `_target_`."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, training scenes and dropout, 0..2147483647."""
     report: Any = "auto"
     """Write report.html at the end: true, false, or `auto`, which is false for jobs of a sweep."""
@@ -46,21 +48,20 @@ class TrainConfig:
     resume: str | None = None
     """Run directory, or its last.ckpt, to resume; `latest` takes the newest unfinished run under outputs/. Only
     trainer.max_steps and logger may change."""
-    trust: Any = None
+    trust: Trust = None
     """Let code from outside the package run that the resumed run names: true for any, or the name of a module."""
     test: bool = False
     """Evaluate on the test split too at the end, as `evaluate split=test` does."""
 
     def __post_init__(self) -> None:
-        check_trust(self.trust)
-        check(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+        super().__post_init__()
         check(self.report in (True, False, "auto"), f"report={self.report} must be true, false or auto")
         if isinstance(self.model, dict):
             self.model = CustomConfig.from_dict(self.model)
 
 
 @dataclass
-class EvaluateConfig:
+class EvaluateConfig(Validated):
     """Evaluate a model: `python -m mnist_seq.evaluate`."""
 
     run: str | None = None
@@ -68,36 +69,28 @@ class EvaluateConfig:
     finished run under outputs/."""
     data: Any = None
     """Scenes to evaluate on: a preset of `data`; null takes those that the model was trained on."""
-    split: str = "val"
+    split: Split = "val"
     """Split: val or test."""
-    scenes: int | None = None
+    scenes: PositiveInt | None = None
     """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
-    batch_size: int = 512
+    batch_size: PositiveInt = 512
     """Scenes a batch."""
-    num_beams: int = 1
+    num_beams: PositiveInt = 1
     """Beams of beam search; 1 decodes greedily."""
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     """Corruption of the scenes; none by default."""
-    trust: Any = None
+    trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
-    device: str = "auto"
+    device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
     """Folder for evaluation.json, scenes.csv and report.html; null takes one in the run directory."""
     report: bool = True
     """Write report.html."""
 
-    def __post_init__(self) -> None:
-        check_trust(self.trust)
-        check_choice("device", self.device, DEVICES)
-        check_choice("split", self.split, ("val", "test"))
-        check(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
-        for key in ("batch_size", "num_beams"):
-            check(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
-
 
 @dataclass
-class ReportConfig:
+class ReportConfig(Validated):
     """Write the report of a run: `python -m mnist_seq.report`."""
 
     run: str | None = None
@@ -105,19 +98,18 @@ class ReportConfig:
     finished run under outputs/."""
     output: str | None = None
     """Path of the report, ending in .html; null takes report.html in the run directory."""
-    trust: Any = None
+    trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
-    device: str = "auto"
+    device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        check_trust(self.trust)
-        check_choice("device", self.device, DEVICES)
+        super().__post_init__()
         check(self.output is None or self.output.endswith(".html"), f"output={self.output} must end in .html")
 
 
 @dataclass
-class CompareConfig:
+class CompareConfig(Validated):
     """Compare models on the same scenes: `python -m mnist_seq.compare`."""
 
     runs: list[str] = field(default_factory=list)
@@ -125,52 +117,43 @@ class CompareConfig:
     seeds of one recipe; or one sweep."""
     data: Any = None
     """Scenes to compare on: a preset of `data`; null takes those that the first model was trained on."""
-    split: str = "val"
+    split: Split = "val"
     """Split: val or test."""
-    scenes: int | None = None
+    scenes: PositiveInt | None = None
     """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
-    batch_size: int = 512
+    batch_size: PositiveInt = 512
     """Scenes a batch."""
-    trust: Any = None
+    trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
-    device: str = "auto"
+    device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
     """Folder for comparison.json and comparison.html; null takes a new one under outputs/comparisons."""
 
     def __post_init__(self) -> None:
-        check_trust(self.trust)
+        super().__post_init__()
         self.runs = [run.rstrip("/") or "/" for run in self.runs]
         check(len(set(self.runs)) == len(self.runs), f"runs=[{','.join(self.runs)}] lists a run twice: leave one out")
-        check(
-            bool(self.runs), "runs=[] is empty: name two runs or more, runs=[A,B], or the folder of a sweep, runs=[DIR]"
-        )
-        self.evaluate_config("")
+        way_out = "name two runs or more, runs=[A,B], or the folder of a sweep, runs=[DIR]"
+        check(bool(self.runs), f"runs=[] is empty: {way_out}")
 
     def evaluate_config(self, run: str) -> EvaluateConfig:
         """The config that evaluates one of the models."""
-        return EvaluateConfig(
-            run=run,
-            data=self.data,
-            split=self.split,
-            scenes=self.scenes,
-            batch_size=self.batch_size,
-            trust=self.trust,
-            device=self.device,
-        )
+        shared = {key: value for key, value in vars(self).items() if key not in ("runs", "output_dir")}
+        return EvaluateConfig(run=run, **shared)
 
 
 FORMATS = ("weights", "onnx")
 
 
 @dataclass
-class ExportConfig:
+class ExportConfig(Validated):
     """Export a model: `python -m mnist_seq.export`."""
 
     run: str | None = None
     """Model to export: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
     finished run under outputs/."""
-    format: str = "weights"
+    format: Annotated[str, one_of(FORMATS)] = "weights"
     """`weights`: 16-bit safetensors and a model card; `onnx`: one ONNX graph, preprocessing included."""
     name: str | None = None
     """Name of the exported model; null takes the family of its scenes."""
@@ -178,27 +161,26 @@ class ExportConfig:
     """Folder in which a folder of that name is made; null takes outputs/exported."""
     seed_runs: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, evaluated on test, whose scores the card lists too."""
-    trust: Any = None
+    trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
 
     def __post_init__(self) -> None:
-        check_trust(self.trust)
-        check_choice("format", self.format, FORMATS)
+        super().__post_init__()
         valid = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
         check(bool(valid), f"name={self.name} must be letters, digits, _, - and dots: it names a folder")
 
 
 @dataclass
-class SynthesiseConfig:
+class SynthesiseConfig(Validated):
     """Write a dataset, or draw scenes: `python -m mnist_seq.synthesise`."""
 
     data: Any = None
     """Scenes: a preset of `data`, and its keys."""
-    split: str = "train"
+    split: Annotated[str, one_of(("train", "val", "test"))] = "train"
     """Split: train (augmented by data.augment), val or test."""
-    scenes: int | None = None
+    scenes: PositiveInt | None = None
     """Number of scenes; null takes 10,000 for a dataset and 24 for a preview."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the scenes, 0..2147483647."""
     output_dir: str | None = None
     """Folder for a dataset: images, labels, card and checksums."""
@@ -206,9 +188,7 @@ class SynthesiseConfig:
     """Draw a contact sheet: true for outputs/<preset>.png, or a path that ends in .png, .pdf or .svg."""
 
     def __post_init__(self) -> None:
-        check_choice("split", self.split, ("train", "val", "test"))
-        check(self.scenes is None or self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
-        check(0 <= self.seed < 2**31, f"seed={self.seed} must lie in 0..2147483647")
+        super().__post_init__()
         check(
             bool(self.output_dir or self.preview),
             "nothing to do: give output_dir=DIR for a dataset, or preview=true for a contact sheet",
@@ -223,16 +203,16 @@ SUITES = ("rendering", "dataloader", "train_step", "train_loop", "inference", "s
 
 
 @dataclass
-class BenchConfig:
+class BenchConfig(Validated):
     """Measure speed: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
     """Suites to run: `all`, one, or several, as suite=[rendering,inference]."""
-    repeats: int = 30
+    repeats: PositiveInt = 30
     """Timed runs of each measurement, after two warm-up runs."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Scenes a batch, in rendering and training."""
-    device: str = "auto"
+    device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str = "outputs/bench"
     """Folder for bench.json and step_scaling.png."""
@@ -242,9 +222,7 @@ class BenchConfig:
         for suite in self.suite.split(","):
             check(suite not in RENAMED_SUITES, f"suite={suite} is now suite={RENAMED_SUITES.get(suite)}")
             check_choice("suite", suite, ("all", *SUITES))
-        check_choice("device", self.device, DEVICES)
-        for key in ("repeats", "batch_size"):
-            check(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
+        super().__post_init__()
 
     @property
     def suites(self) -> list[str]:

@@ -50,8 +50,4 @@ def _command_config(name: str) -> dict[str, Any]:
     logging_off = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
     groups = [{group: preset} for group, preset in command.groups.items()]
     hydra = {"job": {"name": name}, "run": {"dir": "."}, "output_subdir": None} | command.values.get("hydra", {})
-    return {
-        "defaults": [{"schema": name}, *groups, *logging_off, "_self_"],
-        **command.values,
-        "hydra": hydra,
-    }
+    return {"defaults": [{"schema": name}, *groups, *logging_off, "_self_"], **command.values, "hydra": hydra}

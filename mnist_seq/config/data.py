@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from mnist_seq.config.validation import check
+from mnist_seq.config.field_types import Fraction, PositiveInt, one_of, within
+from mnist_seq.config.validation import Validated, check
 
 
 @dataclass(frozen=True)
@@ -30,36 +32,32 @@ class Spec:
 
 
 @dataclass
-class AugmentConfig:
+class AugmentConfig(Validated):
     """Random distortion of each training digit within its frame, uniform in the given ranges.
 
     Pixels are those of a 28x28 frame, whatever `data.digit_size`.
     """
 
-    rotation: float = 0.0
-    """Largest rotation to either side, degrees, 0..180."""
-    scale: float = 0.0
-    """Largest relative change of size, 0..0.9; 0.1 draws from 0.9 to 1.1."""
-    shear: float = 0.0
-    """Largest horizontal shear to either side, degrees, 0..60."""
-    shift: float = 0.0
-    """Largest shift along each axis, pixels, 0..14; less where ink would leave the frame."""
-    elastic: float = 0.0
-    """Largest elastic displacement of a point along each axis, pixels, 0..4."""
-    stroke: float = 0.0
-    """Largest change of stroke width, pixels on each side, 0..0.9."""
-    blur: float = 0.0
-    """Largest standard deviation of the blur, pixels, 0..1."""
-    noise: float = 0.0
-    """Largest fraction of its grey level that each pixel of ink may lose independently, 0..0.9."""
-    p: float = 1.0
-    """Probability that a digit is distorted, 0..1."""
+    key_prefix = "data.augment."
 
-    def __post_init__(self) -> None:
-        limits = {"rotation": 180, "scale": 0.9, "shear": 60, "shift": 14, "elastic": 4, "stroke": 0.9, "blur": 1}
-        for key, limit in (limits | {"noise": 0.9, "p": 1}).items():
-            value = getattr(self, key)
-            check(0 <= value <= limit, f"data.augment.{key}={value} must lie in 0..{limit}")
+    rotation: Annotated[float, within(0, 180)] = 0.0
+    """Largest rotation to either side, degrees, 0..180."""
+    scale: Annotated[float, within(0, 0.9)] = 0.0
+    """Largest relative change of size, 0..0.9; 0.1 draws from 0.9 to 1.1."""
+    shear: Annotated[float, within(0, 60)] = 0.0
+    """Largest horizontal shear to either side, degrees, 0..60."""
+    shift: Annotated[float, within(0, 14)] = 0.0
+    """Largest shift along each axis, pixels, 0..14; less where ink would leave the frame."""
+    elastic: Annotated[float, within(0, 4)] = 0.0
+    """Largest elastic displacement of a point along each axis, pixels, 0..4."""
+    stroke: Annotated[float, within(0, 0.9)] = 0.0
+    """Largest change of stroke width, pixels on each side, 0..0.9."""
+    blur: Fraction = 0.0
+    """Largest standard deviation of the blur, pixels, 0..1."""
+    noise: Annotated[float, within(0, 0.9)] = 0.0
+    """Largest fraction of its grey level that each pixel of ink may lose independently, 0..0.9."""
+    p: Fraction = 1.0
+    """Probability that a digit is distorted, 0..1."""
 
     @property
     def changes_digits(self) -> bool:
@@ -68,40 +66,35 @@ class AugmentConfig:
 
 
 @dataclass
-class DataConfig:
+class DataConfig(Validated):
     """Keys of every scene family."""
+
+    key_prefix = "data."
 
     family: str = "scene"
     """Scene family; chosen by `data=NAME`."""
     digits: str = "auto"
     """Source of single digits: auto, mnist, uci, emnist, kmnist, fashion_mnist or qmnist; `auto` takes MNIST, or UCI
     where MNIST is neither on this machine nor can be downloaded."""
-    pool: str = "split"
+    pool: Annotated[str, one_of(("split", "full"))] = "split"
     """`split` keeps digits for validation; `full` trains on all of them, without validation."""
-    digit_size: int = 28
+    digit_size: Annotated[int, within(8, 512)] = 28
     """Side of a digit's frame, pixels, 8..512; MNIST's is 28, others are resampled."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Scenes per step and device."""
-    val_scenes: int = 5000
+    val_scenes: PositiveInt = 5000
     """Validation scenes, the same in every run."""
     scene_seed: int = 0
     """Seed of the val and test scenes, and of num_train_scenes; other training scenes follow the run's `seed`."""
-    num_train_scenes: int | None = None
+    num_train_scenes: PositiveInt | None = None
     """Size of a fixed training set, the same in every run; null draws new scenes in every step."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Distortion of training digits: a preset of `data/augment`, and its keys."""
 
     def __post_init__(self) -> None:
-        named = next(field.default for field in fields(self) if field.name == "family")
+        super().__post_init__()
+        named = type(self).family
         check(self.family == named, f"data.family={self.family} in a {named} config: choose with data={self.family}")
-        for key in ("batch_size", "val_scenes"):
-            check(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
-        check(self.pool in ("split", "full"), f"data.pool={self.pool} is neither split nor full")
-        check(8 <= self.digit_size <= 512, f"data.digit_size={self.digit_size} must lie in 8..512")
-        check(
-            self.num_train_scenes is None or self.num_train_scenes >= 1,
-            f"data.num_train_scenes={self.num_train_scenes} must be at least 1, or null",
-        )
 
     @property
     def spec(self) -> Spec:
@@ -119,7 +112,7 @@ class VariableCountConfig(DataConfig):
     """Canvas width, pixels."""
     min_digits: int = 1
     """Smallest number of digits, at least 0."""
-    max_digits: int = 4
+    max_digits: Annotated[int, within(1, 100)] = 4
     """Largest number of digits, 1..100."""
     max_length: int | None = None
     """Longest sequence that the model can output, to evaluate it on longer scenes; null takes max_digits."""
@@ -128,7 +121,6 @@ class VariableCountConfig(DataConfig):
         super().__post_init__()
         low, high = self.min_digits, self.max_digits
         check(0 <= low <= high, f"data.min_digits={low} must lie in 0..data.max_digits={high}")
-        check(1 <= high <= 100, f"data.max_digits={high} must lie in 1..100")
         check(
             self.max_length is None or self.max_length >= high,
             f"data.max_length={self.max_length} is less than data.max_digits={high}: choose at least {high}, or null",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_seq.config.data import DataConfig, Spec, VariableCountConfig
+from mnist_seq.config.field_types import Below1, NonNegativeInt, PositiveInt
 from mnist_seq.config.scatter import ScatterConfig
 from mnist_seq.config.validation import check
 
@@ -28,18 +29,12 @@ class GridConfig(DataConfig):
     """A digit in each cell of a grid, read in raster order."""
 
     family: str = "grid"
-    rows: int = 2
+    rows: PositiveInt = 2
     """Rows of cells."""
-    cols: int = 2
+    cols: PositiveInt = 2
     """Columns of cells."""
-    p_empty: float = 0.0
+    p_empty: Below1 = 0.0
     """Probability that a cell stays empty, 0 or more and below 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key in ("rows", "cols"):
-            check(getattr(self, key) >= 1, f"data.{key}={getattr(self, key)} must be at least 1")
-        check(0 <= self.p_empty < 1, f"data.p_empty={self.p_empty} must be at least 0 and below 1")
 
     @property
     def spec(self) -> Spec:
@@ -109,13 +104,12 @@ class ClutteredConfig(DataConfig):
     """Three digits along a slope among fragments of others, read from left to right (Sonderby et al. 2015)."""
 
     family: str = "cluttered"
-    num_distractors: int = 8
+    num_distractors: NonNegativeInt = 8
     """Distractors: 9x9 fragments of digits outside the test split."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.digit_size == 28, f"data.digit_size={self.digit_size}: the protocol of cluttered has 28")
-        check(self.num_distractors >= 0, f"data.num_distractors={self.num_distractors} must be at least 0")
 
     @property
     def spec(self) -> Spec:
@@ -186,10 +180,7 @@ class FolderConfig(DataConfig):
         self.path = str(Path(self.path).absolute())  # so that a run can be evaluated from another directory
         for key in ("digit_size", "num_train_scenes", "augment"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
-            check(
-                value == shared,
-                f"data.{key}={value} has no effect on images of data=folder: leave it out",
-            )
+            check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
 
 
 FAMILY_CONFIGS: dict[str, type[DataConfig]] = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from mnist_seq.config.validation import check, check_choice
+from mnist_seq.config.field_types import Below1, PositiveInt, one_of
+from mnist_seq.config.validation import Validated, check
 
 NORMS = ("pre", "post")
 NORM_TYPES = ("layer", "rms")
@@ -16,57 +17,52 @@ POOLINGS = ("cells", "cls", "mean", "sequence")
 
 
 @dataclass
-class EncoderConfig:
+class EncoderConfig(Validated):
     """Keys of the patch encoder, which every built-in model has."""
+
+    key_prefix = "model."
 
     name: str = "encoder"
     """Model; chosen by `model=NAME`."""
-    dim: int = 128
+    dim: PositiveInt = 128
     """Width of the token embeddings."""
-    num_heads: int = 4
+    num_heads: PositiveInt = 4
     """Attention heads; a divisor of dim."""
-    head_dim: int | None = None
+    head_dim: PositiveInt | None = None
     """Width of the queries and keys of a head; null takes dim / num_heads, the width of its values."""
-    encoder_depth: int = 4
+    encoder_depth: PositiveInt = 4
     """Number of encoder blocks."""
-    patch_size: int = 14
+    patch_size: PositiveInt = 14
     """Side of a patch, pixels. The canvas is padded on the right and at the bottom to a multiple of it."""
-    stem: str = "linear"
+    stem: Annotated[str, one_of(STEMS)] = "linear"
     """Patch embedding: `linear`, or `conv`, convolutions that see beyond the patch (Xiao et al. 2021)."""
-    stem_width: int = 32
+    stem_width: PositiveInt = 32
     """Channels of the first convolutions of `conv`; each halving of the resolution doubles them, up to dim."""
-    stem_depth: int = 2
+    stem_depth: PositiveInt = 2
     """Convolutions of `conv` at each resolution."""
-    pos_embed: str = "learned"
+    pos_embed: Annotated[str, one_of(POS_EMBEDS)] = "learned"
     """Position embedding: none, learned, factorised (row + column), sinusoidal or rotary; 2D for patches."""
-    norm: str = "pre"
+    norm: Annotated[str, one_of(NORMS)] = "pre"
     """Norm before each sublayer (`pre`), or after each residual sum (`post`, Vaswani et al. 2017)."""
-    norm_type: str = "layer"
+    norm_type: Annotated[str, one_of(NORM_TYPES)] = "layer"
     """Norm: layer or rms (Zhang & Sennrich 2019)."""
-    mlp_ratio: int = 4
+    mlp_ratio: PositiveInt = 4
     """Hidden width of the feed-forward layers / dim; swiglu takes two thirds of it, for as many parameters."""
-    activation: str = "gelu"
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "gelu"
     """Activation of the feed-forward layers: relu, gelu or swiglu (Shazeer 2020)."""
-    dropout: float = 0.0
+    dropout: Below1 = 0.0
     """Dropout probability after each sublayer and embedding, 0 or more and below 1."""
 
     def __post_init__(self) -> None:
-        named = next((name for name, schema in MODEL_CONFIGS.items() if schema is type(self)), self.name)
+        super().__post_init__()
+        named = type(self).name
         check(self.name == named, f"model.name={self.name} in a {named} config: choose with model={self.name}")
-        for key in ("dim", "num_heads", "encoder_depth", "patch_size", "stem_width", "stem_depth", "mlp_ratio"):
-            check(getattr(self, key) >= 1, f"model.{key}={getattr(self, key)} must be at least 1")
         divisors = [n for n in range(1, self.dim + 1) if self.dim % n == 0]
         nearest = min(divisors, key=lambda n: abs(n - self.num_heads))
         check(
             self.dim % self.num_heads == 0,
             f"model.num_heads={self.num_heads} does not divide model.dim={self.dim}: try model.num_heads={nearest}",
         )
-        check(
-            self.head_dim is None or self.head_dim >= 1, f"model.head_dim={self.head_dim} must be at least 1, or null"
-        )
-        check(0 <= self.dropout < 1, f"model.dropout={self.dropout} must be at least 0 and below 1")
-        for key, known in _CHOICES.items():
-            check_choice(f"model.{key}", getattr(self, key, known[0]), known)
         check(
             self.pos_embed != "sinusoidal" or self.dim % 4 == 0,
             f"model.dim={self.dim} must be a multiple of 4 for model.pos_embed=sinusoidal: a sine and a cosine an axis",
@@ -87,12 +83,8 @@ class EncoderDecoderConfig(EncoderConfig):
     """Encoder-decoder Transformer that predicts the sequence digit by digit (Vaswani et al. 2017)."""
 
     name: str = "enc_dec"
-    decoder_depth: int = 2
+    decoder_depth: PositiveInt = 2
     """Number of decoder blocks."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.decoder_depth >= 1, f"model.decoder_depth={self.decoder_depth} must be at least 1")
 
 
 @dataclass
@@ -100,7 +92,7 @@ class ClassifierConfig(EncoderConfig):
     """Encoder-only Transformer that classifies all cells of the canvas at once (Dosovitskiy et al. 2021)."""
 
     name: str = "classifier"
-    pooling: str = "cells"
+    pooling: Annotated[str, one_of(POOLINGS)] = "cells"
     """Input of the classification heads: a [CLS] token per cell (`cells`, one head shared by all), a single [CLS] token
     (`cls`), or the patches' `mean` or attention-weighted mean (`sequence`), each with a head per cell."""
 
@@ -143,13 +135,4 @@ MODEL_CONFIGS: dict[str, type[Any]] = {
     "enc_dec": EncoderDecoderConfig,
     "classifier": ClassifierConfig,
     "custom": CustomConfig,
-}
-
-_CHOICES = {
-    "norm": NORMS,
-    "norm_type": NORM_TYPES,
-    "activation": ACTIVATIONS,
-    "pos_embed": POS_EMBEDS,
-    "stem": STEMS,
-    "pooling": POOLINGS,
 }

@@ -11,19 +11,15 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-from mnist_seq.config.commands import COMMANDS, TrainConfig
+from mnist_seq import config
+from mnist_seq.config import FAMILY_CONFIGS, MODEL_CONFIGS
+from mnist_seq.config.commands import COMMANDS
 from mnist_seq.config.config_store import CONFIG_DIR, preset_names
-from mnist_seq.config.corruptions import CorruptionConfig
-from mnist_seq.config.data import AugmentConfig, DataConfig, VariableCountConfig
-from mnist_seq.config.families import FAMILY_CONFIGS
-from mnist_seq.config.model import MODEL_CONFIGS, EncoderConfig
-from mnist_seq.config.results import PublishedScore
-from mnist_seq.config.serving import RequestLimits
-from mnist_seq.config.sweeps import DevicesLauncherConfig
-from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
+from mnist_seq.config.data import VariableCountConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,20 +33,15 @@ class Key(NamedTuple):
     doc: str
 
 
-BASES: dict[type[Any], str] = {EncoderConfig: "all models but custom", DataConfig: "all scene families"}
+BASES: dict[type[Any], str] = {config.EncoderConfig: "all models but custom", config.DataConfig: "all scene families"}
 BASES |= {VariableCountConfig: "line, overlap and scatter"}
 CHOICES: dict[type[Any], str] = {schema: name for name, schema in (MODEL_CONFIGS | FAMILY_CONFIGS).items()}
+_SINGLE: list[type[Any]] = [config.AugmentConfig, config.OptimConfig, config.LossConfig, config.TrainerConfig]
+_SINGLE += [config.DevicesLauncherConfig, config.CorruptionConfig, config.RequestLimits, config.PublishedScore]
 GROUPS: dict[str, tuple[type[Any], ...]] = {
-    "model": (EncoderConfig, *MODEL_CONFIGS.values()),
-    "data": (DataConfig, VariableCountConfig, *FAMILY_CONFIGS.values()),
-    "data.augment": (AugmentConfig,),
-    "optim": (OptimConfig,),
-    "loss": (LossConfig,),
-    "trainer": (TrainerConfig,),
-    "hydra.launcher": (DevicesLauncherConfig,),
-    "corruption": (CorruptionConfig,),
-    "limits": (RequestLimits,),
-    "published.NAME": (PublishedScore,),
+    "model": (config.EncoderConfig, *MODEL_CONFIGS.values()),
+    "data": (config.DataConfig, VariableCountConfig, *FAMILY_CONFIGS.values()),
+    **{schema.key_prefix.rstrip("."): (schema,) for schema in _SINGLE},
 }
 """Prefix of keys -> their schemas."""
 _INTRO = """# Config keys and presets
@@ -70,13 +61,8 @@ python -m mnist_seq.train model=tiny data=grid --cfg job  # the composed config;
 
 def own_keys(schema: type[Any]) -> Iterator[Key]:
     """The keys that a schema adds to its base, or whose default it changes."""
-    inherited = {
-        it.name: _default(it)
-        for base in schema.__mro__[1:]
-        if dataclasses.is_dataclass(base)
-        for it in dataclasses.fields(base)
-    }
-    docs = field_docs(schema)
+    base, docs = schema.__base__, field_docs(schema)
+    inherited = {it.name: _default(it) for it in dataclasses.fields(base)} if dataclasses.is_dataclass(base) else {}
     for field in dataclasses.fields(schema):
         if field.name not in inherited or inherited[field.name] != _default(field):
             yield Key(field.name, _default(field), docs.get(field.name, ""))
@@ -180,7 +166,7 @@ def _group_lines(command: str, folders: list[Path]) -> Iterator[str]:
     """The config groups of a command, each with its presets."""
     for group in sorted(path.relative_to(CONFIG_DIR).as_posix() for path in CONFIG_DIR.rglob("*") if path.is_dir()):
         top = group.partition("/")[0]
-        if top in COMMANDS[command].groups or (COMMANDS[command].schema is TrainConfig and top != "search"):
+        if top in COMMANDS[command].groups or (COMMANDS[command].schema is config.TrainConfig and top != "search"):
             names = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
             yield f"{group}: {', '.join(sorted(names))}"
 
@@ -204,13 +190,10 @@ def _class_docs(path: str) -> dict[str, dict[str, str]]:
     docs: dict[str, dict[str, str]] = {}
     for cls in ast.parse(_source(path)).body:
         if isinstance(cls, ast.ClassDef):
-            for field, text in zip(cls.body, cls.body[1:], strict=False):
-                if (
-                    isinstance(field, ast.AnnAssign)
-                    and isinstance(text, ast.Expr)
-                    and isinstance(text.value, ast.Constant)
-                ):
-                    docs.setdefault(cls.name, {})[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+            for pair in pairwise(cls.body):
+                match pair:
+                    case ast.AnnAssign(target=field), ast.Expr(value=ast.Constant(value=str(text))):
+                        docs.setdefault(cls.name, {})[ast.unparse(field)] = " ".join(text.split())
     return docs
 
 

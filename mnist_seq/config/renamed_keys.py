@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from mnist_seq.config.override_syntax import split_override
@@ -112,9 +111,8 @@ RENAMED_SUITES = {
 BUILT_IN_MODELS = ("enc_dec", "classifier")
 """`model.name` of the models of this package; the keys of any other model are its own and never renamed."""
 
-CONVERTED_VALUES: dict[str, Callable[[Any], Any]] = {"data.augment.clean": lambda clean: 1 - clean}
-"""Old key -> the value of the new key, where a rename changed its meaning."""
-_INVERSE_VALUES: dict[str, Callable[[Any], Any]] = {"data.augment.p": lambda p: 1 - p}
+_COMPLEMENTS = ("data.augment.clean", "data.augment.p")
+"""An old key and its new one, where the value of each is 1 - that of the other."""
 
 
 def training_keys(custom_model: bool) -> dict[str, str]:
@@ -133,9 +131,8 @@ def rename_keys(values: Any, renamed: dict[str, str], prefix: str = "") -> Any:
     result = {}
     for key, value in values.items():
         path = _shared_key(f"{prefix}{key}")
-        convert = CONVERTED_VALUES.get(path) if path in renamed else None
         new = renamed[path].rpartition(".")[2] if path in renamed else key
-        result[new] = convert(value) if convert else rename_keys(value, renamed, f"{path}.")
+        result[new] = 1 - value if _is_inverted(path, renamed) else rename_keys(value, renamed, f"{path}.")
     return result
 
 
@@ -168,22 +165,21 @@ def rename_flat_keys(values: dict[str, Any]) -> dict[str, Any]:
     """The same for a flat training config, whose keys are dotted."""
     custom_model = values.get("model.name", "enc_dec") not in BUILT_IN_MODELS
     renamed = training_keys(custom_model)
-    result = {}
-    for key, value in drop_removed_keys(values, custom_model, "the study").items():
-        new, convert = _new_spelling(key, renamed), CONVERTED_VALUES.get(_shared_key(key))
-        result[new] = convert(value) if convert and new != key else value
-    return result
+    return {
+        _new_spelling(key, renamed): 1 - value if _is_inverted(key, renamed) else value
+        for key, value in drop_removed_keys(values, custom_model, "the study").items()
+    }
 
 
 def migrate_overrides(overrides: list[str], custom_model: bool) -> list[str]:
     """The overrides of a training run in the spelling of this version."""
-    return [_respell(it, training_keys(custom_model), CONVERTED_VALUES) for it in overrides]
+    return [_respell(it, training_keys(custom_model)) for it in overrides]
 
 
 def version_1_overrides(overrides: list[str]) -> list[str]:
     """The overrides of a training run in the spelling of version 1, which named the directories of its jobs by them."""
     renamed = {new: old for old, new in training_keys(has_custom_model(overrides)).items()}
-    return [_respell(it, renamed, _INVERSE_VALUES) for it in overrides]
+    return [_respell(it, renamed) for it in overrides]
 
 
 def version_1_parameter(key: str) -> str:
@@ -192,10 +188,10 @@ def version_1_parameter(key: str) -> str:
     Raises:
         UserError: its values meant something else.
     """
-    if key.lstrip("+~") in _INVERSE_VALUES:
-        (former,) = version_1_overrides([key])
+    (former,) = version_1_overrides([key])
+    if key.lstrip("+~") in _COMPLEMENTS:
         raise UserError(f"space.{key}: this study was started with {former}, the complement: choose another study=")
-    return version_1_overrides([key])[0]
+    return former
 
 
 def check_overrides(command: str, overrides: list[str], custom_model: bool = False) -> None:
@@ -263,29 +259,32 @@ def _new_spelling(key: str, renamed: dict[str, str]) -> str:
     return key.removesuffix(path.rpartition(".")[2]) + renamed[path].rpartition(".")[2] if path in renamed else key
 
 
-def _respell(override: str, renamed: dict[str, str], conversions: dict[str, Callable[[Any], Any]]) -> str:
+def _is_inverted(key: str, renamed: dict[str, str]) -> bool:
+    """Whether the value of the new key is 1 - that of the old one."""
+    path = _shared_key(key)
+    return path in renamed and path in _COMPLEMENTS
+
+
+def _respell(override: str, renamed: dict[str, str]) -> str:
     prefix, key, value = split_override(override)
-    new, convert = _new_spelling(key, renamed), conversions.get(_shared_key(key))
-    if convert and new != key:
-        value = _convert(convert, value) or value
-    return f"{prefix}{new}{value}"
+    if _is_inverted(key, renamed):
+        value = _complement(value) or value
+    return f"{prefix}{_new_spelling(key, renamed)}{value}"
 
 
 def conversion_note(old: str) -> str:
     """What the value of a renamed key means, where that is not what it meant before; else empty."""
-    return f", which is 1 - {old.rpartition('.')[2]}" if _shared_key(old) in CONVERTED_VALUES else ""
+    return f", which is 1 - {old.rpartition('.')[2]}" if _shared_key(old) in _COMPLEMENTS else ""
 
 
 def _describe_new(old: str, new: str, value: str) -> str:
-    convert = CONVERTED_VALUES.get(_shared_key(old))
-    if not convert or not value:
-        return f"{new}{value}"
-    return f"{new}{_convert(convert, value) or '=P'}{conversion_note(old)}"
+    note = conversion_note(old) if value else ""
+    return f"{new}{_complement(value) or '=P'}{note}" if note else f"{new}{value}"
 
 
-def _convert(convert: Callable[[Any], Any], value: str) -> str | None:
-    """`=0.25` or `=0.25,0.5` converted; None where these are no numbers."""
+def _complement(value: str) -> str | None:
+    """1 - each number of `=0.25` or `=0.25,0.5`; None where these are no numbers."""
     try:
-        return "=" + ",".join(f"{convert(float(part)):g}" for part in value[1:].split(","))
+        return "=" + ",".join(f"{1 - float(part):g}" for part in value[1:].split(","))
     except ValueError:
         return None

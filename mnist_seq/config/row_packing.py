@@ -67,9 +67,7 @@ def pack_rows(height: int, width: int, digit_size: int, max_iou: float, order: s
     packings = []
     for rows in range(1, max_rows + 1):
         row_offset = 0 if by_rows else order_margin
-        x_step = max(
-            1, rows * row_offset
-        )  # rows use x of different remainders modulo it, so no two are closer than row_offset
+        x_step = max(1, rows * row_offset)  # rows differ in x modulo it, so no two are closer than row_offset
         pitch = max(1, -(-max(spacing, order_margin) // x_step))
         lengths = [(max_corner[0] - row * row_offset) // x_step for row in range(rows)]
         capacities = tuple(1 + length // pitch if length >= 0 else 0 for length in lengths)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from mnist_seq.config.data import Spec, VariableCountConfig
+from mnist_seq.config.field_types import PositiveInt, one_of
 from mnist_seq.config.row_packing import RowPacking, max_intersection, pack_rows
-from mnist_seq.config.validation import check, check_choice
+from mnist_seq.config.validation import check
 from mnist_seq.errors import UserError
 
 ORDERS = ("left_to_right", "raster", "rows", "set")
@@ -22,11 +23,11 @@ class ScatterConfig(VariableCountConfig):
     min_digits: int = 0
     overlap: Any = "none"
     """Overlap of any two frames: `none`, the largest IoU, above 0 and below 1, or `free`."""
-    order: str = "rows"
+    order: Annotated[str, one_of(ORDERS)] = "rows"
     """Reading order: left_to_right, raster, rows or set."""
     order_margin: int = 2
     """Reject layouts whose reading order changes if a digit moves by less than this, pixels, 0..digit_size/2."""
-    max_attempts: int = 16
+    max_attempts: PositiveInt = 16
     """Random positions tried per digit before its layout starts over."""
     drop_unplaced: bool = False
     """Leave out a digit without a position after max_attempts; counts are then not uniform."""
@@ -38,7 +39,6 @@ class ScatterConfig(VariableCountConfig):
             self.overlap in ("none", "free") or (numeric and 0 < self.overlap < 1),
             f"data.overlap={self.overlap} must be none, free, or a bound between 0 and 1",
         )
-        check_choice("data.order", self.order, ORDERS)
         margin, half = self.order_margin, self.digit_size // 2
         check(0 <= margin <= half, f"data.order_margin={margin} must lie in 0..{half}, half of data.digit_size")
         check(
@@ -49,7 +49,6 @@ class ScatterConfig(VariableCountConfig):
             margin == 0 or not self.drop_unplaced,
             f"data.order_margin={margin} cannot be kept with data.drop_unplaced=true: choose data.order_margin=0",
         )
-        check(self.max_attempts >= 1, f"data.max_attempts={self.max_attempts} must be at least 1")
         if not self.drop_unplaced:
             self._check_capacity()
 

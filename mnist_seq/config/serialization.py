@@ -34,25 +34,23 @@ def from_dict(schema: type[T], values: dict[str, Any]) -> T:
         UserError: unknown key, or invalid value.
     """
     hints = get_type_hints(schema)
-    open_ended = schema is TrainerConfig
-    known: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in hints:
-            if not open_ended:
-                raise UserError(f"{schema.__name__} has no key {key!r}: was it saved by another version?")
-            extra[key] = value
-        elif key == "model" and isinstance(value, dict):
-            known[key] = model_from_dict(value)
-        elif key == "data" and isinstance(value, dict):
-            known[key] = data_from_dict(value)
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
-            known[key] = from_dict(hints[key], value)
-        else:
-            known[key] = value
-    config = schema(**known)
-    vars(config).update(extra)
+    unknown = {key: value for key, value in values.items() if key not in hints}
+    if unknown and schema is not TrainerConfig:
+        raise UserError(f"{schema.__name__} has no key {next(iter(unknown))!r}: was it saved by another version?")
+    config = schema(**{key: _field_from_dict(key, hints[key], values[key]) for key in values if key in hints})
+    vars(config).update(unknown)
     return config
+
+
+def _field_from_dict(key: str, schema: Any, value: Any) -> Any:
+    match key, value:
+        case "model", dict():
+            return model_from_dict(value)
+        case "data", dict():
+            return data_from_dict(value)
+        case _, dict() if isinstance(schema, type) and dataclasses.is_dataclass(schema):
+            return from_dict(schema, value)
+    return value
 
 
 def model_from_dict(values: dict[str, Any]) -> ModelConfig:

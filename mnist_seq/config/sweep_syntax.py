@@ -45,10 +45,7 @@ def require_finite_sweep(overrides: list[str], config_loader: ConfigLoader | Non
         if isinstance(values, Glob) and config_loader is None:
             continue
         check(not isinstance(values, RangeSweep) or values.step != 0, f"{text} has a step of 0: choose another step")
-        check(
-            next(iter(override.sweep_string_iterator()), None) is not None,
-            f"{text} has no values: list some",
-        )
+        check(next(iter(override.sweep_string_iterator()), None) is not None, f"{text} has no values: list some")
 
 
 def require_multirun(params: Mapping[str, object] | None, overrides: list[str]) -> None:

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from mnist_seq.config.validation import check, check_choice
+from mnist_seq.config.field_types import NonNegativeInt, PositiveInt, one_of
+from mnist_seq.config.validation import Validated, check
 
 
 @dataclass
-class DevicesLauncherConfig:
+class DevicesLauncherConfig(Validated):
     """Run the jobs of a sweep in parallel: `hydra/launcher=devices`."""
+
+    key_prefix = "hydra.launcher."
 
     _target_: str = "hydra_plugins.devices_launcher.DevicesLauncher"
     """The launcher's class."""
-    n_jobs: int | None = None
+    n_jobs: PositiveInt | None = None
     """Parallel jobs on the CPU, which share its cores evenly; null takes the GPUs, or without GPUs one job per core."""
-    jobs_per_gpu: int = 1
+    jobs_per_gpu: PositiveInt = 1
     """Parallel jobs on each GPU."""
-    gpus_per_job: int = 1
+    gpus_per_job: PositiveInt = 1
     """GPUs per job; more than 1 excludes jobs_per_gpu above 1."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads per job; null shares the cores evenly."""
 
     def __post_init__(self) -> None:
-        for key in ("n_jobs", "jobs_per_gpu", "gpus_per_job", "threads"):
-            value = getattr(self, key)
-            check(value is None or value >= 1, f"hydra.launcher.{key}={value} must be at least 1")
+        super().__post_init__()
         check(
             self.jobs_per_gpu == 1 or self.gpus_per_job == 1,
             "hydra.launcher.jobs_per_gpu and hydra.launcher.gpus_per_job exclude each other: set one of them to 1",
@@ -38,7 +39,7 @@ _RANGE_KEYS = {"low", "high", "log", "step"}
 
 
 @dataclass
-class SearchConfig:
+class SearchConfig(Validated):
     """Search hyperparameters with Optuna: `python -m mnist_seq.search`. Workers with the same storage share a study."""
 
     study: str = "search"
@@ -47,7 +48,7 @@ class SearchConfig:
     """Folder for the runs of the trials, the plots, and study.db unless storage names another database."""
     storage: str | None = None
     """SQLAlchemy URL of a database that all workers reach; null takes SQLite in output_dir."""
-    n_trials: int = 40
+    n_trials: PositiveInt = 40
     """Finished trials of all workers together."""
     overrides: list[str] = field(default_factory=list)
     """Overrides of every trial's training run."""
@@ -56,27 +57,23 @@ class SearchConfig:
     draws integers, with an optional `step`."""
     seed: int | None = None
     """Seed of the sampler; makes a search by one worker with one job at a time reproducible."""
-    pruner: str = "median"
+    pruner: Annotated[str, one_of(PRUNERS)] = "median"
     """Stops trials that validate worse than others: `median`, `hyperband` (Li et al. 2018) or `none`."""
-    n_startup_trials: int = 5
+    n_startup_trials: NonNegativeInt = 5
     """Finished trials before any is pruned, at least 0."""
-    max_retries: int = 3
+    max_retries: NonNegativeInt = 3
     """Retries of a trial whose process or worker died, at least 0."""
-    heartbeat_timeout: int = 120
+    heartbeat_timeout: PositiveInt = 120
     """Seconds without a heartbeat after which a worker counts as dead."""
-    n_jobs: int | None = None
+    n_jobs: PositiveInt | None = None
     """Parallel trials on the CPU; null takes the GPUs, or without GPUs one trial per core."""
-    jobs_per_gpu: int = 1
+    jobs_per_gpu: PositiveInt = 1
     """Parallel trials on each GPU."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads per trial; null shares the cores evenly."""
 
     def __post_init__(self) -> None:
-        check_choice("pruner", self.pruner, PRUNERS)
-        for key in ("n_trials", "heartbeat_timeout"):
-            check(getattr(self, key) >= 1, f"{key}={getattr(self, key)} must be at least 1")
-        for key in ("n_startup_trials", "max_retries"):
-            check(getattr(self, key) >= 0, f"{key}={getattr(self, key)} must not be negative")
+        super().__post_init__()
         check(bool(self.space), "space is empty: name the keys to search, as configs/search/grid_small.yaml does")
         for key, candidates in self.space.items():
             if isinstance(candidates, dict):
@@ -90,7 +87,6 @@ class SearchConfig:
                     len({repr(choice) for choice in candidates}) == len(candidates),
                     f"space.{key}={candidates} lists a choice twice",
                 )
-        _ = self.launcher
 
     @property
     def launcher(self) -> DevicesLauncherConfig:
@@ -101,12 +97,8 @@ class SearchConfig:
 def _check_range(label: str, distribution: dict[str, Any]) -> None:
     """Refuse a range that Optuna cannot sample."""
     check({"low", "high"} <= set(distribution) <= _RANGE_KEYS, f"{label} must have low and high, and maybe log or step")
-    low, high, log, step = (
-        distribution["low"],
-        distribution["high"],
-        distribution.get("log", False),
-        distribution.get("step"),
-    )
+    low, high = distribution["low"], distribution["high"]
+    log, step = distribution.get("log", False), distribution.get("step")
     numbers = [it for it in (low, high, step) if it is not None]
     check(
         all(isinstance(it, (int, float)) and not isinstance(it, bool) for it in numbers),

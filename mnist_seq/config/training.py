@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from mnist_seq.config.validation import check, check_choice
+from mnist_seq.config.field_types import Below1, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, at_least, one_of
+from mnist_seq.config.validation import Validated, check
 
 OPTIMISERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
@@ -15,117 +15,105 @@ NOT_LIGHTNING = ("preset", "matmul_precision", "compile", "threads")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "32", "bf16", "16", "64")
 """Lightning's precisions that can train here, and `auto`; saved weights are float32."""
+MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
 LOSSES = ("cross_entropy", "multiset")
 
 
 @dataclass
-class OptimConfig:
+class OptimConfig(Validated):
     """AdamW (Loshchilov & Hutter 2019), alone or with Muon; norms, biases and positions get no weight decay."""
 
-    name: str = "adamw"
+    key_prefix = "optim."
+
+    name: Annotated[str, one_of(OPTIMISERS)] = "adamw"
     """Optimiser: `adamw`, or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for the rest."""
-    lr: float = 2e-3
+    lr: PositiveFloat = 2e-3
     """Peak learning rate, above 0."""
-    weight_decay: float = 0.05
+    weight_decay: Annotated[float, at_least(0)] = 0.05
     """Decoupled weight decay, at least 0."""
     betas: tuple[float, ...] = (0.9, 0.98)
     """Decay rates of AdamW's two moments, each 0 or more and below 1."""
-    momentum: float = 0.95
+    momentum: Below1 = 0.95
     """Momentum of Muon, 0 or more and below 1."""
-    warmup_steps: int = 100
+    warmup_steps: NonNegativeInt = 100
     """Steps of linear warm-up."""
-    schedule: str = "linear"
+    schedule: Annotated[str, one_of(SCHEDULES)] = "linear"
     """Learning rate after the warm-up: `linear` or `cosine` decay to final_lr_ratio, `constant`, or `wsd`, constant and
     then linear decay (Hägele et al. 2024)."""
-    decay_fraction: float = 0.3
+    decay_fraction: Fraction = 0.3
     """Fraction of all steps in which `wsd` decays, 0..1."""
-    final_lr_ratio: float = 0.0
+    final_lr_ratio: Fraction = 0.0
     """Learning rate after the decay, as a fraction of the peak, 0..1."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check(len(self.betas) == 2, f"optim.betas={[*self.betas]} must be two numbers: optim.betas=[0.9,0.98]")
         self.betas = (self.betas[0], self.betas[1])
-        check_choice("optim.name", self.name, OPTIMISERS)
-        check(0 < self.lr < math.inf, f"optim.lr={self.lr} must be above 0, and finite")
-        check(self.weight_decay >= 0, f"optim.weight_decay={self.weight_decay} must not be negative")
-        check(self.warmup_steps >= 0, f"optim.warmup_steps={self.warmup_steps} must not be negative")
         check(all(0 <= beta < 1 for beta in self.betas), f"optim.betas={self.betas} must lie in 0..1")
-        check_choice("optim.schedule", self.schedule, SCHEDULES)
-        check(0 <= self.momentum < 1, f"optim.momentum={self.momentum} must be at least 0 and below 1")
-        for key in ("decay_fraction", "final_lr_ratio"):
-            check(0 <= getattr(self, key) <= 1, f"optim.{key}={getattr(self, key)} must lie in 0..1")
 
 
 @dataclass
-class LossConfig:
+class LossConfig(Validated):
     """Training loss."""
 
-    name: str = "cross_entropy"
+    key_prefix = "loss."
+
+    name: Annotated[str, one_of(LOSSES)] = "cross_entropy"
     """`cross_entropy`, or `multiset`: any digit that is still missing is a correct next one (Welleck et al. 2018)."""
-    label_smoothing: float = 0.05
+    label_smoothing: Below1 = 0.05
     """Target probability that is spread over all classes, 0 or more and below 1 (Szegedy et al. 2016)."""
     shuffle: bool = False
     """Train on the digits in a new random order each time; `multiset` always does."""
 
-    def __post_init__(self) -> None:
-        smoothing = self.label_smoothing
-        check_choice("loss.name", self.name, LOSSES)
-        check(0 <= smoothing < 1, f"loss.label_smoothing={smoothing} must be at least 0 and below 1")
-
 
 @dataclass
-class TrainerConfig:
+class TrainerConfig(Validated):
     """Arguments of Lightning's Trainer; its other arguments pass through, as `+trainer.profiler=simple`.
 
     training/trainer_checks.py lists the few that have no effect here and are refused. null takes the value of the
     preset that `trainer=auto` picks, or else Lightning's default.
     """
 
+    key_prefix = "trainer."
+
     preset: str = "auto"
     """Name of this preset; `auto` picks cpu, gpu or mps by the hardware when a run starts."""
-    max_steps: int | None = None
+    max_steps: PositiveInt | None = None
     """Optimiser steps."""
-    accelerator: str | None = None
+    accelerator: Annotated[str, one_of(ACCELERATORS)] | None = None
     """Device: auto, cpu, gpu, cuda or mps."""
-    devices: int | None = None
+    devices: PositiveInt | None = None
     """Devices per node."""
-    num_nodes: int | None = None
+    num_nodes: PositiveInt | None = None
     """Machines."""
     strategy: str | None = None
     """Strategy for several devices: `ddp` or `auto`, which is the same; each takes data.batch_size scenes per step."""
-    precision: str | None = None
+    precision: Annotated[str, one_of(PRECISIONS)] | None = None
     """Lightning's precision: 32-true, bf16-mixed, ...; `auto` takes bf16-mixed on a GPU or CPU with bfloat16
     instructions, and 32-true elsewhere."""
-    matmul_precision: str | None = None
+    matmul_precision: Annotated[str, one_of(MATMUL_PRECISIONS)] | None = None
     """torch's precision of float32 matrix products: highest, high or medium; `auto` takes medium, which may round
     factors to bfloat16, on a CPU with bfloat16 instructions."""
     compile: bool | None = None
     """Compile the forward pass with torch.compile; on CUDA with CUDA graphs."""
-    val_check_interval: int | None = None
+    val_check_interval: PositiveInt | None = None
     """Batches between validations, a multiple of accumulate_grad_batches; each validation writes a checkpoint."""
-    log_every_n_steps: int | None = None
+    log_every_n_steps: PositiveInt | None = None
     """Steps between rows of metrics.csv."""
     gradient_clip_val: float | None = None
     """Largest gradient norm; 0 does not clip."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads of torch; null leaves it to torch."""
 
     def __post_init__(self) -> None:
-        for key in ("max_steps", "val_check_interval", "log_every_n_steps", "devices", "num_nodes", "threads"):
-            value = getattr(self, key)
-            check(value is None or value >= 1, f"trainer.{key}={value} must be at least 1")
-        known = ("auto", "highest", "high", "medium")
-        if self.matmul_precision is not None:
-            check_choice("trainer.matmul_precision", self.matmul_precision, known)
-        clip = self.gradient_clip_val
-        check(clip is None or clip >= 0, f"trainer.gradient_clip_val={clip} must be above 0, or 0 for none")
         check(
             self.precision != "16-true",
             "trainer.precision=16-true diverges, float16 has no room for the squares of gradients: "
             "choose bf16-true, or 16-mixed on a GPU",
         )
-        check_choice("trainer.precision", self.precision or "auto", PRECISIONS)
-        check_choice("trainer.accelerator", self.accelerator or "auto", ACCELERATORS)
+        super().__post_init__()
+        clip = self.gradient_clip_val
+        check(clip is None or clip >= 0, f"trainer.gradient_clip_val={clip} must be above 0, or 0 for none")
 
     @property
     def world_size(self) -> int:

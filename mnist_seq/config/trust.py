@@ -6,11 +6,17 @@ What the user types on a command line or writes into presets is trusted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
+from mnist_seq.config.field_types import Rule
 from mnist_seq.errors import UserError
 
-Trust = bool | str | None
+
+def _is_trust(trust: Any) -> bool:
+    return trust is None or isinstance(trust, bool) or all(part.isidentifier() for part in str(trust).split("."))
+
+
+Trust = Annotated[bool | str | None, Rule(_is_trust, "must be true, false or the name of a module")]
 """True trusts any code, a module's name what that module defines, None or False nothing from outside the package."""
 TARGET_GROUPS = ("callbacks", "logger")
 """Config groups whose presets name classes by `_target_`."""

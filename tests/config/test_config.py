@@ -104,6 +104,19 @@ def test_an_invalid_value_is_refused_with_key_value_and_way_out(override: str, k
     assert "\n" not in str(refused.value)
 
 
+def test_a_key_that_may_be_null_is_refused_with_that_way_out() -> None:
+    assert config.TrainerConfig(max_steps=None).max_steps is None
+    with pytest.raises(UserError, match=r"^trainer.max_steps=0 must be at least 1, or null$"):
+        config.TrainerConfig(max_steps=0)
+    with pytest.raises(UserError, match=r"^n_jobs=0 must be at least 1, or null$"):
+        config.SearchConfig(space={"seed": [0, 1]}, n_jobs=0)
+
+
+def test_an_infinite_timeout_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^limits.timeout=inf must be above 0, and finite$"):
+        config.RequestLimits(timeout=float("inf"))
+
+
 def test_a_value_of_the_wrong_type_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="model.dim=wide.*could not be converted to Integer"):
         mnist_seq.compose("model.dim=wide")
