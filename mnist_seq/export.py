@@ -90,7 +90,7 @@ def _export_weights(
         model=model,
         card=card,
         run=trained if trained.exists else None,
-        release_scores=release_check.release_scores_for_card(model, card),
+        release_scores=release_check.compute_release_scores(model, card),
     )
     return output_dir / "weights.safetensors", export.save(output_dir, check_images)
 

@@ -22,7 +22,7 @@ def exported(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     model, card = weights.load(tiny_run.path)
     images = mnist_seq.scenes("grid", "data.digits=uci", split="val")[:50].images
-    export = ModelExport("tiny", model, card, tiny_run, release_check.release_scores_for_card(model, card))
+    export = ModelExport("tiny", model, card, tiny_run, release_check.compute_release_scores(model, card))
     assert export.save(folder, images) == 0
     return folder
 
