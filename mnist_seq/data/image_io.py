@@ -73,11 +73,8 @@ def _channels_first(values: Tensor, channels: str | None) -> Shaped[Tensor, "C H
         return values[None]
     if values.ndim != 3 or not values.numel():
         raise UserError(f"an image of shape {shape}: pass one image, H W, H W C or 1 H W, or a list of them")
-    candidates = [
-        name
-        for name, axis in _CHANNEL_AXIS.items()
-        if values.shape[axis] in _CHANNEL_COUNTS and channels in (None, name)
-    ]
+    possible = [name for name, axis in _CHANNEL_AXIS.items() if values.shape[axis] in _CHANNEL_COUNTS]
+    candidates = [name for name in possible if channels in (None, name)]
     if not candidates:
         raise UserError(f"an image of shape {shape}: pass 1, 3 or 4 channels, or list(x) for several images")
     if candidates == ["first"] and (values.shape[0] == 1 or channels):

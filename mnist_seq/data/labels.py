@@ -99,28 +99,27 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the line number and the content of each row."""
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
-    columns: list[str] = []
     try:
-        for cells in reader:
-            row = [cell.strip() for cell in cells]
-            if not any(row) and len(row) < 2:  # a blank line
-                continue
-            if not columns:
-                columns = [name.lower() for name in row]
-                if sorted(columns) not in [sorted(("image", name)) for name in _DIGIT_KEYS]:
-                    raise UserError(
-                        f"{path}:{reader.line_num}: the columns are {', '.join(row)}: start with the header "
-                        "image,digits and separate columns by commas"
-                    )
-                continue
-            if len(row) != len(columns):
-                raise UserError(
-                    f"{path}:{reader.line_num}: {len(row)} cells for {len(columns)} columns, {','.join(columns)}: "
-                    "write digits as 3 1 4, 314 or, in quotes, 3,1,4"
-                )
-            yield reader.line_num, dict(zip(columns, row, strict=True))
+        stripped = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: malformed CSV: {error}") from error
+    rows = [(line, row) for line, row in stripped if any(row) or len(row) > 1]  # without blank lines
+    if not rows:
+        return
+    (line, header), *rows = rows
+    columns = [name.lower() for name in header]
+    if sorted(columns) not in [sorted(("image", name)) for name in _DIGIT_KEYS]:
+        raise UserError(
+            f"{path}:{line}: the columns are {', '.join(header)}: start with the header image,digits and separate "
+            "columns by commas"
+        )
+    for line, row in rows:
+        if len(row) != len(columns):
+            raise UserError(
+                f"{path}:{line}: {len(row)} cells for {len(columns)} columns, {','.join(columns)}: write digits as "
+                "3 1 4, 314 or, in quotes, 3,1,4"
+            )
+        yield line, dict(zip(columns, row, strict=True))
 
 
 def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
