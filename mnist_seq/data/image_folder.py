@@ -55,17 +55,15 @@ def read_splits(path: str, train_on_val: bool = False) -> tuple[dict[str, list[L
     train, val = splits.get("train", []), splits.get("val", [])
     if train and not any(label.digits for label in train):
         raise UserError(f"data.path={path}: none of its {len(train)} training images has a digit label: add labels")
-    train_sources, train_images = {source for label in train for source in label.sources}, {it.image for it in train}
-    if num_shared := sum(label.image in train_images for label in val):
-        log.warning("%s: %d of %d val images are also in train: label each image once", path, num_shared, len(val))
-    if num_shared := sum(not train_sources.isdisjoint(label.sources) for label in val):
-        log.warning(
-            "%s: %d of %d val scenes share digit images with train: run synthesise with split=train and split=val into "
-            "subdirectories train and val instead",
-            path,
-            num_shared,
-            len(val),
-        )
+    train_images, train_sources = {it.image for it in train}, {source for it in train for source in it.sources}
+    leaks = {
+        "images are also in train: label each image once": sum(it.image in train_images for it in val),
+        "scenes share digit images with train: run synthesise with split=train and split=val into subdirectories train "
+        "and val instead": sum(not train_sources.isdisjoint(it.sources) for it in val),
+    }
+    for leak, count in leaks.items():
+        if count:
+            log.warning("%s: %d of %d val %s", path, count, len(val), leak)
     return splits, spec
 
 

@@ -130,18 +130,16 @@ def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
     image, digits = directory / os.fsdecode(name.encode("utf-8", "surrogatepass")), _parse_digits(location, row)
     if not image.is_file():
         raise NotFoundError(f"{location}: {image} does not exist")
-    lists = {}
-    for key in ("boxes", "sources"):
-        lists[key] = row.get(key) or []
-        if not isinstance(lists[key], list) or (lists[key] and len(lists[key]) != len(digits)):
+    boxes, sources = row.get("boxes") or [], row.get("sources") or []
+    for key, values in (("boxes", boxes), ("sources", sources)):
+        if not isinstance(values, list) or len(values) not in (0, len(digits)):
             raise UserError(f"{location}: {key} must be a list with one entry for each of {len(digits)} digits")
-    for box in lists["boxes"]:
+    for box in boxes:
         if not isinstance(box, list) or len(box) != 4 or any(type(edge) is not int for edge in box):
             raise UserError(f"{location}: a box must be four integers, x0 y0 x1 y1 in pixels, not {box}")
-    if any(type(source) is not int for source in lists["sources"]):
-        raise UserError(f"{location}: sources must be integer indices, not {lists['sources']}")
-    cells = _parse_cells(location, row.get("cells"), digits)
-    return Label(location, image, digits, lists["boxes"], lists["sources"], cells)
+    if any(type(source) is not int for source in sources):
+        raise UserError(f"{location}: sources must be integer indices, not {sources}")
+    return Label(location, image, digits, boxes, sources, _parse_cells(location, row.get("cells"), digits))
 
 
 def _parse_digits(location: str, row: dict[str, Any]) -> list[int]:
