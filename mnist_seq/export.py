@@ -78,18 +78,14 @@ def _export_weights(
     run: str, model: Model, card: Card, name: str, output_dir: Path, check_images: Tensor | None
 ) -> tuple[Path, int]:
     from mnist_seq.evaluation import release_check
-    from mnist_seq.inference.export import ModelExport
+    from mnist_seq.inference.export import export_weights
     from mnist_seq.run_dir import Run
 
-    trained = Run(run)
-    export = ModelExport(
-        name=name,
-        model=model,
-        card=card,
-        run=trained if trained.exists else None,
-        release_scores=release_check.release_scores_for_card(model, card),
+    trained, scores = Run(run), release_check.compute_release_scores(model, card)
+    num_mismatches = export_weights(
+        name, model, card, output_dir, trained if trained.exists else None, scores, check_images
     )
-    return output_dir / "weights.safetensors", export.save(output_dir, check_images)
+    return output_dir / "weights.safetensors", num_mismatches
 
 
 def _export_onnx(

@@ -9,8 +9,8 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,15 +37,12 @@ class Archive(NamedTuple):
 def archives(dataset_class: Any) -> list[Archive]:
     """List the files of a torchvision dataset; it looks for them by name and hash before it downloads any."""
     if hasattr(dataset_class, "url"):  # EMNIST
-        resources = [(dataset_class.url, dataset_class.md5)]
+        resources, mirrors = [(dataset_class.url, dataset_class.md5)], [""]
     elif isinstance(dataset_class.resources, dict):  # QMNIST
-        resources = [*dataset_class.resources["train"], *dataset_class.resources["test"]]
+        resources, mirrors = [*dataset_class.resources["train"], *dataset_class.resources["test"]], [""]
     else:
-        return [
-            Archive(name, md5, [f"{mirror}{name}" for mirror in dataset_class.mirrors])
-            for name, md5 in dataset_class.resources
-        ]
-    return [Archive(url.rpartition("/")[2], md5, [url]) for url, md5 in resources]
+        resources, mirrors = dataset_class.resources, dataset_class.mirrors
+    return [Archive(name.rpartition("/")[2], md5, [f"{it}{name}" for it in mirrors]) for name, md5 in resources]
 
 
 def is_downloaded(raw_dir: Path) -> bool:
@@ -65,13 +62,16 @@ def download(source: str, raw_dir: Path, files: list[Archive], unpack: Callable[
     Raises:
         DownloadError: no mirror serves a file with the right hash, or the files cannot be written.
     """
-    start_ns = time.time_ns()
+    start_ns, failure = time.time_ns(), raw_dir.parent / _FAILURE
     try:
         raw_dir.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive_lock(source, raw_dir.parent / _LOCK):
-            if not is_downloaded(raw_dir):
-                _raise_recent_failure(raw_dir.parent / _FAILURE, start_ns)
-                _download_archives(source, raw_dir, files, unpack)
+            if is_downloaded(raw_dir):
+                return
+            # fail like the process that this one waited for, rather than wait for the same servers again
+            if failure.is_file() and failure.stat().st_mtime_ns >= start_ns:
+                raise DownloadError(failure.read_text(encoding="utf-8"))
+            _download_archives(source, raw_dir, files, unpack)
     except DownloadError:
         raise
     except OSError as error:
@@ -103,10 +103,9 @@ def _try_mirrors(archive: Archive, directory: Path) -> list[str]:
     for url in archive.urls:
         try:
             _download_file(url, archive.md5, directory / archive.name)
+            return []
         except (OSError, HTTPException, ValueError) as error:
             reasons.append(f"{url}: " + " ".join(str(error).split())[:120])
-        else:
-            return []
     return reasons
 
 
@@ -132,24 +131,13 @@ def _download_file(url: str, md5: str, path: Path) -> None:
         raise ValueError(f"wrong hash: md5 {actual}, expected {md5}")
 
 
-def _raise_recent_failure(failure: Path, start_ns: int) -> None:
-    """Fail like the process that this one waited for, rather than wait for the same servers again."""
-    if failure.is_file() and failure.stat().st_mtime_ns >= start_ns:
-        raise DownloadError(failure.read_text(encoding="utf-8"))
-
-
-@contextmanager
-def _exclusive_lock(source: str, path: Path) -> Iterator[None]:
+def _exclusive_lock(source: str, path: Path) -> AbstractContextManager[object]:
     """Let one process in at a time; the lock is released when its process ends, however it ends."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        return lock.acquire(blocking=False)
     except Timeout:
         log.info("waiting for another process to finish downloading %s", source)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()

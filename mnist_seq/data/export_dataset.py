@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from mnist_seq import vocabulary
-from mnist_seq.atomic_io import atomic_path, make_dir
+from mnist_seq.atomic_io import atomic_write_text, make_dir
 from mnist_seq.config.migrations import migrate_card
 from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.data.image_folder import CARD_FILE, parse_card
@@ -74,15 +74,13 @@ def _write_shards(
     dataset: SceneDataset, num_scenes: int, shards: Path, part: Path, metadata: dict[str, Any]
 ) -> Iterator[int]:
     shards.mkdir(parents=True, exist_ok=True)
-    with atomic_path(part / CARD_FILE) as path:
-        path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    atomic_write_text(part / CARD_FILE, json.dumps(metadata, indent=2) + "\n")
     for start in range(0, num_scenes, _SHARD_SIZE):
         end = min(start + _SHARD_SIZE, num_scenes)
         labels = shards / f"{start:08}.jsonl"
         if not labels.is_file():
             rows = _write_images(dataset.render(torch.arange(start, end)), start, part, dataset.spec.cells)
-            with atomic_path(labels) as path:
-                path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+            atomic_write_text(labels, "".join(f"{json.dumps(row)}\n" for row in rows))
         yield end
 
 
@@ -109,8 +107,8 @@ def _write_images(batch: SceneBatch, start: int, part: Path, grid: tuple[int, in
             "sources": batch.sources[index, :count].tolist(),
         }
         if any(grid):
-            cells = [None if cell == vocabulary.EMPTY_CELL else cell for cell in batch.cells[index].tolist()]
-            row["cells"] = [cells[first : first + grid[1]] for first in range(0, len(cells), grid[1])]
+            cells = batch.cells[index].view(grid).tolist()
+            row["cells"] = [[None if cell == vocabulary.EMPTY_CELL else cell for cell in line] for line in cells]
         rows.append(row | {"sha256": hashlib.sha256(png.getvalue()).hexdigest()})
     return rows
 
@@ -125,8 +123,7 @@ def _finalize(num_scenes: int, shards: Path, part: Path) -> None:
     files = {name: (part / name).read_bytes() for name in ("README.md", CARD_FILE)} | {"labels.jsonl": labels.encode()}
     checksums += [(hashlib.sha256(content).hexdigest(), name) for name, content in files.items()]
     (part / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in checksums), encoding="utf-8")
-    with atomic_path(part / "labels.jsonl") as path:
-        path.write_text(labels, encoding="utf-8")
+    atomic_write_text(part / "labels.jsonl", labels)
 
 
 def _readme(card: dict[str, Any]) -> str:

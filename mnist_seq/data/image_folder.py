@@ -7,18 +7,20 @@
 A directory with subdirectories `train`, `val` or `test` of this form has these splits. One without them is the split
 that its card.json names, or else a train split whose last sixth is kept for validation.
 
-Shapes   P images   N longest sequence   C cells   H W image
+Shapes   P images   N longest sequence   H W image
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from mnist_seq import vocabulary
@@ -53,19 +55,15 @@ def read_splits(path: str, train_on_val: bool = False) -> tuple[dict[str, list[L
     train, val = splits.get("train", []), splits.get("val", [])
     if train and not any(label.digits for label in train):
         raise UserError(f"data.path={path}: none of its {len(train)} training images has a digit label: add labels")
-    train_sources, train_images = {source for label in train for source in label.sources}, {it.image for it in train}
-    num_shared = sum(label.image in train_images for label in val)
-    if num_shared:
-        log.warning("%s: %d of %d val images are also in train: label each image once", path, num_shared, len(val))
-    num_shared = sum(not train_sources.isdisjoint(label.sources) for label in val)
-    if num_shared:
-        log.warning(
-            "%s: %d of %d val scenes share digit images with train: run synthesise with split=train and split=val into "
-            "subdirectories train and val instead",
-            path,
-            num_shared,
-            len(val),
-        )
+    train_images, train_sources = {it.image for it in train}, {source for it in train for source in it.sources}
+    leaks = {
+        "images are also in train: label each image once": sum(it.image in train_images for it in val),
+        "scenes share digit images with train: run synthesise with split=train and split=val into subdirectories train "
+        "and val instead": sum(not train_sources.isdisjoint(it.sources) for it in val),
+    }
+    for leak, count in leaks.items():
+        if count:
+            log.warning("%s: %d of %d val %s", path, count, len(val), leak)
     return splits, spec
 
 
@@ -113,33 +111,31 @@ def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
     Raises:
         UserError: an image that cannot be read, or of another size than `spec`.
     """
-    slots = spec.max_length
-    digits = torch.full((len(labels), slots), vocabulary.PAD)
-    boxes, sources = torch.zeros(len(labels), slots, 4, dtype=torch.int64), torch.full((len(labels), slots), -1)
-    for row, label in enumerate(labels):
-        count = len(label.digits)
-        digits[row, :count] = torch.tensor(label.digits, dtype=torch.int64)
-        if label.boxes:
-            boxes[row, :count] = torch.tensor(label.boxes)
-        if label.sources:
-            sources[row, :count] = torch.tensor(label.sources)
+    digits = _pad((label.digits for label in labels), spec.max_length, vocabulary.PAD)
     return SceneBatch(
         images=torch.stack([_read_image(label, spec) for label in labels])[:, None],
         digits=digits,
         tokens=vocabulary.encode(digits),
-        cells=_cell_labels(labels, spec),
+        cells=_pad(map(_cell_labels, labels), math.prod(spec.cells), vocabulary.EMPTY_CELL),
         counts=(digits < vocabulary.NUM_DIGITS).sum(1),
-        boxes=boxes,
-        sources=sources,
+        boxes=_pad((label.boxes for label in labels), spec.max_length, [0] * 4),
+        sources=_pad((label.sources for label in labels), spec.max_length, -1),
     )
 
 
+def _pad(rows: Iterable[list[Any]], length: int, value: Any) -> Int[Tensor, "P ..."]:
+    """Convert lists to a tensor: each is padded with `value`, or cut, to `length`."""
+    return torch.tensor([(row + [value] * length)[:length] for row in rows], dtype=torch.int64)
+
+
+def _cell_labels(label: Label) -> list[int]:
+    """Return what the cells of a scene hold, in raster order; its digit for an image that is one cell."""
+    cells = [cell for row in label.cells for cell in row] if label.cells else label.digits
+    return [vocabulary.EMPTY_CELL if cell is None else cell for cell in cells]
+
+
 def _read_image(label: Label, spec: Spec) -> UInt8[Tensor, "H W"]:
-    try:
-        pixels = load_image(label.image)
-    except UserError as error:
-        raise UserError(f"{label.location}: {error}") from error
-    size = (spec.height, spec.width)
+    pixels, size = _load_image(label), (spec.height, spec.width)
     if pixels.shape != size:
         raise UserError(
             f"{label.location}: {label.image} is {pixels.shape[0]}x{pixels.shape[1]} pixels, but the first image "
@@ -148,15 +144,11 @@ def _read_image(label: Label, spec: Spec) -> UInt8[Tensor, "H W"]:
     return (pixels * 255).round().to(torch.uint8)
 
 
-def _cell_labels(labels: list[Label], spec: Spec) -> Int[Tensor, "P C"]:
-    """Return what each cell holds; C = 0 where the labels state no cells."""
-    rows, cols = spec.cells
-    cells = torch.full((len(labels), rows * cols), vocabulary.EMPTY_CELL)
-    for index, label in enumerate(labels):
-        for cell, digit in enumerate(_flatten_cells(label) if rows else []):
-            if digit is not None:
-                cells[index, cell] = digit
-    return cells
+def _load_image(label: Label) -> Float[Tensor, "H W"]:
+    try:
+        return load_image(label.image)
+    except UserError as error:
+        raise UserError(f"{label.location}: {error}") from error
 
 
 def _read_labels(path: Path, train_on_val: bool) -> dict[str, list[Label]]:
@@ -180,10 +172,7 @@ def _infer_spec(splits: dict[str, list[Label]], card: dict[str, Any]) -> Spec:
     ordered, digit_size = card.get("ordered", True), card.get("data", {}).get("digit_size", MNIST_SIZE)
     max_length = max(1, *(len(label.digits) for label in labels))
     _check_conflicting_labels(labels)
-    try:
-        height, width = load_image(labels[0].image).shape
-    except UserError as error:
-        raise UserError(f"{labels[0].location}: {error}") from error
+    height, width = _load_image(labels[0]).shape
     return Spec(height, width, max_length, _cell_grid_shape(labels, max_length), ordered, digit_size)
 
 
@@ -205,8 +194,3 @@ def _cell_grid_shape(labels: list[Label], max_length: int) -> tuple[int, int]:
             first = f"{shapes[0][0]}x{shapes[0][1]} of {labels[0].location}"
             raise UserError(f"{label.location}: {rows}x{cols} cells, but the {first}: give all images the same")
     return (1, 1) if shapes[0] == (0, 0) and max_length == 1 else shapes[0]
-
-
-def _flatten_cells(label: Label) -> list[int | None]:
-    """Return what the cells of a scene hold, in raster order."""
-    return [cell for row in label.cells for cell in row] if label.cells else [*label.digits]

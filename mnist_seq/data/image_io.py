@@ -6,6 +6,7 @@ Shapes   H W image   C channels: grey; red, green, blue; or these with alpha
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,9 @@ def _to_grayscale(image: object, channels: str | None) -> Float[Tensor, "H W"]:
     if isinstance(image, (str, os.PathLike)):
         image = _open_image(Path(image))
     if isinstance(image, Image.Image):
-        return _pil_to_grayscale(_apply_exif_orientation(image))
+        with suppress(Exception):  # the parser may raise anything for corrupt EXIF, and the image may be fine
+            image = ImageOps.exif_transpose(image)  # cameras store their orientation instead of rotating the pixels
+        return _pil_to_grayscale(image)
     if isinstance(image, np.ndarray) and image.dtype.kind in "buif":
         image = torch.as_tensor(np.array(image, dtype=image.dtype.newbyteorder("=")))
     if not isinstance(image, Tensor):
@@ -73,11 +76,8 @@ def _channels_first(values: Tensor, channels: str | None) -> Shaped[Tensor, "C H
         return values[None]
     if values.ndim != 3 or not values.numel():
         raise UserError(f"an image of shape {shape}: pass one image, H W, H W C or 1 H W, or a list of them")
-    candidates = [
-        name
-        for name, axis in _CHANNEL_AXIS.items()
-        if values.shape[axis] in _CHANNEL_COUNTS and channels in (None, name)
-    ]
+    possible = [name for name, axis in _CHANNEL_AXIS.items() if values.shape[axis] in _CHANNEL_COUNTS]
+    candidates = [name for name in possible if channels in (None, name)]
     if not candidates:
         raise UserError(f"an image of shape {shape}: pass 1, 3 or 4 channels, or list(x) for several images")
     if candidates == ["first"] and (values.shape[0] == 1 or channels):
@@ -181,14 +181,6 @@ def _open_image(path: Path) -> Image.Image:
     if num_frames > 1:
         raise UserError(f"{path} contains {num_frames} frames: expected a single image")
     return image
-
-
-def _apply_exif_orientation(image: Image.Image) -> Image.Image:
-    """Rotate a photo upright: cameras store their orientation instead of rotating the pixels."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # the parser may raise anything for corrupt EXIF, and the image may be fine
-        return image
 
 
 def _pil_to_grayscale(image: Image.Image) -> Float[Tensor, "H W"]:

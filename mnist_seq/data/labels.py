@@ -99,28 +99,27 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the line number and the content of each row."""
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
-    columns: list[str] = []
     try:
-        for cells in reader:
-            row = [cell.strip() for cell in cells]
-            if not any(row) and len(row) < 2:  # a blank line
-                continue
-            if not columns:
-                columns = [name.lower() for name in row]
-                if sorted(columns) not in [sorted(("image", name)) for name in _DIGIT_KEYS]:
-                    raise UserError(
-                        f"{path}:{reader.line_num}: the columns are {', '.join(row)}: start with the header "
-                        "image,digits and separate columns by commas"
-                    )
-                continue
-            if len(row) != len(columns):
-                raise UserError(
-                    f"{path}:{reader.line_num}: {len(row)} cells for {len(columns)} columns, {','.join(columns)}: "
-                    "write digits as 3 1 4, 314 or, in quotes, 3,1,4"
-                )
-            yield reader.line_num, dict(zip(columns, row, strict=True))
+        stripped = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: malformed CSV: {error}") from error
+    rows = [(line, row) for line, row in stripped if any(row) or len(row) > 1]  # without blank lines
+    if not rows:
+        return
+    (line, header), *rows = rows
+    columns = [name.lower() for name in header]
+    if sorted(columns) not in [sorted(("image", name)) for name in _DIGIT_KEYS]:
+        raise UserError(
+            f"{path}:{line}: the columns are {', '.join(header)}: start with the header image,digits and separate "
+            "columns by commas"
+        )
+    for line, row in rows:
+        if len(row) != len(columns):
+            raise UserError(
+                f"{path}:{line}: {len(row)} cells for {len(columns)} columns, {','.join(columns)}: write digits as "
+                "3 1 4, 314 or, in quotes, 3,1,4"
+            )
+        yield line, dict(zip(columns, row, strict=True))
 
 
 def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
@@ -131,18 +130,16 @@ def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
     image, digits = directory / os.fsdecode(name.encode("utf-8", "surrogatepass")), _parse_digits(location, row)
     if not image.is_file():
         raise NotFoundError(f"{location}: {image} does not exist")
-    lists = {}
-    for key in ("boxes", "sources"):
-        lists[key] = row.get(key) or []
-        if not isinstance(lists[key], list) or (lists[key] and len(lists[key]) != len(digits)):
+    boxes, sources = row.get("boxes") or [], row.get("sources") or []
+    for key, values in (("boxes", boxes), ("sources", sources)):
+        if not isinstance(values, list) or len(values) not in (0, len(digits)):
             raise UserError(f"{location}: {key} must be a list with one entry for each of {len(digits)} digits")
-    for box in lists["boxes"]:
+    for box in boxes:
         if not isinstance(box, list) or len(box) != 4 or any(type(edge) is not int for edge in box):
             raise UserError(f"{location}: a box must be four integers, x0 y0 x1 y1 in pixels, not {box}")
-    if any(type(source) is not int for source in lists["sources"]):
-        raise UserError(f"{location}: sources must be integer indices, not {lists['sources']}")
-    cells = _parse_cells(location, row.get("cells"), digits)
-    return Label(location, image, digits, lists["boxes"], lists["sources"], cells)
+    if any(type(source) is not int for source in sources):
+        raise UserError(f"{location}: sources must be integer indices, not {sources}")
+    return Label(location, image, digits, boxes, sources, _parse_cells(location, row.get("cells"), digits))
 
 
 def _parse_digits(location: str, row: dict[str, Any]) -> list[int]:

@@ -85,18 +85,13 @@ def _fallback_placement(ids: Tensor, counts: Tensor, config: ScatterConfig, seed
     packing, slots = config.row_packing, config.max_digits
     rows = len(packing.row_capacities)
     slot = torch.arange(slots, device=ids.device)
-    row_of_position = torch.tensor(
-        [row for row, capacity in enumerate(packing.row_capacities) for _ in range(capacity)], device=ids.device
-    )
-    row_widths = torch.tensor(
-        [(packing.max_corner[0] - row * packing.row_offset) // packing.x_step for row in range(rows)],
-        device=ids.device,
-    )
+    row_of_position = torch.arange(rows).repeat_interleave(torch.tensor(packing.row_capacities)).to(ids.device)
+    row_starts = torch.arange(rows, device=ids.device) * packing.row_offset
+    row_widths = (packing.max_corner[0] - row_starts) // packing.x_step
 
     shuffled = rng.bits(rng.key(seed, split, "seat"), ids, packing.capacity)
     is_taken = shuffled.argsort(dim=1, stable=True).argsort(1) < counts[:, None]
-    row_counts = torch.zeros(len(ids), rows, dtype=torch.int64, device=ids.device)
-    row_counts.index_add_(1, row_of_position, is_taken.long())
+    row_counts = is_taken.new_zeros(len(ids), rows, dtype=torch.int64).index_add_(1, row_of_position, is_taken.long())
     row_ends = row_counts.cumsum(1)
     row = (slot[:, None] >= row_ends[:, None]).sum(-1).clamp(max=rows - 1)  # B N, ascending
     index_in_row = slot - (row_ends - row_counts).gather(1, row)
@@ -105,7 +100,7 @@ def _fallback_placement(ids: Tensor, counts: Tensor, config: ScatterConfig, seed
     shares = rng.integers(rng.key(seed, split, "spread"), ids, slots, free_width.clamp(min=0) + 1)
     row_key = row.masked_fill(slot >= counts[:, None], rows)  # slots without a digit are in no row
     shares = (row_key * 2**32 + shares).sort(1).values % 2**32  # ascending in each row
-    x = packing.x_step * (index_in_row * packing.pitch + shares) + row * packing.row_offset
+    x = packing.x_step * (index_in_row * packing.pitch + shares) + row_starts[row]
 
     free_height = packing.max_corner[1] - (rows - 1) * packing.row_pitch
     tops = rng.integers(rng.key(seed, split, "rows"), ids, rows, free_height + 1).sort(1).values

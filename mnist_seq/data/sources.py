@@ -78,11 +78,11 @@ def load(source: str = "auto", pool: str = "split") -> DigitSource:
     check_choice("data.digits", source, SOURCES)
     if source == "uci":
         return _load_uci(pool)
-    if source != "auto":
-        return _load_torchvision(source, pool)
     try:
-        return _load_torchvision("mnist", pool)
+        return _load_torchvision("mnist" if source == "auto" else source, pool)
     except DownloadError as error:
+        if source != "auto":
+            raise
         log.warning("%s: falling back to the UCI digits included in scikit-learn", error)
         return _load_uci(pool)
 
@@ -122,23 +122,17 @@ def _load_torchvision(source: str, pool: str) -> DigitSource:
         download.download(source, raw_dir, download.archives(dataset_class), unpack)
     if source == "mnist":
         _verify_checksums(raw_dir)
-    parts = []
-    for train in (True, False):
-        try:
-            part = dataset_class(str(data_dir()), train=train, **kwargs)
-        except Exception as error:  # torchvision reports damage by assertions, ValueErrors and RuntimeErrors alike
-            raise UserError(
-                f"{raw_dir} does not contain a readable {source} dataset: delete the directory to download it again"
-            ) from error
-        images = part.data.to(torch.uint8)
-        labels = part.targets if part.targets.ndim == 1 else part.targets[:, 0]
-        parts.append((images.mT.contiguous() if source == "emnist" else images, labels.long()))
-    (images, labels), (test_images, test_labels) = parts
-    num_val = len(images) // _VAL_DIVISOR
-    sizes = (len(images) - num_val, num_val)
-    indices = torch.arange(len(images) + len(test_images))
-    pools = _split_pools(torch.cat([images, test_images]), torch.cat([labels, test_labels]), indices, sizes, pool)
-    return DigitSource(source, pools)
+    try:
+        parts = [dataset_class(str(data_dir()), train=train, **kwargs) for train in (True, False)]
+    except Exception as error:  # torchvision reports damage by assertions, ValueErrors and RuntimeErrors alike
+        raise UserError(
+            f"{raw_dir} does not contain a readable {source} dataset: delete the directory to download it again"
+        ) from error
+    images = torch.cat([part.data.mT if source == "emnist" else part.data for part in parts]).to(torch.uint8)
+    labels = torch.cat([part.targets for part in parts]).long().view(len(images), -1)[:, 0]  # QMNIST has more columns
+    num_val = len(parts[0].data) // _VAL_DIVISOR
+    sizes = (len(parts[0].data) - num_val, num_val)
+    return DigitSource(source, _split_pools(images, labels, torch.arange(len(images)), sizes, pool))
 
 
 def _verify_checksums(raw_dir: Path) -> None:

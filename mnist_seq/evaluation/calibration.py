@@ -47,20 +47,17 @@ def compute_calibration(confidence: Tensor, correct: Tensor) -> Calibration:
     confidence, correct = confidence.double().nan_to_num(0).clamp(0, 1), correct.double()
     bin_ids = (confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
     counts = torch.bincount(bin_ids, minlength=NUM_BINS)
-    confidence_sums, correct_sums = (
-        torch.bincount(bin_ids, values, minlength=NUM_BINS) for values in (confidence, correct)
-    )
+    confidence_sums, correct_sums = (torch.bincount(bin_ids, it, NUM_BINS) for it in (confidence, correct))
     bins = [
         CalibrationBin(float(confidence_sums[i] / counts[i]), float(correct_sums[i] / counts[i]), int(counts[i]))
         for i in (counts > 0).nonzero()[:, 0].tolist()
     ]
     cumulative_correct = correct[confidence.argsort(descending=True, stable=True)].cumsum(0)
-    num_kept = [max(1, round(coverage * len(correct))) for coverage in COVERAGES]
+    num_kept = {coverage: max(1, round(coverage * len(correct))) for coverage in COVERAGES}
     return Calibration(
         expected_calibration_error=float((confidence_sums - correct_sums).abs().sum() / len(correct)),
         bins=bins,
         selective_accuracy=[
-            (coverage, float(cumulative_correct[kept - 1]) / kept)
-            for coverage, kept in zip(COVERAGES, num_kept, strict=True)
+            (coverage, float(cumulative_correct[kept - 1]) / kept) for coverage, kept in num_kept.items()
         ],
     )

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,29 +79,27 @@ class EvalResult:
             },
         }
 
-    def to_rows(self) -> list[dict[str, Any]]:
-        """The rows of scenes.csv, one per scene."""
+    def to_columns(self) -> dict[str, Sequence[Any]]:
+        """The columns of scenes.csv, a row per scene."""
         predictions, output = self.predictions, self.predictions.output
-        error_types = [""] * len(predictions)
-        for name, mask in self.error_types.items():
-            for id_ in mask.nonzero()[:, 0].tolist():
-                error_types[id_] = name
-        multiple = predictions.has_multiple_boxes.tolist()
-        max_iou = [round(iou, 4) for iou in predictions.max_iou.tolist()]
-        margins = [""] * len(predictions) if predictions.order_margins is None else predictions.order_margins.tolist()
-        columns = {
+        masks, margins = [mask.numpy() for mask in self.error_types.values()], predictions.order_margins
+
+        def if_several(values: list[float]) -> list[float | str]:
+            scenes = zip(predictions.has_multiple_boxes.tolist(), values, strict=True)
+            return [value if several else "" for several, value in scenes]
+
+        return {
             "id": range(len(predictions)),
             "digits": [" ".join(map(str, digits)) for digits in decode(predictions.digits)],
             "prediction": [" ".join(map(str, digits)) for digits in decode(output.digits)],
             "exact_match": self.scene_metrics.exact_match.int().tolist(),
             "confidence": [round(confidence, 6) for confidence in output.confidence.tolist()],
-            "error": error_types,
+            "error": np.select(masks, [*self.error_types], "").tolist(),
             "edit_distance": self.edit_distances.tolist(),
-            "max_iou": [iou if several else "" for several, iou in zip(multiple, max_iou, strict=True)],
-            "order_margin": [margin if several else "" for several, margin in zip(multiple, margins, strict=True)],
+            "max_iou": if_several([round(iou, 4) for iou in predictions.max_iou.tolist()]),
+            "order_margin": [""] * len(predictions) if margins is None else if_several(margins.tolist()),
             "source_ids": [" ".join(str(id_) for id_ in ids if id_ >= 0) for ids in predictions.source_ids.tolist()],
         }
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def compute_result(predictions: Predictions) -> EvalResult:
@@ -130,17 +130,16 @@ def save_eval_result(result: EvalResult, folder: Path) -> None:
     """Write evaluation.json and scenes.csv into an existing folder."""
     atomic_write_text(folder / RESULT_FILE, json.dumps(result.to_dict(), indent=2) + "\n")
     with atomic_path(folder / SCENES_FILE) as temp_path, temp_path.open("w", newline="", encoding="utf-8") as file:
-        rows = result.to_rows()
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+        columns, writer = result.to_columns(), csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
 def _edit_distances(predictions: Predictions, scene_metrics: SceneMetrics) -> Tensor:
     distances = torch.zeros(len(predictions), dtype=torch.int64)
-    error_ids = (scene_metrics.exact_match == 0).nonzero()[:, 0]
-    predicted, targets = (decode(digits[error_ids]) for digits in (predictions.output.digits, predictions.digits))
-    for id_, one, other in zip(error_ids.tolist(), predicted, targets, strict=True):
-        pair = (one, other) if predictions.ordered else (sorted(one), sorted(other))
-        distances[id_] = metrics.edit_distance(*pair)
+    is_error = scene_metrics.exact_match == 0
+    sequences = [decode(digits[is_error]) for digits in (predictions.output.digits, predictions.digits)]
+    if not predictions.ordered:
+        sequences = [[sorted(digits) for digits in side] for side in sequences]
+    distances[is_error] = torch.tensor([*map(metrics.edit_distance, *sequences)], dtype=torch.int64)
     return distances

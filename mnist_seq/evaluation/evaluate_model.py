@@ -36,23 +36,21 @@ def evaluate_model(
     loss, decode_fn = for_eval(loss or LossConfig()), decode_fn or model.read
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    outputs, labels, order_margins = [], [], []
+    columns, order_margins = [], []
     loss_sum_and_count = torch.zeros(2, dtype=torch.float64)
     for first in range(0, num_scenes, batch_size):
         ids = torch.arange(first, min(first + batch_size, num_scenes))
         batch = scenes.render(ids).to(device)
         output, out = decode_fn(batch.images), compute_loss(model, batch, loss)
-        outputs.append([tensor.cpu() for tensor in output[:4]])
-        labels.append([tensor.cpu() for tensor in (batch.digits, batch.boxes, batch.sources)])
-        margins = scenes.order_margins(ids)
-        if margins is not None:
+        columns.append([tensor.cpu() for tensor in (*output[:4], batch.digits, batch.boxes, batch.sources)])
+        if (margins := scenes.order_margins(ids)) is not None:
             order_margins.append(margins)
         loss_sum_and_count += torch.stack([out.loss * out.num_targets, out.num_targets]).cpu().double()
     model.train(was_training)
-    digits, boxes, source_ids = map(torch.cat, zip(*labels, strict=True))
+    *output_columns, digits, boxes, source_ids = map(torch.cat, zip(*columns, strict=True))
     predictions = Predictions(
         split=scenes.split,
-        output=DecodeOutput(*map(torch.cat, zip(*outputs, strict=True))),
+        output=DecodeOutput(*output_columns),
         digits=digits,
         boxes=boxes,
         source_ids=source_ids,

@@ -33,13 +33,12 @@ class SharedSources:
     def __init__(self, sources: Tensor) -> None:
         from scipy.sparse import csr_array, eye_array
 
-        source_ids = sources.cpu().numpy()
-        num_scenes = len(source_ids)
+        source_ids, num_scenes = sources.cpu().numpy().copy(), len(sources)
+        is_empty = (source_ids < 0).all(1)
+        source_ids[is_empty, 0] = source_ids.max() + 1 + np.arange(is_empty.sum())  # a source of its own
         scene, slot = np.nonzero(source_ids >= 0)
         distinct, digit = np.unique(source_ids[scene, slot], return_inverse=True)
-        empty = np.setdiff1d(np.arange(num_scenes), scene)
-        scene, digit = np.append(scene, empty), np.append(digit, len(distinct) + np.arange(len(empty)))
-        incidence = csr_array((np.ones(len(scene)), (scene, digit)), shape=(num_scenes, len(distinct) + len(empty)))
+        incidence = csr_array((np.ones(len(scene)), (scene, digit)), shape=(num_scenes, len(distinct)))
         pairs: Any = incidence @ incidence.T + eye_array(num_scenes)
         pairs.data[:] = 1  # a pair counts once, however many digits it shares
         self._incidence, self._pairs = incidence, pairs
@@ -142,10 +141,7 @@ def paired_difference(baseline: Tensor, other: Tensor, shared_sources: SharedSou
 
 def wilson_interval(proportion: float, num_trials: float) -> tuple[float, float]:
     """Compute the 95 % interval of a proportion of independent trials (Wilson 1927)."""
-    centre = (proportion + _Z95 * _Z95 / (2 * num_trials)) / (1 + _Z95 * _Z95 / num_trials)
-    half_width = (
-        _Z95
-        / (1 + _Z95 * _Z95 / num_trials)
-        * math.sqrt(proportion * (1 - proportion) / num_trials + (_Z95 / (2 * num_trials)) ** 2)
-    )
+    shrinkage, variance = 1 + _Z95 * _Z95 / num_trials, proportion * (1 - proportion) / num_trials
+    centre = (proportion + _Z95 * _Z95 / (2 * num_trials)) / shrinkage
+    half_width = _Z95 / shrinkage * math.sqrt(variance + (_Z95 / (2 * num_trials)) ** 2)
     return max(0.0, centre - half_width), min(1.0, centre + half_width)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mnist_seq.evaluation.eval_result import EvalResult
@@ -50,19 +51,12 @@ def compare_pair(baseline: ComparedModel, other: ComparedModel) -> PairedCompari
     For two models, the interval covers the difference on other scenes (`paired_difference`). For two recipes, it covers
     the difference with other seeds on these scenes (Welch 1947).
     """
-    baseline_result, other_result = baseline.results[0], other.results[0]
-    baseline_correct = baseline_result.scene_metrics.exact_match > 0
-    other_correct = other_result.scene_metrics.exact_match > 0
     if len(baseline.results) > 1:
-        no_ids = baseline_correct.new_zeros(0).long()
+        no_ids = torch.zeros(0, dtype=torch.int64)
         return PairedComparison(_welch_test(baseline.scores, other.scores), no_ids, no_ids)
-    difference = paired_difference(
-        baseline_result.scene_metrics.exact_match,
-        other_result.scene_metrics.exact_match,
-        SharedSources(baseline_result.predictions.source_ids),
-    )
-    gained, lost = other_correct & ~baseline_correct, baseline_correct & ~other_correct
-    return PairedComparison(difference, gained.nonzero()[:, 0], lost.nonzero()[:, 0])
+    before, after = (model.results[0].scene_metrics.exact_match for model in (baseline, other))
+    difference = paired_difference(before, after, SharedSources(baseline.results[0].predictions.source_ids))
+    return PairedComparison(difference, (after > before).nonzero()[:, 0], (before > after).nonzero()[:, 0])
 
 
 def letter_labels(models: Sequence[ComparedModel]) -> list[str]:

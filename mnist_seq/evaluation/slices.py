@@ -5,9 +5,11 @@ Shapes   B scenes   N slots for digits
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mnist_seq.evaluation.intervals import Proportion, SharedSources, proportion_with_interval
@@ -15,13 +17,10 @@ from mnist_seq.evaluation.metrics import correct_digit_mask
 from mnist_seq.evaluation.predictions import Predictions
 from mnist_seq.vocabulary import NUM_DIGITS
 
-ORDER_MARGIN_EDGES = (1, 2, 4, 8, 16)
-"""Lower ends of the slices by reading-order margin, pixels."""
-IOU_EDGES = (0.0, 0.05, 0.1, 0.2)
-"""Upper ends of the slices by largest box IoU."""
-
-_SliceCounts = Iterator[tuple[str, Tensor, Tensor]]
-"""Name of a slice; B, correct items per scene; B, items per scene."""
+IOU_BINS = {"none": 0, "up to 0.05": 0.05, "up to 0.1": 0.1, "up to 0.2": 0.2, "over 0.2": math.inf}
+"""Slices by largest box IoU, and the largest value of each."""
+MARGIN_BINS = {"0": 0, "1": 1, "2 to 3": 3, "4 to 7": 7, "8 to 15": 15, "16 or more": math.inf}
+"""Slices by reading-order margin, and the largest value of each, pixels."""
 
 
 class Slice(NamedTuple):
@@ -44,62 +43,42 @@ def compute_slices(
     Returns:
         Criterion -> slices that are not empty; criteria with a single slice are left out.
     """
-    counts = {
-        "exact match by sequence length": _by_count(predictions, exact_match),
-        "exact match by largest box IoU (scenes with several digits)": _by_iou(predictions, exact_match),
-        "exact match by reading-order margin, px (scenes with several digits)": _by_order_margin(
-            predictions, exact_match
-        ),
-        "digit accuracy by position": _by_position(predictions),
-        "digit accuracy by class": _by_digit(predictions),
+    digits, is_digit = predictions.digits, predictions.digits < NUM_DIGITS
+    lengths, positions = range(digits.shape[1] + 1), torch.arange(digits.shape[1])
+    correct = correct_digit_mask(predictions.output, digits, predictions.ordered)
+    iou_bins = _bin_ids(predictions, predictions.max_iou, IOU_BINS)
+    margin_bins = _bin_ids(predictions, predictions.order_margins, MARGIN_BINS)
+    position_bins = torch.where(is_digit, positions, -1) if predictions.ordered else None
+    # criterion -> what is correct; index of the slice that it is in, None where that is unknown; names of the slices
+    criteria: dict[str, tuple[Tensor, Tensor | None, Iterable[object]]] = {
+        "exact match by sequence length": (exact_match, is_digit.sum(1), lengths),
+        "exact match by largest box IoU (scenes with several digits)": (exact_match, iou_bins, IOU_BINS),
+        "exact match by reading-order margin, px (scenes with several digits)": (exact_match, margin_bins, MARGIN_BINS),
+        "digit accuracy by position": (correct, position_bins, lengths[1:]),
+        "digit accuracy by class": (correct, digits, range(NUM_DIGITS)),
     }
     slices = {
-        criterion: [
-            Slice(name, proportion_with_interval(correct, total, shared_sources))
-            for name, correct, total in slice_counts
-            if total.any()
-        ]
-        for criterion, slice_counts in counts.items()
+        criterion: _slices(correct, bin_ids, names, shared_sources)
+        for criterion, (correct, bin_ids, names) in criteria.items()
+        if bin_ids is not None
     }
     return {criterion: group for criterion, group in slices.items() if len(group) > 1}
 
 
-def _by_count(predictions: Predictions, exact_match: Tensor) -> _SliceCounts:
-    lengths = (predictions.digits < NUM_DIGITS).sum(1)
-    for length in range(predictions.digits.shape[1] + 1):
-        yield str(length), exact_match * (lengths == length), (lengths == length).float()
+def _slices(correct: Tensor, bin_ids: Tensor, names: Iterable[object], shared_sources: SharedSources) -> list[Slice]:
+    """Compute the accuracy on each slice: of scenes, `correct` and `bin_ids` are B, or of digits, B N."""
+    slices = []
+    for index, name in enumerate(names):
+        mask = bin_ids == index
+        if mask.any():
+            num_correct, total = (it.reshape(len(it), -1).sum(1) for it in (correct * mask, mask))
+            slices.append(Slice(str(name), proportion_with_interval(num_correct, total, shared_sources)))
+    return slices
 
 
-def _by_position(predictions: Predictions) -> _SliceCounts:
-    if not predictions.ordered:
-        return
-    correct, is_digit = correct_digit_mask(predictions.output, predictions.digits), predictions.digits < NUM_DIGITS
-    for index in range(is_digit.shape[1]):
-        yield f"{index + 1}", correct[:, index].float(), is_digit[:, index].float()
-
-
-def _by_digit(predictions: Predictions) -> _SliceCounts:
-    correct = correct_digit_mask(predictions.output, predictions.digits, predictions.ordered)
-    for digit in range(NUM_DIGITS):
-        mask = predictions.digits == digit
-        yield str(digit), (correct & mask).sum(1).float(), mask.sum(1).float()
-
-
-def _by_iou(predictions: Predictions, exact_match: Tensor) -> _SliceCounts:
-    for low, high in zip((-1.0, *IOU_EDGES), (*IOU_EDGES, 1.0), strict=True):
-        mask = predictions.has_multiple_boxes & (predictions.max_iou > low) & (predictions.max_iou <= high)
-        name = "none" if high == 0 else f"over {low:g}" if high == 1 else f"up to {high:g}"
-        yield name, exact_match * mask, mask.float()
-
-
-def _by_order_margin(predictions: Predictions, exact_match: Tensor) -> _SliceCounts:
-    margins = predictions.order_margins
-    if margins is None:
-        return
-    for low, next_low in zip((0, *ORDER_MARGIN_EDGES), (*ORDER_MARGIN_EDGES, 2**62), strict=True):
-        mask = predictions.has_multiple_boxes & (margins >= low) & (margins < next_low)
-        if next_low > ORDER_MARGIN_EDGES[-1]:
-            name = f"{low} or more"
-        else:
-            name = str(low) if next_low == low + 1 else f"{low} to {next_low - 1}"
-        yield name, exact_match * mask, mask.float()
+def _bin_ids(predictions: Predictions, values: Tensor | None, bins: dict[str, float]) -> Tensor | None:
+    """Find the first bin whose largest value is not exceeded; B, -1 for scenes without several digits."""
+    if values is None:
+        return None
+    ids = torch.bucketize(values.double(), torch.tensor([*bins.values()], dtype=torch.float64))
+    return ids.masked_fill(~predictions.has_multiple_boxes, -1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,66 +25,63 @@ _TRAINING_KEYS = ("steps", "scenes", "seconds", "device", "precision", "matmul_p
 """Keys of metrics.json that model.json keeps under `trained`."""
 _SCORE_KEYS = ("scenes", "exact_match", "exact_match_interval", "digit_accuracy", "digit_accuracy_interval", "loss")
 """Keys of a split in metrics.json that model.json keeps under `scores`."""
+_REBUILT_KEYS = ("model", "spec", "vocabulary", "sha256")
+"""Keys of a loaded card that are written anew."""
 
 
-@dataclass(frozen=True)
-class ModelExport:
-    """A model to export."""
+def export_weights(
+    name: str,
+    model: Model,
+    card: dict[str, Any],
+    output_dir: Path,
+    run: Run | None = None,
+    release_scores: dict[str, float] | None = None,
+    check_images: Tensor | None = None,
+) -> int:
+    """Write weights.safetensors, model.json and README.md.
 
-    name: str
-    model: Model
-    card: dict[str, Any]
-    """The card that the model was loaded with."""
-    run: Run | None = None
-    """The run that trained the model, if it is available."""
-    release_scores: dict[str, Any] | None = None
-    """Scores on built-in scenes, which `serve` compares with before it starts."""
+    Args:
+        card: the card that the model was loaded with.
+        output_dir: an existing folder.
+        run: the run that trained the model, if it is available.
+        release_scores: scores on built-in scenes, which `serve` compares with before it starts.
+        check_images: B 1 H W, uint8; predictions of the float16 weights are compared on them.
 
-    def save(self, output_dir: Path, check_images: Tensor | None = None) -> int:
-        """Write weights.safetensors, model.json and README.md.
-
-        Args:
-            output_dir: an existing folder.
-            check_images: B 1 H W, uint8; predictions of the float16 weights are compared on them.
-
-        Returns:
-            Number of these images whose prediction differs from that of the trained weights.
-        """
-        half, rounding, num_mismatches = copy.deepcopy(self.model).half(), None, 0
-        if check_images is not None:
-            rounded = copy.deepcopy(self.model)
-            rounded.load_state_dict(half.state_dict())
-            num_mismatches = count_mismatches(predictor(self.model), predictor(rounded), check_images)
-            rounding = {"scenes": len(check_images), "differ": num_mismatches}
+    Returns:
+        Number of these images whose prediction differs from that of the trained weights.
+    """
+    half, rounding, num_mismatches = copy.deepcopy(model).half(), None, 0
+    if check_images is not None:
+        rounded = copy.deepcopy(model)
+        rounded.load_state_dict(half.state_dict())
+        num_mismatches = count_mismatches(predictor(model), predictor(rounded), check_images)
+        rounding = {"scenes": len(check_images), "differ": num_mismatches}
+    metadata = {key: value for key, value in card.items() if key not in _REBUILT_KEYS} | {
+        "name": name,
+        "license": "MIT",
+        "digits": card.get("digits", "unknown"),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        **_training_results(card, run),
+        "release_scores": release_scores,
         # exported weights are already rounded: the first export's comparison holds
-        metadata = self._metadata | {"rounding": self.card.get("rounding") or rounding}
-        readme = render_card(self.model, metadata, output_dir)
-        weights.save(half, output_dir / "weights.safetensors", **metadata)
-        atomic_write_text(output_dir / "README.md", readme)
-        return num_mismatches
+        "rounding": card.get("rounding") or rounding,
+    }
+    readme = render_card(model, metadata, output_dir)
+    weights.save(half, output_dir / "weights.safetensors", **metadata)
+    atomic_write_text(output_dir / "README.md", readme)
+    return num_mismatches
 
-    @property
-    def _metadata(self) -> dict[str, Any]:
-        """Keys of model.json; without a run, training and scores are those of the card."""
-        metrics = self.run.metrics if self.run else {}
-        previous = {} if self.run else self.card
-        trained = {key: metrics[key] for key in _TRAINING_KEYS if key in metrics}
-        if "init_from" in metrics:
-            trained["init_from"] = metrics["init_from"]["source"]
-        scores = {
-            split: {key: metrics[split][key] for key in _SCORE_KEYS} for split in ("val", "test") if split in metrics
-        }
-        rebuilt = ("model", "spec", "vocabulary", "sha256")
-        return {key: value for key, value in self.card.items() if key not in rebuilt} | {
-            "name": self.name,
-            "license": "MIT",
-            "digits": self.card.get("digits", "unknown"),
-            "parameters": sum(weight.numel() for weight in self.model.parameters()),
-            "trained": previous.get("trained") or trained,
-            "scores": previous.get("scores") or scores,
-            "val_curve": previous.get("val_curve") or (self.run.val_curve if self.run else []),
-            "release_scores": self.release_scores,
-        }
+
+def _training_results(card: dict[str, Any], run: Run | None) -> dict[str, Any]:
+    """Training, scores and validation curve of a run; without one, those that the card keeps."""
+    if run is None:
+        return {key: card.get(key) or empty for key, empty in (("trained", {}), ("scores", {}), ("val_curve", []))}
+    metrics = run.metrics
+    trained = {key: metrics[key] for key in _TRAINING_KEYS if key in metrics}
+    if "init_from" in metrics:
+        trained["init_from"] = metrics["init_from"]["source"]
+    scores = {split: {key: metrics[split][key] for key in _SCORE_KEYS} for split in ("val", "test") if split in metrics}
+    return {"trained": trained, "scores": scores, "val_curve": run.val_curve}
 
 
 def predictor(model: Model) -> PredictFn:

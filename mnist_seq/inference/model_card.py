@@ -29,12 +29,13 @@ def render_card(model: Model, metadata: dict[str, Any], output_dir: Path) -> str
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["percent"] = "{:.2%}".format
     template = environment.from_string(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
-    included = output_dir.resolve().parent == pretrained.PRETRAINED_DIR
+    config, included = vars(model.config), output_dir.resolve().parent == pretrained.PRETRAINED_DIR
     text = template.render(
         metadata,
         task=describe_task(model.spec, metadata.get("data", {})),
         uri=f"{pretrained.PREFIX}{output_dir.name}" if included else f"./{output_dir.name}",
-        facts=_facts(model, metadata),
+        model=model,
+        architecture=[f"{key} {value}" for key, value in config.items() if key != "name" and value not in (None, 0)],
     )
     return text + "\n"
 
@@ -52,20 +53,3 @@ def describe_task(spec: Spec, data: dict[str, Any]) -> str:
     exact_count = family == "grid" and not data.get("p_empty")
     order = _READING_ORDER_TEXT[data.get("order") or default_order]
     return f"{'' if exact_count else 'up to '}{spec.max_length} digits {canvas}, {order}"
-
-
-def _facts(model: Model, metadata: dict[str, Any]) -> dict[str, str]:
-    """Rows of the card's first table."""
-    trained, spec = metadata["trained"], model.spec
-    config = {key: value for key, value in vars(model.config).items() if key != "name" and value not in (None, 0)}
-    facts = {
-        "architecture": f"{model.config.name}: " + ", ".join(f"{key} {value}" for key, value in config.items()),
-        "parameters": f"{metadata['parameters']:,}",
-        "input": f"{spec.height}x{spec.width} pixels, greyscale",
-        "scenes": metadata.get("data", {}).get("family", "custom"),
-    }
-    if trained.get("seconds"):
-        facts["training"] = f"{trained['scenes']:,} scenes, {trained['seconds'] / 60:.0f} minutes, {trained['device']}"
-    if "init_from" in trained:
-        facts["initialized from"] = f"{trained['init_from']}, where names and shapes match"
-    return facts | {"commit": metadata.get("revision") or "unknown", "license": metadata["license"]}

@@ -17,11 +17,6 @@ def list_models() -> list[str]:
     return sorted(card.parent.name for card in PRETRAINED_DIR.glob("*/model.json"))
 
 
-def list_uris() -> list[str]:
-    """The included models as `pretrained:NAME`."""
-    return [f"{PREFIX}{name}" for name in list_models()]
-
-
 def resolve_path(run: str | os.PathLike[str]) -> Path:
     """Resolve a model to a path: `pretrained:NAME` is an included model, everything else is a path.
 
@@ -35,10 +30,11 @@ def resolve_path(run: str | os.PathLike[str]) -> Path:
         return PRETRAINED_DIR / name
     path = Path(run)
     if not path.exists():
-        included = path.name in list_models()
+        uris = [f"{PREFIX}{name}" for name in list_models()]
+        uri = f"{PREFIX}{path.name}"
+        included = f"{uri} for the included model" if uri in uris else f"one of {', '.join(uris)}"
         raise NotFoundError(
-            f"{path} does not exist: give a run directory, weights (.safetensors), a checkpoint, or "
-            + (f"{PREFIX}{path.name} for the included model" if included else f"one of {', '.join(list_uris())}")
+            f"{path} does not exist: give a run directory, weights (.safetensors), a checkpoint, or {included}"
         )
     return path
 

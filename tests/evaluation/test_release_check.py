@@ -15,7 +15,7 @@ from tests.conftest import stirred, tiny_models
 def test_model_worse_than_at_its_export_is_rejected(tiny_run: Run) -> None:
     model, card = weights.load(tiny_run.path)
     assert "never exported" in release_check.check_release_scores(model, card)
-    scores = release_check.release_scores_for_card(model, card)
+    scores = release_check.compute_release_scores(model, card)
     assert scores
     card["release_scores"] = scores
     release_check.check_release_scores(model, card)

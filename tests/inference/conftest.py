@@ -10,7 +10,7 @@ import pytest
 import mnist_seq
 from mnist_seq.evaluation import release_check
 from mnist_seq.inference import weights
-from mnist_seq.inference.export import ModelExport
+from mnist_seq.inference.export import export_weights
 from mnist_seq.inference.reader import Reader
 from mnist_seq.run_dir import Run
 
@@ -22,8 +22,8 @@ def exported(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     model, card = weights.load(tiny_run.path)
     images = mnist_seq.scenes("grid", "data.digits=uci", split="val")[:50].images
-    export = ModelExport("tiny", model, card, tiny_run, release_check.release_scores_for_card(model, card))
-    assert export.save(folder, images) == 0
+    release_scores = release_check.compute_release_scores(model, card)
+    assert export_weights("tiny", model, card, folder, tiny_run, release_scores, images) == 0
     return folder
 
 

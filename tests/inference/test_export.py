@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import mnist_seq
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.inference import weights
-from mnist_seq.inference.export import ModelExport, count_mismatches, predictor
+from mnist_seq.inference.export import count_mismatches, export_weights, predictor
 from mnist_seq.run_dir import Run
 from tests.conftest import stirred
 
@@ -49,7 +49,7 @@ def test_exported_card_states_training_scores_and_rounding(exported: Path, tiny_
 def test_export_of_an_export_keeps_training_scores_and_rounding(exported: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     again.mkdir()
-    ModelExport("again", *weights.load(exported)).save(again)
+    export_weights("again", *weights.load(exported), again)
     first, second = (json.loads((folder / "model.json").read_text()) for folder in (exported, again))
     for key in ("trained", "scores", "val_curve", "rounding", "digits", "sha256"):
         assert second[key] == first[key]
@@ -72,6 +72,6 @@ def test_readme_names_the_model_that_training_was_initialized_from(
     run.update_metrics(init_from={"source": "grid"})
     folder = tmp_path / "later"
     folder.mkdir()
-    ModelExport("later", *weights.load(run.path), run).save(folder)
+    export_weights("later", *weights.load(run.path), folder, run)
     assert json.loads((folder / "model.json").read_text())["trained"]["init_from"] == "grid"
     assert "| initialized from | grid, where names and shapes match |" in (folder / "README.md").read_text()
