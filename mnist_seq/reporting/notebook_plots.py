@@ -76,9 +76,8 @@ def token_probabilities(probs: Sequence[Sequence[float]], titles: Sequence[str],
         token_labels: one per token.
     """
     figure = Figure(figsize=(min(9.0, 1.9 * len(probs)), 1.9), layout="constrained")
-    for axes, step_probs, title in zip(
-        figure.subplots(1, len(probs), sharey=True, squeeze=False)[0], probs, titles, strict=True
-    ):
+    panels = figure.subplots(1, len(probs), sharey=True, squeeze=False)[0]
+    for axes, step_probs, title in zip(panels, probs, titles, strict=True):
         axes.bar(range(len(token_labels)), step_probs, color=BLUE)
         axes.set_xticks(range(len(token_labels)), token_labels, fontsize=7)
         axes.set_ylim(0, 1)

@@ -74,7 +74,9 @@ class RequestMiddleware:
 
         The returned function raises HTTPException: 413 as soon as the body is too large, 408 after the timeout.
         """
-        max_bytes, timeout = self.limits.body_bytes, self.limits.timeout
+        max_bytes, timeout, close = self.limits.body_bytes, self.limits.timeout, {"Connection": "close"}
+        reason = f"the body has more than {max_bytes:,} bytes: send fewer or smaller images"
+        too_large = HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason, close)
         content_length = dict(scope["headers"]).get(b"content-length", b"0")
         num_bytes, more_body, deadline = 0, True, asyncio.get_running_loop().time() + timeout
 
@@ -83,21 +85,16 @@ class RequestMiddleware:
             if not more_body:
                 return await receive()  # waits for the client to disconnect
             if content_length.isdigit() and int(content_length) > max_bytes:
-                raise _body_too_large(max_bytes)
+                raise too_large
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError as error:
                 reason = f"the body took more than {timeout:g} s: send less data, or send it faster"
-                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, reason, {"Connection": "close"}) from error
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, reason, close) from error
             num_bytes, more_body = num_bytes + len(message.get("body", b"")), message.get("more_body", False)
             if num_bytes > max_bytes:
-                raise _body_too_large(max_bytes)
+                raise too_large
             return message
 
         return limited_receive
-
-
-def _body_too_large(max_bytes: int) -> HTTPException:
-    reason = f"the body has more than {max_bytes:,} bytes: send fewer or smaller images"
-    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason, {"Connection": "close"})
