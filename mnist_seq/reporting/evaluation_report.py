@@ -38,7 +38,7 @@ def evaluate_and_report(config: EvaluateConfig, console: Console, data_label: st
     if evaluator.notice:
         console.print(f"[bold red]{escape(evaluator.notice)}")
     title = escape(f"{config.run}, digits: {evaluator.datasets.source}")
-    console.print(tables.metrics_table({config.split: summary}, title))
+    console.print(tables.metrics_table(config.split, summary, title))
     run = Run(str(config.run))
     if evaluator.is_default_protocol and run.finished:
         run.update_metrics(**{config.split: summary})

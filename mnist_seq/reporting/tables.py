@@ -30,16 +30,17 @@ METRIC_LABELS = {
 """Metric -> heading."""
 
 
-def metrics_table(metrics: dict[str, dict[str, Any]], title: str) -> Table:
-    """Metrics of each split with 95 % intervals.
+def metrics_table(split: str, summary: dict[str, Any], title: str) -> Table:
+    """Metrics of a split with 95 % intervals.
 
     Args:
-        metrics: split -> `EvalResult.summary()`.
+        summary: `EvalResult.summary()`.
     """
-    table = _new_table(title, "", *(f"{split}, {summary['scenes']:,} scenes" for split, summary in metrics.items()))
+    table = _new_table(title, "", f"{split}, {summary['scenes']:,} scenes")
     for name, label in METRIC_LABELS.items():
-        table.add_row(label, *(_format_with_interval(summary, name) for summary in metrics.values()))
-    table.add_row("loss (nats per token)", *(f"{summary['loss']:.4f}" for summary in metrics.values()))
+        low, high = summary[f"{name}_interval"]
+        table.add_row(label, f"{summary[name]:.2%}  ({low:.2%} to {high:.2%})")
+    table.add_row("loss (nats per token)", f"{summary['loss']:.4f}")
     return table
 
 
@@ -146,8 +147,3 @@ def _new_table(title: str | None, *columns: str, **options: Any) -> Table:
     for column in columns[1:]:
         table.add_column(column, justify="right", no_wrap=True)
     return table
-
-
-def _format_with_interval(metrics: dict[str, Any], name: str) -> str:
-    low, high = metrics[f"{name}_interval"]
-    return f"{metrics[name]:.2%}  ({low:.2%} to {high:.2%})"
