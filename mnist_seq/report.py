@@ -18,7 +18,7 @@ def _job(config: ReportConfig, run_dir: Path) -> None:
     from mnist_seq.evaluation.evaluator import load_evaluator
     from mnist_seq.find_runs import resolve_run
     from mnist_seq.reporting.evaluation_report import model_results_dir
-    from mnist_seq.reporting.report import ReportInput, write_report
+    from mnist_seq.reporting.report import write_report
     from mnist_seq.run_dir import Run
 
     model = resolve_run(config.run)
@@ -26,7 +26,7 @@ def _job(config: ReportConfig, run_dir: Path) -> None:
     evaluator = load_evaluator(EvaluateConfig(run=model, device=config.device, trust=config.trust))
     path = Path(config.output or (run.report if run.exists else model_results_dir(model) / "report.html"))
     make_dir("output", path.parent)
-    write_report(ReportInput.from_evaluator(evaluator), evaluator.evaluate(), path)
+    write_report(evaluator, evaluator.evaluate(), path)
     print(f"report: {path}")
 
 

@@ -39,14 +39,9 @@ def inference(config: BenchConfig) -> list[Measurement]:
             models |= _onnx_model(module) if config.device == "cpu" else {}
         for batch, num_reads in ((images[:1], _SINGLE_READS), (images[:_LARGE_BATCH], 1)):
             workloads = {name: partial(_read_repeatedly, read, batch, num_reads) for name, read in models.items()}
-            seconds = {
-                name: [it / num_reads for it in rounds]
-                for name, rounds in time_interleaved(workloads, config.repeats).items()
-            }
-            label = f"{model_name}, batch {len(batch)}"
-            measurements += [
-                summarize(f"{label}, {name}", "ms", (1000 * it for it in rounds)) for name, rounds in seconds.items()
-            ]
+            seconds, label = time_interleaved(workloads, config.repeats), f"{model_name}, batch {len(batch)}"
+            for name, rounds in seconds.items():
+                measurements.append(summarize(f"{label}, {name}", "ms", (1000 * it / num_reads for it in rounds)))
             measurements += speedups(label, seconds)
     return measurements
 

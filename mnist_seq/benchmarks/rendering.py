@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import count
+from itertools import count, product
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mnist_seq.benchmarks.timer import Measurement, ratio, throughput, time_interleaved
+from mnist_seq.benchmarks.timer import Measurement, Workload, ratio, throughput, time_interleaved
 from mnist_seq.compose_config import compose_training
 from mnist_seq.data import datasets
 
@@ -36,12 +36,10 @@ def render_throughput(config: BenchConfig) -> list[Measurement]:
     """Scenes rendered per second, by data preset and augmentation, and a memcpy of their images."""
     measurements = []
     for preset in PRESETS:
-        workloads = {
-            f"{preset}, {augment}": renderer(preset, augment, config) for augment in ("none", "light", "strong")
-        }
-        images = workloads[f"{preset}, none"]().images
-        seconds = time_interleaved({**workloads, f"{preset}, memcpy of the images": images.clone}, config.repeats)
-        measurements += [throughput(name, config.batch_size, rounds) for name, rounds in seconds.items()]
+        workloads: dict[str, Workload] = {it: renderer(preset, it, config) for it in ("none", "light", "strong")}
+        workloads["memcpy of the images"] = workloads["none"]().images.clone
+        seconds = time_interleaved(workloads, config.repeats)
+        measurements += [throughput(f"{preset}, {it}", config.batch_size, rounds) for it, rounds in seconds.items()]
     return measurements
 
 
@@ -49,30 +47,27 @@ def dataloader_throughput(config: BenchConfig) -> list[Measurement]:
     """The same scenes drawn one by one in a DataLoader with two workers; positions and labels are not timed there."""
     from mnist_seq.benchmarks.baseline_loader import build_loader
 
-    measurements = []
-    batch_size = config.batch_size
-    for preset in PRESETS:
-        for augment in ("none", "light"):
-            dataset: Any = train_scenes(preset, augment)
-            render = renderer(preset, augment, config)
-            num_scenes = _LOADER_BATCHES * batch_size
-            loader = build_loader(dataset.config, dataset.pool, num_scenes, batch_size, _NUM_WORKERS, augment != "none")
-            baseline_seconds, our_seconds = [], []
-            for _ in range(max(3, config.repeats // 10)):
-                batches = iter(loader)
-                for _ in range(_LOADER_WARMUP):
-                    next(batches)
-                start = time.perf_counter()
-                num_batches = sum(1 for _ in batches)
-                baseline_seconds.append((time.perf_counter() - start) / num_batches)
-                del batches
-                our_seconds.append(median(time_interleaved({"ours": render}, config.repeats)["ours"]))
-            name = f"{preset}, {augment}"
-            measurements += [
-                throughput(f"{name}, DataLoader", batch_size, baseline_seconds),
-                throughput(f"{name}, ours", batch_size, our_seconds),
-                ratio(f"{name}, speedup over the DataLoader", baseline_seconds, our_seconds),
-            ]
+    measurements, batch_size, num_scenes = [], config.batch_size, _LOADER_BATCHES * config.batch_size
+    for preset, augment in product(PRESETS, ("none", "light")):
+        dataset: Any = train_scenes(preset, augment)
+        render = renderer(preset, augment, config)
+        loader = build_loader(dataset.config, dataset.pool, num_scenes, batch_size, _NUM_WORKERS, augment != "none")
+        baseline_seconds, our_seconds = [], []
+        for _ in range(max(3, config.repeats // 10)):
+            batches = iter(loader)
+            for _ in range(_LOADER_WARMUP):
+                next(batches)
+            start = time.perf_counter()
+            num_batches = sum(1 for _ in batches)
+            baseline_seconds.append((time.perf_counter() - start) / num_batches)
+            del batches
+            our_seconds.append(median(time_interleaved({"ours": render}, config.repeats)["ours"]))
+        name = f"{preset}, {augment}"
+        measurements += [
+            throughput(f"{name}, DataLoader", batch_size, baseline_seconds),
+            throughput(f"{name}, ours", batch_size, our_seconds),
+            ratio(f"{name}, speedup over the DataLoader", baseline_seconds, our_seconds),
+        ]
     return measurements
 
 

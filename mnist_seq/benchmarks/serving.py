@@ -51,11 +51,10 @@ def serving(config: BenchConfig) -> list[Measurement]:
         single = asyncio.run(generate_load(ports["batched"], requests, expected, 1, ROUND_SECONDS))
     with limit_threads(1):  # as the service runs it
         read_seconds = time_interleaved({"read": lambda: model.read(images[0])}, SEQUENTIAL_REQUESTS)["read"]
-    measurements = [measurement for name, rounds in results.items() for measurement in _measurements(name, rounds)]
     batched, unbatched = ([float(len(it.latencies)) for it in rounds] for rounds in results.values())
     http_seconds = single.latencies[-SEQUENTIAL_REQUESTS:]
     return [
-        *measurements,
+        *(measurement for name, rounds in results.items() for measurement in _measurements(name, rounds)),
         ratio("batched, speedup over unbatched", batched, unbatched),
         summarize("single client, latency over HTTP", "ms", (1000 * it for it in http_seconds)),
         summarize("single image, latency of Reader.read", "ms", (1000 * it for it in read_seconds)),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
+import torch
+
 Workload = Callable[[], Any]
 
 
@@ -76,7 +78,5 @@ def speedups(name: str, seconds: Mapping[str, list[float]]) -> list[Measurement]
 
 def _synchronize() -> None:
     """Wait until the accelerator, if there is one, has finished all queued work."""
-    import torch
-
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()

@@ -9,22 +9,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mnist_seq.benchmarks import baseline_models, roofline
 from mnist_seq.benchmarks.rendering import renderer
-from mnist_seq.benchmarks.timer import (
-    Measurement,
-    Workload,
-    ratio,
-    speedups,
-    summarize,
-    throughput,
-    time_interleaved,
-)
+from mnist_seq.benchmarks.timer import Measurement, Workload, ratio, speedups, summarize, throughput, time_interleaved
 from mnist_seq.compose_config import compose_training
 from mnist_seq.config import BenchConfig, TrainerConfig
 from mnist_seq.nn.losses import compute_loss
@@ -58,10 +50,6 @@ class Precision(NamedTuple):
         """Context for a whole step: the matmul precision."""
         return matmul_precision(TrainerConfig(accelerator=device, matmul_precision=self.matmul))
 
-    def autocast_context(self, device: str) -> AbstractContextManager[Any]:
-        """Context for a forward pass: autocast."""
-        return torch.autocast(device, torch.bfloat16, enabled=self.autocast)
-
 
 def available_precisions(device: str) -> list[Precision]:
     """The default precision of torch, followed by that of our trainer preset where it is another one."""
@@ -89,17 +77,14 @@ def train_step(config: BenchConfig) -> list[Measurement]:
         workloads["roofline"] = roofline.matmul_workload(matmuls, config.device, dtype)
         with precision.matmul_context(config.device):  # steps set it themselves, the roofline does not
             seconds = time_interleaved(workloads, config.repeats)
-        roofline_seconds = seconds.pop("roofline")
-        label = precision.name
-        measurements += [throughput(f"{label}, {name}", config.batch_size, rounds) for name, rounds in seconds.items()]
-        measurements += speedups(label, seconds)
+        roofline_seconds, label = seconds.pop("roofline"), precision.name
         gigaflops = sum(matmul.flops for matmul in matmuls) / 1e9
-        measurements.append(
-            summarize(f"{label}, linear matmuls only", "GFLOP/s", (gigaflops / it for it in roofline_seconds))
-        )
-        measurements.append(
-            ratio(f"{label}, ours, share of the matmul roofline", roofline_seconds, seconds["ours"], "%")
-        )
+        measurements += [
+            *(throughput(f"{label}, {name}", config.batch_size, rounds) for name, rounds in seconds.items()),
+            *speedups(label, seconds),
+            summarize(f"{label}, linear matmuls only", "GFLOP/s", (gigaflops / it for it in roofline_seconds)),
+            ratio(f"{label}, ours, share of the matmul roofline", roofline_seconds, seconds["ours"], "%"),
+        ]
     return measurements
 
 
@@ -139,7 +124,7 @@ def make_step(model: nn.Module, loss_fn: Callable[[], Tensor], precision: Precis
 
     def step() -> None:
         with precision.matmul_context(device):
-            with precision.autocast_context(device):
+            with torch.autocast(device, torch.bfloat16, enabled=precision.autocast):
                 loss = loss_fn()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRAD_NORM)
@@ -161,16 +146,11 @@ def _loss(module: ReaderModule, batch: SceneBatch) -> Tensor:
 
 def _train_throughput(config: BenchConfig) -> float:
     """Median throughput of a whole run on grids, scenes/s."""
+    num_steps = 6 * LOG_EVERY_N_STEPS
+    overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
+    overrides += [f"trainer={hardware.DEVICE_PRESETS[config.device]}", f"trainer.log_every_n_steps={LOG_EVERY_N_STEPS}"]
+    overrides += [f"trainer.max_steps={num_steps}", f"trainer.val_check_interval={num_steps}"]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
-        overrides += [
-            f"trainer={hardware.DEVICE_PRESETS[config.device]}",
-            f"trainer.log_every_n_steps={LOG_EVERY_N_STEPS}",
-        ]
-        overrides += [
-            f"trainer.max_steps={6 * LOG_EVERY_N_STEPS}",
-            f"trainer.val_check_interval={6 * LOG_EVERY_N_STEPS}",
-        ]
         rows = fit([*overrides, f"hydra.run.dir={folder}/run"]).logged_metrics
     speeds = [row["train/scenes_per_second"] for row in rows if "train/scenes_per_second" in row]
     return median(speeds[1:])  # the first includes warm-up

@@ -17,8 +17,8 @@ from mnist_seq.reporting import gallery, templates
 
 _MAX_DISAGREEMENTS = 24
 """Scenes shown per section."""
-Row = list[dict[str, Any]]
-"""Cells of a table row: text, value to sort by, CSS class."""
+Cell = dict[str, Any]
+"""Of a table: its text, the value to sort by, and its CSS class."""
 
 
 def render_models(
@@ -36,43 +36,31 @@ def render_models(
         subtitle: states split, number of scenes and data.
         notice: warning above the page, e.g. that the digits are not MNIST.
     """
-    baseline, (baseline_letter, *letters) = contenders[0], letter_labels(contenders)
-    rows: list[Row] = [
-        [
-            cell(f"{baseline_letter}: {baseline.name}"),
-            percent_cell(baseline.mean_score),
-            *_spread_cell(baseline),
-            *([cell("")] * 4),
-        ]
-    ]
-    disagreements = []
-    for letter, other, comparison in zip(letters, contenders[1:], comparisons, strict=True):
-        difference = comparison.difference
+    baseline, letters = contenders[0], letter_labels(contenders)
+    rows, disagreements = [], []
+    for letter, model, comparison in zip(letters, contenders, [None, *comparisons], strict=True):
+        row = [cell(f"{letter}: {model.name}"), percent_cell(model.mean_score), cell(_format_spread(model))]
+        if comparison is None:
+            rows.append(row + [cell("")] * 4)
+            continue
+        difference, gained, lost = comparison
         css_class = "" if not difference.significant else "is-correct" if difference.value > 0 else "is-wrong"
-        counts = f"{len(comparison.gained)}, {len(comparison.lost)}" if len(baseline.results) == 1 else ""
-        rows.append(
-            [
-                cell(f"{letter}: {other.name}"),
-                percent_cell(other.mean_score),
-                *_spread_cell(other),
-                cell(format_percentage_points(difference), difference.value),
-                cell(format_p_value(difference.p_value), difference.p_value),
-                cell(counts),
-                cell(describe_difference(difference), css_class=css_class),
-            ]
-        )
-        for ids, correct, wrong in (
-            (comparison.gained, letter, baseline_letter),
-            (comparison.lost, baseline_letter, letter),
-        ):
-            if len(ids):
-                disagreements.append(
-                    {
-                        "title": f"{correct} correct, {wrong} wrong",
-                        "subtitle": f"{len(ids):,} scenes: the prediction of {baseline_letter}, then that of {letter}.",
-                        "scenes": _paired_items(scenes, baseline, other, ids[:_MAX_DISAGREEMENTS].tolist()),
-                    }
-                )
+        row += [
+            cell(format_percentage_points(difference), difference.value),
+            cell(format_p_value(difference.p_value), difference.p_value),
+            cell(f"{len(gained)}, {len(lost)}" if model.std is None else ""),
+            cell(describe_difference(difference), css_class=css_class),
+        ]
+        rows.append(row)
+        disagreements += [
+            {
+                "title": f"{correct} correct, {wrong} wrong",
+                "subtitle": f"{len(ids):,} scenes: the prediction of {letters[0]}, then that of {letter}.",
+                "scenes": _paired_items(scenes, baseline, model, ids[:_MAX_DISAGREEMENTS].tolist()),
+            }
+            for ids, correct, wrong in ((gained, letter, letters[0]), (lost, letters[0], letter))
+            if len(ids)
+        ]
     spread = "95 % interval" if baseline.std is None else "over seeds"
     return templates.render(
         "comparison.html",
@@ -83,8 +71,6 @@ def render_models(
         columns=["", "exact match", spread, "difference (points)", "p", "fixed, broken", ""],
         rows=rows,
         disagreements=disagreements,
-        plots=[],
-        sortable=False,
         shown_height=gallery.display_height(scenes),
     )
 
@@ -97,18 +83,18 @@ def _paired_items(
     return [first | {"first": first, "second": second} for first, second in zip(*items, strict=True)]
 
 
-def _spread_cell(contender: ComparedModel) -> Row:
-    if contender.std is not None:
-        return [cell(f"± {100 * contender.std:.2f}, {len(contender.results)} seeds")]
-    exact = contender.results[0].metrics["exact_match"]
-    return [cell(f"{exact.low:.2%} to {exact.high:.2%}")]
+def _format_spread(model: ComparedModel) -> str:
+    if model.std is not None:
+        return f"± {100 * model.std:.2f}, {len(model.results)} seeds"
+    exact = model.results[0].metrics["exact_match"]
+    return f"{exact.low:.2%} to {exact.high:.2%}"
 
 
-def percent_cell(value: float) -> dict[str, Any]:
+def percent_cell(value: float) -> Cell:
     """A table cell that shows a fraction in percent and sorts by it."""
     return cell(f"{value:.2%}", value)
 
 
-def cell(text: str, value: Any = "", css_class: str = "") -> dict[str, Any]:
-    """A table cell: its text, the value to sort by and its CSS class."""
+def cell(text: str, value: Any = "", css_class: str = "") -> Cell:
+    """A table cell that shows a text."""
     return {"text": text, "value": value, "css_class": css_class}

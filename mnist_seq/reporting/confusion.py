@@ -29,17 +29,16 @@ def table_cells(counts: Tensor) -> list[list[dict[str, Any]]]:
     Args:
         counts: 10 11, int64.
     """
-    row_sums = counts.sum(1, keepdim=True).clamp(min=1)
-    errors = _errors(counts)
+    errors, row_sums = _errors(counts), counts.sum(1, keepdim=True).clamp(min=1)
     shares, error_shares = counts / row_sums, errors / row_sums
     error_shades = (error_shares / error_shares.max().clamp(min=1e-9)).sqrt() * 0.7
-    shades = torch.where(errors > 0, error_shades, shares * 0.6).tolist()
+    shades = torch.where(errors > 0, error_shades, shares * 0.6)
     return [
         [
-            {"count": count, "shade": round(shades[row][column], 3) if count else 0, "correct": row == column}
-            for column, count in enumerate(row_counts)
+            {"count": int(counts[row, column]), "shade": round(float(shades[row, column]), 3), "correct": row == column}
+            for column in range(NUM_DIGITS + 1)
         ]
-        for row, row_counts in enumerate(counts.tolist())
+        for row in range(NUM_DIGITS)
     ]
 
 

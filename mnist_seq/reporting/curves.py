@@ -6,12 +6,13 @@ from itertools import cycle
 from statistics import fmean, median
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 
 from mnist_seq.evaluation.scaling_law import ScalingCurve
-from mnist_seq.reporting.style import BLUE, GREY, PALETTE, new_figure, style_axes
+from mnist_seq.reporting.style import BLUE, GREY, PALETTE, new_panels
 
 
 class StepTiming(NamedTuple):
@@ -31,19 +32,21 @@ def training_curves(rows: list[dict[str, float]], notice: str = "") -> Figure:
     Args:
         rows: of metrics.csv, each with `step` and the metrics logged there.
     """
-    figure = new_figure(9, 3.6, notice)
-    left, right = figure.subplots(1, 2)
-    for key, label, color in (("train/loss", "train (objective)", GREY), ("val/loss", "val (per token)", BLUE)):
-        left.plot(*_series(rows, key), label=label, color=color)
+    figure, (left, right) = new_panels(9, 3.6, 2, notice)
+    for axes, key, label, color, marker in (
+        (left, "train/loss", "train (objective)", GREY, ""),
+        (left, "val/loss", "val (per token)", BLUE, ""),
+        (right, "val/digit_accuracy", "digit accuracy", GREY, "o"),
+        (right, "val/exact_match", "exact match", BLUE, "o"),
+    ):
+        logged = [row for row in rows if key in row]
+        steps, values = [row["step"] for row in logged], [row[key] for row in logged]
+        axes.plot(steps, values, marker=marker, markersize=3, label=label, color=color)
     left.set(xlabel="step", ylabel="loss (nats)", ylim=(0, None))
-    left.legend(frameon=False)
-    for key, label, color in (("val/digit_accuracy", "digit accuracy", GREY), ("val/exact_match", "exact match", BLUE)):
-        right.plot(*_series(rows, key), marker="o", markersize=3, label=label, color=color)
     right.set(xlabel="step", ylabel="val accuracy", ylim=(None, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    right.legend(frameon=False)
     for axes in (left, right):
-        style_axes(axes)
+        axes.legend(frameon=False)
     return figure
 
 
@@ -55,21 +58,19 @@ def step_time_scaling(measurements: dict[str, list[StepTiming]]) -> Figure:
     Args:
         measurements: swept quantity -> timings, by increasing size.
     """
-    figure = new_figure(3.2 * len(measurements), 3.2, "")
-    panels = figure.subplots(1, len(measurements), squeeze=False).flat
+    figure, panels = new_panels(3.2 * len(measurements), 3.2, len(measurements))
     for axes, (axis, points) in zip(panels, measurements.items(), strict=True):
-        sizes, times = [point.size for point in points], [1000 * median(point.seconds) for point in points]
-        slowest = max(points, key=lambda point: median(point.seconds))
-        rate = slowest.flops / median(slowest.seconds)
-        compute_times = [1000 * point.flops / rate for point in points]
-        axes.plot(sizes, compute_times, color=GREY, label=f"FLOPs at {rate / 1e9:,.0f} GFLOP/s")
-        spread = [[1000 * abs(end(point.seconds) - median(point.seconds)) for point in points] for end in (min, max)]
+        sizes, flops = [point.size for point in points], np.array([point.flops for point in points])
+        low, times, high = (1000 * np.array([at(point.seconds) for point in points]) for at in (min, median, max))
+        flops_per_ms = flops[times.argmax()] / times.max()
+        label = f"FLOPs at {flops_per_ms / 1e6:,.0f} GFLOP/s"
+        axes.plot(sizes, flops / flops_per_ms, color=GREY, label=label)
+        spread = [times - low, high - times]
         axes.errorbar(sizes, times, spread, color=BLUE, marker="o", markersize=3, label="training step")
         axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms")
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
         axes.legend(frameon=False, fontsize=8)
-        style_axes(axes)
     return figure
 
 
@@ -79,16 +80,14 @@ def scaling_law(curves: dict[str, ScalingCurve], notice: str = "") -> Figure:
     Args:
         curves: by condition, each in a panel of its own.
     """
-    figure = new_figure(6 * len(curves), 4.2, notice)
-    panels = figure.subplots(1, len(curves), squeeze=False).flat
+    figure, panels = new_panels(6 * len(curves), 4.2, len(curves), notice)
     for axes, (condition, (points, best, law)) in zip(panels, curves.items(), strict=True):
         sizes = sorted({point.parameters for point in points})
         for size in sizes:
             same = [point for point in points if point.parameters == size]
+            flops, errors = [point.flops for point in same], [point.error for point in same]
             shade = str(0.75 - 0.6 * sizes.index(size) / max(1, len(sizes) - 1))
-            axes.plot(
-                [it.flops for it in same], [it.error for it in same], "o-", color=shade, label=_format_params(size)
-            )
+            axes.plot(flops, errors, "o-", color=shade, label=_format_params(size))
         if law:
             reach = [best[0].flops, best[-1].flops]
             name = f"error = {law.scale:.2g} FLOPs$^{{-{law.exponent:.2f}}}$"
@@ -96,7 +95,6 @@ def scaling_law(curves: dict[str, ScalingCurve], notice: str = "") -> Figure:
         axes.set(xscale="log", xlabel="training FLOPs", ylabel="val error (1 - exact match)", title=condition)
         _log_error_axis(axes, [it.error for it in points])
         axes.legend(frameon=False, fontsize=8)
-        style_axes(axes)
     return figure
 
 
@@ -106,15 +104,13 @@ def learning_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
     Args:
         curves: name -> (training scenes, exact match on val) pairs.
     """
-    figure = new_figure(6, 4.2, "")
-    axes = figure.subplots()
+    figure, (axes,) = new_panels(6, 4.2)
     for name, points in curves.items():
         axes.plot([scenes for scenes, _ in points], [1 - score for _, score in points], "o-", markersize=3, label=name)
     axes.set(xlabel="training scenes", ylabel="val error (1 - exact match)")
     _log_error_axis(axes, [1 - score for points in curves.values() for _, score in points])
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.legend(frameon=False, fontsize=8)
-    style_axes(axes)
     return figure
 
 
@@ -125,8 +121,7 @@ def hyperparameter_effect(key: str, scores: dict[str, list[tuple[str, float]]], 
         key: the hyperparameter.
         scores: condition -> (value of the hyperparameter, exact match) of each run; one line per condition.
     """
-    figure = new_figure(4.2, 3.2, notice)
-    axes = figure.subplots()
+    figure, (axes,) = new_panels(4.2, 3.2, notice=notice)
     values = sorted({value for runs in scores.values() for value, _ in runs}, key=_numeric_sort_key)
     numbers = [_numeric_sort_key(value)[1] for value in values]
     numeric = all(not _numeric_sort_key(value)[0] for value in values)
@@ -144,7 +139,6 @@ def hyperparameter_effect(key: str, scores: dict[str, list[tuple[str, float]]], 
     axes.minorticks_off()
     axes.set(xlabel=key, ylabel="exact match, val")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    style_axes(axes)
     return figure
 
 
@@ -169,8 +163,3 @@ def _log_error_axis(axes: Axes, errors: list[float]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0.6 * lowest, 1.3 * highest)
-
-
-def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
-    points = [(row["step"], row[key]) for row in rows if key in row]
-    return [step for step, _ in points], [value for _, value in points]

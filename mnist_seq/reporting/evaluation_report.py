@@ -13,7 +13,6 @@ from mnist_seq.evaluation.eval_result import RESULT_FILE, SCENES_FILE, save_eval
 from mnist_seq.evaluation.evaluator import load_evaluator
 from mnist_seq.inference import pretrained
 from mnist_seq.reporting import report, tables
-from mnist_seq.reporting.report import ReportInput
 from mnist_seq.run_dir import Run
 
 
@@ -39,7 +38,7 @@ def evaluate_and_report(config: EvaluateConfig, console: Console, data_label: st
     if evaluator.notice:
         console.print(f"[bold red]{escape(evaluator.notice)}")
     title = escape(f"{config.run}, digits: {evaluator.datasets.source}")
-    console.print(tables.metrics_table({config.split: summary}, title))
+    console.print(tables.metrics_table(config.split, summary, title))
     run = Run(str(config.run))
     if evaluator.is_default_protocol and run.finished:
         run.update_metrics(**{config.split: summary})
@@ -48,7 +47,7 @@ def evaluate_and_report(config: EvaluateConfig, console: Console, data_label: st
     console.print(f"metrics and per-scene predictions: {folder / RESULT_FILE}, {folder / SCENES_FILE}", markup=False)
     if config.report:
         path = folder / "report.html"
-        report.write_report(ReportInput.from_evaluator(evaluator), result, path)
+        report.write_report(evaluator, result, path)
         console.print(f"report: {path}", markup=False)
 
 

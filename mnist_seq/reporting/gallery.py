@@ -17,19 +17,14 @@ def prediction_items(scenes: SceneDataset, result: EvalResult, ids: list[int]) -
         ids: of evaluated scenes.
     """
     predictions = result.predictions
-    predicted, targets = decode(predictions.output.digits[ids]), decode(predictions.digits[ids])
-    ended, confidence = predictions.output.ended[ids].tolist(), predictions.output.confidence[ids].tolist()
+    output, targets = predictions.output.select(ids), decode(predictions.digits[ids])
     correct = (result.scene_metrics.exact_match[ids] > 0).tolist()
-    return [
-        item
-        | {
-            "digits": mark_correct(predicted[index], targets[index], predictions.ordered)
-            + [("...", False)] * (not ended[index]),
-            "correct": correct[index],
-            "confidence": f"{confidence[index]:.0%}",
-        }
-        for index, item in enumerate(scene_items(scenes, ids))
-    ]
+    items = scene_items(scenes, ids)
+    for index, (item, predicted, target) in enumerate(zip(items, decode(output.digits), targets, strict=True)):
+        item["digits"] = mark_correct(predicted, target, predictions.ordered)
+        item["digits"] += [("...", False)] * (not output.ended[index])
+        item |= {"correct": correct[index], "confidence": f"{output.confidence[index]:.0%}"}
+    return items
 
 
 def scene_items(scenes: SceneDataset, ids: list[int]) -> list[dict[str, Any]]:
@@ -37,11 +32,8 @@ def scene_items(scenes: SceneDataset, ids: list[int]) -> list[dict[str, Any]]:
     if not ids:
         return []
     batch = scenes.render(ids)
-    labels = decode(batch.digits)
-    return [
-        {"image": png_data_uri(image), "label": format_digits(digits)}
-        for image, digits in zip(batch.images[:, 0].numpy(force=True), labels, strict=True)
-    ]
+    images, labels = batch.images[:, 0].numpy(force=True), map(format_digits, decode(batch.digits))
+    return [{"image": png_data_uri(image), "label": label} for image, label in zip(images, labels, strict=True)]
 
 
 def display_height(scenes: SceneDataset) -> int:

@@ -27,20 +27,17 @@ def headline_table(results: dict[str, Any], config: ResultsConfig) -> str:
         results: the content of results.json.
         config: with the published scores.
     """
-    rows = []
-    for name, result in results["protocols"].items():
-        published = config.published.get(name, PublishedScore())
-        score = f"**{100 * result[published.metric]:.2f}** ({_format_interval(result, published.metric)})"
-        rows.append(
-            [
-                f"`{name}`",
-                METRIC_LABELS[published.metric],
-                score,
-                _format_published(published),
-                _compare_with_published(result, published),
-            ]
-        )
-    return table(["model", "metric", "score, % (95 % interval)", "published, %", "our model is"], rows) + "\n"
+    rows = [
+        {
+            "model": row["model"],
+            "metric": row["metric"],
+            "score, % (95 % interval)": f"{row['score, %']} ({row['95 % interval']})",
+            "published, %": row["published, %"],
+            "our model is": row["our model is"],
+        }
+        for row in _protocol_rows(results["protocols"], config)
+    ]
+    return table(rows) + "\n"
 
 
 def results_tables(results: dict[str, Any], config: ResultsConfig) -> str:
@@ -53,16 +50,18 @@ def results_tables(results: dict[str, Any], config: ResultsConfig) -> str:
     protocols = results["protocols"]
     digits = ", ".join(sorted({result["digits"] for result in protocols.values()}))
     intro = f"{config.scenes:,} test scenes per model, {config.robustness_scenes:,} per corruption; digits: {digits}."
-    parts = [intro, _protocols_table(protocols, config), _errors_table(protocols, results["hard_examples"])]
-    parts.append(_corruptions_table(results["corrupted"]))
-    if any(results["other_data"].values()):
-        parts.append(_other_data_table(results["other_data"]))
-    return "\n\n".join(parts) + "\n"
+    tables = [
+        _protocol_rows(protocols, config),
+        _error_rows(protocols, results["hard_examples"]),
+        _corruption_rows(results["corrupted"]),
+        _other_data_rows(results["other_data"]),
+    ]
+    return "\n\n".join([intro, *(table(rows) for rows in tables if rows)]) + "\n"
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Format a table; the first column is left-aligned, the others right-aligned."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+def table(rows: list[dict[str, str]]) -> str:
+    """Format rows, heading -> cell each; the first column is left-aligned, the others right-aligned."""
+    lines = [rows[0], ["---"] + ["---:"] * (len(rows[0]) - 1), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -98,60 +97,53 @@ def _markers(marker: str) -> tuple[str, str]:
     return f"<!-- {marker} -->", f"<!-- /{marker} -->"
 
 
-def _protocols_table(protocols: dict[str, Any], config: ResultsConfig) -> str:
-    header = ["model", "metric", "score, %", "95 % interval", "over seeds", "published, %", "our model is"]
-    rows = [
+def _protocol_rows(protocols: dict[str, Any], config: ResultsConfig) -> list[dict[str, str]]:
+    return [
         _protocol_row(name, result, config.published.get(name, PublishedScore())) for name, result in protocols.items()
     ]
-    return table([*header, "parameters", "training"], rows)
 
 
-def _protocol_row(name: str, result: dict[str, Any], published: PublishedScore) -> list[str]:
+def _protocol_row(name: str, result: dict[str, Any], published: PublishedScore) -> dict[str, str]:
     score, card = result[published.metric], result["card"]
     scores = {card["trained"]["seed"]: score} | {it["seed"]: it[published.metric] for it in result["seeds"]}
+    return {
+        "model": f"`{name}`",
+        "metric": METRIC_LABELS[published.metric],
+        "score, %": f"**{100 * score:.2f}**",
+        "95 % interval": _format_interval(result, published.metric),
+        "over seeds": _format_seeds(scores),
+        "published, %": _format_published(published),
+        "our model is": _compare_with_published(result, published),
+        "parameters": f"{card['parameters']:,}",
+        "training": _format_training(card["trained"], result["pretraining_seconds"]),
+    }
+
+
+def _error_rows(protocols: dict[str, Any], hard_examples: dict[str, list[dict[str, int]]]) -> list[dict[str, str]]:
+    always_misread = "on digits that are always misread, of those shown more than once"
     return [
-        f"`{name}`",
-        METRIC_LABELS[published.metric],
-        f"**{100 * score:.2f}**",
-        _format_interval(result, published.metric),
-        _format_seeds(scores),
-        _format_published(published),
-        _compare_with_published(result, published),
-        f"{card['parameters']:,}",
-        _format_training(card["trained"], result["pretraining_seconds"]),
-    ]
-
-
-def _errors_table(protocols: dict[str, Any], hard_examples: dict[str, list[dict[str, int]]]) -> str:
-    error_types = next(iter(protocols.values()))["errors"]
-    header = ["errors by type", *(_ERROR_LABELS.get(error_type, error_type) for error_type in error_types)]
-    header.append("on digits that are always misread, of those shown more than once")
-    rows = [
-        [f"`{name}`", *map(str, result["errors"].values()), _format_always_misread(hard_examples.get(name, []))]
+        {"errors by type": f"`{name}`"}
+        | {_ERROR_LABELS.get(error_type, error_type): str(count) for error_type, count in result["errors"].items()}
+        | {always_misread: _format_always_misread(hard_examples.get(name, []))}
         for name, result in protocols.items()
     ]
-    return table(header, rows)
 
 
-def _corruptions_table(corrupted: dict[str, dict[str, float]]) -> str:
-    labels = next(iter(corrupted.values()))
-    rows = [[label, *(f"{100 * scores[label]:.1f}" for scores in corrupted.values())] for label in labels]
-    return table(["exact match, %", *(f"`{name}`" for name in corrupted)], rows)
+def _corruption_rows(corrupted: dict[str, dict[str, float]]) -> list[dict[str, str]]:
+    return [
+        {"exact match, %": label} | {f"`{name}`": f"{100 * scores[label]:.1f}" for name, scores in corrupted.items()}
+        for label in next(iter(corrupted.values()))
+    ]
 
 
-def _other_data_table(other_data: dict[str, dict[str, Any]]) -> str:
-    rows = [
-        [
-            f"`{name}`: {label}",
-            f"{summary['scenes']:,}",
-            *(f"{100 * summary[metric]:.1f}" for metric in _OTHER_DATA_METRICS),
-            _format_interval(summary),
-        ]
+def _other_data_rows(other_data: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {"other data": f"`{name}`: {label}", "scenes": f"{summary['scenes']:,}"}
+        | {f"{METRIC_LABELS[metric]}, %": f"{100 * summary[metric]:.1f}" for metric in _OTHER_DATA_METRICS}
+        | {"95 % interval": _format_interval(summary)}
         for name, summaries in other_data.items()
         for label, summary in summaries.items()
     ]
-    metrics = [f"{METRIC_LABELS[metric]}, %" for metric in _OTHER_DATA_METRICS]
-    return table(["other data", "scenes", *metrics, "95 % interval"], rows)
 
 
 def _compare_with_published(result: dict[str, Any], published: PublishedScore) -> str:

@@ -30,24 +30,14 @@ def patches(image: Tensor, patch_size: int) -> Figure:
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(2.4, 6.6))[0]
     axes = left.subplots()
     _imshow(axes, image)
-    for top in range(0, image.shape[0], patch_size):
-        for start in range(0, image.shape[1], patch_size):
-            axes.add_patch(
-                Rectangle(
-                    (start - 0.5, top - 0.5), patch_size, patch_size, fill=False, color=_GRID_COLOR, linewidth=0.8
-                )
-            )
-    patch_grid = (
-        image[: rows * patch_size, : cols * patch_size]
-        .unflatten(0, (rows, patch_size))
-        .unflatten(2, (cols, patch_size))
-    )
+    sequence = image.unfold(0, patch_size, patch_size).unfold(1, patch_size, patch_size).flatten(0, 1)
     panels = right.subplots(-(-rows * cols // 8), min(8, rows * cols), squeeze=False, gridspec_kw={"wspace": 0.12})
-    for index, panel in enumerate(panels.flat):
+    for panel in panels.flat:
         panel.set_axis_off()
-        if index < rows * cols:
-            _imshow(panel, patch_grid[index // cols, :, index % cols], image.max().item())
-            panel.set_title(str(index), fontsize=8, pad=2)
+    for index, (patch, panel) in enumerate(zip(sequence, panels.flat, strict=False)):
+        _frame_patch(axes, image, index, patch_size, _GRID_COLOR, 0.8)
+        _imshow(panel, patch, image.max().item())
+        panel.set_title(str(index), fontsize=8, pad=2)
     return figure
 
 
@@ -73,9 +63,7 @@ def attention_overlays(
         axes.imshow(overlay_attention(ink, weights), interpolation="nearest")
         axes.set_title(title, fontsize=9, pad=3)
         if query_patches:
-            top, left = divmod(query_patches[index], image.shape[1] // patch_size)
-            corner = (left * patch_size - 0.5, top * patch_size - 0.5)
-            axes.add_patch(Rectangle(corner, patch_size, patch_size, fill=False, color=_QUERY_COLOR, linewidth=1.5))
+            _frame_patch(axes, image, query_patches[index], patch_size, _QUERY_COLOR, 1.5)
     return figure
 
 
@@ -88,15 +76,21 @@ def token_probabilities(probs: Sequence[Sequence[float]], titles: Sequence[str],
         token_labels: one per token.
     """
     figure = Figure(figsize=(min(9.0, 1.9 * len(probs)), 1.9), layout="constrained")
-    for axes, step_probs, title in zip(
-        figure.subplots(1, len(probs), sharey=True, squeeze=False)[0], probs, titles, strict=True
-    ):
+    panels = figure.subplots(1, len(probs), sharey=True, squeeze=False)[0]
+    for axes, step_probs, title in zip(panels, probs, titles, strict=True):
         axes.bar(range(len(token_labels)), step_probs, color=BLUE)
         axes.set_xticks(range(len(token_labels)), token_labels, fontsize=7)
         axes.set_ylim(0, 1)
         axes.set_title(title, fontsize=9, pad=3)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _frame_patch(axes: Axes, image: Tensor, index: int, patch_size: int, color: str, linewidth: float) -> None:
+    """Frame a patch of the image that the axes show; patches are counted in raster order."""
+    row, column = divmod(index, image.shape[1] // patch_size)
+    corner = (column * patch_size - 0.5, row * patch_size - 0.5)
+    axes.add_patch(Rectangle(corner, patch_size, patch_size, fill=False, color=color, linewidth=linewidth))
 
 
 def _imshow(axes: Axes, image: Tensor, vmax: float | None = None) -> None:

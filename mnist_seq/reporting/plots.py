@@ -21,7 +21,7 @@ from mnist_seq.data.render import SceneBatch
 from mnist_seq.evaluation.calibration import Calibration
 from mnist_seq.evaluation.hard_examples import HardExample
 from mnist_seq.nn.decoding import DecodeOutput
-from mnist_seq.reporting.style import BLUE, CORRECT_COLOR, GREY, WRONG_COLOR, new_figure, style_axes
+from mnist_seq.reporting.style import BLUE, CORRECT_COLOR, GREY, WRONG_COLOR, new_figure, new_panels
 from mnist_seq.vocabulary import decode
 
 _BOX_COLORS = ("#4fc3f7", "#ffb74d", "#81c784", "#e57373", "#ba68c8", "#fff176", "#4db6ac", "#f06292")
@@ -40,12 +40,8 @@ def prediction_grid(
         ordered: whether the order of the digits counts.
         columns: scenes per row.
     """
-    count = len(scenes.images)
     height, width = scenes.images.shape[-2:]
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = new_figure(1.25 * columns, rows * (1.1 * height / width + 0.45), notice)
-    panels = _image_panels(figure, scenes.images[:, 0], rows, columns)
+    figure, panels = _image_grid(scenes.images[:, 0], columns, 1.25, 1.1 * height / width + 0.45, notice)
     predictions, labels = decode(output.digits), decode(scenes.digits)
     for axes, predicted, label, ended in zip(panels, predictions, labels, output.ended.tolist(), strict=True):
         title = " ".join(map(str, predicted)) + "..." * (not ended) or "none"
@@ -63,24 +59,21 @@ def hard_examples(examples: list[HardExample], images: Tensor, columns: int = 12
         images: of the same digits; S S each, uint8.
         columns: images per row.
     """
-    rows = -(-len(examples) // columns)
-    figure = new_figure(0.95 * columns, 1.35 * rows, "")
-    for axes, it in zip(_image_panels(figure, images, rows, columns), examples, strict=True):
+    figure, panels = _image_grid(images, columns, 0.95, 1.35)
+    for axes, it in zip(panels, examples, strict=True):
         axes.set_title(f"{it.label}, read as {it.predicted}\n{it.num_errors} of {it.num_shown}", fontsize=8, pad=3)
     return figure
 
 
 def contact_sheet(scenes: SceneBatch, title: str, notice: str = "") -> Figure:
     """Plot scenes with their labels and the digits' boxes, numbered in reading order."""
-    count = len(scenes.images)
     height, width = scenes.images.shape[-2:]
-    columns = min(count, max(2, min(8, round(8 * height / width))))
-    rows = -(-count // columns)
+    columns = min(len(scenes.images), max(2, min(8, round(8 * height / width))))
     side = 10 / columns
-    figure = new_figure(10, rows * (side * height / width + 0.17) + 0.25, notice)
+    figure, panels = _image_grid(scenes.images[:, 0], columns, side, side * height / width + 0.17, notice, margin=0.25)
     figure.suptitle(f"{title}\n{notice}" if notice else title, fontsize=10, color=WRONG_COLOR if notice else "k")
     labels = decode(scenes.digits)
-    for index, axes in enumerate(_image_panels(figure, scenes.images[:, 0], rows, columns)):
+    for index, axes in enumerate(panels):
         axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, color=GREY, linewidth=0.8))
         axes.set_title(" ".join(map(str, labels[index])) or "none", fontsize=9, pad=2)
         for position, (x0, y0, x1, y1) in enumerate(scenes.boxes[index, : len(labels[index])].tolist()):
@@ -105,12 +98,10 @@ def confusion_matrix(counts: list[list[int]], title: str, notice: str = "") -> F
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*table.shape):
         if table[row, column]:
-            dark = shares[row, column] > 0.5
-            axes.text(
-                column, row, str(table[row, column]), ha="center", va="center", fontsize=7, color="w" if dark else "k"
-            )
-    axes.set(xlabel="prediction", ylabel="label", title=title, xticks=range(11), yticks=range(10))
-    axes.set_xticklabels([*map(str, range(10)), "none"])
+            count, color = str(table[row, column]), "w" if shares[row, column] > 0.5 else "k"
+            axes.text(column, row, count, ha="center", va="center", fontsize=7, color=color)
+    axes.set(xlabel="prediction", ylabel="label", title=title, yticks=range(10))
+    axes.set_xticks(range(11), [*map(str, range(10)), "none"])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
@@ -118,18 +109,10 @@ def confusion_matrix(counts: list[list[int]], title: str, notice: str = "") -> F
 
 def reliability_diagram(calibration: Calibration) -> Figure:
     """Plot accuracy against confidence, and selective accuracy against coverage."""
-    figure = new_figure(9, 3.4, "")
-    left, right = figure.subplots(1, 2)
-    largest = max(it.num_scenes for it in calibration.bins)
-    sizes = [20 + 220 * it.num_scenes / largest for it in calibration.bins]
+    figure, (left, right) = new_panels(9, 3.4, 2)
+    confidence, accuracy, num_scenes = np.array(calibration.bins).T
     left.plot([0, 1], [0, 1], "--", color=GREY, label="perfect calibration")
-    left.scatter(
-        [it.confidence for it in calibration.bins],
-        [it.accuracy for it in calibration.bins],
-        sizes,
-        BLUE,
-        alpha=0.8,
-    )
+    left.scatter(confidence, accuracy, 20 + 220 * num_scenes / num_scenes.max(), BLUE, alpha=0.8)
     left.set(xlabel="confidence (area: number of scenes)", ylabel="accuracy", xlim=(0, 1.04), ylim=(0, 1.04))
     left.legend(frameon=False)
     right.plot(*zip(*calibration.selective_accuracy, strict=True), "o-", markersize=3, color=BLUE)
@@ -137,8 +120,6 @@ def reliability_diagram(calibration: Calibration) -> Figure:
     for axis in (left.xaxis, left.yaxis, right.xaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.yaxis.set_major_formatter(PercentFormatter(1))
-    for axes in (left, right):
-        style_axes(axes)
     return figure
 
 
@@ -156,11 +137,16 @@ def as_array(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def _image_panels(figure: Figure, images: Tensor, rows: int, columns: int) -> list[Axes]:
-    """Plot images, B H W, uint8, row by row; return their axes."""
+def _image_grid(
+    images: Tensor, columns: int, column_width: float, row_height: float, notice: str = "", margin: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Plot images, B H W, uint8, row by row, and return their axes; widths and heights are in inches."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure = new_figure(column_width * columns, row_height * rows + margin, notice)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
         axes.set_axis_off()
     for axes, image in zip(panels, images.cpu().numpy(), strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    return panels[: len(images)]
+    return figure, panels[: len(images)]

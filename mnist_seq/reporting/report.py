@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.nn.attention_maps import attention_on_image
-from mnist_seq.nn.model import Model
 from mnist_seq.reporting import confusion, curves, gallery, plots, templates
 from mnist_seq.reporting.data_uri import png_data_uri
 from mnist_seq.reporting.overlay import overlay_attention
@@ -47,78 +45,43 @@ _SECTIONS: dict[str, tuple[str, str | None]] = {
 """Id -> title, and the template variable without which the section is left out."""
 
 
-@dataclass(frozen=True)
-class ReportInput:
-    """The model that a report is about, and the scenes that it was evaluated on."""
-
-    name: str
-    model: Model
-    card: dict[str, Any]
-    """The model card."""
-    scenes: SceneDataset
-    """The evaluated scenes."""
-    digit_source: str
-    """Source of their digits, e.g. `mnist`."""
-    notice: str = ""
-    """Warning above the report, e.g. that the digits are not MNIST."""
-    train_scenes: SceneDataset | None = None
-    """The scenes that the model was trained on, if available."""
-    run: Run | None = None
-    """The run that trained the model, if available."""
-
-    @classmethod
-    def from_evaluator(cls, evaluator: Evaluator) -> ReportInput:
-        """The input for the report of an evaluation."""
-        run = Run(str(evaluator.config.run))
-        return cls(
-            name=str(run.path),
-            model=evaluator.model,
-            card=evaluator.card,
-            scenes=evaluator.scenes,
-            digit_source=evaluator.datasets.source,
-            notice=evaluator.notice,
-            train_scenes=evaluator.train_scenes,
-            run=run if run.exists else None,
-        )
-
-
-def write_report(inputs: ReportInput, result: EvalResult, path: Path) -> None:
+def write_report(evaluator: Evaluator, result: EvalResult, path: Path) -> None:
     """Write the report to `path`."""
-    atomic_write_text(path, render_report(inputs, result))
+    atomic_write_text(path, render_report(evaluator, result))
 
 
 @torch.no_grad()
-def render_report(inputs: ReportInput, result: EvalResult) -> str:
-    """Render the report as HTML."""
+def render_report(evaluator: Evaluator, result: EvalResult) -> str:
+    """Render the report of an evaluation as HTML, with what is on record if the model is a run directory."""
+    run = Run(str(evaluator.config.run))
     values = (
-        _metrics_section(inputs, result)
+        _metrics_section(evaluator, run, result)
         | _slices_section(result)
-        | _confusion_section(inputs, result)
-        | _errors_section(inputs, result)
+        | _confusion_section(evaluator.scenes, result)
+        | _errors_section(evaluator.scenes, result)
         | _calibration_section(result)
-        | _attention_section(inputs, result)
-        | _training_section(inputs)
-        | _reproducibility_section(inputs)
+        | _attention_section(evaluator, result)
+        | _training_section(evaluator, run)
+        | _reproducibility_section(evaluator, run)
     )
     shown = [(id_, title) for id_, (title, variable) in _SECTIONS.items() if variable is None or values[variable]]
     return templates.render("report.html", sections=shown, **values)
 
 
-def _metrics_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
-    summary, predictions = result.summary(), result.predictions
-    metrics = inputs.run.metrics if inputs.run else {}
-    num_parameters = sum(weight.numel() for weight in inputs.model.parameters())
-    facts = [f"{inputs.model.config.name}", f"{num_parameters:,} parameters", f"digits: {inputs.digit_source}"]
+def _metrics_section(evaluator: Evaluator, run: Run, result: EvalResult) -> dict[str, Any]:
+    summary, predictions, model, metrics = result.summary(), result.predictions, evaluator.model, run.metrics
+    num_parameters = sum(weight.numel() for weight in model.parameters())
+    facts = [str(model.config.name), f"{num_parameters:,} parameters", f"digits: {evaluator.datasets.source}"]
     if "scenes" in metrics:
-        facts.append(f"{metrics['scenes']:,} training scenes")
-        facts.append(f"{metrics['seconds'] / 60:.1f} minutes on {metrics['device']}")
+        minutes = f"{metrics['seconds'] / 60:.1f} minutes on {metrics['device']}"
+        facts += [f"{metrics['scenes']:,} training scenes", minutes]
     if "seed" in metrics:
         facts.append(f"seed {metrics['seed']}")
     return {
-        "name": inputs.name,
+        "name": str(run.path),
         "headline": f"{result.metrics['exact_match'].value:.2%}",
-        "notice": inputs.notice,
-        "family": getattr(getattr(inputs.scenes, "config", None), "family", "folder"),
+        "notice": evaluator.notice,
+        "family": evaluator.data.family,
         "split": predictions.split,
         "num_scenes": len(predictions),
         "metrics": result.metrics,
@@ -128,7 +91,7 @@ def _metrics_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
         "edit_distance": summary["edits_a_digit"],
         "num_errors": len(result.error_ids),
         "error_types": summary["errors"],
-        "shown_height": gallery.display_height(inputs.scenes),
+        "shown_height": gallery.display_height(evaluator.scenes),
     }
 
 
@@ -137,7 +100,7 @@ def _slices_section(result: EvalResult) -> dict[str, Any]:
     return {"slices": result.slices, "bar_start": int(10 * lowest) / 10}
 
 
-def _confusion_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
+def _confusion_section(scenes: SceneDataset, result: EvalResult) -> dict[str, Any]:
     pairs = confusion.most_frequent_errors(result.confusion)
     examples = confusion.find_examples(result, pairs)
     return {
@@ -147,15 +110,15 @@ def _confusion_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any
         "pairs": [
             {
                 "title": f"{confusion.describe(label, predicted)}: {int(result.confusion[label, predicted]):,}",
-                "scenes": gallery.prediction_items(inputs.scenes, result, examples[label, predicted]),
+                "scenes": gallery.prediction_items(scenes, result, examples[label, predicted]),
             }
             for label, predicted in pairs
         ],
     }
 
 
-def _errors_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
-    return {"errors": gallery.prediction_items(inputs.scenes, result, result.error_ids[:_NUM_ERRORS].tolist())}
+def _errors_section(scenes: SceneDataset, result: EvalResult) -> dict[str, Any]:
+    return {"errors": gallery.prediction_items(scenes, result, result.error_ids[:_NUM_ERRORS].tolist())}
 
 
 def _calibration_section(result: EvalResult) -> dict[str, Any]:
@@ -167,31 +130,21 @@ def _calibration_section(result: EvalResult) -> dict[str, Any]:
     }
 
 
-def _attention_section(inputs: ReportInput, result: EvalResult) -> dict[str, Any]:
+def _attention_section(evaluator: Evaluator, result: EvalResult) -> dict[str, Any]:
     """Attention maps of the longest correct predictions, then of the most confident errors."""
     correct = (result.scene_metrics.exact_match > 0).nonzero()[:, 0]
     longest = correct[result.scene_metrics.num_digits[correct].argsort(descending=True, stable=True)][:2].tolist()
     ids = (longest + result.error_ids.tolist())[:_NUM_ATTENTION_SCENES]
-    scenes, digits = inputs.scenes.render(ids), result.predictions.output.digits[ids]
-    device = next(inputs.model.parameters()).device
-    layers = attention_on_image(inputs.model, scenes.images.to(device), digits.to(device))
+    model, images, digits = evaluator.model, evaluator.scenes.render(ids).images, result.predictions.output.digits[ids]
+    device = next(model.parameters()).device
+    layers = attention_on_image(model, images.to(device), digits.to(device))
     if not layers:
         return {"attention": []}
-    items = gallery.prediction_items(inputs.scenes, result, ids)
-    images = scenes.images[:, 0].numpy(force=True) / 255
-    autoregressive = inputs.model.output_type == "sequence"
-    return {
-        "attention": [
-            item
-            | {
-                "layers": [
-                    _attention_table(name, images[index], maps[index], predicted if autoregressive else None)
-                    for name, maps in layers.items()
-                ]
-            }
-            for index, (item, predicted) in enumerate(zip(items, decode(digits), strict=True))
-        ]
-    }
+    items, inks = gallery.prediction_items(evaluator.scenes, result, ids), images[:, 0].numpy(force=True) / 255
+    predictions = decode(digits) if model.output_type == "sequence" else [None] * len(ids)
+    for index, (item, ink, predicted) in enumerate(zip(items, inks, predictions, strict=True)):
+        item["layers"] = [_attention_table(name, ink, maps[index], predicted) for name, maps in layers.items()]
+    return {"attention": items}
 
 
 def _attention_table(name: str, image: np.ndarray, maps: Tensor, predicted: list[int] | None) -> dict[str, Any]:
@@ -215,26 +168,23 @@ def _attention_table(name: str, image: np.ndarray, maps: Tensor, predicted: list
     return {"name": name.replace(".", " ").replace("_", " "), "steps": steps[:num_steps], "heads": heads}
 
 
-def _training_section(inputs: ReportInput) -> dict[str, Any]:
-    rows = inputs.run.logged_metrics if inputs.run else []
-    scenes = inputs.train_scenes
+def _training_section(evaluator: Evaluator, run: Run) -> dict[str, Any]:
+    rows, scenes = run.logged_metrics, evaluator.train_scenes
+    shown = [] if scenes is None else gallery.scene_items(scenes, list(range(len(scenes))[:_NUM_TRAIN_SCENES]))
     return {
         "curves": templates.svg(curves.training_curves(rows), "curves") if rows else "",
-        "train_scenes": []
-        if scenes is None
-        else gallery.scene_items(scenes, list(range(min(_NUM_TRAIN_SCENES, len(scenes))))),
+        "train_scenes": shown,
     }
 
 
-def _reproducibility_section(inputs: ReportInput) -> dict[str, Any]:
-    metrics = inputs.run.metrics if inputs.run else {}
-    environment = {key: metrics[key] for key in ("id", "revision", "device", "precision") if metrics.get(key)}
+def _reproducibility_section(evaluator: Evaluator, run: Run) -> dict[str, Any]:
+    metrics = run.metrics
+    environment = {key: metrics.get(key) for key in ("id", "revision", "device", "precision")}
     environment["overrides"] = " ".join(metrics.get("overrides", []))
     environment |= metrics.get("versions", {})
     environment["report made on"] = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    if inputs.run:
-        config = inputs.run.config_text
-    else:
-        model_config = {key: value for key, value in inputs.card.items() if key in ("model", "data", "loss")}
-        config = json.dumps(model_config, indent=2)
-    return {"environment": {key: value for key, value in environment.items() if value}, "config": config}
+    model_config = {key: value for key, value in evaluator.card.items() if key in ("model", "data", "loss")}
+    return {
+        "environment": {key: value for key, value in environment.items() if value},
+        "config": run.config_text if run.exists else json.dumps(model_config, indent=2),
+    }

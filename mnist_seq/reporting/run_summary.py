@@ -20,7 +20,7 @@ def print_run_summary(run: Run, brief: bool = False) -> None:
     metrics, console = run.metrics, Console(highlight=False, soft_wrap=True)
     if not brief and "val" in metrics:
         title = escape(f"{run.path}, digits: {metrics['digits']}")
-        console.print(tables.metrics_table({"val": metrics["val"]}, title))
+        console.print(tables.metrics_table("val", metrics["val"], title))
     console.print(
         f"{metrics['parameters']:,} parameters, {metrics['steps']:,} steps, "
         f"{metrics['scenes_per_second']:,.0f} scenes/s, {metrics['seconds']:,.0f} s on {metrics['device']}"

@@ -22,7 +22,17 @@ def new_figure(width: float, height: float, notice: str) -> Figure:
     return figure
 
 
-def style_axes(axes: Axes) -> None:
-    """Hide the top and right spines, and draw a light grid."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+def new_panels(width: float, height: float, count: int = 1, notice: str = "") -> tuple[Figure, list[Axes]]:
+    """Create a figure of panels side by side, each with a light grid and without top and right spines.
+
+    Args:
+        width, height: of the whole figure, inches.
+        count: number of panels.
+        notice: as for `new_figure`.
+    """
+    figure = new_figure(width, height, notice)
+    panels = list(figure.subplots(1, count, squeeze=False).flat)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure, panels

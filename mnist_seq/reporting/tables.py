@@ -30,19 +30,17 @@ METRIC_LABELS = {
 """Metric -> heading."""
 
 
-def metrics_table(metrics: dict[str, dict[str, Any]], title: str) -> Table:
-    """Metrics of each split with 95 % intervals.
+def metrics_table(split: str, summary: dict[str, Any], title: str) -> Table:
+    """Metrics of a split with 95 % intervals.
 
     Args:
-        metrics: split -> `EvalResult.summary()`.
+        summary: `EvalResult.summary()`.
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("")
-    for split, summary in metrics.items():
-        table.add_column(f"{split}, {summary['scenes']:,} scenes", justify="right")
+    table = _new_table(title, "", f"{split}, {summary['scenes']:,} scenes")
     for name, label in METRIC_LABELS.items():
-        table.add_row(label, *(_format_with_interval(summary, name) for summary in metrics.values()))
-    table.add_row("loss (nats per token)", *(f"{summary['loss']:.4f}" for summary in metrics.values()))
+        low, high = summary[f"{name}_interval"]
+        table.add_row(label, f"{summary[name]:.2%}  ({low:.2%} to {high:.2%})")
+    table.add_row("loss (nats per token)", f"{summary['loss']:.4f}")
     return table
 
 
@@ -52,15 +50,12 @@ def sweep_table(groups: dict[str, dict[str, tuple[float, float, int]]], title: s
     Args:
         groups: label -> metric -> (mean, standard deviation, number of seeds); `seconds` of wall-clock time.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=SIMPLE_HEAD)
-    table.add_column("", overflow="fold")
     sizes = ("parameters", "scenes")
     common = [name for name in sizes if len({figures[name][0] for figures in groups.values()}) == 1]
     differ = [name for name in sizes if name not in common]
     first = next(iter(groups.values()))
+    table = _new_table(title, "", "seeds", "exact match, val", *differ, "minutes", box=SIMPLE_HEAD)
     table.caption = ", ".join(f"{first[name][0]:,.0f} {name}" for name in common) + (" each" if common else "")
-    for column in ("seeds", "exact match, val", *differ, "minutes"):
-        table.add_column(column, justify="right", no_wrap=True)
     for name, figures in sorted(groups.items(), key=lambda group: -group[1]["exact_match"][0]):
         exact, spread, seeds = figures["exact_match"]
         table.add_row(
@@ -79,10 +74,7 @@ def comparison_table(contenders: list[ComparedModel], comparisons: list[PairedCo
     Args:
         comparisons: one per model after the first.
     """
-    table = Table("", title_justify="left")
-    for column in ("exact match", "difference (points)", "p", "fixed, broken"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.columns[0].no_wrap = True
+    table = _new_table(None, "", "exact match", "difference (points)", "p", "fixed, broken")
     for letter, model, comparison in zip(letter_labels(contenders), contenders, [None, *comparisons], strict=True):
         score = f"{model.mean_score:.2%}" + (f" ± {model.std:.2%}" if model.std is not None else "")
         if comparison is None:
@@ -100,9 +92,8 @@ def trials_table(trials: list[tuple[int, float, dict[str, Any]]], title: str) ->
     Args:
         trials: number, exact match on val and hyperparameters of each.
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("exact match, val", justify="right", no_wrap=True)
+    table = _new_table(title, "trial", "exact match, val")
+    table.columns[0].justify = "right"
     table.add_column("", overflow="fold")
     for number, score, params in trials:
         values = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in params.values())
@@ -117,11 +108,8 @@ def model_summary(parts: dict[str, Cost], title: str) -> Table:
     Args:
         parts: module name -> cost, as `nn.flops` returns it.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table = _new_table(title, "", "parameters", "MFLOPs", "activations (KiB)")
     table.caption = "teacher-forced forward pass of one scene; a training step takes 3x the FLOPs"
-    table.add_column("")
-    for column in ("parameters", "MFLOPs", "activations (KiB)"):
-        table.add_column(column, justify="right", no_wrap=True)
     for name, (parameters, flops, activations) in parts.items():
         depth = name.count(".") + 1 if name else 0
         if depth <= 2 and (parameters or flops or activations):
@@ -136,10 +124,8 @@ def benchmark_table(measurements: Iterable[tuple[str, str, float, float, float]]
     Args:
         measurements: name, unit, minimum, median and maximum.
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("")
-    for column in ("min", "median", "max", ""):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    table = _new_table(title, "", "min", "median", "max")
+    table.add_column("", no_wrap=True)
     for name, unit, *values in measurements:
         table.add_row(name, *(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in values), unit)
     return table
@@ -147,12 +133,17 @@ def benchmark_table(measurements: Iterable[tuple[str, str, float, float, float]]
 
 def key_value_table(values: dict[str, Any], title: str) -> Table:
     """One row per key."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    table = _new_table(title, show_header=False)
     for name, value in values.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
     return table
 
 
-def _format_with_interval(metrics: dict[str, Any], name: str) -> str:
-    low, high = metrics[f"{name}_interval"]
-    return f"{metrics[name]:.2%}  ({low:.2%} to {high:.2%})"
+def _new_table(title: str | None, *columns: str, **options: Any) -> Table:
+    """A table without rows. Columns after the first are right-aligned, and keep their width on a narrow terminal."""
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", **options)
+    for column in columns[:1]:
+        table.add_column(column, overflow="fold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table

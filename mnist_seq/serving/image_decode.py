@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from http import HTTPStatus
 
 from PIL import Image, UnidentifiedImageError
 
@@ -16,17 +17,26 @@ _DRAFT_SIZE = (1024, 1024)
 class ImageDecodeError(ValueError):
     """An image that cannot be read; the message continues a sentence that begins with the image's name."""
 
+    status: HTTPStatus
+    """Of a response that refuses the image."""
+
 
 class UnsupportedFormat(ImageDecodeError):
     """Not a PNG, JPEG or WebP file."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 class ImageTooLarge(ImageDecodeError):
     """More pixels than the limit."""
 
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
 
 class CorruptImage(ImageDecodeError):
     """A damaged file, or more than one frame."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def decode_bytes(data: bytes, max_pixels: int) -> Image.Image:
@@ -40,25 +50,20 @@ def decode_bytes(data: bytes, max_pixels: int) -> Image.Image:
     """
     try:
         file = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise UnsupportedFormat("is not a readable PNG, JPEG or WebP file") from error
-    except Image.DecompressionBombError as error:
-        raise ImageTooLarge(f"has far more than {max_pixels:,} pixels, the limit") from error
-    except Exception as error:  # a hostile header leads a decoder anywhere
-        raise CorruptImage(f"is damaged: {_one_line(error)}") from error
-    if file.width * file.height > max_pixels:
-        raise ImageTooLarge(f"has {file.width}x{file.height} pixels: at most {max_pixels:,} are read, make it smaller")
-    try:
+        if file.width * file.height > max_pixels:
+            size = f"{file.width}x{file.height}"
+            raise ImageTooLarge(f"has {size} pixels: at most {max_pixels:,} are read, make it smaller")
         num_frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # MPO: a JPEG with a thumbnail
         if num_frames > 1:
             raise CorruptImage(f"has {num_frames} frames: send a single one")
         file.draft("L", _DRAFT_SIZE)
         return decode_image(file)
-    except CorruptImage:
+    except ImageDecodeError:
         raise
-    except Exception as error:
-        raise CorruptImage(f"is damaged: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    except UnidentifiedImageError as error:
+        raise UnsupportedFormat("is not a readable PNG, JPEG or WebP file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"has far more than {max_pixels:,} pixels, the limit") from error
+    except Exception as error:  # a hostile file leads a decoder anywhere
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise CorruptImage(f"is damaged: {reason}") from error

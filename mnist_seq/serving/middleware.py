@@ -8,7 +8,6 @@ import re
 import secrets
 import time
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
@@ -54,8 +53,13 @@ class RequestMiddleware:
         finally:
             self.num_active -= 1
             seconds = time.perf_counter() - start
-            self.metrics.observe_request(_route_path(scope), status, seconds)
-            logger.info("", extra={"fields": _log_fields(scope, request_id, status, seconds)})
+            path = getattr(scope.get("route"), "path", "other")  # unknown paths would create a time series each
+            self.metrics.observe_request(path, status, seconds)
+            fields = {"request_id": request_id, "method": scope["method"], "path": scope["path"][:200]}
+            fields |= {"status": status, "ms": round(1000 * seconds, 1)}
+            if num_images := scope["state"].get("num_images"):
+                fields["num_images"] = num_images
+            logger.info("", extra={"fields": fields})
 
     async def _limit_concurrency(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.num_active > self.limits.concurrency and scope["path"] != "/healthz":  # a busy service is healthy
@@ -70,7 +74,9 @@ class RequestMiddleware:
 
         The returned function raises HTTPException: 413 as soon as the body is too large, 408 after the timeout.
         """
-        max_bytes, timeout = self.limits.body_bytes, self.limits.timeout
+        max_bytes, timeout, close = self.limits.body_bytes, self.limits.timeout, {"Connection": "close"}
+        reason = f"the body has more than {max_bytes:,} bytes: send fewer or smaller images"
+        too_large = HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason, close)
         content_length = dict(scope["headers"]).get(b"content-length", b"0")
         num_bytes, more_body, deadline = 0, True, asyncio.get_running_loop().time() + timeout
 
@@ -79,39 +85,16 @@ class RequestMiddleware:
             if not more_body:
                 return await receive()  # waits for the client to disconnect
             if content_length.isdigit() and int(content_length) > max_bytes:
-                raise _body_too_large(max_bytes)
+                raise too_large
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError as error:
                 reason = f"the body took more than {timeout:g} s: send less data, or send it faster"
-                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, reason, {"Connection": "close"}) from error
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, reason, close) from error
             num_bytes, more_body = num_bytes + len(message.get("body", b"")), message.get("more_body", False)
             if num_bytes > max_bytes:
-                raise _body_too_large(max_bytes)
+                raise too_large
             return message
 
         return limited_receive
-
-
-def _body_too_large(max_bytes: int) -> HTTPException:
-    reason = f"the body has more than {max_bytes:,} bytes: send fewer or smaller images"
-    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason, {"Connection": "close"})
-
-
-def _route_path(scope: Scope) -> str:
-    """The path of the matched route, else "other": unknown paths would create a time series each."""
-    route = scope.get("route")
-    return str(getattr(route, "path", "other"))
-
-
-def _log_fields(scope: Scope, request_id: str, status: int, seconds: float) -> dict[str, Any]:
-    num_images = scope["state"].get("num_images")
-    return {
-        "request_id": request_id,
-        "method": scope["method"],
-        "path": scope["path"][:200],
-        "status": status,
-        "ms": round(1000 * seconds, 1),
-        **({"num_images": num_images} if num_images else {}),
-    }

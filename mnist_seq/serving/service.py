@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from PIL import Image, ImageDraw
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from mnist_seq import __version__
@@ -35,17 +35,18 @@ T = TypeVar("T")
 class ReadingResponse(BaseModel):
     """The digits of one image."""
 
-    digits: list[int] = Field(
-        description="digits in reading order; empty if the image has no ink", examples=[[3, 7, 1, 8]]
-    )
-    confidence: float = Field(description="probability of the whole sequence, end token included", examples=[0.97])
-    per_digit: list[float] = Field(
-        description="probability of each digit, given the previous ones", examples=[[0.99, 0.99, 1.0, 0.99]]
-    )
-    blank: bool = Field(False, description="no ink was found, and the model was not run")
-    cells: list[int | None] | None = Field(
-        None, description="digit of each cell in raster order, if the model classifies cells", examples=[None]
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    digits: list[int] = Field(examples=[[3, 7, 1, 8]])
+    """digits in reading order; empty if the image has no ink"""
+    confidence: float = Field(examples=[0.97])
+    """probability of the whole sequence, end token included"""
+    per_digit: list[float] = Field(examples=[[0.99, 0.99, 1.0, 0.99]])
+    """probability of each digit, given the previous ones"""
+    blank: bool = False
+    """no ink was found, and the model was not run"""
+    cells: list[int | None] | None = Field(None, examples=[None])
+    """digit of each cell in raster order, if the model classifies cells"""
 
 
 class ReadResponse(BaseModel):
@@ -58,12 +59,17 @@ class ReadResponse(BaseModel):
 class HealthResponse(BaseModel):
     """Whether the service is ready, and which model it serves."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     ready: bool
     model: str = Field(examples=["grid"])
-    commit: str | None = Field(description="git commit of the code that trained the model")
+    commit: str | None
+    """git commit of the code that trained the model"""
     version: str = Field(examples=["0.1.0"])
-    self_test: str = Field(description="scores on built-in scenes, compared with those at export")
-    canvas: list[int] = Field(description="height and width of the model's input, pixels", examples=[[56, 56]])
+    self_test: str
+    """scores on built-in scenes, compared with those at export"""
+    canvas: list[int] = Field(examples=[[56, 56]])
+    """height and width of the model's input, pixels"""
     max_digits: int = Field(examples=[4])
 
 
@@ -92,17 +98,12 @@ def _example_image() -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
+_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
 _REQUEST_BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "files": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
-                },
-                "required": ["files"],
-            },
+            "schema": {"type": "object", "properties": {"files": _FILES}, "required": ["files"]},
             "encoding": {"files": {"contentType": "image/png, image/jpeg, image/webp"}},
         },
         "application/json": {
@@ -176,9 +177,8 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
             raise _too_many_requests(f"{pipeline.num_in_flight} images in flight") from error
         except TimeoutError as error:
             raise _too_many_requests(f"not read within {limits.timeout:g} s") from error
-        return ReadResponse(
-            model=name, readings=[ReadingResponse.model_validate(reading, from_attributes=True) for reading in readings]
-        )
+        responses = [ReadingResponse.model_validate(reading, from_attributes=True) for reading in readings]
+        return ReadResponse(model=name, readings=responses)
 
     @app.get(
         "/healthz",

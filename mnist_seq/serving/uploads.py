@@ -16,13 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mnist_seq.config import RequestLimits
-from mnist_seq.serving.image_decode import (
-    CorruptImage,
-    ImageDecodeError,
-    ImageTooLarge,
-    UnsupportedFormat,
-    decode_bytes,
-)
+from mnist_seq.serving.image_decode import ImageDecodeError, decode_bytes
 
 _MAX_FIELD_BYTES = 1024
 """Most bytes of a form field that is not a file; such fields are ignored."""
@@ -30,11 +24,6 @@ _DATA_URL = re.compile(r"\A\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 """Prefix of a data URL, as `toDataURL` and `readAsDataURL` of browsers write it."""
 _WHITESPACE = dict.fromkeys(map(ord, " \t\r\n"))
 """Line breaks and indents that MIME and command line tools put into base64; deleted by `str.translate`."""
-STATUS_CODES: dict[type[ImageDecodeError], HTTPStatus] = {
-    UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    CorruptImage: HTTPStatus.UNPROCESSABLE_ENTITY,
-}
 
 
 class ImagesRequest(BaseModel):
@@ -82,20 +71,18 @@ def decode_upload(data: bytes, index: int, limits: RequestLimits) -> Image.Image
     try:
         return decode_bytes(data, limits.pixels)
     except ImageDecodeError as error:
-        raise HTTPException(STATUS_CODES[type(error)], f"images[{index}] {error}") from error
+        raise HTTPException(error.status, f"images[{index}] {error}") from error
 
 
 def _check_count(num_files: int, limits: RequestLimits) -> None:
     if not 1 <= num_files <= limits.files:
-        raise HTTPException(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"{num_files} images: send 1 to {limits.files} in a request"
-        )
+        raise _unprocessable(f"{num_files} images: send 1 to {limits.files} in a request")
 
 
 async def _parse_form(request: Request, limits: RequestLimits) -> list[bytes]:
     charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").lower()
     if charset not in (b"utf-8", b"us-ascii"):  # Starlette decodes with it, and some codecs take minutes
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid form: its charset is not utf-8")
+        raise _unprocessable("invalid form: its charset is not utf-8")
     try:
         async with request.form(
             max_files=limits.files + 1, max_fields=limits.files, max_part_size=_MAX_FIELD_BYTES
@@ -104,7 +91,7 @@ async def _parse_form(request: Request, limits: RequestLimits) -> list[bytes]:
     except StarletteHTTPException as error:
         if error.status_code != HTTPStatus.BAD_REQUEST:
             raise
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"invalid form: {error.detail}") from error
+        raise _unprocessable(f"invalid form: {error.detail}") from error
 
 
 def _parse_json(body: bytes, limits: RequestLimits) -> list[bytes]:
@@ -113,13 +100,16 @@ def _parse_json(body: bytes, limits: RequestLimits) -> list[bytes]:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         location = " ".join(".".join(map(str, first["loc"])).split())[:60] or "body"
-        reason = f'{location}: {first["msg"]}; send {{"images": ["<base64>", ...]}}'
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from error
+        raise _unprocessable(f'{location}: {first["msg"]}; send {{"images": ["<base64>", ...]}}') from error
     _check_count(len(encoded), limits)
     files = []
     for index, text in enumerate(encoded):
         try:
             files.append(base64.b64decode(_DATA_URL.sub("", text).translate(_WHITESPACE), validate=True))
         except ValueError as error:
-            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"images[{index}] is not base64") from error
+            raise _unprocessable(f"images[{index}] is not base64") from error
     return files
+
+
+def _unprocessable(reason: str) -> HTTPException:
+    return HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, reason)

@@ -34,7 +34,6 @@ def render_sweep(runs: list[SweepRun], title: str) -> str:
         subtitle="Metrics on val. Click a column header to sort by it.",
         columns=[*keys, "seed", "exact match", "digit accuracy", *_COUNTS, "run"],
         rows=rows,
-        disagreements=[],
         plots=_hyperparameter_plots(runs, notice),
         sortable=True,
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from mnist_seq import provenance
-from mnist_seq.config import TrainConfig
+from mnist_seq.config import EvaluateConfig, TrainConfig
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.data.datamodule import SceneDataModule
+from mnist_seq.data.datasets import DatasetSplits
 from mnist_seq.evaluation.evaluate_model import evaluate_model
+from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.inference import weights
 from mnist_seq.nn import flops
 from mnist_seq.reporting import curves, plots, report
-from mnist_seq.reporting.report import ReportInput
 from mnist_seq.run_dir import Run
 from mnist_seq.training.module import ReaderModule
 
@@ -38,9 +39,9 @@ def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDat
     weights.save(model, run.weights, trained_on_val=module.trained_on_val, **card)
     _save_plots(run, module, data)
     if result and config.report:
-        val, train = data.datasets["val"], data.datasets["train"]
-        inputs = ReportInput(str(run.path), model, card, val, data.source, data.notice, train, run)
-        report.write_report(inputs, result, run.report)
+        evaluated, num_scenes = EvaluateConfig(run=str(run.path)), len(data.datasets["val"])
+        splits = DatasetSplits(data.source, data.notice, data.datasets, data.train_includes_val)
+        report.write_report(Evaluator(evaluated, model, card, data.config, splits, num_scenes), result, run.report)
 
 
 def _save_plots(run: Run, module: ReaderModule, data: SceneDataModule) -> None:

@@ -13,13 +13,12 @@ import pytest
 import torch
 
 import mnist_seq
-from mnist_seq.config import EvaluateConfig
+from mnist_seq.config import CorruptionConfig, EvaluateConfig
 from mnist_seq.evaluation.eval_result import EvalResult, save_eval_result
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.evaluation.evaluator import Evaluator, load_evaluator
 from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.reporting import report
-from mnist_seq.reporting.report import ReportInput
 from mnist_seq.run_dir import Run
 from tests.conftest import TINY
 
@@ -47,10 +46,9 @@ class Page(HTMLParser):
         self.text += data
 
 
-def render(evaluator: Evaluator, result: EvalResult, run: Run | None = None) -> Page:
-    return Page(
-        report.render_report(replace(ReportInput.from_evaluator(evaluator), name="a <b>name</b>", run=run), result)
-    )
+def without_run(evaluator: Evaluator) -> Evaluator:
+    """The same model without the run directory that trained it."""
+    return replace(evaluator, config=replace(evaluator.config, run="a <b>name</b>"))
 
 
 @pytest.fixture(scope="module")
@@ -60,26 +58,36 @@ def evaluated(tiny_run: Run) -> tuple[Evaluator, EvalResult]:
 
 
 def test_report_has_every_section_and_fetches_nothing(tiny_run: Run, evaluated: tuple[Evaluator, EvalResult]) -> None:
-    page = render(*evaluated, tiny_run)
+    text = report.render_report(*evaluated)
+    page = Page(text)
     assert page.sections == [
         "metrics", "slices", "confusion", "errors", "calibration", "attention", "curves", "scenes", "reproducibility",
     ]  # fmt: skip
     assert all(it.startswith(("data:", "#")) for it in page.fetched)
     assert not page.tags & {"script", "iframe", "object", "embed"}
     assert "NOT MNIST" in page.text
-    assert "a <b>name</b>" in page.text
+    assert str(tiny_run.path) in page.text
     assert f"{evaluated[1].metrics['exact_match'].value:.2%}"[:-1] in page.text
     assert "model.dim=16" in page.text
-    text = report.render_report(ReportInput.from_evaluator(evaluated[0]), evaluated[1])
     assert not re.search(
         r"url\((?!#)|@import|https?://(?!www\.w3\.org|matplotlib\.org|purl\.org|creativecommons)", text
     )
 
 
 def test_report_of_weights_without_a_run_has_no_curves(evaluated: tuple[Evaluator, EvalResult]) -> None:
-    page = render(*evaluated)
+    evaluator, result = evaluated
+    page = Page(report.render_report(without_run(evaluator), result))
+    assert "a <b>name</b>" in page.text
     assert "curves" not in page.sections
     assert "attention" in page.sections
+
+
+def test_report_of_corrupted_scenes_names_their_family(tiny_run: Run) -> None:
+    config = EvaluateConfig(run=str(tiny_run.path), device="cpu", corruption=CorruptionConfig(blur=1.0))
+    evaluator = load_evaluator(config)
+    page = Page(report.render_report(evaluator, evaluator.evaluate()))
+    assert f"val scenes of {evaluator.data.family} " in page.text
+    assert "blur=1" in page.text
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_report_of_a_perfect_model_shows_no_errors(evaluated: tuple[Evaluator, E
     result = evaluate_model(
         evaluator.model, evaluator.scenes, evaluator.num_scenes, evaluator.num_scenes, decode_fn=lambda images: perfect
     )
-    page = render(evaluator, result)
+    page = Page(report.render_report(without_run(evaluator), result))
     assert "No errors." in page.text
     assert "No digit was misread." in page.text
 
@@ -138,7 +146,7 @@ def test_scenes_csv_agrees_with_the_metrics(evaluated: tuple[Evaluator, EvalResu
 
 def test_failed_report_leaves_no_file(evaluated: tuple[Evaluator, EvalResult], tmp_path: Path) -> None:
     evaluator, result = evaluated
-    broken = replace(ReportInput.from_evaluator(evaluator), card={}, run=None, scenes=None)  # type: ignore[arg-type]
+    broken = replace(evaluator, model=None)  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         report.write_report(broken, result, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
