@@ -170,9 +170,7 @@ def _config_error(overrides: list[str]) -> str | None:
 
 
 def _has_val_split(data: DataConfig) -> bool:
-    if data.pool == "full":
-        return False
-    return not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data.path)
+    return data.pool != "full" and (not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data.path))
 
 
 def _shared_settings(config: SearchConfig) -> dict[str, Any]:
