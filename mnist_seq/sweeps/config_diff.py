@@ -37,7 +37,7 @@ def require_same_config(run: Run, config: TrainConfig, overrides: list[str], hin
 
     saved = resolved_settings(run.config)
     requested = resolved_settings(replace(config, trainer=hardware.resolve_auto(config.trainer)))
-    auto_keys = set(_auto_keys(config, overrides, run))
+    auto_keys = _auto_keys(config, overrides, run)
     differences = {key: pair for key, pair in diff_settings(saved, requested).items() if key not in auto_keys}
     check(
         not differences,

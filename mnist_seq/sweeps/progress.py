@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -40,7 +40,8 @@ class ProgressReporter:
 
     def on_poll(self, running: Sequence[RunningJob], num_waiting: int) -> None:
         if self.live is not None:
-            self.live.update(Group(self._table(running), Text(self._status_line(len(running), num_waiting))))
+            ended = f"{self.num_completed} done, {self.num_failed} failed"
+            self.live.update(Group(_table(running), Text(f"{ended}, {len(running)} running, {num_waiting} waiting")))
 
     def on_job_end(self, running: RunningJob) -> None:
         job, failure = running.job, running.job.directory / FAILURE_FILE
@@ -59,26 +60,22 @@ class ProgressReporter:
         if self.stop_on_failure and self.num_failed:
             raise StopOnFailure
 
-    def _table(self, running: Sequence[RunningJob]) -> Table:
-        table = Table("job", "slot", "elapsed", "last output", box=None, pad_edge=False)
-        for job, slot, _, start_time in running:
-            minutes, seconds = divmod(int(time.monotonic() - start_time), 60)
-            table.add_row(escape(job.name), str(slot), f"{minutes}:{seconds:02d}", escape(_last_line(job.directory)))
-        return table
-
-    def _status_line(self, num_running: int, num_waiting: int) -> str:
-        return f"{self.num_completed} done, {self.num_failed} failed, {num_running} running, {num_waiting} waiting"
-
 
 @contextmanager
 def report_progress(num_jobs: int, stop_on_failure: bool = False) -> Iterator[ProgressReporter]:
     """Report the progress of `num_jobs` jobs within the context; the arguments are those of ProgressReporter."""
     console = Console()
-    if not console.is_terminal:
-        yield ProgressReporter(num_jobs, console, None, stop_on_failure)
-        return
-    with Live(console=console, refresh_per_second=2, transient=True) as live:
+    display = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else nullcontext()
+    with display as live:
         yield ProgressReporter(num_jobs, console, live, stop_on_failure)
+
+
+def _table(running: Sequence[RunningJob]) -> Table:
+    table = Table("job", "slot", "elapsed", "last output", box=None, pad_edge=False)
+    for job, slot, _, start_time in running:
+        minutes, seconds = divmod(int(time.monotonic() - start_time), 60)
+        table.add_row(escape(job.name), str(slot), f"{minutes}:{seconds:02d}", escape(_last_line(job.directory)))
+    return table
 
 
 def _last_line(directory: Path) -> str:

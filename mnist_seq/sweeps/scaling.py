@@ -38,11 +38,8 @@ def scaling_curves(directory: Path) -> dict[str, ScalingCurve]:
     conditions do not compare. Conditions without a point are left out.
     """
     runs = load_runs(find_runs(directory))
-    conditions = sorted({run.condition for run in runs})
-    curves = {
-        condition: fit_scaling_curve(scaling_points([run for run in runs if run.condition == condition]))
-        for condition in conditions
-    }
+    groups = {it: [run for run in runs if run.condition == it] for it in sorted({run.condition for run in runs})}
+    curves = {condition: fit_scaling_curve(scaling_points(group)) for condition, group in groups.items()}
     return {condition: curve for condition, curve in curves.items() if curve.points}
 
 

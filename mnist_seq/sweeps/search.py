@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import optuna
@@ -66,7 +67,6 @@ class SearchWorker:
         self.config, self.on_trial_end = config, on_trial_end
         self.study = open_study(config)
         self._stop = threading.Event()
-        self._errors: list[Exception] = []
 
     def run(self, slots: list[Slot]) -> None:
         """Run trials in these slots until all trials of the study have ended, here or in another worker.
@@ -74,18 +74,15 @@ class SearchWorker:
         Raises:
             Exception: the first unexpected error of a slot; the other slots are stopped.
         """
-        threads = [threading.Thread(target=self._worker_loop, args=(slot,)) for slot in slots]
-        for thread in threads:
-            thread.start()
-        try:
-            while any(thread.is_alive() for thread in threads):
-                time.sleep(_POLL_SECONDS)
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-        if self._errors:
-            raise self._errors[0]
+        with ThreadPoolExecutor(len(slots)) as pool:
+            pending = {pool.submit(self._worker_loop, slot) for slot in slots}
+            try:
+                while pending:
+                    ended, pending = wait(pending, _POLL_SECONDS)  # without a limit, Ctrl-C has no effect on Windows
+                    for future in ended:
+                        future.result()
+            finally:
+                self._stop.set()
 
     def _worker_loop(self, slot: Slot) -> None:
         retry = RetryHeartbeatStaleTrialCallback(max_retry=self.config.max_retries)
@@ -96,18 +93,14 @@ class SearchWorker:
             number = trial.number
             return self._run_trial(trial, slot)
 
-        try:
-            while self._wait_for_trial():
-                try:
-                    self.study.optimize(objective, n_trials=1, catch=_TrialFailed, callbacks=[self._notify_trial_end])
-                except _TrialInterrupted:
-                    retry(self.study, self.study.trials[number])
-                except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-                    if not self._was_reassigned(number):
-                        raise
-        except Exception as error:
-            self._errors.append(error)
-            self._stop.set()
+        while self._wait_for_trial():
+            try:
+                self.study.optimize(objective, n_trials=1, catch=_TrialFailed, callbacks=[self._notify_trial_end])
+            except _TrialInterrupted:
+                retry(self.study, self.study.trials[number])
+            except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+                if not self._was_reassigned(number):
+                    raise
 
     def _notify_trial_end(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if _SURPLUS_ATTR not in trial.user_attrs:
@@ -118,11 +111,10 @@ class SearchWorker:
         while not self._stop.is_set():
             optuna.storages.fail_stale_trials(self.study)
             trials = self.study.get_trials(deepcopy=False)
-            if len(latest_attempts(trials)) < self.config.n_trials or any(
-                it.state == TrialState.WAITING for it in trials
-            ):
+            states = {trial.state for trial in trials}
+            if len(latest_attempts(trials)) < self.config.n_trials or TrialState.WAITING in states:
                 return True
-            if not any(it.state == TrialState.RUNNING for it in trials):
+            if TrialState.RUNNING not in states:
                 return False
             self._stop.wait(2 * _POLL_SECONDS)
         return False

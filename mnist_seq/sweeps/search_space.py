@@ -79,16 +79,12 @@ def require_valid_space(config: SearchConfig) -> None:
     """
     for key, candidates in config.space.items():
         for value in _values_to_check(candidates):
-            errors = []
-            for overrides in _combinations_with(key, value, config.space):
-                if (error := _config_error([*config.overrides, *overrides])) is None:
-                    break
-                errors.append(error)
-            else:
-                if _config_error(config.overrides) == errors[0]:  # no candidate is to blame
-                    raise UserError(errors[0])
-                value_text = to_override_value(value)
-                raise UserError(f"space.{key}={value_text} is invalid in every combination: {errors[0]}")
+            combinations = _combinations_with(key, value, config.space)
+            errors = (_config_error([*config.overrides, *overrides]) for overrides in combinations)
+            if (error := next(errors)) is None or None in errors:
+                continue
+            check(_config_error(config.overrides) != error, error)  # no candidate is to blame
+            raise UserError(f"space.{key}={to_override_value(value)} is invalid in every combination: {error}")
 
 
 def require_compatible_study(study: optuna.Study, config: SearchConfig) -> None:
@@ -174,9 +170,7 @@ def _config_error(overrides: list[str]) -> str | None:
 
 
 def _has_val_split(data: DataConfig) -> bool:
-    if data.pool == "full":
-        return False
-    return not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data.path)
+    return data.pool != "full" and (not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data.path))
 
 
 def _shared_settings(config: SearchConfig) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from rich.console import Console
+from rich.markup import escape
 
 from mnist_seq.atomic_io import atomic_path
 from mnist_seq.cli import report_errors
@@ -17,9 +19,6 @@ from mnist_seq.config.sweep_syntax import require_finite_sweep
 from mnist_seq.config.validation import check, check_choice
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.sweeps.sweep_runs import SweepRun, aggregate_over_seeds, find_runs, load_runs, notices
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 ON_FAILURE_MODES = ("continue", "stop")
 SUMMARY_FILE = "sweep.csv"
@@ -73,18 +72,14 @@ def finish_sweep(directory: Path) -> None:
     Raises:
         SystemExit: exit code 1, if jobs failed.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     failures = failed_jobs(directory)
     _print_summary(directory, console)
     for path, reason in failures.items():
-        console.print(f"[red]failed:[/] {escape(f'{path.name}: {reason}')}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed:[/] {escape(f'{path.name}: {reason}')}")
     if failures:
         override = shell_override("hydra.sweep.dir", directory)
-        hint = f"rerun the same command with {override} to retry the failed jobs"
-        console.print(hint, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"rerun the same command with {override} to retry the failed jobs", markup=False)
         raise SystemExit(1)
 
 
@@ -120,18 +115,17 @@ def write_csv(runs: list[SweepRun], path: Path) -> None:
 
 
 def _print_summary(directory: Path, console: Console) -> None:
-    from rich.markup import escape
-
     from mnist_seq.reporting import tables
 
     paths = find_runs(directory)
     runs = load_runs(paths)
     if runs:
         write_csv(runs, directory / SUMMARY_FILE)
-        console.print(tables.sweep_table(aggregate_over_seeds(runs), escape(f"{directory}, {len(runs)} runs")))
+        table = tables.sweep_table(aggregate_over_seeds(runs), escape(f"{directory}, {len(runs)} runs"))
+        console.print(table, soft_wrap=False)
         for notice in notices(runs):
-            console.print(f"[bold red]{escape(notice)}", soft_wrap=True)
-        console.print(f"all runs: {directory / SUMMARY_FILE}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"[bold red]{escape(notice)}")
+        console.print(f"all runs: {directory / SUMMARY_FILE}", markup=False)
     without_val = [path for path in paths if "steps" in (metrics := Run(path).metrics) and "val" not in metrics]
     if without_val:
         console.print(f"{len(without_val)} more runs have no val split (data.pool=full) and are not listed")

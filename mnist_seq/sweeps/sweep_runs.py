@@ -54,17 +54,13 @@ def find_runs(directory: Path) -> list[Path]:
 
 def load_runs(paths: list[Path]) -> list[SweepRun]:
     """Load the runs that have val metrics, and find out what tells them apart."""
-    loaded = [(Run(path), Run(path).metrics) for path in paths]
-    evaluated = [
-        (run, metrics, {key: value[1:] for _, key, value in map(split_override, metrics.get("overrides", []))})
-        for run, metrics in loaded
-        if "val" in metrics and "seed" in metrics
-    ]
-    own_overrides = [
-        {key: value for key, value in overrides.items() if key != "seed" and not _is_shared(key, value, evaluated)}
-        for _, _, overrides in evaluated
-    ]
-    implicit = _implicit_settings(own_overrides, [_run_settings(run, metrics) for run, metrics, _ in evaluated])
+    loaded = [(run, run.metrics) for run in map(Run, paths)]
+    evaluated = [(run, metrics) for run, metrics in loaded if {"val", "seed"} <= metrics.keys()]
+    splits = [map(split_override, metrics.get("overrides", [])) for _, metrics in evaluated]
+    all_overrides = [{key: value[1:] for _, key, value in split if key != "seed"} for split in splits]
+    shared = set.intersection(*(set(it.items()) for it in all_overrides)) if len(evaluated) > 1 else set()
+    own_overrides = [dict(item for item in it.items() if item not in shared) for it in all_overrides]
+    implicit = _implicit_settings(own_overrides, [_run_settings(run, metrics) for run, metrics in evaluated])
     return [
         SweepRun(
             run.path,
@@ -76,7 +72,7 @@ def load_runs(paths: list[Path]) -> list[SweepRun]:
             metrics.get("digits", ""),
             metrics.get("notice", ""),
         )
-        for (run, metrics, _), overrides, settings in zip(evaluated, own_overrides, implicit, strict=True)
+        for (run, metrics), overrides, settings in zip(evaluated, own_overrides, implicit, strict=True)
     ]
 
 
@@ -130,10 +126,6 @@ def _implicit_settings(overrides: list[dict[str, str]], settings: list[dict[str,
         if "data.family" in values:  # the run has a config.yaml
             keys |= diff_settings(first.setdefault(str(sorted(own_overrides.items())), values), values).keys()
     return [{key: str(values.get(key, "")) for key in sorted(keys) if values} for values in settings]
-
-
-def _is_shared(key: str, value: str, runs: list[tuple[Run, Any, dict[str, str]]]) -> bool:
-    return len(runs) > 1 and all(overrides.get(key) == value for _, _, overrides in runs)
 
 
 def _mean_and_std(values: list[float]) -> tuple[float, float, int]:

@@ -38,12 +38,6 @@ class Slot(NamedTuple):
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return threads if self.device is None else f"GPU {self.device}"
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Environment variables of a process on this slot."""
-        variables = {"OMP_NUM_THREADS": str(self.threads)}
-        return variables if self.device is None else variables | {"CUDA_VISIBLE_DEVICES": self.device}
-
 
 class Job(NamedTuple):
     """A function to be called in a process of its own."""
@@ -106,12 +100,8 @@ def gpu_slots(devices: Sequence[str], jobs_per_gpu: int = 1, threads: int | None
         jobs_per_gpu: slots on each device.
         threads: CPU threads of each slot; None shares the cores evenly.
     """
-    num_slots = len(devices) * jobs_per_gpu
-    return [
-        Slot(threads or max(1, available_cores() // num_slots), device)
-        for _ in range(jobs_per_gpu)
-        for device in devices
-    ]
+    threads = threads or max(1, available_cores() // (len(devices) * jobs_per_gpu))
+    return [Slot(threads, device) for device in devices] * jobs_per_gpu
 
 
 def cpu_slots(num_slots: int | None = None, threads: int | None = None) -> list[Slot]:
@@ -174,7 +164,9 @@ def _mp_context(slot: Slot) -> Any:
 
 
 def _worker_main(slot: Slot, output_path: Path, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    os.environ.update(slot.environment)
+    os.environ["OMP_NUM_THREADS"] = str(slot.threads)
+    if slot.device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.device
     if "torch" in sys.modules:  # the fork server imported it, and it has read OMP_NUM_THREADS already
         sys.modules["torch"].set_num_threads(slot.threads)
     descriptor = os.open(output_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 
 from mnist_seq.config import TrainerConfig
 from mnist_seq.errors import DivergedError
@@ -27,14 +28,11 @@ class StopOnDivergence(Callback):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._finite: torch.Tensor | None = None
-        """Whether all losses so far were finite; on the device."""
+        self._finite = torch.tensor(True)
+        """Whether all losses so far were finite; on the device from the first step on."""
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        finite = torch.isfinite(outputs["loss"].detach())
-        self._finite = finite if self._finite is None else self._finite & finite
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        self._finite = self._finite & torch.isfinite(outputs["loss"].detach())
         if should_log(trainer, trainer.global_step):
             self._check(trainer)
 
@@ -42,25 +40,18 @@ class StopOnDivergence(Callback):
         self._check(trainer, [*module.parameters()])
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        averages = [
-            value
-            for optimizer in trainer.optimizers
-            for state in optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, torch.Tensor)
-        ]
+        states = [state for optimizer in trainer.optimizers for state in optimizer.state.values()]
+        averages = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
         self._check(trainer, [*module.parameters(), *averages])
 
-    def _check(self, trainer: L.Trainer, weights: list[torch.Tensor] | None = None) -> None:
-        finite = [] if self._finite is None else [self._finite]
-        finite += [torch.isfinite(weight.detach()).all().to(trainer.strategy.root_device) for weight in weights or []]
-        diverged = bool(finite) and not bool(torch.stack(finite).all())
+    def _check(self, trainer: L.Trainer, weights: Sequence[torch.Tensor] = ()) -> None:
+        finite = [self._finite, *(torch.isfinite(weight.detach()).all() for weight in weights)]
+        diverged = not torch.stack([it.to(trainer.strategy.root_device) for it in finite]).all()
         if trainer.world_size > 1:
             diverged = trainer.strategy.reduce_boolean_decision(diverged, all=False)  # all ranks stop
         if diverged:
-            saved = "nothing was saved yet"
-            if self.run.last_checkpoint.exists():
-                saved = f"the last good checkpoint is {self.run.last_checkpoint}"
+            last = self.run.last_checkpoint
+            saved = f"the last good checkpoint is {last}" if last.exists() else "nothing was saved yet"
             raise DivergedError(
                 f"the loss or a weight is NaN or infinite at step {trainer.global_step}: {saved}; "
                 "try a lower optim.lr, a longer optim.warmup_steps or a smaller trainer.gradient_clip_val"
@@ -145,7 +136,7 @@ class LogPredictions(Callback):
         self.num_scenes = num_scenes
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        image_loggers = list(self._image_loggers(trainer))
+        image_loggers: list[Any] = [it for it in trainer.loggers if _accepts_images(it)]
         if trainer.sanity_checking or not image_loggers:
             return
         from mnist_seq.reporting import plots
@@ -161,11 +152,9 @@ class LogPredictions(Callback):
             else:
                 logger.experiment.add_image("predictions", image, trainer.global_step, dataformats="HWC")
 
-    @staticmethod
-    def _image_loggers(trainer: L.Trainer) -> Iterator[Any]:
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image") or hasattr(getattr(logger, "experiment", None), "add_image"):
-                yield logger
+
+def _accepts_images(logger: Logger) -> bool:
+    return hasattr(logger, "log_image") or hasattr(getattr(logger, "experiment", None), "add_image")
 
 
 class GradientHistograms(Callback):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lightning.pytorch.loggers import Logger
 
@@ -23,49 +22,35 @@ class ResumableCSVLogger(Logger):
         resume_step: keep the rows of an existing table up to this step, and append; None starts a new table.
     """
 
+    name, version = "csv", ""
+
     def __init__(self, path: Path, resume_step: int | None = None) -> None:
         super().__init__()
         self.path = path
-        self.columns: list[str] = []
+        self.columns = ["step"]
         if resume_step is not None and path.exists():
-            rows = [row for row in read_metrics_csv(path) if row["step"] <= resume_step]
-            self.columns = list(dict.fromkeys(name for row in rows for name in row if name != "step"))
-            self._write_rows([{name: f"{value!r}" for name, value in row.items()} for row in rows])
+            self._rewrite([row for row in read_metrics_csv(path) if row["step"] <= resume_step])
         else:
             path.unlink(missing_ok=True)
-
-    @property
-    def name(self) -> str:
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        return ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: config.yaml holds the hyperparameters."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row = {"step": str(step or 0)} | {name: f"{value!r}" for name, value in metrics.items() if name != "epoch"}
-        new_columns = [name for name in row if name != "step" and name not in self.columns]
-        if new_columns or not self.path.exists():
-            rows = self._read_rows() if self.path.exists() else []
-            self.columns += new_columns
-            self._write_rows([*rows, row])
-        else:
+        row = {"step": step or 0} | {name: value for name, value in metrics.items() if name != "epoch"}
+        if self.path.exists() and row.keys() <= set(self.columns):
             with write_errors(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
-                file.write(self._to_csv([row]))
+                self._writer(file).writerow(row)
+        else:
+            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+            self._rewrite([*csv.DictReader(lines), row])
 
-    def _read_rows(self) -> list[dict[str, str]]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        """Write the table anew, with a column for every name."""
+        self.columns = [*dict.fromkeys([*self.columns, *(name for row in rows for name in row)])]
+        with atomic_path(self.path) as temp_path, temp_path.open("w", newline="", encoding="utf-8") as file:
+            self._writer(file).writeheader()
+            self._writer(file).writerows(rows)
 
-    def _write_rows(self, rows: list[dict[str, str]]) -> None:
-        with atomic_path(self.path) as temp_path:
-            header = {name: name for name in ["step", *self.columns]}
-            temp_path.write_text(self._to_csv([header, *rows]), encoding="utf-8")
-
-    def _to_csv(self, rows: list[dict[str, str]]) -> str:
-        buffer = io.StringIO()
-        csv.DictWriter(buffer, ["step", *self.columns], restval="", lineterminator="\n").writerows(rows)
-        return buffer.getvalue()
+    def _writer(self, file: TextIO) -> csv.DictWriter[str]:
+        return csv.DictWriter(file, self.columns, lineterminator="\n")

@@ -11,6 +11,7 @@ from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.inference import weights
 from mnist_seq.nn import flops
+from mnist_seq.nn.model import Model
 from mnist_seq.reporting import curves, plots, report
 from mnist_seq.run_dir import Run
 from mnist_seq.training.module import ReaderModule
@@ -21,7 +22,7 @@ _NUM_SAMPLES = 32
 
 def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDataModule) -> None:
     """Evaluate the final weights on val, and write metrics, weights, plots and, with `report`, report.html."""
-    model, revision = module.model, provenance.git_revision()
+    model, val, revision = module.model, data.datasets.get("val"), provenance.git_revision()
     forward_flops = flops.costs_per_scene(model)[""].flops
     run.update_metrics(
         flops=3 * forward_flops * run.metrics.get("scenes", 0),  # the backward pass costs twice the forward pass
@@ -31,27 +32,24 @@ def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDat
         revision=revision,
         versions=provenance.package_versions(),
     )
-    result = None
-    if "val" in data.datasets:
-        result = evaluate_model(model, data.datasets["val"], len(data.datasets["val"]), loss=config.loss)
+    result = evaluate_model(model, val, len(val), loss=config.loss) if val else None
+    if result:
         run.update_metrics(val=result.summary())
     card = {"data": to_dict(data.config), "digits": data.source, "loss": to_dict(config.loss), "revision": revision}
     weights.save(model, run.weights, trained_on_val=module.trained_on_val, **card)
-    _save_plots(run, module, data)
-    if result and config.report:
-        evaluated, num_scenes = EvaluateConfig(run=str(run.path)), len(data.datasets["val"])
+    _save_plots(run, model, data)
+    if result and val and config.report:
         splits = DatasetSplits(data.source, data.notice, data.datasets, data.train_includes_val)
-        report.write_report(Evaluator(evaluated, model, card, data.config, splits, num_scenes), result, run.report)
+        evaluator = Evaluator(EvaluateConfig(run=str(run.path)), model, card, data.config, splits, len(val))
+        report.write_report(evaluator, result, run.report)
 
 
-def _save_plots(run: Run, module: ReaderModule, data: SceneDataModule) -> None:
-    notice = data.notice
+def _save_plots(run: Run, model: Model, data: SceneDataModule) -> None:
+    notice, dataset = data.notice, data.datasets.get("val", data.datasets["train"])
     plots.save_figure(curves.training_curves(run.logged_metrics, notice), run.plots / "curves.png")
-    split = "val" if "val" in data.datasets else "train"
-    dataset = data.datasets[split]
     batch = dataset[:_NUM_SAMPLES]
-    output = module.model.cpu().eval().read(batch.images)
+    output = model.cpu().eval().read(batch.images)
     plots.save_figure(plots.prediction_grid(batch, output, notice, dataset.spec.ordered), run.plots / "samples.png")
-    if split == "val":
+    if dataset.split == "val":
         figure = plots.confusion_matrix(run.metrics["val"]["confusion"], "Confusion matrix on val", notice)
         plots.save_figure(figure, run.plots / "confusion.png")

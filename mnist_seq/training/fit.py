@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,9 +93,8 @@ def train_and_summarize(config: TrainConfig, run_dir: Path, overrides: list[str]
     return run
 
 
-@contextmanager
-def unique_run_dir(config: TrainConfig, run_dir: Path, default_dir: bool) -> Iterator[Path]:
-    """Yield the directory of a run, or the next free one if another process has taken the same default name.
+def unique_run_dir(config: TrainConfig, run_dir: Path, default_dir: bool) -> AbstractContextManager[Path]:
+    """Enter the directory of a run, or the next free one if another process has taken the same default name.
 
     Args:
         config: of the run.
@@ -105,10 +103,8 @@ def unique_run_dir(config: TrainConfig, run_dir: Path, default_dir: bool) -> Ite
             other than 0 use the name as it is.
     """
     if config.resume or not default_dir or distributed.process_rank(hardware.resolve_auto(config.trainer)):
-        yield run_dir
-        return
-    with lock_new_run_dir(run_dir, "hydra.run.dir") as unique_dir:
-        yield unique_dir
+        return nullcontext(run_dir)
+    return lock_new_run_dir(run_dir, "hydra.run.dir")
 
 
 @isolate_global_state()
@@ -120,12 +116,11 @@ def train(config: TrainConfig, run_dir: Path, overrides: list[str] | None = None
     else:
         trainer_config = config.trainer = hardware.resolve_auto(config.trainer)
         check_trainer_arguments(trainer_config)
-    with distributed.set_rank_zero(trainer_config):
-        if distributed.process_rank(trainer_config):
-            _train(config, run, overrides or [], is_rank_zero=False)
-            return run
-        with lock_run_dir(run.path, "directory" if config.resume else "hydra.run.dir"):
-            _train(config, run, overrides or [], is_rank_zero=True)
+    is_rank_zero = distributed.process_rank(trainer_config) == 0
+    lock = lock_run_dir(run.path, "directory" if config.resume else "hydra.run.dir") if is_rank_zero else nullcontext()
+    with distributed.set_rank_zero(trainer_config), lock:
+        _train(config, run, overrides or [], is_rank_zero)
+        if is_rank_zero:
             (run.path / FAILURE_FILE).unlink(missing_ok=True)
             if run.config.test:
                 test_config = EvaluateConfig(run=str(run.path), split="test", report=bool(run.config.report))

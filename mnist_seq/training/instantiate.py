@@ -10,6 +10,7 @@ from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from mnist_seq.config.hydra_compat import instantiate
+from mnist_seq.config.validation import check
 from mnist_seq.errors import UserError
 
 _INSTANTIATE_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -31,8 +32,8 @@ def instantiate_targets(configs: dict[str, Any] | None, key: str, **defaults: An
     for name, values in (configs or {}).items():
         if values is None:
             continue
-        if not isinstance(values, dict) or "_target_" not in values:
-            raise UserError(f"{key}.{name} has no _target_: name the class to build")
+        has_target = isinstance(values, dict) and "_target_" in values
+        check(has_target, f"{key}.{name} has no _target_: name the class to build")
         try:
             signature = inspect.signature(get_object(values["_target_"]))
             extra = {it: value for it, value in defaults.items() if it in signature.parameters and it not in values}

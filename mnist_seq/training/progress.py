@@ -8,15 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from mnist_seq.training.callbacks import Throughput
 from mnist_seq.training.steps import should_log, total_steps
@@ -31,7 +23,6 @@ class ProgressReporter(Callback):
     def __init__(self, throughput: Throughput, console: Console) -> None:
         self.throughput, self.console = throughput, console
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
         self._printed_at = 0.0
         self._first_step = 0
 
@@ -39,19 +30,15 @@ class ProgressReporter(Callback):
         self._printed_at, self._first_step = time.monotonic(), trainer.global_step
         if not self.console.is_terminal:
             return
-        columns: list[str | ProgressColumn] = [TextColumn("training"), BarColumn(), MofNCompleteColumn()]
-        columns += [TextColumn("{task.fields[metrics]}"), TimeRemainingColumn(compact=True), TextColumn("left")]
+        left = (TimeRemainingColumn(compact=True), "left")
+        columns = ("training", BarColumn(), MofNCompleteColumn(), "{task.fields[metrics]}", *left)
         self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
-        self._task = self._bar.add_task(
-            "training", total=total_steps(trainer), completed=trainer.global_step, metrics=""
-        )
+        self._bar.add_task("training", total=total_steps(trainer), completed=trainer.global_step, metrics="")
         self._bar.start()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=trainer.global_step)
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step)
         if should_log(trainer, trainer.global_step):
             self._report(trainer, due=time.monotonic() - self._printed_at > _PRINT_INTERVAL_S)
 
@@ -59,16 +46,18 @@ class ProgressReporter(Callback):
         if not trainer.sanity_checking:
             self._report(trainer, due=True)
 
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._close()
+    def on_train_end(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
-    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
-        self._close()
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()
 
     def _report(self, trainer: L.Trainer, due: bool) -> None:
         metrics = self._format_metrics(trainer)
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, metrics=metrics)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], metrics=metrics)
         elif due and trainer.is_global_zero:
             self._printed_at = time.monotonic()
             steps = total_steps(trainer)
@@ -76,10 +65,9 @@ class ProgressReporter(Callback):
             self.console.print(f"step {trainer.global_step}{total}  {metrics}  {eta}", highlight=False)
 
     def _format_metrics(self, trainer: L.Trainer) -> str:
-        parts = []
-        for key, name, style in (("train/loss", "loss", "{:.3f}"), ("val/exact_match", "exact match", "{:.2%}")):
-            if key in trainer.callback_metrics:
-                parts.append(f"{name} {style.format(float(trainer.callback_metrics[key]))}")
+        formats = {"train/loss": "loss {:.3f}", "val/exact_match": "exact match {:.2%}"}
+        values = trainer.callback_metrics
+        parts = [text.format(float(values[key])) for key, text in formats.items() if key in values]
         if self.throughput.scenes_per_second:
             parts.append(f"{self.throughput.scenes_per_second:,.0f} scenes/s")
         return "  ".join(parts)
@@ -90,8 +78,3 @@ class ProgressReporter(Callback):
             return ""
         seconds = int(self.throughput.train_seconds / steps_taken * (steps - trainer.global_step))
         return f"{seconds // 60}:{seconds % 60:02d} left"
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None

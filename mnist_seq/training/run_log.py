@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -23,18 +23,14 @@ def log_to_file(path: Path) -> Iterator[None]:
     handler = _RunLogHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("mnist_seq", "lightning.pytorch", "py.warnings")]
-    levels = [logger.level for logger in loggers]
-    if not loggers[0].hasHandlers() and logging.lastResort:  # otherwise our warnings would reach the file only
-        loggers[0].addHandler(logging.lastResort)
-    for logger in loggers:
-        logger.addHandler(handler)
-    loggers[0].setLevel(logging.INFO)
-    try:
+    with ExitStack() as restore:
+        restore.callback(handler.close)
+        if not loggers[0].hasHandlers() and logging.lastResort:  # otherwise our warnings would reach the file only
+            restore.callback(loggers[0].removeHandler, logging.lastResort)
+            loggers[0].addHandler(logging.lastResort)
+        for logger in loggers:
+            restore.callback(logger.removeHandler, handler)
+            logger.addHandler(handler)
+        restore.callback(loggers[0].setLevel, loggers[0].level)
+        loggers[0].setLevel(logging.INFO)
         yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-        if logging.lastResort:
-            loggers[0].removeHandler(logging.lastResort)
-        handler.close()

@@ -42,11 +42,9 @@ class StopOnSignal(Callback):
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        signum = self._sync_signal(trainer)
-        if signum is None:
-            return
-        self.checkpoint_callback.save_between_steps(trainer)
-        self._stop(signum, trainer)
+        if (signum := self._sync_signal(trainer)) is not None:
+            self.checkpoint_callback.save_between_steps(trainer)
+            self._stop(signum, trainer)
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Stop for a signal that came during the last step or validation; later ones meet the previous handlers."""
@@ -81,8 +79,7 @@ class StopOnSignal(Callback):
 def restore_signal_handlers() -> Iterator[None]:
     """Restore the signal handlers that training and Lightning change, however training ends."""
     names = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-    signums = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    handlers = {signum: signal.getsignal(signum) for signum in signums}
+    handlers = {it: signal.getsignal(it) for it in signal.Signals if it.name in names}  # Windows lacks some
     try:
         yield
     finally:

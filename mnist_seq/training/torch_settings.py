@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -47,26 +47,20 @@ def matmul_precision(config: TrainerConfig) -> Iterator[None]:
 @contextmanager
 def restore_torch_settings() -> Iterator[None]:
     """Restore the process-wide settings that Lightning's Trainer changes, e.g. for `deterministic` and `benchmark`."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, grad_enabled = torch.backends.cudnn.benchmark, torch.is_grad_enabled()
-    try:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    with ExitStack() as restore:
+        restore.callback(torch.use_deterministic_algorithms, deterministic, warn_only=warn_only)
+        restore.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+        restore.callback(torch.set_grad_enabled, torch.is_grad_enabled())
         yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark
-        torch.set_grad_enabled(grad_enabled)
 
 
 @contextmanager
 def limit_threads(num_threads: int | None) -> Iterator[None]:
     """Set the number of CPU threads per operation within the context; None leaves it as it is."""
-    if num_threads is None:
+    with ExitStack() as restore:
+        if num_threads is not None:
+            restore.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(num_threads)
         yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning as L
@@ -73,17 +73,12 @@ def isolate_global_state() -> Iterator[None]:
 
     Within the context, Lightning's hints only go to run.log.
     """
-    rng_states = get_rng_states()
-    handlers = [it for it in logging.getLogger("lightning.pytorch").handlers if type(it) is logging.StreamHandler]
-    levels = [handler.level for handler in handlers]
-    for handler in handlers:
-        handler.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for pattern in _IGNORED_WARNINGS:
-                warnings.filterwarnings("ignore", message=pattern)
-            yield
-    finally:
-        set_rng_states(rng_states)
-        for handler, level in zip(handlers, levels, strict=True):
-            handler.setLevel(level)
+    with warnings.catch_warnings(), ExitStack() as restore:
+        restore.callback(set_rng_states, get_rng_states())
+        for handler in logging.getLogger("lightning.pytorch").handlers:
+            if type(handler) is logging.StreamHandler:
+                restore.callback(handler.setLevel, handler.level)
+                handler.setLevel(logging.WARNING)
+        for pattern in _IGNORED_WARNINGS:
+            warnings.filterwarnings("ignore", message=pattern)
+        yield

@@ -8,6 +8,7 @@ import shlex
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -93,13 +94,10 @@ def _is_reachable(url: str, timeout: float = 3.0) -> bool:
     responded = threading.Event()
 
     def request() -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=timeout):
-                responded.set()
-        except urllib.error.HTTPError:
+        with suppress(OSError, ValueError):
+            with suppress(urllib.error.HTTPError):  # a response, too
+                urllib.request.urlopen(url, timeout=timeout).close()
             responded.set()
-        except (OSError, ValueError):
-            pass
 
     thread = threading.Thread(target=request, daemon=True)
     thread.start()

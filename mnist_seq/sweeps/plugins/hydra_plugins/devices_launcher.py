@@ -6,16 +6,19 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job
 from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext, TaskFunction
-    from omegaconf import DictConfig
-
-    from mnist_seq.sweeps.workers import Job
+from mnist_seq import cli
+from mnist_seq.compose_config import setup_hydra
+from mnist_seq.config import DevicesLauncherConfig, hydra_compat
+from mnist_seq.config.override_syntax import shell_override
+from mnist_seq.sweeps import workers
+from mnist_seq.sweeps.workers import Job
 
 
 class DevicesLauncher(Launcher):
@@ -31,55 +34,38 @@ class DevicesLauncher(Launcher):
         self.options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from mnist_seq.cli import report_errors
-        from mnist_seq.config import DevicesLauncherConfig
-
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-        with report_errors():
+        with cli.report_errors():
             self.launcher_config = DevicesLauncherConfig(**self.options)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from hydra.core.utils import JobReturn, JobStatus
-
-        from mnist_seq.cli import exit_with_message, report_errors
-        from mnist_seq.config.override_syntax import shell_override
-        from mnist_seq.sweeps import summary, workers
+        from mnist_seq.sweeps import summary
         from mnist_seq.sweeps.progress import StopOnFailure, report_progress
 
-        with report_errors():
+        with cli.report_errors():
             slots = workers.allocate_slots(self.launcher_config)
         shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
         jobs = [
             self._make_job(list(overrides), number, " ".join(it for it in overrides if it not in shared))
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
+        stop_on_failure = OmegaConf.select(self.config, "hydra.callbacks.table.on_failure") == "stop"
         previous_handler = signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
         try:
-            with report_progress(len(jobs), stop_on_failure=self._stop_on_failure) as reporter:
+            with report_progress(len(jobs), stop_on_failure) as reporter:
                 workers.run_jobs(jobs, slots, reporter)
         except StopOnFailure:
             summary.stop_sweep(Path(self.config.hydra.sweep.dir))
         except KeyboardInterrupt:
             override = shell_override("hydra.sweep.dir", self.config.hydra.sweep.dir)
             message = f"interrupted; rerun the same command with {override} to resume"
-            exit_with_message(message, 128 + signal.SIGINT)
+            cli.exit_with_message(message, 128 + signal.SIGINT)
         finally:
             signal.signal(signal.SIGTERM, previous_handler)
         # All count as completed: a failure is recorded in the job's directory, and Hydra would end the sweep with it.
         return [JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]
 
-    @property
-    def _stop_on_failure(self) -> bool:
-        """Whether the sweep ends with its first failed job."""
-        from omegaconf import OmegaConf
-
-        return OmegaConf.select(self.config, "hydra.callbacks.table.on_failure") == "stop"
-
     def _make_job(self, overrides: list[str], number: int, name: str) -> Job:
-        from omegaconf import open_dict
-
-        from mnist_seq.sweeps.workers import Job
-
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id, config.hydra.job.num = str(number), number
@@ -89,22 +75,10 @@ class DevicesLauncher(Launcher):
 
 def _run_job(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
     """Run a job in its own process as Hydra's basic launcher runs it."""
-    from hydra.core.utils import JobRuntime, run_job
-
-    from mnist_seq import cli
-    from mnist_seq.compose_config import setup_hydra
-    from mnist_seq.config import hydra_compat
-
     setup_hydra()
     hydra_compat.setup_job_process()
     JobRuntime.instance().set("name", config.hydra.job.name)
     # A run on several devices starts its other ranks with sys.argv, which must be the command line of this job alone.
     config.hydra.run.dir = str(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
     with cli.process_setup([sys.argv[0], *config.hydra.overrides.task]):
-        run_job(
-            hydra_context=hydra_context,
-            task_function=task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        run_job(task_function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context=hydra_context)
