@@ -123,7 +123,7 @@ def _evaluate_corrupted(evaluator: Evaluator, config: ResultsConfig) -> dict[str
 
     base = replace(evaluator.config, scenes=config.robustness_scenes)
     return {
-        label: load_evaluator(replace(base, corruption=it), evaluator.datasets).evaluate().metrics["exact_match"].value
+        label: load_evaluator(replace(base, corruptions=it), evaluator.datasets).evaluate().metrics["exact_match"].value
         for label, it in config.corruptions.items()
     }
 

@@ -15,8 +15,9 @@ from safetensors import safe_open
 
 import mnist_seq
 from mnist_seq.compose_config import job_name
-from mnist_seq.config import EvaluateConfig, migrations
+from mnist_seq.config import EvaluateConfig, StringConfig, migrations
 from mnist_seq.config.renamed_keys import migrate_overrides, rename_flat_keys, training_keys, version_1_overrides
+from mnist_seq.config.serialization import data_from_dict
 from mnist_seq.errors import UserError
 from mnist_seq.evaluation.evaluator import load_evaluator
 from mnist_seq.inference import weights
@@ -142,6 +143,16 @@ def test_a_migrated_config_has_the_new_keys_in_their_order_and_the_converted_val
     assert rename_flat_keys(flat(CONFIG)) == flat(MIGRATED)
     current = MIGRATED | {"schema_version": migrations.SCHEMA_VERSION}
     assert migrations.migrate_config(current, "x") == MIGRATED
+
+
+def test_family_line_of_earlier_versions_is_string_alone_and_in_mixtures() -> None:
+    line, string = {"family": "line", "min_advance": 20}, {"family": "string", "min_advance": 20}
+    for version, expected in ((2, string), (migrations.SCHEMA_VERSION, line)):
+        for data, migrated in ((line, expected), ({"parts": {"a": line}}, {"parts": {"a": expected}})):
+            config = {"schema_version": version, "data": data}
+            assert migrations.migrate_config(config, "x") == {"data": migrated}
+            assert migrations.migrate_card(config, "x")["data"] == migrated
+    assert data_from_dict(migrations.migrate_config({"data": {"family": "line"}}, "x")["data"]) == StringConfig()
 
 
 def test_keys_of_a_custom_model_are_never_renamed() -> None:

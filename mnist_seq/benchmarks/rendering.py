@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mnist_seq.data.render import SceneBatch
 
 PRESETS = (
-    *("single", "grid", "grid_3x3", "scatter", "scatter_96", "scatter_96_clear", "scatter_8", "line", "overlap"),
-    *("multimnist_s4", "cluttered"),
+    *("single", "grid", "grid_3x3", "scatter", "scatter_96", "scatter_96_clear", "scatter_8", "string"),
+    *("overlap", "multimnist_s4", "cluttered"),
 )
 """Data presets that are timed."""
 _NUM_WORKERS = 2

@@ -21,11 +21,12 @@ from mnist_seq.config.families import (
     ClutteredConfig,
     FolderConfig,
     GridConfig,
-    LineConfig,
     MixedConfig,
     OverlapConfig,
     SingleConfig,
+    StringConfig,
 )
+from mnist_seq.config.line import LineConfig
 from mnist_seq.config.model import (
     MODEL_CONFIGS,
     ClassifierConfig,
@@ -73,6 +74,7 @@ __all__ = [
     "ServeConfig",
     "SingleConfig",
     "Spec",
+    "StringConfig",
     "SynthesiseConfig",
     "TrainConfig",
     "TrainerConfig",

@@ -77,7 +77,7 @@ class EvaluateConfig(Validated):
     """Scenes a batch."""
     num_beams: PositiveInt = 1
     """Beams of beam search; 1 decodes greedily."""
-    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    corruptions: CorruptionConfig = field(default_factory=CorruptionConfig)
     """Corruption of the scenes; none by default."""
     trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""

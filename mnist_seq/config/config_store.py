@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_seq.config.commands import COMMANDS
+from mnist_seq.config.corruptions import CorruptionConfig
 from mnist_seq.config.data import AugmentConfig
 from mnist_seq.config.families import FAMILY_CONFIGS
 from mnist_seq.config.model import MODEL_CONFIGS
@@ -34,6 +35,7 @@ def register_schemas() -> None:
     for name, family in FAMILY_CONFIGS.items():
         store.store(group="data/schema", name=name, node=family)
     store.store(group="data/augment/schema", name="augment", node=AugmentConfig)
+    store.store(group="data/corruptions/schema", name="corruptions", node=CorruptionConfig)
     for name, schema in {"optim": OptimConfig, "loss": LossConfig, "trainer": TrainerConfig}.items():
         store.store(group=f"{name}/schema", name=name, node=schema, package=name)
     store.store(group="hydra/launcher", name="devices", node=DevicesLauncherConfig, provider="mnist_seq")

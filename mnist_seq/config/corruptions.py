@@ -1,4 +1,4 @@
-"""Corruptions of whole scenes before a model reads them."""
+"""Corruptions of scenes: what paper, print, light, lens and sensor do to writing."""
 
 from __future__ import annotations
 
@@ -11,23 +11,36 @@ from mnist_seq.config.validation import Validated
 
 @dataclass
 class CorruptionConfig(Validated):
-    """Corruption of scenes to measure robustness; none by default.
+    """Corruption of scenes, to train on or to measure robustness; none by default.
 
     Lengths are in pixels of a 28x28 frame, whatever `data.digit_size`.
     """
 
-    key_prefix = "corruption."
+    key_prefix = "corruptions."
 
+    random: bool = False
+    """Draw each amount for every scene, uniform between none and the value given; false applies the value itself."""
     rotation: Annotated[float, within(0, 180)] = 0.0
-    """Rotation of each digit about the centre of its frame, to a random side, degrees, 0..180."""
+    """Rotation of each digit about the centre of its frame, to a random side, degrees, 0..180; not with `random`."""
     stroke: Annotated[float, within(-1, 1)] = 0.0
-    """Change of stroke width, pixels on each side, -1..1; below 0 strokes get thinner."""
+    """Change of stroke width, pixels on each side, -1..1; below 0 strokes get thinner; not with `random`."""
+    crop: Fraction = 0.0
+    """Crop to the digits with a margin of this fraction of their height, 0..1, and scale to the canvas; with `random`,
+    up to a tenth of their height is cut off too."""
+    contrast: Annotated[float, within(0.02, 1)] = 1.0
+    """Factor on the ink, 0.02..1."""
+    print: Fraction = 0.0
+    """Darkness of a printed pattern behind the digits, as a fraction of full ink, 0..1."""
+    ruling: Fraction = 0.0
+    """Darkness of ruled lines and edges of boxes, as a fraction of full ink, 0..1."""
+    light: Annotated[float, within(0, 0.9)] = 0.0
+    """Loss of light in the darkest part, by a gradient and the edge of a shadow, as a fraction, 0..0.9."""
     blur: Annotated[float, within(0, 5)] = 0.0
-    """Standard deviation of a Gaussian blur of the image, pixels, 0..5."""
+    """Standard deviation of a Gaussian blur, pixels, 0..5."""
     noise: Fraction = 0.0
     """Standard deviation of Gaussian noise on every pixel, as a fraction of white, 0..1."""
-    contrast: Annotated[float, within(0.02, 1)] = 1.0
-    """Factor on all grey levels, 0.02..1."""
+    level: bool = False
+    """Stretch the grey levels afterwards, as the preprocessing of a picture does."""
 
     @property
     def non_default(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from mnist_seq.config.corruptions import CorruptionConfig
 from mnist_seq.config.field_types import Fraction, PositiveInt, one_of, within
 from mnist_seq.config.validation import Validated, check
 
@@ -56,13 +57,15 @@ class AugmentConfig(Validated):
     """Largest standard deviation of the blur, pixels, 0..1."""
     noise: Annotated[float, within(0, 0.9)] = 0.0
     """Largest fraction of its grey level that each pixel of ink may lose independently, 0..0.9."""
+    shared: Fraction = 0.0
+    """Part of rotation, scale, shear, shift, stroke and blur that all digits of a scene have in common, 0..1."""
     p: Fraction = 1.0
     """Probability that a digit is distorted, 0..1."""
 
     @property
     def changes_digits(self) -> bool:
         """Whether any digit can come out distorted."""
-        return self.p > 0 and self != AugmentConfig(p=self.p)
+        return self.p > 0 and self != AugmentConfig(shared=self.shared, p=self.p)
 
 
 @dataclass
@@ -90,6 +93,8 @@ class DataConfig(Validated):
     """Size of a fixed training set, the same in every run; null draws new scenes in every step."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Distortion of training digits: a preset of `data/augment`, and its keys."""
+    corruptions: CorruptionConfig = field(default_factory=CorruptionConfig)
+    """Corruption of training scenes: a preset of `data/corruptions`, and its keys."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,6 +9,7 @@ from typing import Any
 
 from mnist_seq.config.data import DataConfig, Spec, VariableCountConfig
 from mnist_seq.config.field_types import Below1, NonNegativeInt, PositiveInt
+from mnist_seq.config.line import LineConfig
 from mnist_seq.config.scatter import ScatterConfig
 from mnist_seq.config.validation import check
 
@@ -43,10 +44,10 @@ class GridConfig(DataConfig):
 
 
 @dataclass
-class LineConfig(VariableCountConfig):
-    """Digits in a row, read from left to right."""
+class StringConfig(VariableCountConfig):
+    """Frames of digits side by side, read from left to right."""
 
-    family: str = "line"
+    family: str = "string"
     height: int = 32
     width: int = 224
     max_digits: int = 5
@@ -144,12 +145,15 @@ class MixedConfig(DataConfig):
         height, width = self.spec.height, self.spec.width
         for name, part in self.parts.items():
             check(part.family not in ("mixed", "folder"), f"data.parts.{name}: {part.family} cannot be mixed")
-            for key in vars(shared).keys() - {"family", "augment", "digit_size"}:
+            for key in vars(shared).keys() - {"family", "augment", "corruptions", "digit_size"}:
                 same = getattr(part, key) in (getattr(shared, key), getattr(self, key))
                 check(same, f"data.parts.{name}.{key}={getattr(part, key)} has no effect: set data.{key}")
             size = part.digit_size
             check(size == self.digit_size, f"data.parts.{name}.digit_size={size} is not data.digit_size")
-            lossy = isinstance(part, OverlapConfig) and (part.spec.height, part.spec.width) != (height, width)
+            marks = getattr(part, "p_mark", 0)
+            check(marks == 0, f"data.parts.{name}.p_mark={marks}: marks cannot be mixed, set it to 0")
+            loses_ink = isinstance(part, OverlapConfig) or getattr(part, "bleed", 0) > 0
+            lossy = loses_ink and (part.spec.height, part.spec.width) != (height, width)
             check(not lossy, f"data.parts.{name}: its canvas must be the largest, {height}x{width}")
 
     @property
@@ -178,7 +182,7 @@ class FolderConfig(DataConfig):
         super().__post_init__()
         check(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
         self.path = str(Path(self.path).absolute())  # so that a run can be evaluated from another directory
-        for key in ("digit_size", "num_train_scenes", "augment"):
+        for key in ("digit_size", "num_train_scenes", "augment", "corruptions"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
             check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
 
@@ -188,6 +192,7 @@ FAMILY_CONFIGS: dict[str, type[DataConfig]] = {
     "grid": GridConfig,
     "scatter": ScatterConfig,
     "line": LineConfig,
+    "string": StringConfig,
     "overlap": OverlapConfig,
     "cluttered": ClutteredConfig,
     "mixed": MixedConfig,

@@ -1,7 +1,9 @@
 """Read what earlier versions saved: configs, metrics, model cards, weights and checkpoints.
 
-Configs, cards and checkpoints carry `schema_version`; a file without it has version 1. Version 2 renamed most keys:
-`config/renamed_keys.py` has the keys that a user types too, this file those that only saved files have.
+Configs, cards and checkpoints carry `schema_version`; a file without it has version 1.
+
+Version 2 renamed most keys: `config/renamed_keys.py` has those that a user types too, this file those that only saved
+files have. Version 3 renamed the scene family `line` to `string`; `line` is another family now.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from mnist_seq.config.renamed_keys import (
 )
 from mnist_seq.errors import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _CARD = {
     "spec.max_digits": "spec.max_length",
@@ -74,12 +76,13 @@ def migrate_config(values: dict[str, Any], source: object, strict: bool = True) 
     """
     version = _schema_version(values, source)
     values = _rename_targets({key: value for key, value in values.items() if key != "schema_version"})
-    if version == SCHEMA_VERSION:
-        return values
-    custom_model = _is_custom(values.get("model"))
-    values = drop_removed_keys(values, custom_model, source if strict else None)
-    migrated: dict[str, Any] = rename_keys(values, training_keys(custom_model))
-    return migrated
+    if version < 2:
+        custom_model = _is_custom(values.get("model"))
+        values = drop_removed_keys(values, custom_model, source if strict else None)
+        values = rename_keys(values, training_keys(custom_model))
+    if version < 3 and isinstance(values.get("data"), dict):
+        values["data"] = _rename_family(values["data"])
+    return values
 
 
 def migrate_card(card: dict[str, Any], source: object) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def migrate_card(card: dict[str, Any], source: object) -> dict[str, Any]:
     """
     version = _schema_version(card, source)
     card = {"schema_version": SCHEMA_VERSION} | migrate_config(card, source, strict=False)
-    return card if version == SCHEMA_VERSION else rename_keys(card, _CARD)
+    return rename_keys(card, _CARD) if version < 2 else card
 
 
 def migrate_metrics(metrics: dict[str, Any], is_custom_model: Callable[[], bool]) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def migrate_state_dict(weights: dict[str, Any], card: dict[str, Any]) -> dict[st
     Args:
         card: the model's card, as it is saved.
     """
-    if _is_custom(card.get("model", {"name": None})) or card.get("schema_version") == SCHEMA_VERSION:
+    if _is_custom(card.get("model", {"name": None})) or "schema_version" in card:
         return weights
     return {_rename_parameter(name): weight for name, weight in weights.items()}
 
@@ -133,7 +136,7 @@ def migrate_checkpoint(checkpoint: dict[str, Any], source: object) -> dict[str, 
     for key in ("state_dict", "current_model_state"):
         if key in checkpoint:
             checkpoint[key] = migrate_state_dict(checkpoint[key], card)
-    if version < SCHEMA_VERSION:
+    if version < 2:
         states = checkpoint.get("callbacks", {})
         checkpoint["callbacks"] = {_CALLBACKS.get(name, name): state for name, state in states.items()}
         for loader in checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", []):
@@ -153,6 +156,13 @@ def _schema_version(values: dict[str, Any], source: object) -> int:
 def _is_custom(model: Any) -> bool:
     """Whether a saved model is a class of the user's; a config without a model has none."""
     return isinstance(model, dict) and model.get("name") not in BUILT_IN_MODELS
+
+
+def _rename_family(data: dict[str, Any]) -> dict[str, Any]:
+    """A data config, or a mixture of several, with the name that version 3 gives to the family `line`."""
+    if "parts" in data:
+        data = data | {"parts": {name: _rename_family(part) for name, part in data["parts"].items()}}
+    return data | {"family": "string"} if data.get("family") == "line" else data
 
 
 def _rename_targets(values: Any) -> Any:

@@ -39,7 +39,13 @@ _TRAIN = {**_MODEL, **_DATA, **_OPTIM, **_LAUNCHER}
 RENAMED_KEYS: dict[str, dict[str, str]] = {
     "train": _TRAIN,
     "describe": _TRAIN,
-    "evaluate": {**_DATA, "to": "output_dir", "beams": "num_beams", "disturb": "corruption"},
+    "evaluate": {
+        **_DATA,
+        "to": "output_dir",
+        "beams": "num_beams",
+        "disturb": "corruptions",
+        "corruption": "corruptions",
+    },
     "compare": {**_DATA, "to": "output_dir"},
     "synthesise": {**_DATA, "to": "output_dir", "look": "preview"},
     "report": {"to": "output"},

@@ -41,7 +41,8 @@ def augment_digits(
     size = digit_images.shape[-1]
     pixels = digit_images.float()
     if config.stroke:
-        pixels = adjust_stroke_width(digit_images, (2 * rng.uniform("stroke", 1)[:, 0] - 1) * config.stroke)
+        amount = (2 * rng.uniform("stroke", 1, config.shared)[:, 0] - 1) * config.stroke
+        pixels = adjust_stroke_width(digit_images, amount)
         boxes = expand_boxes(boxes, scale_radius(STROKE_RADIUS, size), size)
     if config.rotation or config.scale or config.shear or config.shift or config.elastic:
         displacement = (
@@ -49,10 +50,10 @@ def augment_digits(
             if config.elastic
             else None
         )
-        affine = sample_affine(boxes, rng.uniform("distort", 5), config, size, displacement)
+        affine = sample_affine(boxes, rng.uniform("distort", 5, config.shared), config, size, displacement)
         pixels = affine_warp(pixels, *affine, displacement)
     if config.blur:
-        sigma = rng.uniform("blur", 1)[:, 0] * config.blur * size / _REFERENCE_SIZE
+        sigma = rng.uniform("blur", 1, config.shared)[:, 0] * config.blur * size / _REFERENCE_SIZE
         pixels = gaussian_blur(pixels, sigma, scale_radius(BLUR_RADIUS, size))
     if config.noise:
         pixels = pixels * (1 - rng.bytes("noise", size * size).view_as(pixels) * (config.noise / 256))

@@ -1,22 +1,27 @@
-"""Corruptions, to test how robust a model is: the same scenes rotated, with other strokes, blurred, noisy or pale.
+"""Corruptions of scenes: what paper, print, light, lens and sensor do to writing, in training and in evaluation.
 
-`rotation` and `stroke` change the digits before rendering, `blur`, `contrast` and `noise` the rendered images.
+`rotation` and `stroke` change the digits before rendering, all others the rendered scenes, which are floats in [0, 1]
+whose ink is light. What a scene gets is a function of (seed, split, id).
 
-Shapes   B scenes   H W canvas   P digits of a pool   S side of a digit image
+Shapes   B scenes   N digits   H W canvas   P digits of a pool   S side of a digit image
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int, UInt8
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from mnist_seq.config import CorruptionConfig
-from mnist_seq.data import augment, rng
-from mnist_seq.data.digits import Pool, ink_boxes
+from mnist_seq.data import augment, paper, rng
+from mnist_seq.data.digits import MNIST_SIZE, Pool, ink_boxes
+from mnist_seq.data.levels import stretch_levels
+from mnist_seq.data.render import SceneBatch
 
 DIGIT_CORRUPTIONS = ("rotation", "stroke")
 """Keys of CorruptionConfig that act on digits; the others act on images."""
@@ -55,27 +60,178 @@ def corrupt_digits(
     return pixels.round().to(torch.uint8)
 
 
-def corrupt_images(
-    images: UInt8[Tensor, "B 1 H W"], ids: Int[Tensor, "B"], config: CorruptionConfig, pixel_scale: float
-) -> UInt8[Tensor, "B 1 H W"]:
-    """Blur images, reduce their contrast and add noise, in the order in which a lens and a sensor would.
+_MAX_CUT = 0.1
+"""Largest fraction of the digits' height that a random crop cuts off on one side."""
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Random numbers and amounts of every scene of a batch."""
+
+    config: CorruptionConfig
+    seed: int
+    split: str
+    ids: Int[Tensor, "B"]
+    pixel_scale: float
+    """Pixels per pixel of a 28x28 frame, the unit of the config's lengths."""
+
+    def uniform(self, purpose: str, n: int = 1) -> Float[Tensor, "B {n}"]:
+        """Draw n uniform numbers in [0, 1) per scene."""
+        return rng.uniform(rng.key(self.seed, self.split, "corruption", purpose), self.ids, n)
+
+    def integers(self, purpose: str, high: int) -> Int[Tensor, "B"]:
+        """Draw a uniform integer in [0, high) per scene."""
+        return rng.integers(rng.key(self.seed, self.split, "corruption", purpose), self.ids, 1, high)[:, 0]
+
+    def __call__(self, name: str, none: float = 0.0) -> Float[Tensor, "B 1 1"]:
+        """Return how much of a corruption each scene gets: the config's value, or a random part of it.
+
+        Args:
+            none: the value that stands for no corruption.
+        """
+        value = float(getattr(self.config, name))
+        share = self.uniform(name) if self.config.random else torch.ones(len(self.ids), 1, device=self.ids.device)
+        return (none + (value - none) * share)[..., None]
+
+
+def corrupt_scenes(
+    batch: SceneBatch, ids: Int[Tensor, "B"], config: CorruptionConfig, seed: int, split: str, digit_size: int
+) -> SceneBatch:
+    """Corrupt the images of a batch of scenes, in the order in which paper, light, lens and sensor would.
 
     Args:
-        images: ink on a background of 0.
-        ids: scene ids, which the noise is drawn from.
-        pixel_scale: pixels per pixel of a 28x28 digit, the unit of `config.blur`.
+        seed: of the amounts and places of the corruptions.
+        split: of the scenes.
+        digit_size: side of a digit's frame, pixels.
     """
-    if not config.non_default.keys() - set(DIGIT_CORRUPTIONS):
-        return images
-    pixels = images.float()
-    if config.blur:
-        from torchvision.transforms.functional import gaussian_blur  # here, so that scenes need no torchvision
+    steps = {name: step for name, step in _STEPS.items() if name in config.non_default}
+    if not steps and not config.crop and not config.level:
+        return batch
+    amounts = Amounts(config, seed, split, ids, digit_size / MNIST_SIZE)
+    pictures, boxes, inside = batch.images[:, 0] / 255, batch.boxes, None
+    if config.crop:
+        pictures, inside, boxes = crop(pictures, boxes, batch.counts, amounts)
+    for step in steps.values():
+        pictures = step(pictures, amounts)
+    if config.level:
+        pictures = stretch_levels(pictures.clamp(0, 1), inside)
+    images = (255 * pictures).round().clamp(0, 255).to(torch.uint8)
+    return batch._replace(images=images[:, None], boxes=boxes)
 
-        sigma = config.blur * pixel_scale
-        radius = min(math.ceil(3 * sigma), *(length - 1 for length in images.shape[2:]))
-        pixels = gaussian_blur(pixels, 2 * radius + 1, sigma)
-    pixels = pixels * config.contrast
-    if config.noise:
-        uniforms = rng.uniform(rng.key(0, "disturb", "noise"), ids, images[0].numel())
-        pixels = pixels + 255 * config.noise * torch.special.ndtri(uniforms + 2**-25).view_as(pixels)
-    return pixels.round().clamp(0, 255).to(torch.uint8)
+
+def crop(
+    pictures: Float[Tensor, "B H W"], boxes: Int[Tensor, "B N 4"], counts: Int[Tensor, "B"], amounts: Amounts
+) -> tuple[Float[Tensor, "B H W"], Bool[Tensor, "B H W"], Int[Tensor, "B N 4"]]:
+    """Crop pictures to their digits with a margin and scale them to the canvas, as the preprocessing of a picture does.
+
+    Returns:
+        The cropped pictures, which pixels of the canvas they cover, and the boxes on it.
+    """
+    height, width = pictures.shape[1:]
+    text = _text_boxes(boxes, counts, height, width)
+    text_height = (text[:, 3] - text[:, 1]).clamp(min=height / 8)
+    sides = amounts.uniform("crop sides", 4) if amounts.config.random else text.new_ones(len(text), 4)
+    cut = _MAX_CUT if amounts.config.random else 0.0
+    margins = (sides * (amounts.config.crop + cut) - cut) * text_height[:, None]
+    margins[:, [0, 2]] = margins[:, [0, 2]].clamp(min=1)  # a digit cut at the end of the line may be another digit
+    window = text + margins * margins.new_tensor([-1, -1, 1, 1])
+    extent = window[:, 2:] - window[:, :2]
+    scale = torch.minimum(height / extent[:, 1], width / extent[:, 0])
+    covered = extent * scale[:, None]
+    slack = torch.tensor([width, height], device=pictures.device) - covered
+    corner = slack * amounts.uniform("crop place", 2) if amounts.config.random else slack / 2
+    x = (torch.arange(width, device=pictures.device) + 0.5 - corner[:, :1]) / scale[:, None] + window[:, :1]
+    y = (torch.arange(height, device=pictures.device) + 0.5 - corner[:, 1:]) / scale[:, None] + window[:, 1:2]
+    grid = torch.stack(torch.broadcast_tensors((2 / width * x - 1)[:, None], (2 / height * y - 1)[..., None]), -1)
+    sampled = F.grid_sample(pictures[:, None], grid, align_corners=False)[:, 0]
+    inside_x = ((x >= window[:, :1]) & (x < window[:, 2:3]))[:, None]
+    inside_y = ((y >= window[:, 1:2]) & (y < window[:, 3:]))[..., None]
+    moved = (boxes - window[:, None, :2].repeat(1, 1, 2)) * scale[:, None, None] + corner.repeat(1, 2)[:, None]
+    limits = torch.tensor([width, height, width, height], device=boxes.device)
+    present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
+    return sampled, inside_x & inside_y, moved.round().long().clamp(min=0).minimum(limits) * present[..., None]
+
+
+def add_print(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Put a printed pattern behind the ink."""
+    return torch.maximum(pictures, amounts("print") * _cut(paper.printed_patterns(), "print", pictures, amounts))
+
+
+def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Draw up to two ruled lines and up to two upright edges of a box, each on half of the scenes."""
+    lines = pictures.new_zeros(())
+    for axis, length in ((1, pictures.shape[1]), (2, pictures.shape[2])):
+        for index in range(2):
+            position, thickness, drawn = amounts.uniform(f"ruling {axis} {index}", 3).unbind(1)
+            distance = (torch.arange(length, device=pictures.device) + 0.5 - (position * length)[:, None]).abs()
+            line = (0.5 + (1.5 * thickness)[:, None] / 2 - distance).clamp(0, 1) * (drawn < 0.5)[:, None]
+            lines = torch.maximum(lines, line.unsqueeze(3 - axis))
+    return torch.maximum(pictures, amounts("ruling") * lines)
+
+
+def change_light(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Darken parts of the picture: a smooth gradient, and the straight edge of a shadow on half of the scenes."""
+    height, width = pictures.shape[1:]
+    corners = amounts.uniform("light", 6).view(-1, 1, 2, 3)
+    darkness = F.interpolate(corners, (height, width), mode="bilinear", align_corners=True)[:, 0]
+    angle, offset, softness, drawn = amounts.uniform("shadow", 4)[..., None, None].unbind(1)
+    x = torch.linspace(-1, 1, width, device=pictures.device)
+    y = torch.linspace(-1, 1, height, device=pictures.device)[:, None]
+    side = x * torch.cos(2 * math.pi * angle) + y * torch.sin(2 * math.pi * angle) - (2 * offset - 1)
+    shadow = (side / (0.02 + 0.3 * softness)).clamp(0, 1) * (drawn < 0.5)
+    brightness = 1 - amounts("light") * torch.maximum(darkness, shadow)
+    return 1 - (1 - pictures) * brightness
+
+
+def fade(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Make all ink paler."""
+    return pictures * amounts("contrast", none=1.0)
+
+
+def blur(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Blur like a lens out of focus; beyond the edges the picture is reflected."""
+    sigma = amounts("blur")[:, 0] * amounts.pixel_scale
+    radius = min(math.ceil(3 * amounts.config.blur * amounts.pixel_scale), *(side - 1 for side in pictures.shape[1:]))
+    offsets = torch.arange(-radius, radius + 1, device=pictures.device)
+    kernels = torch.softmax(-(offsets**2) / (2 * sigma.clamp(min=1e-3) ** 2), -1)  # B K
+    padded = F.pad(pictures[None], (radius, radius, radius, radius), mode="reflect")
+    blurred = F.conv2d(padded, kernels[:, None, :, None], groups=len(kernels))
+    return F.conv2d(blurred, kernels[:, None, None], groups=len(kernels))[0]
+
+
+def add_noise(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Add noise like that of a sensor."""
+    return pictures + amounts("noise") * _cut(paper.grain(), "noise", pictures, amounts)
+
+
+_STEPS: dict[str, Callable[[Tensor, Amounts], Tensor]] = {
+    "print": add_print,
+    "ruling": add_ruling,
+    "contrast": fade,
+    "light": change_light,
+    "blur": blur,
+    "noise": add_noise,
+}
+"""Key of CorruptionConfig -> what it does to pictures, in this order."""
+
+
+def _text_boxes(boxes: Tensor, counts: Tensor, height: int, width: int) -> Float[Tensor, "B 4"]:
+    """Return the box around all digits of each scene, x0 y0 x1 y1 in pixels; the whole canvas where there are none."""
+    present = (torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None])[..., None]
+    low = boxes[..., :2].masked_fill(~present, 2**20).amin(1)
+    high = boxes[..., 2:].masked_fill(~present, -(2**20)).amax(1)
+    canvas = boxes.new_tensor([0, 0, width, height])
+    text = torch.cat([low, high], -1)
+    return torch.where(((high > low).all(1) & (counts > 0))[:, None], text, canvas).float()
+
+
+def _cut(patterns: Tensor, purpose: str, pictures: Tensor, amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Cut a piece of a random pattern for each picture, at a random place; patterns repeat beyond their edges."""
+    num, rows, cols = patterns.shape
+    patterns = patterns.to(pictures.device)
+    index = amounts.integers(f"{purpose} pattern", num)
+    top, left = amounts.integers(f"{purpose} y", rows), amounts.integers(f"{purpose} x", cols)
+    y = (top[:, None] + torch.arange(pictures.shape[1], device=pictures.device)) % rows
+    x = (left[:, None] + torch.arange(pictures.shape[2], device=pictures.device)) % cols
+    flat = (index[:, None, None] * rows + y[..., None]) * cols + x[:, None]
+    return patterns.flatten()[flat]

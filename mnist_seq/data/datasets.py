@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.data import corruptions, image_folder, render, sources
-from mnist_seq.data.digits import MNIST_SIZE, Pool
+from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.errors import UserError
@@ -101,7 +101,11 @@ class SyntheticDataset(SceneDataset):
         return render.order_margins(ids, self.config, self.pool, self.seed)
 
     def _render(self, ids: Tensor) -> SceneBatch:
-        return render.render(ids, self.config, self._pool_on(ids.device), self.seed, augmented=self.split == "train")
+        config, is_train = self.config, self.split == "train"
+        batch = render.render(ids, config, self._pool_on(ids.device), self.seed, augmented=is_train)
+        if not is_train:
+            return batch
+        return corruptions.corrupt_scenes(batch, ids, config.corruptions, self.seed, self.split, config.digit_size)
 
     def _pool_on(self, device: torch.device) -> Pool:
         if device not in self._pools:
@@ -144,8 +148,8 @@ class CorruptedDataset(SceneDataset):
         if keys := [key for key in corruptions.DIGIT_CORRUPTIONS if key in config.non_default]:
             if not isinstance(dataset, SyntheticDataset):
                 raise UserError(
-                    f"corruption.{keys[0]}={config.non_default[keys[0]]} is applied to digits before rendering, but "
-                    "this dataset contains rendered images: use corruption.blur, noise or contrast"
+                    f"corruptions.{keys[0]}={config.non_default[keys[0]]} is applied to digits before rendering, but "
+                    "this dataset contains rendered images: use corruptions.blur, noise or contrast"
                 )
             pool = corruptions.corrupt_pool(dataset.pool, config, include_clutter=_has_distractors(dataset.config))
             dataset = SyntheticDataset(dataset.config, pool, dataset.seed)
@@ -155,8 +159,8 @@ class CorruptedDataset(SceneDataset):
         return self._dataset.order_margins(ids)
 
     def _render(self, ids: Tensor) -> SceneBatch:
-        batch, pixel_scale = self._dataset.render(ids), self.spec.digit_size / MNIST_SIZE
-        return batch._replace(images=corruptions.corrupt_images(batch.images, ids, self._corruption, pixel_scale))
+        batch = self._dataset.render(ids)
+        return corruptions.corrupt_scenes(batch, ids, self._corruption, 0, self.split, self.spec.digit_size)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,13 @@ from mnist_seq.config import (
     ScatterConfig,
     SingleConfig,
     Spec,
+    StringConfig,
 )
 from mnist_seq.data import reading_order, rng
-from mnist_seq.data.digits import Pool
+from mnist_seq.data.digits import Pool, ink_boxes
+from mnist_seq.data.line_layout import place_on_line
+from mnist_seq.data.marks import mark_images
+from mnist_seq.data.sampling import sample_counts, sample_digits, sample_distinct_digits
 from mnist_seq.data.scatter_layout import place_digits
 
 DISTRACTOR_SIZE = 9
@@ -46,6 +50,16 @@ class Distractors(NamedTuple):
     present: Bool[Tensor, "B D"]
 
 
+class Marks(NamedTuple):
+    """Ink between and after the digits of a scene that is not read, such as points and dashes."""
+
+    indices: Int[Tensor, "B K"]
+    """Indices into `mark_images`."""
+    corners: Int[Tensor, "B K 2"]
+    """x y of the frames' upper left corners, pixels; ink outside the canvas is lost."""
+    present: Bool[Tensor, "B K"]
+
+
 class Layout(NamedTuple):
     """What a batch of scenes shows, before rendering. Slots with a digit come first, in reading order."""
 
@@ -56,6 +70,7 @@ class Layout(NamedTuple):
     present: Bool[Tensor, "B N"]
     """Which slots hold a digit."""
     distractors: Distractors | None = None
+    marks: Marks | None = None
     bleed: int = 0
     """How far a frame may reach beyond the canvas, pixels."""
 
@@ -84,7 +99,7 @@ def grid(ids: Int[Tensor, "B"], config: GridConfig, pool: Pool, seed: int) -> La
     N = rows * cols, on a canvas of rows*S x cols*S pixels.
     """
     slots = config.rows * config.cols
-    indices = _sample_digits(ids, slots, pool, seed)
+    indices = sample_digits(ids, slots, pool, seed)
     present = rng.uniform(rng.key(seed, pool.split, "empty"), ids, slots) >= config.p_empty
     cell = torch.arange(slots, device=ids.device)
     corners = torch.stack([cell % config.cols, cell // config.cols], -1) * pool.digit_size
@@ -97,20 +112,45 @@ def scatter(ids: Int[Tensor, "B"], config: ScatterConfig, pool: Pool, seed: int)
     Frames are disjoint, or overlap within `config.overlap`; order by `config.order`, which no move of a digit by less
     than `order_margin` pixels changes. See `scatter_layout` for the distribution of the positions.
     """
-    counts = _sample_counts(ids, config.min_digits, config.max_digits, pool, seed)
+    counts = sample_counts(ids, config.min_digits, config.max_digits, pool, seed)
     corners, present = place_digits(ids, counts, config, seed, pool.split)
-    indices = _sample_digits(ids, config.max_digits, pool, seed)
+    indices = sample_digits(ids, config.max_digits, pool, seed)
     return _sort_in_reading_order(config.order, Layout(indices, corners, present), pool)
 
 
 def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
+    """Digits and marks as one hand writes them along a baseline, from left to right; N = max_digits.
+
+    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After each digit, and
+    in place of the first where there is none, comes a mark with probability `p_mark`, uniform over `mark_images`, where
+    the line has room for it. See `line_layout` for the distribution of the positions.
+    """
+    slots = config.max_digits
+    indices = sample_digits(ids, slots, pool, seed)
+    counts = sample_counts(ids, config.min_digits, slots, pool, seed)
+    counts = counts * (rng.uniform(rng.key(seed, pool.split, "blank"), ids, 1)[:, 0] >= config.p_empty)
+    slot = torch.arange(slots, device=ids.device)
+    present = slot < counts[:, None]
+    mark_boxes = ink_boxes(mark_images(pool.digit_size)).to(ids.device)
+    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(mark_boxes))
+    marked = rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < config.p_mark
+    marked = marked & (slot < counts.clamp(min=1)[:, None])
+    ink = torch.stack([pool.boxes[indices], mark_boxes[marks]], 2).flatten(1, 2)
+    elements = torch.stack([present, marked], 2).flatten(1)
+    corners, elements = place_on_line(ids, ink, elements, config, seed, pool.split)
+    digit_corners, mark_corners = corners.unflatten(1, (slots, 2)).unbind(2)
+    marked = elements[:, 1::2]
+    return Layout(indices, digit_corners, present, marks=Marks(marks, mark_corners, marked), bleed=config.bleed)
+
+
+def string(ids: Int[Tensor, "B"], config: StringConfig, pool: Pool, seed: int) -> Layout:
     """Digits side by side, from left to right, their number uniform in min_digits..max_digits; N = max_digits.
 
     Each digit starts min_advance..max_advance pixels after the previous one, at any height that fits; the line starts
     at any x that fits. All uniform.
     """
     slots = config.max_digits
-    counts = _sample_counts(ids, config.min_digits, slots, pool, seed)
+    counts = sample_counts(ids, config.min_digits, slots, pool, seed)
     present = torch.arange(slots, device=ids.device) < counts[:, None]
     num_advances = config.max_advance - config.min_advance + 1
     advances = rng.integers(rng.key(seed, pool.split, "advance"), ids, slots, num_advances)
@@ -120,7 +160,7 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     start = rng.integers(rng.key(seed, pool.split, "begin"), ids, 1, slack + 1)
     tops = rng.integers(rng.key(seed, pool.split, "top"), ids, slots, config.height - pool.digit_size + 1)
     corners = torch.stack([start + advances.cumsum(1), tops], -1) * present[..., None]
-    return Layout(_sample_digits(ids, slots, pool, seed), corners, present)
+    return Layout(sample_digits(ids, slots, pool, seed), corners, present)
 
 
 def overlap(ids: Int[Tensor, "B"], config: OverlapConfig, pool: Pool, seed: int) -> Layout:
@@ -130,9 +170,9 @@ def overlap(ids: Int[Tensor, "B"], config: OverlapConfig, pool: Pool, seed: int)
     36x36 this is MultiMNIST (Sabour, Frosst & Hinton 2017): shift 4 in the paper, 6 in the authors' sample command.
     """
     slots = config.max_digits
-    counts = _sample_counts(ids, config.min_digits, slots, pool, seed)
+    counts = sample_counts(ids, config.min_digits, slots, pool, seed)
     present = torch.arange(slots, device=ids.device) < counts[:, None]
-    sample = _sample_distinct_digits if config.distinct else _sample_digits
+    sample = sample_distinct_digits if config.distinct else sample_digits
     indices = sample(ids, slots, pool, seed)
     shifts = rng.integers(rng.key(seed, pool.split, "shift"), ids, 2 * slots, 2 * config.shift + 1) - config.shift
     padding = [(length - pool.digit_size) // 2 for length in (config.width, config.height)]
@@ -156,7 +196,7 @@ def cluttered(ids: Int[Tensor, "B"], config: ClutteredConfig, pool: Pool, seed: 
     y = (y0 + (slope - 14) * digit).clamp(0, 100 - pool.digit_size)
     present = torch.ones_like(x, dtype=torch.bool)
     distractors = _sample_distractors(ids, config.num_distractors, pool, seed) if config.num_distractors else None
-    return Layout(_sample_digits(ids, 3, pool, seed), torch.stack([x, y], -1), present, distractors)
+    return Layout(sample_digits(ids, 3, pool, seed), torch.stack([x, y], -1), present, distractors)
 
 
 def mixed(ids: Int[Tensor, "B"], config: MixedConfig, pool: Pool, seed: int) -> Layout:
@@ -179,7 +219,7 @@ def mixed(ids: Int[Tensor, "B"], config: MixedConfig, pool: Pool, seed: int) -> 
     if any(layout.distractors for layout in layouts):
         parts = [layout.distractors or _no_distractors(ids) for layout in layouts]
         distractors = Distractors(*_select(parts, part_index))
-    return Layout(indices, corners, present, distractors, max(layout.bleed for layout in layouts))
+    return Layout(indices, corners, present, distractors, bleed=max(layout.bleed for layout in layouts))
 
 
 LAYOUTS: dict[str, LayoutFn] = {
@@ -187,36 +227,11 @@ LAYOUTS: dict[str, LayoutFn] = {
     "grid": grid,
     "scatter": scatter,
     "line": line,
+    "string": string,
     "overlap": overlap,
     "cluttered": cluttered,
     "mixed": mixed,
 }
-
-
-def _sample_counts(ids: Tensor, low: int, high: int, pool: Pool, seed: int) -> Tensor:
-    """Draw the number of digits of each scene, uniform in low..high; B."""
-    return low + rng.integers(rng.key(seed, pool.split, "count"), ids, 1, high - low + 1)[:, 0]
-
-
-def _sample_digits(ids: Tensor, slots: int, pool: Pool, seed: int) -> Tensor:
-    """Draw indices into the pool, uniform; B N."""
-    return rng.integers(rng.key(seed, pool.split, "digit"), ids, slots, len(pool))
-
-
-def _sample_distinct_digits(ids: Tensor, slots: int, pool: Pool, seed: int) -> Tensor:
-    """Draw indices into the pool, each uniform over the digits of classes that the scene does not show yet; B N."""
-    class_sizes = pool.class_sizes
-    class_starts = class_sizes.cumsum(0) - class_sizes
-    random_bits = rng.bits(rng.key(seed, pool.split, "digit"), ids, slots)
-    indices, classes = [], torch.empty(len(ids), 0, dtype=torch.int64, device=ids.device)
-    for slot in range(slots):
-        used = classes.sort(1).values
-        position = (random_bits[:, slot] * (len(pool) - class_sizes[used].sum(1))) >> 32
-        for used_class in used.unbind(1):  # ascending: step over each class that is used up
-            position = position + torch.where(position >= class_starts[used_class], class_sizes[used_class], 0)
-        indices.append(pool.by_class[position])
-        classes = torch.cat([classes, pool.labels[indices[-1]][:, None]], 1)
-    return torch.stack(indices, 1)
 
 
 def _sort_in_reading_order(order: str, layout: Layout, pool: Pool) -> Layout:
@@ -276,4 +291,4 @@ def _offset_on_canvas(ids: Tensor, layout: Layout, part_spec: Spec, spec: Spec, 
     indices, corners, present = (
         _pad_slots(tensor, spec.max_length) for tensor in (layout.indices, corners, layout.present)
     )
-    return Layout(indices, corners, present, distractors, layout.bleed)
+    return Layout(indices, corners, present, distractors, bleed=layout.bleed)

@@ -17,7 +17,8 @@ from mnist_seq.config import AugmentConfig, DataConfig, Spec
 from mnist_seq.data import augment, reading_order, rng
 from mnist_seq.data.compositing import flat_pixel_indices, paste
 from mnist_seq.data.digits import Pool, ink_boxes
-from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS, Distractors, Layout
+from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS, Distractors, Layout, Marks
+from mnist_seq.data.marks import mark_images
 
 
 class SceneBatch(NamedTuple):
@@ -61,6 +62,8 @@ def render(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: int, aug
     if layout.distractors is not None:
         background = _render_distractors(ids, layout.distractors, pool, seed, augment_config, spec)
         images = (images.short() + background).clamp(max=255).to(torch.uint8)
+    if layout.marks is not None:
+        images = torch.maximum(images, _render_marks(layout.marks, pool.digit_size, spec, layout.bleed))
 
     padding = (0, spec.max_length - layout.present.shape[1])
     present = F.pad(layout.present, padding)
@@ -122,6 +125,12 @@ def _render_distractors(
     for index in range(indices.shape[1]):
         canvas.scatter_(1, targets[:, index], pieces[:, index])
     return canvas[:, :-1].view(-1, spec.height, spec.width)
+
+
+def _render_marks(marks: Marks, size: int, spec: Spec, bleed: int) -> Tensor:
+    """Paste marks, which are drawn in many variants and so not augmented; B H W, uint8."""
+    images = mark_images(size).to(marks.indices.device)[marks.indices] * marks.present[..., None, None]
+    return paste(images, marks.corners, spec.height, spec.width, bleed)
 
 
 def _crop_to_canvas(digit_images: Tensor, layout: Layout, spec: Spec) -> Tensor:

@@ -77,9 +77,18 @@ class DigitRng:
     stream: tuple[str, ...] = ()
     """Extra names in the key, for things other than the scene's own digits (distractors)."""
 
-    def uniform(self, purpose: str, n: int) -> Float[Tensor, "M {n}"]:
-        """Draw n uniform numbers in [0, 1) per digit."""
-        return uniform(self._key(purpose), self.ids, self.slots * n).view(-1, n)
+    def uniform(self, purpose: str, n: int, shared: float = 0.0) -> Float[Tensor, "M {n}"]:
+        """Draw n numbers in [0, 1) per digit.
+
+        Args:
+            shared: weight, 0..1, of numbers that all digits of a scene have in common; the rest is each digit's own.
+                Between 0 and 1 the numbers are not uniform, but closer to a half.
+        """
+        own = uniform(self._key(purpose), self.ids, self.slots * n).view(-1, n)
+        if not shared:
+            return own
+        common = uniform(key(self.seed, self.split, purpose, "shared"), self.ids, n)
+        return own + shared * (common.repeat_interleave(self.slots, 0) - own)
 
     def bytes(self, purpose: str, n: int) -> Int[Tensor, "M {n}"]:
         """Draw n uniform integers in 0..255 per digit, int64; 32 random bits give four of them."""

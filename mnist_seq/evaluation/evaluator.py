@@ -38,7 +38,7 @@ class Evaluator:
     @cached_property
     def scenes(self) -> SceneDataset:
         scenes = self.datasets.splits[self.config.split]
-        return CorruptedDataset(scenes, self.config.corruption) if self.config.corruption.non_default else scenes
+        return CorruptedDataset(scenes, self.config.corruptions) if self.config.corruptions.non_default else scenes
 
     def evaluate(self) -> EvalResult:
         """Evaluate the model on the scenes."""
@@ -62,7 +62,7 @@ class Evaluator:
     @property
     def notice(self) -> str:
         """A warning to show with the metrics: stand-in digits, or corruptions; else empty."""
-        corruptions = ", ".join(f"{key}={value:g}" for key, value in self.config.corruption.non_default.items())
+        corruptions = ", ".join(f"{key}={value:g}" for key, value in self.config.corruptions.non_default.items())
         parts = [self.datasets.notice, corruptions and f"Corruptions applied to these scenes: {corruptions}."]
         return " ".join(filter(None, parts))
 
@@ -70,7 +70,7 @@ class Evaluator:
     def is_default_protocol(self) -> bool:
         """Whether the metrics belong into the run's metrics.json: own data, all scenes, clean, greedy decoding."""
         config = self.config
-        all_own_scenes = config.data is None and config.scenes is None and not config.corruption.non_default
+        all_own_scenes = config.data is None and config.scenes is None and not config.corruptions.non_default
         return all_own_scenes and config.num_beams == 1
 
 

@@ -64,7 +64,7 @@ def evaluation_dir(config: EvaluateConfig, data_label: str = "") -> Path:
         data_label: config.data is not None,
         f"beams-{config.num_beams}": config.num_beams > 1,
         f"{config.scenes}-scenes": config.scenes is not None,
-        **{f"{key}-{value:g}": True for key, value in config.corruption.non_default.items()},
+        **{f"{key}-{value:g}": True for key, value in config.corruptions.non_default.items()},
     }
     name = "_".join([config.split, *(label for label, deviates in deviations.items() if deviates)])
     return model_results_dir(str(config.run)) / name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import optuna
@@ -21,7 +22,7 @@ from optuna.study import StudyDirection
 
 from mnist_seq import nn
 from mnist_seq.compose_config import compose_training
-from mnist_seq.config import DataConfig, FolderConfig, SearchConfig
+from mnist_seq.config import DataConfig, FolderConfig, SearchConfig, TrainConfig
 from mnist_seq.config.migrations import SCHEMA_VERSION
 from mnist_seq.config.renamed_keys import rename_flat_keys, version_1_parameter
 from mnist_seq.config.validation import check
@@ -111,12 +112,17 @@ def require_compatible_study(study: optuna.Study, config: SearchConfig) -> None:
                     f"space.{key}={candidates} does not match the distribution of this study's earlier trials, "
                     f"{_format_distribution(earlier)}: {hint}"
                 ) from error
-    requested = _shared_settings(config)
+    composed = compose_training([*config.overrides, *first_choices(config.space)])
+    requested = _shared_settings(composed, config.space)
     if not trials:
         study.set_user_attr(_SETTINGS_ATTR, requested)
     saved = study.user_attrs.get(_SETTINGS_ATTR, requested)
     if _SCHEMA_ATTR not in study.user_attrs:
         saved = rename_flat_keys(saved)
+    if study.user_attrs.get(_SCHEMA_ATTR, 1) < 3 and saved.get("data.family") == "line":
+        saved = saved | {"data.family": "string"}
+    added_since = requested.keys() - saved.keys()
+    saved = saved | {key: default for key in added_since if (default := _schema_default(composed, key)) is not None}
     differences = diff_settings(saved, requested)
     check(not differences, f"study={config.study} holds trials with {format_differences(differences)}: {hint}")
 
@@ -173,12 +179,21 @@ def _has_val_split(data: DataConfig) -> bool:
     return data.pool != "full" and (not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data.path))
 
 
-def _shared_settings(config: SearchConfig) -> dict[str, Any]:
+def _shared_settings(composed: TrainConfig, space: dict[str, Any]) -> dict[str, Any]:
     """The settings that all trials of a search share, by dotted key."""
-    composed = compose_training([*config.overrides, *first_choices(config.space)])
-    searched = tuple(f"{key.lstrip('+~')}." for key in config.space)
+    searched = tuple(f"{key.lstrip('+~')}." for key in space)
     settings = resolved_settings(composed)
     return {key: value for key, value in settings.items() if not f"{key}.".startswith(searched)}
+
+
+def _schema_default(config: TrainConfig, key: str) -> Any:
+    """The value that runs had before a key was added; None for a key without a default."""
+    *path, name = key.split(".")
+    group: Any = config
+    for part in path:
+        group = getattr(group, part, None)
+    defaults = {field.name: field.default for field in fields(group)} if is_dataclass(group) else {}
+    return None if defaults.get(name) is MISSING else defaults.get(name)
 
 
 def _format_distribution(distribution: BaseDistribution) -> str:

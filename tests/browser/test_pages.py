@@ -35,7 +35,7 @@ class BrowserPage:
 
 def test_report_of_wide_scenes_fits_a_phone(chromium: Any, tmp_path: Path) -> None:
     tiny = [it for it in TINY if not it.startswith("trainer.max_steps")]
-    run = mnist_seq.fit("data=line", *tiny, "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
+    run = mnist_seq.fit("data=string", *tiny, "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
     page = BrowserPage(chromium, run.report, 390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

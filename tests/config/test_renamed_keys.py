@@ -42,7 +42,7 @@ OVERRIDES = {
     "mnist_seq.training.callbacks.GradientHistograms",
     "describe model.patch=7": "model.patch is now model.patch_size: write model.patch_size=7",
     "evaluate to=x": "to is now output_dir: write output_dir=x",
-    "evaluate disturb.blur=1": "disturb.blur is now corruption.blur: write corruption.blur=1",
+    "evaluate disturb.blur=1": "disturb.blur is now corruptions.blur: write corruptions.blur=1",
     "evaluate constrain=false": "constrain was removed (PAD and BOS are never predicted): leave it out",
     "export run=x to=onnx": "to is now format: write format=onnx",
     "serve model=pretrained:grid": "model is now run: write run=pretrained:grid",

@@ -17,7 +17,7 @@ from mnist_seq.data import datasets
 from mnist_seq.data.datasets import CorruptedDataset, SyntheticDataset
 from tests.data.preset_configs import pool, preset
 
-CORRUPTIONS = {"rotation": 20, "stroke": 0.6, "blur": 1, "noise": 0.2, "contrast": 0.5}
+CORRUPTIONS = {"rotation": 20, "stroke": 0.6, "blur": 1, "noise": 0.2, "contrast": 0.5, "print": 0.5, "light": 0.5}
 SINGLE = SyntheticDataset(preset("single"), pool("test"))
 
 
@@ -106,7 +106,7 @@ def test_images_on_disk_can_be_blurred_but_digit_corruptions_raise(tmp_path: Pat
     (tmp_path / "labels.jsonl").write_text("\n".join(lines))
     scenes = datasets.load(FolderConfig(path=str(tmp_path))).splits["val"]
     assert not torch.equal(CorruptedDataset(scenes, CorruptionConfig(blur=1))[:2].images, scenes[:2].images)
-    with pytest.raises(ValueError, match=r"corruption\.rotation=15 is applied to digits before rendering") as error:
+    with pytest.raises(ValueError, match=r"corruptions\.rotation=15 is applied to digits before rendering") as error:
         CorruptedDataset(scenes, CorruptionConfig(rotation=15))
     assert "\n" not in str(error.value)
 
@@ -115,5 +115,77 @@ def test_images_on_disk_can_be_blurred_but_digit_corruptions_raise(tmp_path: Pat
     ("key", "value"), [("rotation", -1), ("stroke", 1.1), ("blur", 6), ("noise", 2), ("contrast", 0)]
 )
 def test_out_of_range_corruptions_raise(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"corruption\.{key}={value} must lie in"):
+    with pytest.raises(ValueError, match=rf"corruptions\.{key}={value} must lie in"):
         CorruptionConfig(**{key: value})
+
+
+@pytest.mark.parametrize("key", ["contrast", "print", "light", "blur", "noise"])
+def test_random_amounts_lie_between_none_and_the_value(key: str) -> None:
+    """Each scene differs from the clean one by less than it does under the full amount, and no two scenes alike."""
+    scenes, amount = SyntheticDataset(preset("grid"), pool("test")), CORRUPTIONS[key]
+    full, random = (
+        CorruptedDataset(scenes, CorruptionConfig(**{key: amount, "random": is_random}))[:60].images.float()
+        for is_random in (False, True)
+    )
+    change = [(it - scenes[:60].images).abs().sum((1, 2, 3)) for it in (full, random)]
+    assert (change[1] <= change[0] + 60).all()
+    shares = change[1] / change[0]
+    assert float(shares.min()) < 0.2
+    assert float(shares.max()) > 0.8
+
+
+def test_crop_keeps_the_digits_in_their_boxes_and_scales_them_to_the_canvas() -> None:
+    config = preset("line", "data.p_mark=0", "data.p_empty=0", "data.max_digits=4", "data.bleed=0")
+    scenes = SyntheticDataset(config, pool("test"))
+    cropped = CorruptedDataset(scenes, CorruptionConfig(crop=0.25))[:60]
+    in_boxes = torch.zeros_like(cropped.images, dtype=torch.bool)
+    for row, count in enumerate(cropped.counts.tolist()):
+        boxes = cropped.boxes[row, :count]
+        for x0, y0, x1, y1 in boxes.tolist():
+            in_boxes[row, 0, max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1] = True
+        height = int(boxes[:, 3].max() - boxes[:, 1].min())
+        width = int(boxes[:, 2].max() - boxes[:, 0].min())
+        assert height == pytest.approx(32 / 1.5, abs=1) or width > 200, "a margin of a quarter on both sides"
+    assert (cropped.images[~in_boxes] == 0).all()
+    assert torch.equal(cropped.digits, scenes[:60].digits)
+
+
+def test_random_crop_never_cuts_the_ends_of_a_line() -> None:
+    scenes = SyntheticDataset(preset("line", "data.p_empty=0"), pool("test"))
+    cropped = CorruptedDataset(scenes, CorruptionConfig(crop=0.6, random=True))[:200]
+    present = torch.arange(12) < cropped.counts[:, None]
+    assert cropped.boxes[..., 0].masked_fill(~present, 99).min() >= 0
+    assert cropped.boxes[..., 2].max() <= 256
+    widths = (cropped.boxes[..., 2] - cropped.boxes[..., 0])[present]
+    assert float((widths == 0).float().mean()) < 0.01
+
+
+def test_ruling_draws_lines_across_the_picture() -> None:
+    blank = SyntheticDataset(preset("line", "data.p_empty=1", "data.p_mark=0"), pool("test"))
+    ruled = CorruptedDataset(blank, CorruptionConfig(ruling=0.8))[:100].images[:, 0]
+    for axis in (1, 2):
+        drawn = (ruled > 60).all(axis).any(1).float().mean()
+        assert 0.5 < float(drawn) < 0.95, "up to two lines each way, each on half of the scenes"
+
+
+def test_levels_undo_contrast_and_brightness() -> None:
+    plain, level = SyntheticDataset(preset("grid"), pool("test")), CorruptionConfig(level=True)
+    pale = CorruptedDataset(plain, CorruptionConfig(contrast=0.4, level=True))[:60].images.int()
+    assert int((pale - CorruptedDataset(plain, level)[:60].images.int()).abs().max()) <= 4
+
+
+def test_only_training_scenes_are_corrupted_by_the_data_config() -> None:
+    photo = preset("grid", "data/corruptions=photo", "data/augment=none")
+    for split, changed in (("train", True), ("val", False), ("test", False)):
+        scenes = SyntheticDataset(photo, pool(split))[:20]
+        clean = SyntheticDataset(preset("grid", "data/augment=none"), pool(split))[:20]
+        assert torch.equal(scenes.images, clean.images) != changed
+        assert torch.equal(scenes.digits, clean.digits)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_corrupts_scenes_alike() -> None:
+    scenes = SyntheticDataset(preset("line"), pool("train"))
+    cpu, gpu = scenes.render(torch.arange(200)), scenes.render(torch.arange(200), "cuda").to("cpu")
+    assert torch.equal(cpu.digits, gpu.digits)
+    assert float((cpu.images.int() - gpu.images.int()).abs().float().mean()) < 1

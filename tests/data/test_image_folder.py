@@ -65,7 +65,7 @@ def test_training_directory_without_any_digit_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ["single", "grid data.p_empty=0.4", "scatter", "line", "cluttered", "mixed"],
+    ["single", "grid data.p_empty=0.4", "scatter", "string", "line", "cluttered", "mixed"],
     ids=lambda data: data.split()[0],
 )
 def test_exported_cells_equal_those_of_the_family(data: str, tmp_path: Path) -> None:

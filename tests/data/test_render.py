@@ -12,6 +12,7 @@ from mnist_seq.config import DataConfig, GridConfig, SingleConfig
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.data.digits import MNIST_SIZE
 from mnist_seq.data.layouts import LAYOUTS
+from mnist_seq.data.marks import mark_images
 from mnist_seq.data.render import SceneBatch
 from tests.data.preset_configs import PRESETS, STRONG, pool, preset
 
@@ -79,6 +80,11 @@ def test_ground_truth_agrees_with_the_pixels(name: str, overrides: tuple[str, ..
                         expected[y, x] += grey
                         x0, y0, x1, y1 = min(x0, x), min(y0, y), max(x1, x + 1), max(y1, y + 1)
             assert scenes.boxes[row, slot].tolist() == [x0, y0, x1, y1]
+        for index, (left, top), present in zip(*(part[row] for part in layout.marks or ()), strict=True):
+            for down, right in (present * mark_images(MNIST_SIZE)[index]).nonzero().tolist():
+                y, x = int(top) + down, int(left) + right
+                if 0 <= y < spec.height and 0 <= x < spec.width:
+                    expected[y, x] = max(int(expected[y, x]), int(mark_images(MNIST_SIZE)[index, down, right]))
         assert torch.equal(scenes.images[row, 0].long(), expected.clamp(max=255)), "no other ink"
         assert (scenes.digits[row, count:] == vocabulary.PAD).all()
         assert (scenes.sources[row, count:] == -1).all()
@@ -154,10 +160,10 @@ def test_distractors_are_augmented_as_digits_are() -> None:
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "multimnist_s6"])
 def test_boxes_contain_the_ink_of_augmented_digits(name: str) -> None:
-    scenes = SyntheticDataset(preset(name, *STRONG), pool("train"))[:100]
-    assert not torch.equal(
-        scenes.images, SyntheticDataset(preset(name, "data/augment=none"), pool("train"))[:100].images
-    )
+    clean = ("data/corruptions=none", *(["data.p_mark=0"] if name == "line" else []))
+    scenes = SyntheticDataset(preset(name, *STRONG, *clean), pool("train"))[:100]
+    undistorted = SyntheticDataset(preset(name, "data/augment=none", *clean), pool("train"))[:100]
+    assert not torch.equal(scenes.images, undistorted.images)
     in_boxes = torch.zeros_like(scenes.images, dtype=torch.bool)
     for row, count in enumerate(scenes.counts.tolist()):
         for x0, y0, x1, y1 in scenes.boxes[row, :count].tolist():

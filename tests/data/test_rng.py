@@ -89,3 +89,14 @@ def test_bytes_are_uniform_and_independent() -> None:
     for first, second in combinations(range(8), 2):
         pairs = torch.bincount((numbers[:, first] >> 4) * 16 + (numbers[:, second] >> 4), minlength=256)
         assert stats.chisquare(pairs).pvalue > 0.0001
+
+
+def test_shared_numbers_are_equal_for_all_digits_of_a_scene_whatever_their_stream() -> None:
+    ids = torch.arange(50)
+    digits, marks = rng.DigitRng(3, "train", ids, 4), rng.DigitRng(3, "train", ids, 2, stream=("marks",))
+    common = digits.uniform("distort", 5, shared=1.0).view(50, 4, 5)
+    assert torch.equal(common, common[:, :1].expand(-1, 4, -1))
+    assert torch.equal(marks.uniform("distort", 5, shared=1.0).view(50, 2, 5)[:, 0], common[:, 0])
+    own, mixed = digits.uniform("distort", 5), digits.uniform("distort", 5, shared=0.3)
+    torch.testing.assert_close(mixed, 0.7 * own + 0.3 * common.flatten(0, 1))
+    assert 0 <= mixed.min() <= mixed.max() < 1

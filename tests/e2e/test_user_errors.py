@@ -56,7 +56,7 @@ USER_ERRORS = {
     "results of no scenes": ("results scenes=0", "scenes=0 must be at least 1"),
     "results to nowhere": ("results readme=gone.md", "readme=gone.md does not exist"),
     "results without their place": ("results tables=text.png", "text.png needs a line <!-- results -->"),
-    "scenes disturbed too far": ("evaluate run=RUN corruption.noise=2", "corruption.noise=2.0 must lie in 0..1"),
+    "scenes disturbed too far": ("evaluate run=RUN corruptions.noise=2", "corruptions.noise=2.0 must lie in 0..1"),
     "other seeds that are not there": ("export run=RUN seed_runs=[gone]", "gone does not exist"),
     "no reader to serve": ("serve run=gone", "gone does not exist: give a run directory"),
     "a queue too short": ("serve limits.queue_size=2", "limits.files=64 do not fit into limits.queue_size=2"),

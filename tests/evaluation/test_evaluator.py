@@ -14,7 +14,7 @@ from mnist_seq.run_dir import Run
 
 
 def test_corrupted_scenes_are_the_same_scenes_and_have_their_own_results(tiny_run: Run) -> None:
-    config = EvaluateConfig(run=str(tiny_run.path), corruption=CorruptionConfig(contrast=0.02, rotation=15))
+    config = EvaluateConfig(run=str(tiny_run.path), corruptions=CorruptionConfig(contrast=0.02, rotation=15))
     corrupted, clean = load_evaluator(config), load_evaluator(EvaluateConfig(run=str(tiny_run.path)))
     assert clean.is_default_protocol
     assert not corrupted.is_default_protocol

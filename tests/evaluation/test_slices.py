@@ -121,7 +121,7 @@ def test_correct_digits_of_a_set_match_one_to_one() -> None:
     assert not (in_order & (truth >= NUM_DIGITS)).any()
 
 
-@pytest.mark.parametrize("preset", ["grid", "single", "scatter", "line", "overlap", "cluttered", "mixed"])
+@pytest.mark.parametrize("preset", ["grid", "single", "scatter", "line", "string", "overlap", "cluttered", "mixed"])
 def test_order_margins_exist_only_where_the_order_depends_on_pixels(
     preset: str, uci: DigitSource, tmp_path: Path
 ) -> None:

@@ -15,7 +15,8 @@ from mnist_seq.inference.model_card import describe_task
         (("data=single",), "one digit on 28x28 pixels"),
         (("data=grid",), "4 digits on 56x56 pixels, in raster order"),
         (("data=grid", "data.p_empty=0.2"), "up to 4 digits on 56x56 pixels, in raster order"),
-        (("data=line",), "from left to right"),
+        (("data=string",), "from left to right"),
+        (("data=line",), "up to 12 digits on 32x256 pixels, from left to right"),
         (("data=overlap",), "in any order"),
     ],
 )

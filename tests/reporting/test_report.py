@@ -83,7 +83,7 @@ def test_report_of_weights_without_a_run_has_no_curves(evaluated: tuple[Evaluato
 
 
 def test_report_of_corrupted_scenes_names_their_family(tiny_run: Run) -> None:
-    config = EvaluateConfig(run=str(tiny_run.path), device="cpu", corruption=CorruptionConfig(blur=1.0))
+    config = EvaluateConfig(run=str(tiny_run.path), device="cpu", corruptions=CorruptionConfig(blur=1.0))
     evaluator = load_evaluator(config)
     page = Page(report.render_report(evaluator, evaluator.evaluate()))
     assert f"val scenes of {evaluator.data.family} " in page.text

@@ -17,7 +17,7 @@ from PIL import Image
 
 import mnist_seq
 from mnist_seq import app
-from mnist_seq.config import FAMILY_CONFIGS, ClassifierConfig, EncoderDecoderConfig, GridConfig, LineConfig, Spec
+from mnist_seq.config import FAMILY_CONFIGS, ClassifierConfig, EncoderDecoderConfig, GridConfig, Spec, StringConfig
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.data import datasets
 from mnist_seq.inference import pretrained
@@ -86,9 +86,9 @@ def test_scenes_are_those_that_the_canvas_holds_and_the_model_can_write() -> Non
     found = heldout_scenes.families(own.spec, to_dict(own))
     assert next(iter(found)) == "grid"
     assert {"single", "overlap", "grid_empty"} <= found.keys()
-    assert not {"line", "scatter_8", "grid_3x3", "folder"} & found.keys()
+    assert not {"string", "scatter_8", "grid_3x3", "folder"} & found.keys()
     assert "scatter_8" not in heldout_scenes.families(Spec(96, 96, 4, (4, 4)), None), "it has up to eight digits"
-    assert "line" not in heldout_scenes.families(Spec(28, 224, 8, (1, 12)), None), "it is higher"
+    assert "string" not in heldout_scenes.families(Spec(28, 224, 8, (1, 12)), None), "it is higher"
     assert next(iter(heldout_scenes.families(own.spec, to_dict(GridConfig(rows=1))))) == heldout_scenes.OWN
 
 
@@ -155,7 +155,7 @@ def test_nothing_uncertain_is_called_certain() -> None:
         (Spec(28, 28, 1, (1, 1)), {"family": "single"}, "one digit on 28x28"),
         (GridConfig().spec, to_dict(GridConfig()), "reads 4 digits on 56x56 pixels, in raster order."),
         (GridConfig().spec, to_dict(GridConfig(p_empty=0.3)), "reads up to 4 digits"),
-        (LineConfig().spec, to_dict(LineConfig()), "from left to right"),
+        (StringConfig().spec, to_dict(StringConfig()), "from left to right"),
         (SPECS["overlap"], {}, "in any order"),
     ],
 )

@@ -1,0 +1,76 @@
+"""Where the digits and marks of a handwritten line stand: one hand's spacing along a sloping baseline.
+
+Distances are between the ink of neighbours, not between their frames, and whole pixels, so that they are equal on every
+device.
+
+Shapes   B scenes   N slots for digits   E elements of a line: each digit, then the mark that may follow it, E = 2N
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from mnist_seq.config import LineConfig
+from mnist_seq.data import rng
+
+_MARGIN = 2
+"""Least distance between ink and the left and right edges, pixels."""
+_FIXED_POINT = 1024
+"""Slopes are multiples of 1 / 1024: rounded products of floats could differ between devices."""
+
+
+def place_on_line(
+    ids: Int[Tensor, "B"],
+    ink: Int[Tensor, "B E 4"],
+    present: Bool[Tensor, "B E"],
+    config: LineConfig,
+    seed: int,
+    split: str,
+) -> tuple[Int[Tensor, "B E 2"], Bool[Tensor, "B E"]]:
+    """Place the elements of each line, from left to right.
+
+    A line's gap is uniform in min_gap..max_gap, and each of its gaps lies within `gap_jitter` of that. A line that
+    would not fit on the canvas loses its marks, and if it still does not fit, all of its gaps shrink. It starts at any
+    x and height that fits, its baseline has a slope uniform in [-slope, slope], and each element lies within `jitter`
+    of it.
+
+    Args:
+        ids: scene ids, int64.
+        ink: box of each element's ink within its frame, x0 y0 x1 y1 in pixels, half open.
+        present: which elements a line has.
+
+    Returns:
+        x y of the frames' upper left corners in pixels, and which elements the line has kept.
+    """
+
+    def draw(purpose: str, slots: int, low: int, high: int | Tensor) -> Tensor:
+        return low + rng.integers(rng.key(seed, split, "line", purpose), ids, slots, high - low + 1)
+
+    num_elements, size, bleed = present.shape[1], config.digit_size, config.bleed
+    gaps = draw("gap", 1, config.min_gap, config.max_gap)
+    gaps = gaps + draw("gap jitter", num_elements, -config.gap_jitter, config.gap_jitter)
+    available = config.width - 2 * _MARGIN
+    is_mark = torch.arange(num_elements, device=ids.device) % 2 == 1
+    widths, inner = _widths(ink, present)
+    crowded = (widths + gaps * inner).sum(1) > available
+    present = present & ~(is_mark & crowded[:, None])
+    widths, inner = _widths(ink, present)
+    excess = ((widths + gaps * inner).sum(1) - available).clamp(min=0)
+    gaps = (gaps - -(-excess // inner.sum(1).clamp(min=1))[:, None]) * inner
+    ends = (widths + gaps).cumsum(1)
+    start = _MARGIN + draw("start", 1, 0, (available - ends[:, -1:]).clamp(min=0))
+    x = (start + ends - widths - ink[..., 0]).clamp(-bleed, config.width - size + bleed)
+
+    slack = config.height - size + bleed
+    base = draw("base", 1, -(bleed // 2), slack - bleed + bleed // 2)
+    steepest = round(config.slope * _FIXED_POINT)
+    rise = draw("slope", 1, -steepest, steepest) * (x - config.width // 2) // _FIXED_POINT
+    y = (base + rise + draw("jitter", num_elements, -config.jitter, config.jitter)).clamp(-bleed, slack)
+    return torch.stack([x, y], -1) * present[..., None], present
+
+
+def _widths(ink: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the width of each element's ink, and which elements have a gap before them, all but the first; B E."""
+    return (ink[..., 2] - ink[..., 0]) * present, present & (present.cumsum(1) > 1)

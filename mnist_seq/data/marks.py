@@ -1,0 +1,63 @@
+"""Marks that are no digits: points, commas, dashes and strokes, as people write them between and after digits.
+
+Shapes   M marks   S side of a frame
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from mnist_seq.data import rng
+
+_VARIANTS = 48
+"""Images of each kind of mark."""
+_FRAME = 28
+"""Size of the frame in whose pixels the strokes below are given."""
+_JITTER = 1.5
+"""Largest shift of each end of a stroke along each axis, pixels."""
+_STROKE_WIDTHS = (1.5, 4.0)
+"""Range of stroke widths, pixels; MNIST's strokes are 2 to 4 pixels wide."""
+
+_STROKES: dict[str, list[tuple[int | float, ...]]] = {
+    "point": [(14, 22.5, 14, 22.5)],
+    "comma": [(14.5, 21.5, 13, 26)],
+    "dash": [(8, 15, 20, 14)],
+    "double dash": [(8, 11, 20, 11), (8, 17, 20, 17)],
+    "point and dash": [(6, 22, 6, 22), (11, 15, 22, 14)],
+    "long stroke": [(2, 15, 26, 13)],
+    "raised dash": [(9, 6, 19, 5)],
+}
+"""Kind of mark -> its strokes, x0 y0 x1 y1 in a digit's frame; digits stand from y = 4 to 24."""
+
+
+@cache
+def mark_images(size: int) -> UInt8[Tensor, "M {size} {size}"]:
+    """Draw every mark: ink on a background of 0, the same in every run.
+
+    Args:
+        size: side of the frames, pixels.
+    """
+    images = [
+        torch.stack([_draw(stroke, f"{kind} {index}", size) for index, stroke in enumerate(strokes)]).amax(0)
+        for kind, strokes in _STROKES.items()
+    ]
+    return (255 * torch.cat(images)).round().to(torch.uint8)
+
+
+def _draw(stroke: tuple[int | float, ...], purpose: str, size: int) -> Float[Tensor, "V S S"]:
+    """Draw variants of a stroke, V, with antialiased edges; each has its own ends and width."""
+    uniforms = rng.uniform(rng.key(0, "marks", purpose), torch.arange(_VARIANTS), 5)
+    ends = (torch.tensor(stroke) + _JITTER * (2 * uniforms[:, :4] - 1)) * (size / _FRAME)
+    start, end = ends[:, None, None, :2], ends[:, None, None, 2:]
+    thinnest, thickest = _STROKE_WIDTHS
+    width = (thinnest + (thickest - thinnest) * uniforms[:, 4, None, None]) * (size / _FRAME)
+    centres = torch.arange(size) + 0.5
+    point = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
+    along = end - start
+    position = ((point - start) * along).sum(-1, keepdim=True) / (along**2).sum(-1, keepdim=True).clamp(min=1e-6)
+    distance = (point - start - position.clamp(0, 1) * along).norm(dim=-1)
+    return (width / 2 + 0.5 - distance).clamp(0, 1)
