@@ -155,6 +155,12 @@ def test_family_line_of_earlier_versions_is_string_alone_and_in_mixtures() -> No
     assert data_from_dict(migrations.migrate_config({"data": {"family": "line"}}, "x")["data"]) == StringConfig()
 
 
+@pytest.mark.parametrize("version", range(1, migrations.SCHEMA_VERSION))
+def test_keys_are_renamed_in_files_of_every_earlier_version(version: int) -> None:
+    config = {"schema_version": version, "data": {"fixed": 3}}
+    assert migrations.migrate_config(config, "x") == {"data": {"num_train_scenes": 3}}
+
+
 def test_keys_of_a_custom_model_are_never_renamed() -> None:
     model = {"name": "custom", "_target_": "mine.Reader", "heads": 2, "patch": 7}
     assert migrations.migrate_config({"model": model, "data": {"fixed": 3}}, "x") == {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from mnist_seq.config.corruptions import CorruptionConfig
 from mnist_seq.config.field_types import Fraction, PositiveInt, one_of, within
@@ -73,6 +73,8 @@ class DataConfig(Validated):
     """Keys of every scene family."""
 
     key_prefix = "data."
+    reading_order: ClassVar[str] = "raster"
+    """Order of the digits of a family that has no key for it; unused where they are a set."""
 
     family: str = "scene"
     """Scene family; chosen by `data=NAME`."""

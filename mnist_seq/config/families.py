@@ -47,6 +47,8 @@ class GridConfig(DataConfig):
 class StringConfig(VariableCountConfig):
     """Frames of digits side by side, read from left to right."""
 
+    reading_order = "left_to_right"
+
     family: str = "string"
     height: int = 32
     width: int = 224
@@ -103,6 +105,8 @@ class OverlapConfig(VariableCountConfig):
 @dataclass
 class ClutteredConfig(DataConfig):
     """Three digits along a slope among fragments of others, read from left to right (Sonderby et al. 2015)."""
+
+    reading_order = "left_to_right"
 
     family: str = "cluttered"
     num_distractors: NonNegativeInt = 8

@@ -14,6 +14,8 @@ from mnist_seq.config.validation import check
 class LineConfig(VariableCountConfig):
     """A number as it is written by hand: digits along a baseline, with points, commas and dashes; left to right."""
 
+    reading_order = "left_to_right"
+
     family: str = "line"
     height: int = 32
     width: int = 256

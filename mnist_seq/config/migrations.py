@@ -76,7 +76,7 @@ def migrate_config(values: dict[str, Any], source: object, strict: bool = True) 
     """
     version = _schema_version(values, source)
     values = _rename_targets({key: value for key, value in values.items() if key != "schema_version"})
-    if version < 2:
+    if version < SCHEMA_VERSION:
         custom_model = _is_custom(values.get("model"))
         values = drop_removed_keys(values, custom_model, source if strict else None)
         values = rename_keys(values, training_keys(custom_model))

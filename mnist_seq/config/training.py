@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from mnist_seq.config.field_types import Below1, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, at_least, one_of
 from mnist_seq.config.validation import Validated, check
 
-OPTIMISERS = ("adamw", "muon")
+OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 NOT_LIGHTNING = ("preset", "matmul_precision", "compile", "threads")
 """Trainer keys that are not arguments of Lightning's Trainer."""
@@ -25,7 +25,7 @@ class OptimConfig(Validated):
 
     key_prefix = "optim."
 
-    name: Annotated[str, one_of(OPTIMISERS)] = "adamw"
+    name: Annotated[str, one_of(OPTIMIZERS)] = "adamw"
     """Optimiser: `adamw`, or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for the rest."""
     lr: PositiveFloat = 2e-3
     """Peak learning rate, above 0."""

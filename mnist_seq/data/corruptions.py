@@ -104,7 +104,7 @@ def corrupt_scenes(
         split: of the scenes.
         digit_size: side of a digit's frame, pixels.
     """
-    steps = {name: step for name, step in _STEPS.items() if name in config.non_default}
+    steps = {name: step for name, step in STEPS.items() if name in config.non_default}
     if not steps and not config.crop and not config.level:
         return batch
     amounts = Amounts(config, seed, split, ids, digit_size / MNIST_SIZE)
@@ -204,7 +204,7 @@ def add_noise(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tenso
     return pictures + amounts("noise") * _cut(paper.grain(), "noise", pictures, amounts)
 
 
-_STEPS: dict[str, Callable[[Tensor, Amounts], Tensor]] = {
+STEPS: dict[str, Callable[[Tensor, Amounts], Tensor]] = {
     "print": add_print,
     "ruling": add_ruling,
     "contrast": fade,

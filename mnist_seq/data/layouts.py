@@ -9,17 +9,16 @@ Shapes   B scenes   N slots for digits   D distractors   S side of a digit's fra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from mnist_seq.config import (
     ClutteredConfig,
     GridConfig,
-    LineConfig,
     MixedConfig,
     OverlapConfig,
     ScatterConfig,
@@ -28,51 +27,14 @@ from mnist_seq.config import (
     StringConfig,
 )
 from mnist_seq.data import reading_order, rng
-from mnist_seq.data.digits import Pool, ink_boxes
-from mnist_seq.data.line_layout import place_on_line
-from mnist_seq.data.marks import mark_images
+from mnist_seq.data.digits import Pool
+from mnist_seq.data.layout_types import Distractors, Layout
+from mnist_seq.data.line_layout import line
 from mnist_seq.data.sampling import sample_counts, sample_digits, sample_distinct_digits
 from mnist_seq.data.scatter_layout import place_digits
 
 DISTRACTOR_SIZE = 9
 """Side of a distractor, pixels."""
-
-
-class Distractors(NamedTuple):
-    """Pieces of digits beneath the digits of a scene; later ones cover earlier ones."""
-
-    indices: Int[Tensor, "B D"]
-    """Indices into the pool's clutter."""
-    crops: Int[Tensor, "B D 2"]
-    """x y of the piece's upper left corner in the image that it is cut from, pixels."""
-    corners: Int[Tensor, "B D 2"]
-    """x y of the piece's upper left corner on the canvas, pixels."""
-    present: Bool[Tensor, "B D"]
-
-
-class Marks(NamedTuple):
-    """Ink between and after the digits of a scene that is not read, such as points and dashes."""
-
-    indices: Int[Tensor, "B K"]
-    """Indices into `mark_images`."""
-    corners: Int[Tensor, "B K 2"]
-    """x y of the frames' upper left corners, pixels; ink outside the canvas is lost."""
-    present: Bool[Tensor, "B K"]
-
-
-class Layout(NamedTuple):
-    """What a batch of scenes shows, before rendering. Slots with a digit come first, in reading order."""
-
-    indices: Int[Tensor, "B N"]
-    """Indices into the pool."""
-    corners: Int[Tensor, "B N 2"]
-    """x y of the frames' upper left corners, pixels; ink outside the canvas is lost."""
-    present: Bool[Tensor, "B N"]
-    """Which slots hold a digit."""
-    distractors: Distractors | None = None
-    marks: Marks | None = None
-    bleed: int = 0
-    """How far a frame may reach beyond the canvas, pixels."""
 
 
 LayoutFn = Callable[[Tensor, Any, Pool, int], Layout]
@@ -116,31 +78,6 @@ def scatter(ids: Int[Tensor, "B"], config: ScatterConfig, pool: Pool, seed: int)
     corners, present = place_digits(ids, counts, config, seed, pool.split)
     indices = sample_digits(ids, config.max_digits, pool, seed)
     return _sort_in_reading_order(config.order, Layout(indices, corners, present), pool)
-
-
-def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
-    """Digits and marks as one hand writes them along a baseline, from left to right; N = max_digits.
-
-    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After each digit, and
-    in place of the first where there is none, comes a mark with probability `p_mark`, uniform over `mark_images`, where
-    the line has room for it. See `line_layout` for the distribution of the positions.
-    """
-    slots = config.max_digits
-    indices = sample_digits(ids, slots, pool, seed)
-    counts = sample_counts(ids, config.min_digits, slots, pool, seed)
-    counts = counts * (rng.uniform(rng.key(seed, pool.split, "blank"), ids, 1)[:, 0] >= config.p_empty)
-    slot = torch.arange(slots, device=ids.device)
-    present = slot < counts[:, None]
-    mark_boxes = ink_boxes(mark_images(pool.digit_size)).to(ids.device)
-    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(mark_boxes))
-    marked = rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < config.p_mark
-    marked = marked & (slot < counts.clamp(min=1)[:, None])
-    ink = torch.stack([pool.boxes[indices], mark_boxes[marks]], 2).flatten(1, 2)
-    elements = torch.stack([present, marked], 2).flatten(1)
-    corners, elements = place_on_line(ids, ink, elements, config, seed, pool.split)
-    digit_corners, mark_corners = corners.unflatten(1, (slots, 2)).unbind(2)
-    marked = elements[:, 1::2]
-    return Layout(indices, digit_corners, present, marks=Marks(marks, mark_corners, marked), bleed=config.bleed)
 
 
 def string(ids: Int[Tensor, "B"], config: StringConfig, pool: Pool, seed: int) -> Layout:

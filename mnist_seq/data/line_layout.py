@@ -14,11 +14,40 @@ from torch import Tensor
 
 from mnist_seq.config import LineConfig
 from mnist_seq.data import rng
+from mnist_seq.data.digits import Pool, ink_boxes
+from mnist_seq.data.layout_types import Layout, Marks
+from mnist_seq.data.marks import mark_images
+from mnist_seq.data.sampling import sample_counts, sample_digits
 
 _MARGIN = 2
 """Least distance between ink and the left and right edges, pixels."""
 _FIXED_POINT = 1024
 """Slopes are multiples of 1 / 1024: rounded products of floats could differ between devices."""
+
+
+def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
+    """Digits and marks as one hand writes them along a baseline, from left to right; N = max_digits.
+
+    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After each digit, and
+    in place of the first where there is none, comes a mark with probability `p_mark`, uniform over `mark_images`, where
+    the line has room for it. `place_on_line` states the distribution of the positions.
+    """
+    slots = config.max_digits
+    indices = sample_digits(ids, slots, pool, seed)
+    counts = sample_counts(ids, config.min_digits, slots, pool, seed)
+    counts = counts * (rng.uniform(rng.key(seed, pool.split, "blank"), ids, 1)[:, 0] >= config.p_empty)
+    slot = torch.arange(slots, device=ids.device)
+    present = slot < counts[:, None]
+    mark_boxes = ink_boxes(mark_images(pool.digit_size)).to(ids.device)
+    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(mark_boxes))
+    marked = rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < config.p_mark
+    marked = marked & (slot < counts.clamp(min=1)[:, None])
+    ink = torch.stack([pool.boxes[indices], mark_boxes[marks]], 2).flatten(1, 2)
+    elements = torch.stack([present, marked], 2).flatten(1)
+    corners, elements = place_on_line(ids, ink, elements, config, seed, pool.split)
+    digit_corners, mark_corners = corners.unflatten(1, (slots, 2)).unbind(2)
+    marked = elements[:, 1::2]
+    return Layout(indices, digit_corners, present, marks=Marks(marks, mark_corners, marked), bleed=config.bleed)
 
 
 def place_on_line(

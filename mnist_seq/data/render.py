@@ -17,7 +17,8 @@ from mnist_seq.config import AugmentConfig, DataConfig, Spec
 from mnist_seq.data import augment, reading_order, rng
 from mnist_seq.data.compositing import flat_pixel_indices, paste
 from mnist_seq.data.digits import Pool, ink_boxes
-from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS, Distractors, Layout, Marks
+from mnist_seq.data.layout_types import Distractors, Layout, Marks
+from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS
 from mnist_seq.data.marks import mark_images
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from mnist_seq.config import Spec
+from mnist_seq.config import FAMILY_CONFIGS, DataConfig, Spec
 from mnist_seq.inference import pretrained
 from mnist_seq.nn.model import Model
 
@@ -49,9 +49,7 @@ def describe_task(spec: Spec, data: dict[str, Any]) -> str:
     canvas, family = f"on {spec.height}x{spec.width} pixels", data.get("family")
     if spec.max_length == 1:
         return f"one digit {canvas}"
-    default_order = (
-        "left_to_right" if family in ("line", "string", "cluttered") else "raster" if spec.ordered else "set"
-    )
+    default_order = FAMILY_CONFIGS.get(str(family), DataConfig).reading_order if spec.ordered else "set"
     exact_count = family == "grid" and not data.get("p_empty")
     order = _READING_ORDER_TEXT[data.get("order") or default_order]
     return f"{'' if exact_count else 'up to '}{spec.max_length} digits {canvas}, {order}"

@@ -61,7 +61,7 @@ def check_loss(config: LossConfig, model: Model, spec: Spec) -> None:
     Raises:
         UserError: the loss does not fit.
     """
-    if config.name == "cross_entropy" and not config.shuffle:
+    if config.name not in ORDER_FREE and not config.shuffle:
         return
     key = f"loss.name={config.name} loss.shuffle={config.shuffle}"
     check(model.output_type == "sequence", f"{key} needs a sequence model: choose model=enc_dec")
@@ -111,6 +111,8 @@ LOSSES: dict[tuple[str, str], LossFn] = {
     ("multiset", "sequence"): multiset_loss,
 }
 """(loss.name, output_type of the model) -> loss."""
+ORDER_FREE = ("multiset",)
+"""Losses for which the order of the digits does not count."""
 
 
 def cross_entropy(

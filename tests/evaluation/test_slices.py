@@ -40,7 +40,7 @@ def test_slices_add_up_to_the_whole(scattered: SyntheticDataset) -> None:
     generator = torch.Generator().manual_seed(0)
     wrong = {id_: torch.randint(0, 10, (2,), generator=generator).tolist() for id_ in range(0, 300, 3)}
     result = make_result(scattered, 300, wrong)
-    assert len(result.slices) == 5
+    assert len(result.slices) >= 5
     exact_match, digit_accuracy = result.metrics["exact_match"], result.metrics["digit_accuracy"]
     for criterion, slices in result.slices.items():
         whole = exact_match if criterion.startswith("exact match") else digit_accuracy

@@ -38,7 +38,7 @@ def make_results(**protocols: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_NO_SCENES = SceneMetrics(*[torch.zeros(0)] * 6)
+_NO_SCENES = SceneMetrics(*[torch.zeros(0)] * len(SceneMetrics._fields))
 
 
 def cells(text: str) -> list[list[str]]:

@@ -127,6 +127,10 @@ def test_learning_rate_warms_up_peaks_and_decays(schedule: str) -> None:
         assert factors[85] == pytest.approx(0.55)
 
 
+def test_every_optimizer_of_the_config_is_implemented() -> None:
+    assert set(training.OPTIMIZERS) == set(optim.OPTIMIZERS)
+
+
 @pytest.mark.parametrize("optimizer_name", optim.OPTIMIZERS)
 @pytest.mark.parametrize("name", MODELS)
 def test_one_batch_can_be_overfitted(name: str, optimizer_name: str, grids: SyntheticDataset) -> None:
