@@ -168,14 +168,17 @@ def gaussian_blur(pixels: Float[Tensor, "M S S"], sigma: Float[Tensor, "M"], rad
         sigma: standard deviation, pixels.
         radius: where the kernel is cut off, pixels.
     """
-    size = pixels.shape[-1]
-    offsets = torch.arange(-radius, radius + 1, device=pixels.device)
-    weights = torch.softmax(-(offsets**2) / (2 * sigma.clamp(min=1e-3)[:, None] ** 2), -1)
-    index = torch.arange(size, device=pixels.device)
+    kernels, index = gaussian_kernels(sigma, radius), torch.arange(pixels.shape[-1], device=pixels.device)
     offset = index - index[:, None] + radius
-    in_kernel = (offset >= 0) & (offset < len(offsets))
-    band = weights[:, offset.clamp(0, len(offsets) - 1)] * in_kernel
+    in_kernel = (offset >= 0) & (offset <= 2 * radius)
+    band = kernels[:, offset.clamp(0, 2 * radius)] * in_kernel
     return band @ pixels @ band
+
+
+def gaussian_kernels(sigma: Float[Tensor, "M"], radius: int) -> Float[Tensor, "M {2*radius+1}"]:
+    """Return a Gaussian per standard deviation, in pixels; each sums to 1."""
+    offsets = torch.arange(-radius, radius + 1, device=sigma.device)
+    return torch.softmax(-(offsets**2) / (2 * sigma.clamp(min=1e-3)[:, None] ** 2), -1)
 
 
 def expand_boxes(boxes: Int[Tensor, "M 4"], margin: int, size: int) -> Int[Tensor, "M 4"]:

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from mnist_seq.config import CorruptionConfig
 from mnist_seq.data import augment, paper, rng
-from mnist_seq.data.digits import MNIST_SIZE, Pool, ink_boxes
+from mnist_seq.data.digits import MNIST_SIZE, Pool, enclosing_boxes, ink_boxes
 from mnist_seq.data.levels import stretch_levels
 from mnist_seq.data.render import SceneBatch
+from mnist_seq.data.rng import DigitRng
 
 DIGIT_CORRUPTIONS = ("rotation", "stroke")
 """Keys of CorruptionConfig that act on digits; the others act on images."""
@@ -66,22 +67,13 @@ _MAX_CUT = 0.1
 
 @dataclass(frozen=True)
 class Amounts:
-    """Random numbers and amounts of every scene of a batch."""
+    """How much of each corruption every scene of a batch gets."""
 
     config: CorruptionConfig
-    seed: int
-    split: str
-    ids: Int[Tensor, "B"]
+    rng: DigitRng
+    """Random numbers of the scenes, one slot each."""
     pixel_scale: float
     """Pixels per pixel of a 28x28 frame, the unit of the config's lengths."""
-
-    def uniform(self, purpose: str, n: int = 1) -> Float[Tensor, "B {n}"]:
-        """Draw n uniform numbers in [0, 1) per scene."""
-        return rng.uniform(rng.key(self.seed, self.split, "corruption", purpose), self.ids, n)
-
-    def integers(self, purpose: str, high: int) -> Int[Tensor, "B"]:
-        """Draw a uniform integer in [0, high) per scene."""
-        return rng.integers(rng.key(self.seed, self.split, "corruption", purpose), self.ids, 1, high)[:, 0]
 
     def __call__(self, name: str, none: float = 0.0) -> Float[Tensor, "B 1 1"]:
         """Return how much of a corruption each scene gets: the config's value, or a random part of it.
@@ -89,8 +81,8 @@ class Amounts:
         Args:
             none: the value that stands for no corruption.
         """
-        value = float(getattr(self.config, name))
-        share = self.uniform(name) if self.config.random else torch.ones(len(self.ids), 1, device=self.ids.device)
+        value, ids = float(getattr(self.config, name)), self.rng.ids
+        share = self.rng.uniform(name, 1) if self.config.random else torch.ones(len(ids), 1, device=ids.device)
         return (none + (value - none) * share)[..., None]
 
 
@@ -107,7 +99,7 @@ def corrupt_scenes(
     steps = {name: step for name, step in STEPS.items() if name in config.non_default}
     if not steps and not config.crop and not config.level:
         return batch
-    amounts = Amounts(config, seed, split, ids, digit_size / MNIST_SIZE)
+    amounts = Amounts(config, DigitRng(seed, split, ids, slots=1, stream=("corruption",)), digit_size / MNIST_SIZE)
     pictures, boxes, inside = batch.images[:, 0] / 255, batch.boxes, None
     if config.crop:
         pictures, inside, boxes = crop(pictures, boxes, batch.counts, amounts)
@@ -128,9 +120,11 @@ def crop(
         The cropped pictures, which pixels of the canvas they cover, and the boxes on it.
     """
     height, width = pictures.shape[1:]
-    text = _text_boxes(boxes, counts, height, width)
+    present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
+    canvas, text = boxes.new_tensor([0, 0, width, height]), enclosing_boxes(boxes, present)
+    text = torch.where((text[:, 2:] > text[:, :2]).all(1, keepdim=True), text, canvas).float()  # no ink: all of it
     text_height = (text[:, 3] - text[:, 1]).clamp(min=height / 8)
-    sides = amounts.uniform("crop sides", 4) if amounts.config.random else text.new_ones(len(text), 4)
+    sides = amounts.rng.uniform("crop sides", 4) if amounts.config.random else text.new_ones(len(text), 4)
     cut = _MAX_CUT if amounts.config.random else 0.0
     margins = (sides * (amounts.config.crop + cut) - cut) * text_height[:, None]
     margins[:, [0, 2]] = margins[:, [0, 2]].clamp(min=1)  # a digit cut at the end of the line may be another digit
@@ -138,8 +132,8 @@ def crop(
     extent = window[:, 2:] - window[:, :2]
     scale = torch.minimum(height / extent[:, 1], width / extent[:, 0])
     covered = extent * scale[:, None]
-    slack = torch.tensor([width, height], device=pictures.device) - covered
-    corner = slack * amounts.uniform("crop place", 2) if amounts.config.random else slack / 2
+    slack = canvas[2:] - covered
+    corner = slack * amounts.rng.uniform("crop place", 2) if amounts.config.random else slack / 2
     x = (torch.arange(width, device=pictures.device) + 0.5 - corner[:, :1]) / scale[:, None] + window[:, :1]
     y = (torch.arange(height, device=pictures.device) + 0.5 - corner[:, 1:]) / scale[:, None] + window[:, 1:2]
     grid = torch.stack(torch.broadcast_tensors((2 / width * x - 1)[:, None], (2 / height * y - 1)[..., None]), -1)
@@ -147,14 +141,14 @@ def crop(
     inside_x = ((x >= window[:, :1]) & (x < window[:, 2:3]))[:, None]
     inside_y = ((y >= window[:, 1:2]) & (y < window[:, 3:]))[..., None]
     moved = (boxes - window[:, None, :2].repeat(1, 1, 2)) * scale[:, None, None] + corner.repeat(1, 2)[:, None]
-    limits = torch.tensor([width, height, width, height], device=boxes.device)
-    present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
-    return sampled, inside_x & inside_y, moved.round().long().clamp(min=0).minimum(limits) * present[..., None]
+    moved = moved.round().long().clamp(min=0).minimum(canvas[2:].repeat(2))
+    return sampled, inside_x & inside_y, moved * present[..., None]
 
 
 def add_print(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
     """Put a printed pattern behind the ink."""
-    return torch.maximum(pictures, amounts("print") * _cut(paper.printed_patterns(), "print", pictures, amounts))
+    pattern = _cut(paper.printed_patterns(pictures.device), "print", pictures, amounts)
+    return torch.maximum(pictures, amounts("print") * pattern)
 
 
 def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
@@ -162,7 +156,7 @@ def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tens
     lines = pictures.new_zeros(())
     for axis, length in ((1, pictures.shape[1]), (2, pictures.shape[2])):
         for index in range(2):
-            position, thickness, drawn = amounts.uniform(f"ruling {axis} {index}", 3).unbind(1)
+            position, thickness, drawn = amounts.rng.uniform(f"ruling {axis} {index}", 3).unbind(1)
             distance = (torch.arange(length, device=pictures.device) + 0.5 - (position * length)[:, None]).abs()
             line = (0.5 + (1.5 * thickness)[:, None] / 2 - distance).clamp(0, 1) * (drawn < 0.5)[:, None]
             lines = torch.maximum(lines, line.unsqueeze(3 - axis))
@@ -172,9 +166,9 @@ def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tens
 def change_light(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
     """Darken parts of the picture: a smooth gradient, and the straight edge of a shadow on half of the scenes."""
     height, width = pictures.shape[1:]
-    corners = amounts.uniform("light", 6).view(-1, 1, 2, 3)
+    corners = amounts.rng.uniform("light", 6).view(-1, 1, 2, 3)
     darkness = F.interpolate(corners, (height, width), mode="bilinear", align_corners=True)[:, 0]
-    angle, offset, softness, drawn = amounts.uniform("shadow", 4)[..., None, None].unbind(1)
+    angle, offset, softness, drawn = amounts.rng.uniform("shadow", 4)[..., None, None].unbind(1)
     x = torch.linspace(-1, 1, width, device=pictures.device)
     y = torch.linspace(-1, 1, height, device=pictures.device)[:, None]
     side = x * torch.cos(2 * math.pi * angle) + y * torch.sin(2 * math.pi * angle) - (2 * offset - 1)
@@ -190,10 +184,9 @@ def fade(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B
 
 def blur(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
     """Blur like a lens out of focus; beyond the edges the picture is reflected."""
-    sigma = amounts("blur")[:, 0] * amounts.pixel_scale
+    sigma = amounts("blur")[:, 0, 0] * amounts.pixel_scale
     radius = min(math.ceil(3 * amounts.config.blur * amounts.pixel_scale), *(side - 1 for side in pictures.shape[1:]))
-    offsets = torch.arange(-radius, radius + 1, device=pictures.device)
-    kernels = torch.softmax(-(offsets**2) / (2 * sigma.clamp(min=1e-3) ** 2), -1)  # B K
+    kernels = augment.gaussian_kernels(sigma, radius)
     padded = F.pad(pictures[None], (radius, radius, radius, radius), mode="reflect")
     blurred = F.conv2d(padded, kernels[:, None, :, None], groups=len(kernels))
     return F.conv2d(blurred, kernels[:, None, None], groups=len(kernels))[0]
@@ -201,7 +194,7 @@ def blur(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B
 
 def add_noise(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
     """Add noise like that of a sensor."""
-    return pictures + amounts("noise") * _cut(paper.grain(), "noise", pictures, amounts)
+    return pictures + amounts("noise") * _cut(paper.grain(pictures.device), "noise", pictures, amounts)
 
 
 STEPS: dict[str, Callable[[Tensor, Amounts], Tensor]] = {
@@ -215,23 +208,14 @@ STEPS: dict[str, Callable[[Tensor, Amounts], Tensor]] = {
 """Key of CorruptionConfig -> what it does to pictures, in this order."""
 
 
-def _text_boxes(boxes: Tensor, counts: Tensor, height: int, width: int) -> Float[Tensor, "B 4"]:
-    """Return the box around all digits of each scene, x0 y0 x1 y1 in pixels; the whole canvas where there are none."""
-    present = (torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None])[..., None]
-    low = boxes[..., :2].masked_fill(~present, 2**20).amin(1)
-    high = boxes[..., 2:].masked_fill(~present, -(2**20)).amax(1)
-    canvas = boxes.new_tensor([0, 0, width, height])
-    text = torch.cat([low, high], -1)
-    return torch.where(((high > low).all(1) & (counts > 0))[:, None], text, canvas).float()
-
-
 def _cut(patterns: Tensor, purpose: str, pictures: Tensor, amounts: Amounts) -> Float[Tensor, "B H W"]:
     """Cut a piece of a random pattern for each picture, at a random place; patterns repeat beyond their edges."""
     num, rows, cols = patterns.shape
-    patterns = patterns.to(pictures.device)
-    index = amounts.integers(f"{purpose} pattern", num)
-    top, left = amounts.integers(f"{purpose} y", rows), amounts.integers(f"{purpose} x", cols)
-    y = (top[:, None] + torch.arange(pictures.shape[1], device=pictures.device)) % rows
-    x = (left[:, None] + torch.arange(pictures.shape[2], device=pictures.device)) % cols
-    flat = (index[:, None, None] * rows + y[..., None]) * cols + x[:, None]
+    index, top, left = (
+        amounts.rng.integers(f"{purpose} {part}", 1, high)
+        for part, high in (("pattern", num), ("y", rows), ("x", cols))
+    )
+    y = (top + torch.arange(pictures.shape[1], device=pictures.device)) % rows
+    x = (left + torch.arange(pictures.shape[2], device=pictures.device)) % cols
+    flat = (index[..., None] * rows + y[..., None]) * cols + x[:, None]
     return patterns.flatten()[flat]

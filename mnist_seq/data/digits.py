@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 MNIST_SIZE = 28
@@ -71,6 +71,14 @@ class Pool:
         ]
         images = torch.cat([batch.round().clamp(0, 255).to(torch.uint8) for batch in batches])
         return replace(self, images=images, boxes=ink_boxes(images))
+
+
+def enclosing_boxes(boxes: Int[Tensor, "B N 4"], present: Bool[Tensor, "B N"]) -> Int[Tensor, "B 4"]:
+    """Compute the smallest box around all present boxes of each scene, x0 y0 x1 y1; zeros where there are none."""
+    absent, beyond = ~present[..., None], 2**20
+    low = boxes[..., :2].masked_fill(absent, beyond).amin(1)
+    high = boxes[..., 2:].masked_fill(absent, -beyond).amax(1)
+    return torch.cat([low, high], -1) * present.any(1, keepdim=True)
 
 
 def ink_boxes(digit_images: UInt8[Tensor, "M H W"]) -> Int[Tensor, "M 4"]:

@@ -20,7 +20,7 @@ from mnist_seq.errors import NotFoundError, UserError
 
 ImageInput = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
-_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601)."""
 _CHANNEL_COUNTS = (1, 3, 4)
 _CHANNEL_AXIS = {"first": 0, "last": 2}
@@ -110,7 +110,7 @@ def _rgb_to_grayscale(pixels: Float[Tensor, "C H W"]) -> Float[Tensor, "H W"]:
     """Convert to grey; transparent pixels show an estimated background."""
     if len(pixels) == 1:
         return pixels[0]
-    grey = torch.einsum("chw,c->hw", pixels[:3], torch.tensor(_LUMA_WEIGHTS))
+    grey = torch.einsum("chw,c->hw", pixels[:3], torch.tensor(LUMA_WEIGHTS))
     if len(pixels) == 3:
         return grey
     alpha = pixels[3]

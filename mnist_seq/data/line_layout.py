@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mnist_seq.config import LineConfig
 from mnist_seq.data import rng
-from mnist_seq.data.digits import Pool, ink_boxes
+from mnist_seq.data.digits import Pool
 from mnist_seq.data.layout_types import Layout, Marks
-from mnist_seq.data.marks import mark_images
+from mnist_seq.data.marks import mark_boxes
 from mnist_seq.data.sampling import sample_counts, sample_digits
 
 _MARGIN = 2
@@ -38,11 +38,11 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     counts = counts * (rng.uniform(rng.key(seed, pool.split, "blank"), ids, 1)[:, 0] >= config.p_empty)
     slot = torch.arange(slots, device=ids.device)
     present = slot < counts[:, None]
-    mark_boxes = ink_boxes(mark_images(pool.digit_size)).to(ids.device)
-    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(mark_boxes))
+    boxes = mark_boxes(pool.digit_size, ids.device)
+    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(boxes))
     marked = rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < config.p_mark
     marked = marked & (slot < counts.clamp(min=1)[:, None])
-    ink = torch.stack([pool.boxes[indices], mark_boxes[marks]], 2).flatten(1, 2)
+    ink = torch.stack([pool.boxes[indices], boxes[marks]], 2).flatten(1, 2)
     elements = torch.stack([present, marked], 2).flatten(1)
     corners, elements = place_on_line(ids, ink, elements, config, seed, pool.split)
     digit_corners, mark_corners = corners.unflatten(1, (slots, 2)).unbind(2)

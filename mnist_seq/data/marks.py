@@ -8,11 +8,13 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from mnist_seq.data import rng
+from mnist_seq.data.digits import ink_boxes
 
+_CPU = torch.device("cpu")
 _VARIANTS = 48
 """Images of each kind of mark."""
 _FRAME = 28
@@ -35,17 +37,25 @@ _STROKES: dict[str, list[tuple[int | float, ...]]] = {
 
 
 @cache
-def mark_images(size: int) -> UInt8[Tensor, "M {size} {size}"]:
-    """Draw every mark: ink on a background of 0, the same in every run.
+def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {size} {size}"]:
+    """Draw every mark: ink on a background of 0, the same in every run and on every device.
 
     Args:
         size: side of the frames, pixels.
     """
+    if device != _CPU:
+        return mark_images(size).to(device)
     images = [
         torch.stack([_draw(stroke, f"{kind} {index}", size) for index, stroke in enumerate(strokes)]).amax(0)
         for kind, strokes in _STROKES.items()
     ]
     return (255 * torch.cat(images)).round().to(torch.uint8)
+
+
+@cache
+def mark_boxes(size: int, device: torch.device = _CPU) -> Int[Tensor, "M 4"]:
+    """Compute the box of each mark's ink, x0 y0 x1 y1 in pixels, half open."""
+    return ink_boxes(mark_images(size, device))
 
 
 def _draw(stroke: tuple[int | float, ...], purpose: str, size: int) -> Float[Tensor, "V S S"]:

@@ -22,11 +22,15 @@ HEIGHT, WIDTH = 128, 512
 """Size of every pattern, pixels."""
 _VARIANTS = 24
 """Patterns of each kind."""
+_CPU = torch.device("cpu")
+"""Where patterns are drawn, so that they are equal on every device; the copy on another one is kept."""
 
 
 @cache
-def printed_patterns() -> Float[Tensor, "P 128 512"]:
+def printed_patterns(device: torch.device = _CPU) -> Float[Tensor, "P 128 512"]:
     """Draw what is printed on paper: 0 is bare paper, 1 full ink."""
+    if device != _CPU:
+        return printed_patterns().to(device)
     y, x = torch.meshgrid(torch.arange(HEIGHT).float(), torch.arange(WIDTH).float(), indexing="ij")
     patterns = []
     for kind, draw in enumerate((_waves, _dots, _squares, _rules, _letters, _fibres)):
@@ -36,8 +40,10 @@ def printed_patterns() -> Float[Tensor, "P 128 512"]:
 
 
 @cache
-def grain() -> Float[Tensor, "P 128 512"]:
+def grain(device: torch.device = _CPU) -> Float[Tensor, "P 128 512"]:
     """Draw white Gaussian noise of mean 0 and standard deviation 1."""
+    if device != _CPU:
+        return grain().to(device)
     uniforms = rng.uniform(rng.key(0, "paper", "grain"), torch.arange(8), HEIGHT * WIDTH)
     return torch.special.ndtri(uniforms + 2**-25).view(-1, HEIGHT, WIDTH)
 

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from mnist_seq.config import Spec
+from mnist_seq.data.digits import enclosing_boxes
+from mnist_seq.data.image_io import LUMA_WEIGHTS
 from mnist_seq.data.levels import quantiles, stretch_levels
 
-_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601)."""
 _SMALL_SIDE = 128
 """T, the longer side of the copy on which ink is found, pixels."""
 _STROKE_WINDOW = 15
@@ -59,7 +59,7 @@ class Preprocess(nn.Module):
 
     def __init__(self, spec: Spec, max_rows: int | None = None) -> None:
         super().__init__()
-        self.canvas_size, self.digit_size, self.max_rows = (spec.height, spec.width), spec.digit_size, max_rows
+        self.canvas_size, self.max_rows = (spec.height, spec.width), max_rows
 
     def forward(self, pictures: UInt8[Tensor, "B 4 Y X"], sizes: Int[Tensor, "B 2"]) -> Canvases:
         """Cut out what is written.
@@ -75,13 +75,13 @@ class Preprocess(nn.Module):
         grey, small = torch.where(dark_on_light, 1 - grey, grey), torch.where(dark_on_light, 1 - small, small)
         rows, present = find_rows(find_ink(small, small_inside), self.max_rows or 8)
         if self.max_rows is None:
-            rows, present = _join(rows, present)
-        windows = self._windows(rows / scale[:, None, None], present, sizes)
+            rows, present = enclosing_boxes(rows, present)[:, None], present.any(1, keepdim=True)
+        windows = self._windows(rows / scale[:, None, None], sizes)
         images = cut(grey, inside, windows, self.canvas_size)
         return Canvases(images * present[..., None, None], present, windows)
 
-    def _windows(self, rows: Tensor, present: Tensor, sizes: Tensor) -> Float[Tensor, "B R 4"]:
-        """Grow rows by a margin, or to where a digit has its height on the canvas, to the shape of the canvas."""
+    def _windows(self, rows: Tensor, sizes: Tensor) -> Float[Tensor, "B R 4"]:
+        """Grow rows by a margin, and to the shape of the canvas; a picture of its size is one window."""
         height, width = self.canvas_size
         extent = rows[..., 2:] - rows[..., :2]
         row_height = extent[..., 1:]
@@ -101,7 +101,7 @@ def composite(pictures: UInt8[Tensor, "B 4 Y X"], inside: Bool[Tensor, "B Y X"])
 
     Paper is the mean of what is opaque where that is most of the picture, and else the opposite of the strokes on it.
     """
-    weights = torch.tensor(_LUMA_WEIGHTS, device=pictures.device) / 255
+    weights = torch.tensor(LUMA_WEIGHTS, device=pictures.device) / 255
     grey = torch.einsum("bcyx,c->byx", pictures[:, :3].float(), weights)
     alpha = pictures[:, 3].float() / 255 * inside
     opaque = alpha.sum((1, 2)).clamp(min=1)
@@ -122,8 +122,7 @@ def shrink(
     small_sizes = (sizes * scale[:, None]).ceil()
     index = torch.arange(_SMALL_SIDE, device=grey.device) + 0.5
     rows, cols = (resampling(index / scale[:, None], 1 / scale, length) for length in grey.shape[1:])
-    small = rows @ (grey * inside) @ cols.mT
-    weight = rows.matmul(inside.any(2, keepdim=True).float()) * cols.matmul(inside.any(1)[..., None].float()).mT
+    small, weight = (it[:, 0] for it in _resample(grey, inside, rows[:, None], cols[:, None]))
     return small / weight.clamp(min=1e-6), _inside(small_sizes, _SMALL_SIDE, _SMALL_SIDE), scale
 
 
@@ -156,7 +155,7 @@ def find_ink(pictures: Float[Tensor, "B T T"], inside: Bool[Tensor, "B T T"]) ->
     return ink - _pool_max(_pool_min(ink, 1, _LINE_LENGTH), 1, _LINE_LENGTH)
 
 
-def find_rows(ink: Float[Tensor, "B T T"], max_rows: int) -> tuple[Float[Tensor, "B R 4"], Bool[Tensor, "B R"]]:
+def find_rows(ink: Float[Tensor, "B T T"], max_rows: int) -> tuple[Int[Tensor, "B R 4"], Bool[Tensor, "B R"]]:
     """Find the rows with the most ink, from top to bottom.
 
     Returns:
@@ -178,7 +177,7 @@ def find_rows(ink: Float[Tensor, "B T T"], max_rows: int) -> tuple[Float[Tensor,
     rows = of_row.gather(1, best[..., None].expand(-1, -1, _SMALL_SIDE))
     cols = (rows.float() @ ink) > 0.5
     (top, bottom), (left, right) = _extent(rows), _extent(cols)
-    return torch.stack([left, top, right, bottom], -1).float(), present
+    return torch.stack([left, top, right, bottom], -1), present
 
 
 def cut(
@@ -192,8 +191,7 @@ def cut(
     x = windows[..., :1] + (torch.arange(width, device=grey.device) + 0.5) * step[..., :1]
     y = windows[..., 1:2] + (torch.arange(height, device=grey.device) + 0.5) * step[..., 1:]
     rows, cols = resampling(y, step[..., 1], grey.shape[1]), resampling(x, step[..., 0], grey.shape[2])
-    sampled = rows @ (grey * inside)[:, None] @ cols.mT
-    weight = (rows @ inside.any(2).float()[:, None, :, None]) * (cols @ inside.any(1).float()[:, None, :, None]).mT
+    sampled, weight = _resample(grey, inside, rows, cols)
     covered = weight > 0.5
     levelled = stretch_levels((sampled / weight.clamp(min=0.5)).flatten(0, 1), covered.flatten(0, 1))
     return levelled.unflatten(0, windows.shape[:2])
@@ -215,18 +213,22 @@ def resampling(
     return weights / radius
 
 
+def _resample(
+    grey: Float[Tensor, "B Y X"],
+    inside: Bool[Tensor, "B Y X"],
+    rows: Float[Tensor, "B R h Y"],
+    cols: Float[Tensor, "B R w X"],
+) -> tuple[Float[Tensor, "B R h w"], Float[Tensor, "B R h w"]]:
+    """Sum pixels by weights of their rows and columns; return the sums, and the weight that lies in the picture."""
+    weight = (rows @ inside.any(2).float()[:, None, :, None]) * (cols @ inside.any(1).float()[:, None, :, None]).mT
+    return rows @ (grey * inside)[:, None] @ cols.mT, weight
+
+
 def _inside(sizes: Tensor, height: int, width: int) -> Bool[Tensor, "B {height} {width}"]:
     """Return which pixels of padded planes belong to pictures of these sizes."""
     rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
     cols = torch.arange(width, device=sizes.device) < sizes[:, 1:]
     return rows[..., None] & cols[:, None]
-
-
-def _join(rows: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the box around all rows, as one row."""
-    low = rows[..., :2].masked_fill(~present[..., None], 2**20).amin(1, keepdim=True)
-    high = rows[..., 2:].masked_fill(~present[..., None], 0).amax(1, keepdim=True)
-    return torch.cat([low.clamp(max=high), high], -1), present.any(1, keepdim=True)
 
 
 def _extent(marked: Bool[Tensor, "B R T"]) -> tuple[Int[Tensor, "B R"], Int[Tensor, "B R"]]:

@@ -90,6 +90,10 @@ class DigitRng:
         common = uniform(key(self.seed, self.split, purpose, "shared"), self.ids, n)
         return own + shared * (common.repeat_interleave(self.slots, 0) - own)
 
+    def integers(self, purpose: str, n: int, high: int) -> Int[Tensor, "M {n}"]:
+        """Draw n uniform int64 integers in [0, high) per digit."""
+        return integers(self._key(purpose), self.ids, self.slots * n, high).view(-1, n)
+
     def bytes(self, purpose: str, n: int) -> Int[Tensor, "M {n}"]:
         """Draw n uniform integers in 0..255 per digit, int64; 32 random bits give four of them."""
         words = bits(self._key(purpose), self.ids, self.slots * -(-n // 4)).view(len(self.ids) * self.slots, -1)
