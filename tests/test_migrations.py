@@ -152,6 +152,7 @@ def test_family_line_of_earlier_versions_is_string_alone_and_in_mixtures() -> No
             config = {"schema_version": version, "data": data}
             assert migrations.migrate_config(config, "x") == {"data": migrated}
             assert migrations.migrate_card(config, "x")["data"] == migrated
+            assert migrations.migrate_settings(flat({"data": data}), version) == flat({"data": migrated})
     assert data_from_dict(migrations.migrate_config({"data": {"family": "line"}}, "x")["data"]) == StringConfig()
 
 

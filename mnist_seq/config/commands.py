@@ -177,7 +177,7 @@ class SynthesiseConfig(Validated):
     data: Any = None
     """Scenes: a preset of `data`, and its keys."""
     split: Annotated[str, one_of(("train", "val", "test"))] = "train"
-    """Split: train (augmented by data.augment), val or test."""
+    """Split: train (changed by data.augment and data.corruptions), val or test."""
     scenes: PositiveInt | None = None
     """Number of scenes; null takes 10,000 for a dataset and 24 for a preview."""
     seed: Seed = 0

@@ -18,6 +18,7 @@ from mnist_seq.config.renamed_keys import (
     RENAMED_TARGETS,
     drop_removed_keys,
     migrate_overrides,
+    rename_flat_keys,
     rename_keys,
     training_keys,
 )
@@ -41,6 +42,7 @@ _METRICS = {
     "init_from.learnt_val": "init_from.trained_on_val",
 }
 _CALLBACKS = {"Speed": "Throughput", "Checkpoints": "ResumableCheckpoint"}
+_FAMILY_KEY = re.compile(r"data\.(parts\.[^.]+\.)?family")
 _PARAMETERS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in {
@@ -83,6 +85,23 @@ def migrate_config(values: dict[str, Any], source: object, strict: bool = True) 
     if version < 3 and isinstance(values.get("data"), dict):
         values["data"] = _rename_family(values["data"])
     return values
+
+
+def migrate_settings(settings: dict[str, Any], version: int) -> dict[str, Any]:
+    """Convert a flat training config, whose keys are dotted, as a study keeps it.
+
+    Args:
+        version: of the schema that it was written with.
+
+    Raises:
+        UserError: it sets a removed key.
+    """
+    if version < SCHEMA_VERSION:
+        settings = rename_flat_keys(settings)
+    if version < 3:
+        old_line = {key for key, value in settings.items() if _FAMILY_KEY.fullmatch(key) and value == "line"}
+        settings = settings | dict.fromkeys(old_line, "string")
+    return settings
 
 
 def migrate_card(card: dict[str, Any], source: object) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Key(NamedTuple):
 
 
 BASES: dict[type[Any], str] = {config.EncoderConfig: "all models but custom", config.DataConfig: "all scene families"}
-BASES |= {VariableCountConfig: "line, overlap and scatter"}
+_COUNTED = sorted(name for name, schema in FAMILY_CONFIGS.items() if issubclass(schema, VariableCountConfig))
+BASES |= {VariableCountConfig: ", ".join(_COUNTED)}
 CHOICES: dict[type[Any], str] = {schema: name for name, schema in (MODEL_CONFIGS | FAMILY_CONFIGS).items()}
 _SINGLE: list[type[Any]] = [config.AugmentConfig, config.OptimConfig, config.LossConfig, config.TrainerConfig]
 _SINGLE += [config.DevicesLauncherConfig, config.CorruptionConfig, config.RequestLimits, config.PublishedScore]

@@ -23,8 +23,8 @@ from optuna.study import StudyDirection
 from mnist_seq import nn
 from mnist_seq.compose_config import compose_training
 from mnist_seq.config import DataConfig, FolderConfig, SearchConfig, TrainConfig
-from mnist_seq.config.migrations import SCHEMA_VERSION
-from mnist_seq.config.renamed_keys import rename_flat_keys, version_1_parameter
+from mnist_seq.config.migrations import SCHEMA_VERSION, migrate_settings
+from mnist_seq.config.renamed_keys import version_1_parameter
 from mnist_seq.config.validation import check
 from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
@@ -117,10 +117,7 @@ def require_compatible_study(study: optuna.Study, config: SearchConfig) -> None:
     if not trials:
         study.set_user_attr(_SETTINGS_ATTR, requested)
     saved = study.user_attrs.get(_SETTINGS_ATTR, requested)
-    if _SCHEMA_ATTR not in study.user_attrs:
-        saved = rename_flat_keys(saved)
-    if study.user_attrs.get(_SCHEMA_ATTR, 1) < 3 and saved.get("data.family") == "line":
-        saved = saved | {"data.family": "string"}
+    saved = migrate_settings(saved, study.user_attrs.get(_SCHEMA_ATTR, 1))
     added_since = requested.keys() - saved.keys()
     saved = saved | {key: default for key in added_since if (default := _schema_default(composed, key)) is not None}
     differences = diff_settings(saved, requested)
