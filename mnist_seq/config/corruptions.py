@@ -6,7 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Annotated
 
 from mnist_seq.config.field_types import Fraction, within
-from mnist_seq.config.validation import Validated
+from mnist_seq.config.validation import Validated, check
+
+DIGIT_CORRUPTIONS = ("rotation", "stroke")
+"""Keys that act on digits before rendering; the others act on rendered scenes."""
 
 
 @dataclass
@@ -41,6 +44,12 @@ class CorruptionConfig(Validated):
     """Standard deviation of Gaussian noise on every pixel, as a fraction of white, 0..1."""
     level: bool = False
     """Stretch the grey levels afterwards, as the preprocessing of a picture does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in DIGIT_CORRUPTIONS if self.random else ():
+            value = getattr(self, key)
+            check(value == 0, f"corruptions.{key}={value} cannot be drawn at random: set corruptions.random=false")
 
     @property
     def non_default(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from mnist_seq.config.corruptions import CorruptionConfig
+from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS, CorruptionConfig
 from mnist_seq.config.field_types import Fraction, PositiveInt, one_of, within
 from mnist_seq.config.validation import Validated, check
 
@@ -101,6 +101,9 @@ class DataConfig(Validated):
     def __post_init__(self) -> None:
         super().__post_init__()
         named = type(self).family
+        for key in DIGIT_CORRUPTIONS:
+            value = getattr(self.corruptions, key)
+            check(value == 0, f"data.corruptions.{key}={value} has no effect in training: set data.augment.{key}")
         check(self.family == named, f"data.family={self.family} in a {named} config: choose with data={self.family}")
 
     @property

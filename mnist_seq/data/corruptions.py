@@ -24,9 +24,6 @@ from mnist_seq.data.levels import stretch_levels
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
 
-DIGIT_CORRUPTIONS = ("rotation", "stroke")
-"""Keys of CorruptionConfig that act on digits; the others act on images."""
-
 
 def corrupt_pool(pool: Pool, config: CorruptionConfig, include_clutter: bool) -> Pool:
     """Corrupt the digits of a pool.

@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
+from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
 from mnist_seq.data import corruptions, image_folder, render, sources
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
@@ -145,7 +146,7 @@ class CorruptedDataset(SceneDataset):
 
     def __init__(self, dataset: SceneDataset, config: CorruptionConfig) -> None:
         super().__init__(dataset.split, dataset.spec, len(dataset), dataset.scenes_per_epoch, dataset.fixed)
-        if keys := [key for key in corruptions.DIGIT_CORRUPTIONS if key in config.non_default]:
+        if keys := [key for key in DIGIT_CORRUPTIONS if key in config.non_default]:
             if not isinstance(dataset, SyntheticDataset):
                 raise UserError(
                     f"corruptions.{keys[0]}={config.non_default[keys[0]]} is applied to digits before rendering, but "

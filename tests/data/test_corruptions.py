@@ -189,3 +189,13 @@ def test_gpu_corrupts_scenes_alike() -> None:
     cpu, gpu = scenes.render(torch.arange(200)), scenes.render(torch.arange(200), "cuda").to("cpu")
     assert torch.equal(cpu.digits, gpu.digits)
     assert float((cpu.images.int() - gpu.images.int()).abs().float().mean()) < 1
+
+
+@pytest.mark.parametrize("key", ["rotation", "stroke"])
+def test_digit_corruption_that_would_be_ignored_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"corruptions\.{key}=0\.5 cannot be drawn at random"):
+        CorruptionConfig(**{key: 0.5, "random": True})
+    with pytest.raises(
+        ValueError, match=rf"data\.corruptions\.{key}=0\.5 has no effect in training: set data\.augment"
+    ):
+        preset("grid", f"data.corruptions.{key}=0.5")
