@@ -18,7 +18,8 @@ from tests.e2e.background_command import environment, start
 from tests.e2e.forked_command import run
 
 pytestmark = pytest.mark.slow
-LONGER = (*TINY, "trainer.max_steps=4000", "trainer.val_check_interval=20")
+ENDLESS = (*TINY, "trainer.max_steps=1000000", "trainer.val_check_interval=20")
+"""Training that runs until it is stopped, however fast the machine."""
 TRAIN_AT_A_FIXED_TIME = """
 import sys
 from mnist_seq import train
@@ -41,10 +42,10 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 def test_a_run_directory_is_locked_while_it_is_trained_in_and_free_after_a_kill(tmp_path: Path, tiny_run: Run) -> None:
-    first = start(tmp_path, "mnist_seq.train", *LONGER, "hydra.run.dir=run")
+    first = start(tmp_path, "mnist_seq.train", *ENDLESS, "hydra.run.dir=run")
     wait_for(tmp_path / "run/checkpoints/last.ckpt", first)
     config = (tmp_path / "run/config.yaml").read_bytes()
-    for arguments in (["hydra.run.dir=run", *TINY], ["resume=run", "trainer.max_steps=5000"]):
+    for arguments in (["hydra.run.dir=run", *TINY], ["resume=run", "trainer.max_steps=1000001"]):
         _, err = run(tmp_path, "mnist_seq.train", *arguments, code=1)
         assert f"run is in use by process {first.pid} on " in err
         assert len(err.strip().splitlines()) == 1
@@ -92,7 +93,7 @@ def test_sweeps_started_in_the_same_second_get_different_directories(tmp_path: P
 
 def test_a_sweep_directory_is_locked_while_the_sweep_runs(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=devices", "hydra.launcher.n_jobs=1")
-    sweep = ("mnist_seq.train", "-m", *LONGER, *launcher, "seed=0", "hydra.sweep.dir=sweep")
+    sweep = ("mnist_seq.train", "-m", *ENDLESS, *launcher, "seed=0", "hydra.sweep.dir=sweep")
     first = start(tmp_path, *sweep)
     while first.poll() is None and not list(tmp_path.glob("sweep/*/checkpoints/last.ckpt")):
         time.sleep(0.01)
@@ -111,27 +112,30 @@ def test_a_sweep_directory_is_locked_while_the_sweep_runs(tmp_path: Path) -> Non
 def test_a_sweep_refuses_a_job_that_another_process_resumes_and_leaves_it_intact(
     tmp_path: Path,
 ) -> None:
-    sweep = ("mnist_seq.train", "-m", *LONGER, "seed=0", "hydra.sweep.dir=sweep")
+    sweep = ("mnist_seq.train", "-m", *ENDLESS, "seed=0", "hydra.sweep.dir=sweep")
     first = start(tmp_path, *sweep)
     while first.poll() is None and not list(tmp_path.glob("sweep/*/checkpoints/last.ckpt")):
         time.sleep(0.01)
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=120)
     (job,) = (path.parent.parent for path in tmp_path.glob("sweep/*/checkpoints/last.ckpt"))
-    step = int(Run(job).logged_metrics[-1]["step"])
-    other = start(tmp_path, "mnist_seq.train", f"resume={job}", f"trainer.max_steps={step + 200}")
+    other = start(tmp_path, "mnist_seq.train", f"resume={job}")
     wait_for(job / ".lock.holder", other)
     out, err = run(tmp_path, *sweep, code=1)
     assert f"in use by process {other.pid}" in out + err
+    other.send_signal(signal.SIGTERM)
     out, err = other.communicate(timeout=200)
-    assert other.returncode == 0, out + err
+    assert other.returncode == 143, out + err
+    step = int(Run(job).logged_metrics[-1]["step"])
+    run(tmp_path, "mnist_seq.train", f"resume={job}", f"trainer.max_steps={step + 10}")
+    assert Run(job).finished
     assert not (job / "failed.txt").exists()
 
 
 def test_printed_commands_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     """Even if the name of the run directory has spaces, brackets, commas and equals signs."""
     run_dir = "a dir/with [x], and=signs"
-    started = start(tmp_path, "mnist_seq.train", *LONGER, f'hydra.run.dir="{run_dir}"')
+    started = start(tmp_path, "mnist_seq.train", *ENDLESS, f'hydra.run.dir="{run_dir}"')
     wait_for(tmp_path / run_dir / "checkpoints/last.ckpt", started)
     started.send_signal(signal.SIGTERM)
     _, err = started.communicate(timeout=120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -157,12 +158,21 @@ def test_a_trial_never_takes_over_the_run_of_another_search(tmp_path: Path) -> N
     assert Run(tmp_path / "trial").metrics["val"]["exact_match"] == score
 
 
+def trains_a_trial(worker: subprocess.Popen[str], search_dir: Path) -> bool:
+    """Whether a process of the worker's group holds the lock of a trial."""
+    for holder in search_dir.glob("trial-*/.lock.holder"):
+        with contextlib.suppress(OSError, IndexError):  # a lock that is being written or freed
+            if os.getpgid(int(holder.read_text().split()[1])) == worker.pid:
+                return True
+    return False
+
+
 def check_search_survives_killed_workers(tmp_path: Path, storage: str | None) -> None:
     """Kill one of three workers twice: the study still ends with exactly n_trials trials, each with its run."""
     command = write_search(tmp_path, heartbeat_timeout=6, pruner="none", storage=storage)
     workers = [start(tmp_path, *command, "n_trials=4", group=True) for _ in range(3)]
     for _ in range(2):
-        while not subprocess.run(["pgrep", "-P", str(workers[0].pid)], capture_output=True).stdout:
+        while not trains_a_trial(workers[0], tmp_path / "search"):
             assert workers[0].poll() is None, "the worker ended before it could be killed"
             time.sleep(0.05)
         os.killpg(workers[0].pid, signal.SIGKILL)
