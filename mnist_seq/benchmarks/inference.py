@@ -58,6 +58,7 @@ def _onnx_model(module: ReaderModule) -> dict[str, Callable[[Tensor], Any]]:
     if extras.missing_package("onnx"):
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        onnx_export.export_onnx(module.model, Path(folder, "reader.onnx"), {})
-        session = onnx_export.create_session(Path(folder, "reader.onnx"), num_threads=1)
+        path = Path(folder, "reader.onnx")
+        onnx_export.export_onnx(module.model, path, {}, include_preprocessing=False)
+        session = onnx_export.create_session(path, num_threads=1)
     return {"ours in ONNX Runtime, 1 thread": lambda images: session.run(None, {"images": images.numpy()})}

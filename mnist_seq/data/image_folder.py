@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from mnist_seq import vocabulary
 from mnist_seq.config import Spec
 from mnist_seq.config.migrations import migrate_card
 from mnist_seq.data.digits import MNIST_SIZE
-from mnist_seq.data.image_io import load_image
+from mnist_seq.data.image_io import load_rgba
 from mnist_seq.data.labels import Label, read_labels
+from mnist_seq.data.preprocess import Preprocess, pad_pictures
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.errors import NotFoundError, UserError
 
@@ -136,17 +137,17 @@ def _cell_labels(label: Label) -> list[int]:
 
 def _read_image(label: Label, spec: Spec) -> UInt8[Tensor, "H W"]:
     pixels, size = _load_image(label), (spec.height, spec.width)
-    if pixels.shape != size:
+    if pixels.shape[1:] != size:
         raise UserError(
-            f"{label.location}: {label.image} is {pixels.shape[0]}x{pixels.shape[1]} pixels, but the first image "
+            f"{label.location}: {label.image} is {pixels.shape[1]}x{pixels.shape[2]} pixels, but the first image "
             f"{size[0]}x{size[1]}: make all of one size"
         )
-    return (pixels * 255).round().to(torch.uint8)
+    return (Preprocess(spec)(*pad_pictures([pixels])).images[0] * 255).round().to(torch.uint8)
 
 
-def _load_image(label: Label) -> Float[Tensor, "H W"]:
+def _load_image(label: Label) -> UInt8[Tensor, "4 H W"]:
     try:
-        return load_image(label.image)
+        return load_rgba(label.image)
     except UserError as error:
         raise UserError(f"{label.location}: {error}") from error
 
@@ -172,7 +173,7 @@ def _infer_spec(splits: dict[str, list[Label]], card: dict[str, Any]) -> Spec:
     ordered, digit_size = card.get("ordered", True), card.get("data", {}).get("digit_size", MNIST_SIZE)
     max_length = max(1, *(len(label.digits) for label in labels))
     _check_conflicting_labels(labels)
-    height, width = _load_image(labels[0]).shape
+    height, width = _load_image(labels[0]).shape[1:]
     return Spec(height, width, max_length, _cell_grid_shape(labels, max_length), ordered, digit_size)
 
 

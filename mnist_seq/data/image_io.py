@@ -1,4 +1,4 @@
-"""Load any image (file, PIL image, array or tensor) as light ink on a background of 0.
+"""Load any image (file, PIL image, array or tensor) as 8-bit RGBA, which `preprocess` turns into a model's input.
 
 Shapes   H W image   C channels: grey; red, green, blue; or these with alpha
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
@@ -26,14 +26,12 @@ _CHANNEL_COUNTS = (1, 3, 4)
 _CHANNEL_AXIS = {"first": 0, "last": 2}
 _BIT_DEPTHS = (1, 8, 10, 12, 14, 16, 24, 32)
 """Bits per grey level of masks, cameras and scanners; a file may store them in more."""
-_OPAQUE_ALPHA = 0.95
-"""Smallest alpha of an opaque pixel."""
 _MULTI_FRAME_FORMATS = ("GIF", "PNG", "TIFF", "WEBP", "AVIF")
 """Formats that may contain several images."""
 
 
-def load_image(image: object, channels: str | None = None) -> Float[Tensor, "H W"]:
-    """Load an image as floats in [0, 1], inverted if the background (the median of the border) is light.
+def load_rgba(image: object, channels: str | None = None) -> UInt8[Tensor, "4 H W"]:
+    """Load an image as it is displayed: red, green, blue and alpha.
 
     Args:
         image: an `ImageInput`; anything else is refused at run time, since users call this through `Reader.read`.
@@ -43,25 +41,25 @@ def load_image(image: object, channels: str | None = None) -> Float[Tensor, "H W
         NotFoundError: no such file.
         UserError: not an image, or an array that may be one image or several.
     """
-    grey = _to_grayscale(image, channels)
-    border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    return 1 - grey if border.median() > 0.5 else grey
-
-
-def _to_grayscale(image: object, channels: str | None) -> Float[Tensor, "H W"]:
-    """Convert to floats in [0, 1]."""
     if isinstance(image, (str, os.PathLike)):
         image = _open_image(Path(image))
     if isinstance(image, Image.Image):
         with suppress(Exception):  # the parser may raise anything for corrupt EXIF, and the image may be fine
             image = ImageOps.exif_transpose(image)  # cameras store their orientation instead of rotating the pixels
-        return _pil_to_grayscale(image)
+        return _pil_to_rgba(image)
     if isinstance(image, np.ndarray) and image.dtype.kind in "buif":
         image = torch.as_tensor(np.array(image, dtype=image.dtype.newbyteorder("=")))
     if not isinstance(image, Tensor):
         kind = type(image).__name__
         raise UserError(f"unsupported image type {kind}: pass a path, a PIL image, a NumPy array or a tensor")
-    return _rgb_to_grayscale(_to_unit_range(_channels_first(image.detach().cpu(), channels)))
+    return _to_rgba(_to_unit_range(_channels_first(image.detach().cpu(), channels)))
+
+
+def _to_rgba(pixels: Float[Tensor, "C H W"]) -> UInt8[Tensor, "4 H W"]:
+    """Convert floats in [0, 1] to 8 bits; grey becomes three equal colours, and what has no alpha is opaque."""
+    colours = pixels[:3].expand(3, -1, -1)
+    alpha = pixels[3:] if len(pixels) == 4 else torch.ones_like(pixels[:1])
+    return (255 * torch.cat([colours, alpha])).round().to(torch.uint8)
 
 
 # ------------------------------------------------------------------------------------------------- arrays and tensors
@@ -104,40 +102,6 @@ def _to_unit_range(values: Shaped[Tensor, "C H W"]) -> Float[Tensor, "C H W"]:
     if low < 0 or (high > 255 and values.dtype != torch.uint16):
         raise UserError(f"pixel values from {low} to {high}: pass 0..255, uint16, or floats in [0, 1]")
     return integers.float() / _white_level(high)
-
-
-def _rgb_to_grayscale(pixels: Float[Tensor, "C H W"]) -> Float[Tensor, "H W"]:
-    """Convert to grey; transparent pixels show an estimated background."""
-    if len(pixels) == 1:
-        return pixels[0]
-    grey = torch.einsum("chw,c->hw", pixels[:3], torch.tensor(LUMA_WEIGHTS))
-    if len(pixels) == 3:
-        return grey
-    alpha = pixels[3]
-    return grey * alpha + _background_level(grey, alpha) * (1 - alpha)
-
-
-def _background_level(grey: Float[Tensor, "H W"], alpha: Float[Tensor, "H W"]) -> float:
-    """Estimate the grey behind a transparent image.
-
-    For a page with ink on it that is the page's own level, for strokes on nothing the level that contrasts with them.
-    """
-    opaque = alpha >= _OPAQUE_ALPHA
-    visible = grey[opaque] if opaque.any() else grey[alpha > 0]
-    if not len(visible):
-        return 1.0
-    low, median, high = np.quantile(visible.numpy(), (0.05, 0.5, 0.95))
-    has_ink = float(((visible - median).abs() > 0.25).float().mean()) > 0.002
-    is_page = len(visible) > 0.7 * _span(opaque.any(0)) * _span(opaque.any(1))  # strokes fill less of their box
-    if (has_ink and is_page) or len(visible) > 0.9 * grey.numel():
-        return float(median)
-    return 0.0 if low > 1 - high else 1.0
-
-
-def _span(mask: Tensor) -> int:
-    """Return the distance from the first to the last true value, both included; the length if there is none."""
-    indices = mask.nonzero()
-    return int(indices[-1] - indices[0]) + 1 if len(indices) else len(mask)
 
 
 def _white_level(high: int) -> int:
@@ -183,15 +147,14 @@ def _open_image(path: Path) -> Image.Image:
     return image
 
 
-def _pil_to_grayscale(image: Image.Image) -> Float[Tensor, "H W"]:
-    """Convert to floats in [0, 1]."""
+def _pil_to_rgba(image: Image.Image) -> UInt8[Tensor, "4 H W"]:
     if 0 in image.size:
         raise UserError(f"an image of {image.width}x{image.height} pixels: expected a non-empty image")
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits per pixel
-        return _high_bit_depth_to_grayscale(image)
-    opaque = image.mode in ("L", "1", "RGB") and not image.has_transparency_data
-    values = torch.from_numpy(np.array(image.convert("L" if opaque else "RGBA")))
-    return _rgb_to_grayscale(_to_unit_range(values[None] if values.ndim == 2 else values.permute(2, 0, 1)))
+        return _to_rgba(_high_bit_depth_to_grayscale(image)[None])
+    if image.mode in ("L", "1") and not image.has_transparency_data:  # expanding grey in torch is faster
+        return _to_rgba(_to_unit_range(torch.from_numpy(np.array(image.convert("L")))[None]))
+    return torch.from_numpy(np.array(image.convert("RGBA"))).permute(2, 0, 1)
 
 
 def _high_bit_depth_to_grayscale(image: Image.Image) -> Float[Tensor, "H W"]:

@@ -43,7 +43,9 @@ def quantiles(
         weights: of each level, at least 0.
         shares: of the weight that lies at the quantile or below it, ascending, each in 0..1.
     """
-    histogram = torch.zeros(len(levels), 256, device=levels.device).scatter_add(1, levels, weights)
+    histogram = weights.new_zeros(levels.shape[0], 256).scatter_add(
+        1, levels, weights
+    )  # not len(): exported with any batch
     cumulative = histogram.cumsum(1)
     total = cumulative[:, -1:]
     return torch.stack([(cumulative < share * total).sum(1) for share in shares], 1).clamp(max=255)

@@ -1,6 +1,6 @@
 """Read images: image in, digits out.
 
-Shapes   B images   H W canvas of the model   D model dim
+Shapes   B images   K canvases: rows of all images   H W canvas of the model   D model dim
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
@@ -16,38 +16,20 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config.trust import Trust
-from mnist_seq.data.image_io import ImageInput, load_image
+from mnist_seq.data.image_io import ImageInput, load_rgba
+from mnist_seq.data.preprocess import Canvases, Preprocess, concatenate, has_ink, pad_pictures
 from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
-from mnist_seq.inference.preprocess import MIN_CONTRAST, fit_to_canvas
+from mnist_seq.inference.reading import Reading, join_rows, to_readings
 from mnist_seq.nn import compute_attention_maps
 from mnist_seq.nn.beam_search import beam_search
-from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
+from mnist_seq.nn.decoding import AutoregressiveModel
 from mnist_seq.nn.model import Model
-from mnist_seq.vocabulary import NUM_DIGITS
 
 _BATCH_SIZE = 256
 """Images held, and sequences decoded, at a time: this bounds memory however many images are read."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The digits of one image, with probabilities."""
-
-    digits: list[int]
-    confidence: float
-    """Probability of the whole sequence, end token included."""
-    per_digit: list[float]
-    """Probability of each digit, given the previous ones."""
-    cells: list[int | None] | None = None
-    """Digit of each cell of the canvas in raster order, if the model's output type is `cells`."""
-    alternatives: list[Reading] = field(default_factory=list)
-    """The other beams, most probable first, if `num_beams` is above 1."""
-    blank: bool = False
-    """No ink was found: no digits, confidence 1, and the model was not run."""
-
-    def __str__(self) -> str:
-        return " ".join(map(str, self.digits)) or "no digits"
+_PADDED_PIXELS = 2**22
+"""Pixels of images that are preprocessed together, padding included; a larger image is preprocessed alone."""
 
 
 class Reader:
@@ -55,6 +37,7 @@ class Reader:
 
     def __init__(self, model: Model, card: dict[str, Any]) -> None:
         self.model, self.card = model.eval(), card
+        self._preprocess = Preprocess(model.spec)
 
     @property
     def device(self) -> torch.device:
@@ -73,8 +56,7 @@ class Reader:
             images: a path, PIL image, array or tensor, or a list of them. Arrays and tensors are H W, 1 H W or H W C
                 with 1, 3 or 4 channels, as bool, floats in [0, 1], uint8 or uint16; white of integers is the largest
                 level of the smallest of 1, 8, 10, 12, 14 and 16 bits that holds all values. Ink may be light on dark
-                or dark on light. An image of the canvas' size is read as it is; any other is fitted to the canvas by
-                `preprocess`.
+                or dark on light. `preprocess` says how an image becomes the model's input.
             num_beams: beam width; 1 decodes greedily.
             channels: `first` or `last`, for arrays whose shape is ambiguous: 3 28 28 can be one image or three.
             beams: deprecated name of `num_beams`.
@@ -91,7 +73,7 @@ class Reader:
             warnings.warn("Reader.read(beams=...) is deprecated: use num_beams", FutureWarning, stacklevel=2)
             num_beams = beams
         if not isinstance(images, (list, tuple)):
-            return self.read_canvases(self._preprocess_batch([cast(ImageInput, images)], channels), num_beams)[0]
+            return self.read_preprocessed(self.preprocess(images, channels), num_beams)[0]
         readings = []
         for index, reading in enumerate(self.stream(images, num_beams, channels)):
             if isinstance(reading, UserError):
@@ -109,31 +91,42 @@ class Reader:
         """
         remaining = iter(images)
         while batch := list(islice(remaining, _BATCH_SIZE)):
-            results = [self._preprocess_or_error(image, channels) for image in batch]
-            canvases = [canvas for canvas in results if isinstance(canvas, Tensor)]
-            readings = iter(self.read_canvases(torch.stack(canvases), num_beams) if canvases else [])
-            for result in results:
-                yield result if isinstance(result, UserError) else next(readings)
+            errors: dict[int, UserError] = {}
+            canvases = self._preprocess_each(_load_all(batch, channels, errors))
+            readings = iter(self.read_preprocessed(canvases, num_beams))
+            for index in range(len(batch)):
+                yield errors[index] if index in errors else next(readings)
 
-    def preprocess(self, image: ImageInput, channels: str | None = None) -> Tensor:
-        """Convert an image to the model's input; H W, floats in [0, 1], ink on 0.
+    def preprocess(self, images: ImageInput | Sequence[ImageInput], channels: str | None = None) -> Canvases:
+        """Convert an image, or a list of images, to the model's input: find what is written, and draw it on canvases.
 
-        An image of the canvas' size only has its polarity corrected. For any other size the ink is found, whatever
-        the light and the paper, and drawn with digits and strokes of the size that the model was trained on.
+        A model that reads a single row of digits gets each row of an image on its own canvas. An image of the canvas'
+        size is not cut; on a black background it is unchanged.
 
         Args:
-            image, channels: as in `read`.
+            images, channels: as in `read`.
 
         Raises:
             NotFoundError: no such file.
             UserError: not an image.
         """
-        spec = self.model.spec
-        return fit_to_canvas(load_image(image, channels), (spec.height, spec.width), spec.digit_size)
+        several = images if isinstance(images, (list, tuple)) else [images]
+        return self._preprocess_each(load_rgba(image, channels) for image in several)
+
+    def read_preprocessed(self, canvases: Canvases, num_beams: int = 1) -> list[Reading]:
+        """Read images that `preprocess` returned: a reading for each image.
+
+        Args:
+            num_beams: beam width; 1 decodes greedily.
+
+        Raises:
+            UserError: beams for a model that is not autoregressive.
+        """
+        return join_canvases(self.read_canvases(canvases.images, num_beams), canvases)
 
     @torch.inference_mode()
     def read_canvases(self, canvases: Tensor, num_beams: int = 1) -> list[Reading]:
-        """Read images that `preprocess` returned.
+        """Read images of the model's canvas as they are.
 
         Args:
             canvases: B H W or B 1 H W, floats in [0, 1], ink on 0.
@@ -148,10 +141,10 @@ class Reader:
             raise UserError(f"canvases of shape {tuple(canvases.shape)}: give B {spec.height} {spec.width}")
         if num_beams != 1 and not isinstance(self.model, AutoregressiveModel):
             raise UserError(f"num_beams={num_beams}: this model is not autoregressive, use num_beams=1")
-        has_ink = images.amax((1, 2, 3)) - images.amin((1, 2, 3)) >= MIN_CONTRAST
-        batches = images[has_ink].split(max(1, _BATCH_SIZE // max(num_beams, 1))) if has_ink.any() else ()
+        inked = has_ink(images[:, 0])
+        batches = images[inked].split(max(1, _BATCH_SIZE // max(num_beams, 1))) if inked.any() else ()
         readings = iter([reading for batch in batches for reading in self._decode(batch.to(self.device), num_beams)])
-        return [next(readings) if inked else self._blank_reading() for inked in has_ink.tolist()]
+        return [next(readings) if is_inked else self._blank_reading() for is_inked in inked.tolist()]
 
     @torch.no_grad()
     def embed(self, images: ImageInput | Sequence[ImageInput], channels: str | None = None) -> Tensor:
@@ -163,34 +156,45 @@ class Reader:
         if not isinstance(images, (list, tuple)):
             return self.embed([cast(ImageInput, images)], channels)[0]
         batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]
-        return torch.cat([self.model.embed(self._preprocess_batch(batch, channels)) for batch in batches])
+        return torch.cat([self._embed(self.preprocess(batch, channels)) for batch in batches])
+
+    def _embed(self, canvases: Canvases) -> Tensor:
+        """Return the features of each image, the mean of its rows'; B D."""
+        features = self.model.embed(canvases.images[:, None].to(self.device))
+        counts = canvases.picture.bincount()
+        sums = features.new_zeros(len(counts), features.shape[1]).index_add(
+            0, canvases.picture.to(self.device), features
+        )
+        return sums / counts.to(self.device)[:, None]
 
     def attention_maps(self, image: ImageInput, channels: str | None = None) -> dict[str, Tensor]:
         """Return the attention weights of every layer; heads x queries x keys each, rows sum to 1.
 
-        See `nn.attention_maps` for the names of the layers.
+        Of an image with several rows, the first is looked at. See `nn.attention_maps` for the names of the layers.
         """
-        maps = compute_attention_maps(self.model, self._preprocess_batch([image], channels))
-        return {name: attention[0] for name, attention in maps.items()}
+        canvases = self.preprocess([image], channels).images[:1, None].to(self.device)
+        return {name: attention[0] for name, attention in compute_attention_maps(self.model, canvases).items()}
 
     def _decode(self, images: Tensor, num_beams: int) -> list[Reading]:
         """Decode images, B 1 H W, with their alternatives."""
         if num_beams == 1:
-            return _to_readings(self.model.read(images))
+            return to_readings(self.model.read(images))
         model = cast(AutoregressiveModel, self.model)
         output = beam_search(model, images, num_beams, num_return_sequences=num_beams)
-        beams = [_to_readings(output.select(index)) for index in range(len(images))]
+        beams = [to_readings(output.select(index)) for index in range(len(images))]
         return [replace(best, alternatives=[beam for beam in rest if beam.confidence > 0]) for best, *rest in beams]
 
-    def _preprocess_batch(self, images: Sequence[ImageInput], channels: str | None) -> Tensor:
-        """Preprocess images on the model's device; B 1 H W."""
-        return torch.stack([self.preprocess(image, channels) for image in images]).to(self.device)[:, None]
-
-    def _preprocess_or_error(self, image: ImageInput, channels: str | None) -> Tensor | UserError:
-        try:
-            return self.preprocess(image, channels)
-        except UserError as error:
-            return error
+    @torch.inference_mode()
+    def _preprocess_each(self, pictures: Iterable[Tensor]) -> Canvases:
+        """Preprocess pictures, each 4 H W, as many together as `_PADDED_PIXELS` allows; no more are held at a time."""
+        spec = self.model.spec
+        parts = [Canvases(torch.zeros(0, spec.height, spec.width), torch.zeros(0).long(), torch.zeros(0, 4))]
+        sizes = [0]
+        for batch in _batches(pictures):
+            parts.append(self._preprocess(*pad_pictures(batch)))
+            sizes.append(len(batch))
+            del batch  # before the next pictures are loaded
+        return concatenate(parts, sizes)
 
     def _blank_reading(self) -> Reading:
         rows, cols = self.model.spec.cells
@@ -198,16 +202,34 @@ class Reader:
         return Reading([], 1.0, [], cells, blank=True)
 
 
-def _to_readings(output: DecodeOutput) -> list[Reading]:
-    cells = [None] * len(output.digits) if output.cells is None else output.cells.tolist()
-    readings = []
-    for digits, probs, confidence, classes in zip(
-        output.digits.tolist(), output.probs.tolist(), output.confidence.tolist(), cells, strict=True
-    ):
-        length = sum(digit < NUM_DIGITS for digit in digits)
-        cell_digits = classes and [digit if digit < NUM_DIGITS else None for digit in classes]
-        readings.append(Reading(digits[:length], confidence, probs[:length], cell_digits))
-    return readings
+def join_canvases(readings: Sequence[Reading], canvases: Canvases) -> list[Reading]:
+    """Join the readings of canvases, K, into one for each image."""
+    images: dict[int, list[Reading]] = {}
+    for reading, picture, window in zip(readings, canvases.picture.tolist(), canvases.windows.tolist(), strict=True):
+        images.setdefault(picture, []).append(replace(reading, box=None if reading.blank else tuple(window)))
+    return [join_rows(rows) for rows in images.values()]
+
+
+def _load_all(images: Iterable[ImageInput], channels: str | None, errors: dict[int, UserError]) -> Iterator[Tensor]:
+    """Yield the images that can be loaded, 4 H W each; the errors of the others are added by index."""
+    for index, image in enumerate(images):
+        try:
+            yield load_rgba(image, channels)
+        except UserError as error:
+            errors[index] = error
+
+
+def _batches(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Group pictures, 4 H W each, whose padded batch has at most `_PADDED_PIXELS`."""
+    batch: list[Tensor] = []
+    for picture in pictures:
+        height, width = (max(it.shape[axis] for it in (*batch, picture)) for axis in (1, 2))
+        if batch and (len(batch) + 1) * height * width > _PADDED_PIXELS:
+            yield batch
+            batch = []
+        batch.append(picture)
+    if batch:
+        yield batch
 
 
 def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", trust: Trust = None) -> Reader:

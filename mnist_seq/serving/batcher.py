@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from mnist_seq.inference.reader import Reading
+from mnist_seq.inference.reading import Reading
 
 _Item = tuple[Tensor, "asyncio.Future[Reading]"]
 """A canvas, H W, and the future of its reading."""

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from mnist_seq.data.image_io import ImageInput
-from mnist_seq.inference.reader import Reader, Reading
+from mnist_seq.inference.reader import Reader
+from mnist_seq.inference.reading import Reading
 from mnist_seq.nn.attention_maps import attention_on_image
 
 BEAMS = 5
@@ -22,11 +23,11 @@ class Look:
     """At one picture."""
 
     canvas: np.ndarray
-    """The picture as the model sees it: H W, floats in [0, 1], ink on 0."""
+    """The picture as the model sees it: H W, floats in [0, 1], ink on 0; several rows one below the other."""
     reading: Reading
     attention: list[tuple[str, np.ndarray]] = field(default_factory=list)
     """For each digit that is read, and for the end where the model writes one: its name and the weight of each pixel,
-    H W. Empty where a model has no such attention."""
+    H W. Empty where a model has no such attention, or reads several rows."""
 
 
 _one_at_a_time = threading.Lock()
@@ -40,12 +41,14 @@ def look(reader: Reader, pictures: Sequence[ImageInput]) -> list[Look]:
         ValueError: not an image.
     """
     beams = BEAMS if reader.model.output_type == "sequence" else 1
-    canvases = torch.stack([reader.preprocess(picture) for picture in pictures])
+    canvases = reader.preprocess(pictures)
     with _one_at_a_time:
-        return [
-            Look(canvas.cpu().numpy(), reading, [] if reading.blank else _attention(reader, canvas, reading))
-            for canvas, reading in zip(canvases, reader.read_canvases(canvases, beams), strict=True)
-        ]
+        looks = []
+        for index, reading in enumerate(reader.read_preprocessed(canvases, beams)):
+            rows = canvases.images[canvases.picture == index]
+            attention = [] if reading.blank or len(rows) > 1 else _attention(reader, rows[0], reading)
+            looks.append(Look(rows.flatten(0, 1).cpu().numpy(), reading, attention))
+        return looks
 
 
 def _attention(reader: Reader, canvas: torch.Tensor, reading: Reading) -> list[tuple[str, np.ndarray]]:

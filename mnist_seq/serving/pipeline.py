@@ -9,9 +9,10 @@ from types import TracebackType
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from mnist_seq.inference.reader import Reader, Reading
+from mnist_seq.data.preprocess import Canvases, concatenate
+from mnist_seq.inference.reader import Reader, join_canvases
+from mnist_seq.inference.reading import Reading
 from mnist_seq.serving.batcher import Batcher
 from mnist_seq.serving.metrics import ServiceMetrics
 
@@ -79,17 +80,18 @@ class InferencePipeline:
             raise QueueFull
         self.num_in_flight += len(files)
         loop = asyncio.get_running_loop()
-        jobs: list[asyncio.Future[Tensor]] = [
+        jobs: list[asyncio.Future[Canvases]] = [
             loop.run_in_executor(self._decode_pool, self._decode_and_preprocess, data, index)
             for index, data in enumerate(files)
         ]
-        canvases = asyncio.gather(*jobs)
+        preprocessed = asyncio.gather(*jobs)
         try:
-            return await self._batcher.read(torch.stack(await canvases))
+            canvases = concatenate(await preprocessed, [1] * len(files))
+            return join_canvases(await self._batcher.read(canvases.images), canvases)
         finally:
             self.num_in_flight -= len(files)
             for job in jobs:
                 job.cancel()
 
-    def _decode_and_preprocess(self, data: bytes, index: int) -> Tensor:
-        return self._reader.preprocess(self._decode(data, index))
+    def _decode_and_preprocess(self, data: bytes, index: int) -> Canvases:
+        return self._reader.preprocess([self._decode(data, index)])

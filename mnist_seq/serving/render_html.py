@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_seq.config import Spec
 from mnist_seq.inference.model_card import describe_task
-from mnist_seq.inference.reader import Reading
+from mnist_seq.inference.reading import Reading
 from mnist_seq.reporting.data_uri import png_data_uri
 from mnist_seq.reporting.overlay import overlay_attention
 from mnist_seq.serving.explain import Look

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis.extra import numpy as arrays
 from torch import Tensor
 
 from mnist_seq.config import Spec
 from mnist_seq.data.digits import MNIST_SIZE
-from mnist_seq.data.preprocess import Canvases, Preprocess
+from mnist_seq.data.preprocess import Canvases, Preprocess, pad_pictures
 from tests.data.preset_configs import pool
 
 LINE = Spec(32, 256, 12, (0, 0))
@@ -36,13 +39,8 @@ def rgba(grey: Tensor, alpha: Tensor | None = None) -> Tensor:
     return (255 * torch.stack(channels)).round().to(torch.uint8)
 
 
-def preprocess(*pictures: Tensor, max_rows: int | None = 4, spec: Spec = LINE) -> Canvases:
-    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (1, 2))
-    padded = torch.zeros(len(pictures), 4, height, width, dtype=torch.uint8)
-    for plane, picture in zip(padded, pictures, strict=True):
-        plane[:, : picture.shape[1], : picture.shape[2]] = picture
-    sizes = torch.tensor([picture.shape[1:] for picture in pictures])
-    return Preprocess(spec, max_rows)(padded, sizes)
+def preprocess(*pictures: Tensor, spec: Spec = LINE) -> Canvases:
+    return Preprocess(spec)(*pad_pictures(pictures))
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
@@ -73,17 +71,17 @@ def variants() -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", variants())
 def test_canvas_does_not_depend_on_paper_light_or_what_lies_around(name: str) -> None:
     plain, found = preprocess(rgba(page())), preprocess(rgba(variants()[name]))
-    assert found.present.tolist() == plain.present.tolist() == [[True, False, False, False]]
-    torch.testing.assert_close(found.windows[0, 0], plain.windows[0, 0], atol=3, rtol=0)
-    assert correlation(found.images[0, 0], plain.images[0, 0]) > 0.75
+    assert found.picture.tolist() == plain.picture.tolist() == [0]
+    torch.testing.assert_close(found.windows[0], plain.windows[0], atol=3, rtol=0)
+    assert correlation(found.images[0], plain.images[0]) > 0.75
 
 
 def test_punch_hole_beside_the_writing_changes_neither_its_height_nor_its_rows() -> None:
     punched = 0.95 - 0.8 * page()
     punched[120:135, 4:19] = 0.1
     found, plain = preprocess(rgba(punched)), preprocess(rgba(page()))
-    assert torch.equal(found.present, plain.present)
-    torch.testing.assert_close(found.windows[0, 0, 1::2], plain.windows[0, 0, 1::2], atol=4, rtol=0)
+    assert found.picture.tolist() == plain.picture.tolist() == [0]
+    torch.testing.assert_close(found.windows[0, 1::2], plain.windows[0, 1::2], atol=4, rtol=0)
 
 
 def test_window_follows_the_writing_to_any_place_and_size() -> None:
@@ -91,7 +89,7 @@ def test_window_follows_the_writing_to_any_place_and_size() -> None:
     large = torch.zeros(1200, 1600)
     write(large, [0, 1, 2, 3, 4], 700, 500, height=120)
     for picture, height in ((page(top=10, left=25), 60), (page(900, 500, 700, 60), 60), (large, 120)):
-        x0, y0, x1, y1 = preprocess(rgba(picture)).windows[0, 0].tolist()
+        x0, y0, x1, y1 = preprocess(rgba(picture)).windows[0].tolist()
         rows, cols = picture.any(1).nonzero(), picture.any(0).nonzero()
         assert x0 < cols.min() < cols.max() < x1
         assert y0 < rows.min() < rows.max() < y1
@@ -104,52 +102,109 @@ def test_rows_come_from_top_to_bottom_each_on_its_canvas() -> None:
     write(sheet, [0, 1, 2, 3, 4], 150, 40)
     write(sheet, [2, 2], 290, 200)
     found = preprocess(rgba(1 - sheet))
-    assert found.present.tolist() == [[True, True, True, False]]
-    assert found.windows[0, :3, 1].diff().min() > 60
-    expected = preprocess(rgba(page())).images[0, 0]
-    assert correlation(found.images[0, 1], expected) > 0.85
-    assert found.images[0, 3].max() == 0
+    assert found.picture.tolist() == [0, 0, 0]
+    assert found.windows[:, 1].diff().min() > 60
+    assert correlation(found.images[1], preprocess(rgba(page())).images[0]) > 0.85
 
 
-def test_more_rows_than_asked_for_leave_those_with_the_most_ink() -> None:
-    sheet = torch.zeros(420, 400)
-    for top, digits in ((20, [5]), (150, [0, 1, 2, 3, 4]), (290, [2, 2, 3])):
-        write(sheet, digits, top, 40)
-    found = preprocess(rgba(sheet), max_rows=2)
-    assert found.present.all()
-    assert 130 < found.windows[0, 0, 1] < found.windows[0, 1, 1]
+def test_more_rows_than_are_read_leave_those_with_the_most_ink() -> None:
+    sheet = torch.zeros(1100, 400)
+    for index in range(11):
+        write(sheet, [0, 1, 2, 3, 4][: 1 if index in (0, 4, 7) else 5], 10 + 98 * index, 10)
+    found = preprocess(rgba(sheet))
+    assert found.picture.tolist() == [0] * 8
+    tops = [98 * index for index in range(11) if index not in (0, 4, 7)]
+    torch.testing.assert_close(found.windows[:, 1], torch.tensor(tops).float(), atol=30, rtol=0)
 
 
 def test_picture_in_a_batch_gives_the_same_canvas_as_alone() -> None:
-    pictures = [rgba(1 - page()), rgba(page(900, 500, 700, 60)), rgba(page(120, 380, 20, 20))]
+    two_rows = page(500, 390, 30, 20)
+    write(two_rows, [4, 2], 250, 90)
+    pictures = [rgba(1 - page()), rgba(two_rows), rgba(page(900, 500, 700, 60)), rgba(page(120, 380, 20, 20))]
     batch = preprocess(*pictures)
+    assert batch.picture.tolist() == [0, 1, 1, 2, 3]
     for index, picture in enumerate(pictures):
         alone = preprocess(picture)
-        assert torch.equal(alone.present[0], batch.present[index])
-        torch.testing.assert_close(alone.images[0], batch.images[index], atol=2 / 255, rtol=0)
+        torch.testing.assert_close(alone.images, batch.images[batch.picture == index], atol=2 / 255, rtol=0)
 
 
-@pytest.mark.parametrize("grey", [0.0, 0.4, 1.0])
-def test_paper_without_writing_has_no_rows(grey: float) -> None:
-    noise = 0.01 * torch.randn(200, 300, generator=torch.Generator().manual_seed(1))
-    for picture in (torch.full((200, 300), grey), grey + noise, grey * torch.linspace(0.5, 1, 300).expand(200, 300)):
-        found = preprocess(rgba(picture))
-        assert not found.present.any()
+def blanks() -> dict[str, Tensor]:
+    """Pages without writing, 400x600."""
+    y, x = torch.meshgrid(torch.linspace(0, 0.67, 400), torch.linspace(0, 1, 600), indexing="ij")
+    noise = torch.randn(400, 600, generator=torch.Generator().manual_seed(1))
+    return {
+        "white": torch.ones(400, 600),
+        "grey": torch.full((50, 50), 0.4),
+        "noise": 0.8 + 0.04 * noise,
+        "noise in the dark": 0.1 + 0.03 * noise,
+        "noise on a small picture": 0.8 + 0.03 * noise[:40, :60],
+        "coarse noise": 0.6 + 0.12 * noise,
+        "light from the side": 0.95 - 0.5 * x,
+        "light from very near": 0.95 - 0.9 * x,
+        "light from the corner": 0.95 - 0.3 * x - 0.3 * y,
+        "light in the middle": 0.9 - 0.6 * ((x - 0.5) ** 2 + (y - 0.33) ** 2),
+        "light and noise": 0.9 - 0.4 * x + 0.03 * noise,
+    }
+
+
+@pytest.mark.parametrize("name", blanks())
+def test_paper_without_writing_gives_a_black_canvas_in_any_light(name: str) -> None:
+    for polarity in (blanks()[name], 1 - blanks()[name]):
+        found = preprocess(rgba(polarity))
+        assert found.images.shape == (1, 32, 256)
         assert found.images.max() == 0
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 20000), (20000, 1), (3, 9000), (29, 28), (1, 28)])
+@pytest.mark.parametrize("spec", [LINE, Spec(28, 28, 1, (1, 1)), Spec(56, 56, 4, (2, 2)), Spec(8, 8, 1, (1, 1))])
+def test_pictures_of_extreme_shape_give_canvases(shape: tuple[int, int], spec: Spec) -> None:
+    for picture in (torch.zeros(shape), torch.eye(*shape), torch.rand(shape)):
+        images = preprocess(rgba(picture), spec=spec).images
+        assert images.shape[1:] == (spec.height, spec.width)
+        assert 0 <= images.min() <= images.max() <= 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=3, max_dims=3, min_side=4, max_side=40)))
+def test_any_pixels_give_canvases(pixels: np.ndarray) -> None:
+    found = preprocess(torch.from_numpy(pixels[:4].copy()))
+    assert found.images.shape == (len(found.picture), 32, 256)
+    assert 0 <= found.images.min() <= found.images.max() <= 1
+    assert found.windows.isfinite().all()
+
+
+def test_digits_on_one_canvas_get_their_trained_height_if_they_fit() -> None:
+    for height in (40, 60, 100):
+        for digit_size in (14, 28):
+            sheet = torch.zeros(420, 400)
+            write(sheet, [3], 40, 60, height)
+            image = preprocess(rgba(1 - sheet), spec=Spec(96, 96, 4, (0, 0), digit_size=digit_size)).images[0]
+            rows = (image > 0.3).any(1).nonzero()
+            assert int(rows.max() - rows.min()) + 1 == pytest.approx(digit_size * 20 / 28, rel=0.15)
+
+
 def test_strokes_on_a_transparent_page_are_found_whatever_their_colour() -> None:
-    expected = preprocess(rgba(page())).images[0, 0]
+    expected = preprocess(rgba(page())).images[0]
     for level in (0.0, 0.3, 0.8, 1.0):
         found = preprocess(rgba(torch.full((300, 400), level), alpha=page()))
-        assert correlation(found.images[0, 0], expected) > 0.95
+        assert correlation(found.images[0], expected) > 0.95
 
 
 def test_transparent_margin_of_an_opaque_page_is_not_writing() -> None:
     alpha = torch.zeros(300, 400)
     alpha[20:290, 10:395] = 1
     found = preprocess(rgba(1 - page(), alpha=alpha))
-    assert correlation(found.images[0, 0], preprocess(rgba(page())).images[0, 0]) > 0.95
+    assert correlation(found.images[0], preprocess(rgba(page())).images[0]) > 0.95
+
+
+def test_scene_on_black_is_not_changed_at_all() -> None:
+    for spec in (LINE, Spec(96, 96, 4, (0, 0)), Spec(28, 28, 1, (1, 1))):
+        generator = torch.Generator().manual_seed(0)
+        scene = torch.rand(spec.height, spec.width, generator=generator) * 0.7
+        scene[torch.rand(scene.shape, generator=generator) < 0.8] = 0
+        pixels = rgba(scene)
+        assert torch.equal((255 * preprocess(pixels, spec=spec).images[0]).round().to(torch.uint8), pixels[0])
+        torch.testing.assert_close(preprocess(rgba(1 - scene), spec=spec).images[0], scene, atol=1 / 255, rtol=0)
 
 
 def test_picture_of_the_canvas_size_is_levelled_and_not_cut() -> None:
@@ -157,15 +212,15 @@ def test_picture_of_the_canvas_size_is_levelled_and_not_cut() -> None:
     canvas[4:24, 6:20] = DIGITS[2][4:24, 6:20]
     spec = Spec(28, 28, 1, (1, 1))
     for picture in (canvas, 1 - canvas, 0.5 - 0.3 * canvas):
-        found = preprocess(rgba(picture), max_rows=None, spec=spec)
-        assert correlation(found.images[0, 0], canvas) > 0.99
+        found = preprocess(rgba(picture), spec=spec)
+        assert correlation(found.images[0], canvas) > 0.99
 
 
 def test_model_that_reads_rows_together_gets_one_canvas() -> None:
     sheet = torch.zeros(420, 400)
     write(sheet, [5, 4], 20, 60)
     write(sheet, [0, 1], 150, 60)
-    found = preprocess(rgba(1 - sheet), max_rows=None, spec=Spec(96, 96, 4, (0, 0)))
-    assert found.images.shape == (1, 1, 96, 96)
-    rows = (found.images[0, 0] > 0.3).any(1)
+    found = preprocess(rgba(1 - sheet), spec=Spec(96, 96, 4, (0, 0)))
+    assert found.images.shape == (1, 96, 96)
+    rows = (found.images[0] > 0.3).any(1)
     assert int((rows[1:] & ~rows[:-1]).sum()) + int(rows[0]) == 2

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from mnist_seq.config import GridConfig
+from mnist_seq import vocabulary
+from mnist_seq.config import GridConfig, Spec, StringConfig
 from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.data.preprocess import pad_pictures
 from mnist_seq.inference import onnx_export
 from mnist_seq.inference.export import count_mismatches, predictor
+from mnist_seq.inference.reader import Reader
 from mnist_seq.nn import build
 from tests.conftest import stirred, tiny_models
 
@@ -20,23 +24,66 @@ MODELS = tiny_models()
 
 
 @pytest.mark.parametrize("name", ["enc_dec", "rotary", "conv_stem", "classifier", "sequence"])
-def test_graph_predicts_what_the_model_predicts(name: str, tmp_path: Path, grids: SyntheticDataset) -> None:
+def test_graph_of_canvases_predicts_what_the_model_predicts(name: str, tmp_path: Path, grids: SyntheticDataset) -> None:
     model = stirred(build(MODELS[name], GridConfig().spec), 0.3)
-    path = tmp_path / "model.onnx"
-    onnx_export.export_onnx(model, path, {"note": "x"})
-    images = grids[:100].images
-    assert count_mismatches(predictor(model), onnx_export.load_predictor(path), images) == 0
-    session = onnx_export.create_session(path, num_threads=1)
-    for batch_size in (1, 2, 7):
+    onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, include_preprocessing=False)
+    session, images = onnx_export.create_session(tmp_path / "model.onnx", num_threads=1), grids[:100].images
+    for batch_size in (1, 2, 100):
         expected = model.read(images[:batch_size])
         digits, probability, confidence = session.run(None, {"images": images[:batch_size].numpy()})
         assert (digits == expected.digits.numpy()).all()
         torch.testing.assert_close(torch.from_numpy(probability), expected.probs, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(torch.from_numpy(confidence), expected.confidence, rtol=1e-4, atol=1e-5)
-    metadata = session.get_modelmeta().custom_metadata_map
-    assert metadata["images"].startswith("uint8 (batch, 1, 56, 56)")
-    assert metadata["digits"].startswith("int64 (batch, 4)")
+    assert session.get_modelmeta().custom_metadata_map["images"].startswith("uint8 (batch, 1, 56, 56)")
+
+
+def test_graph_of_pictures_predicts_scenes_like_the_model_and_describes_itself(
+    tmp_path: Path, grids: SyntheticDataset
+) -> None:
+    model, other = (stirred(build(MODELS["enc_dec"], GridConfig().spec), scale) for scale in (0.3, 0.6))
+    onnx_export.export_onnx(model, tmp_path / "model.onnx", {"note": "x"})
+    predict, images = onnx_export.load_predictor(tmp_path / "model.onnx"), grids[:100].images
+    assert count_mismatches(predictor(model), predict, images) == 0
+    assert count_mismatches(predictor(other), predict, images) > 0
+    metadata = onnx_export.create_session(tmp_path / "model.onnx").get_modelmeta().custom_metadata_map
+    assert metadata["pictures"].startswith("uint8 (batch, 4, height, width)")
+    assert metadata["digits"].startswith("int64 (rows, 4)")
     assert json.loads(metadata["card"]) == {"note": "x"}
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
-    other = stirred(build(MODELS[name], GridConfig().spec), 0.6)
-    assert count_mismatches(predictor(other), onnx_export.load_predictor(path), images) > 0
+
+
+def drawn_pictures() -> list[Tensor]:
+    """Pictures of zero to three rows of strokes, of several sizes and papers; 4 H W, uint8."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = []
+    for num_rows in (1, 0, 2, 3, 1):
+        height, width = (int(torch.randint(low, 400, (1,), generator=generator)) for low in (250, 300))
+        page = torch.full((height, width), 225.0) + 3 * torch.randn(height, width, generator=generator)
+        for row in range(num_rows):
+            for left in torch.randint(20, width - 30, (4,), generator=generator).tolist():
+                page[20 + 75 * row : 60 + 75 * row, left : left + 5] = 40
+        alpha = torch.full_like(page, 255)
+        pictures.append(torch.stack([page, page, page, alpha]).clamp(0, 255).to(torch.uint8))
+    return pictures
+
+
+@pytest.mark.parametrize(("name", "spec"), [("enc_dec", StringConfig().spec), ("classifier", GridConfig().spec)])
+def test_graph_reads_the_pixels_that_the_reader_reads(name: str, spec: Spec, tmp_path: Path) -> None:
+    """Digits, probabilities and windows of every row, of pictures in a batch as of one alone."""
+    reader = Reader(stirred(build(MODELS[name], spec), 0.3), {})
+    onnx_export.export_onnx(reader.model, tmp_path / "model.onnx", {})
+    session, pictures = onnx_export.create_session(tmp_path / "model.onnx", num_threads=1), drawn_pictures()
+    for batch in (pictures, pictures[1:2], pictures[3:4]):
+        padded, sizes = pad_pictures(batch)
+        digits, probability, confidence, picture, window = (
+            torch.from_numpy(it) for it in session.run(None, {"pictures": padded.numpy(), "sizes": sizes.numpy()})
+        )
+        readings = reader.read([it.permute(1, 2, 0) for it in batch])
+        rows = [(index, row) for index, it in enumerate(readings) for row in it.rows or [it]]
+        assert picture.tolist() == [index for index, _ in rows]
+        for index, (_, row) in enumerate(rows):
+            assert digits[index][digits[index] != vocabulary.PAD].tolist() == row.digits
+            assert probability[index, : len(row.digits)].tolist() == pytest.approx(row.per_digit, rel=1e-3)
+            assert float(confidence[index]) == pytest.approx(row.confidence, rel=1e-3)
+            assert row.blank or window[index].tolist() == pytest.approx(row.box, abs=0.01)
+    assert any(len(it.rows) == 3 for it in reader.read([it.permute(1, 2, 0) for it in pictures])) == (name == "enc_dec")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 from PIL import Image
 
 from mnist_seq import read
+from mnist_seq.data.image_io import load_rgba
 from mnist_seq.errors import NotFoundError, UserError
-from mnist_seq.inference.preprocess import fit_to_canvas
-from mnist_seq.inference.reader import Reader, load_image
+from mnist_seq.inference.reader import Reader
 from mnist_seq.nn import build
 from mnist_seq.run_dir import Run
 from tests.conftest import stirred, tiny_models
@@ -35,21 +36,22 @@ def test_many_images_are_read_in_batches_of_bounded_memory(
     reader: Reader, scene_image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    read_batch, preprocess = reader.model.read, reader.preprocess
+    read_batch, load = reader.model.read, load_rgba
     alive = weakref.WeakSet[torch.Tensor]()
 
     def counted_read(images: torch.Tensor) -> Any:
         sizes.append(len(images))
         return read_batch(images)
 
-    def tracked_preprocess(image: np.ndarray, channels: str | None) -> torch.Tensor:
-        alive.add(canvas := preprocess(image, channels))
-        assert len(alive) <= 8
-        return canvas
+    def tracked_load(image: np.ndarray, channels: str | None) -> torch.Tensor:
+        alive.add(picture := load(image, channels))
+        assert len(alive) <= 3
+        return picture
 
     monkeypatch.setattr("mnist_seq.inference.reader._BATCH_SIZE", 4)
+    monkeypatch.setattr("mnist_seq.inference.reader._PADDED_PIXELS", 2 * scene_image.size)
+    monkeypatch.setattr("mnist_seq.inference.reader.load_rgba", tracked_load)
     monkeypatch.setattr(reader.model, "read", counted_read)
-    monkeypatch.setattr(reader, "preprocess", tracked_preprocess)
     images = [np.roll(scene_image, shift, 0) for shift in range(10)]
     streamed = list(reader.stream(image for image in images))
     assert sizes == [4, 4, 2]
@@ -85,18 +87,6 @@ def test_command_reads_what_it_can_and_names_the_rest(
     assert [line.split(":")[0] for line in out.splitlines()] == [names[0]] * 2
     assert [name in line for name, line in zip(names[1:3], err.splitlines(), strict=True)] == [True] * 2
     assert read.main([names[0], "--run", str(tiny_run.path)]) == 0
-
-
-def test_image_of_another_size_is_cropped_to_its_ink_and_fitted(scene_image: np.ndarray) -> None:
-    sheet = np.full((300, 500), 255, np.uint8)
-    large = np.asarray(Image.fromarray(255 - scene_image).resize((168, 168), Image.Resampling.BICUBIC))
-    sheet[40:208, 200:368] = large
-    fitted = fit_to_canvas(load_image(sheet), (56, 56))
-    inked = (fitted > 0.3).nonzero()
-    assert 3 <= inked.min() <= 5, "a digit's margin, as in training"
-    assert 50 <= inked.max() <= 52
-    padded = torch.nn.functional.pad(torch.from_numpy(scene_image) / 255, (9, 0, 0, 30))
-    assert np.corrcoef(fitted.flatten(), fit_to_canvas(padded, (56, 56)).flatten())[0, 1] > 0.97
 
 
 def test_list_is_read_as_a_batch_and_equals_single_readings(reader: Reader, scene_image: np.ndarray) -> None:
@@ -151,10 +141,14 @@ def test_image_without_ink_has_no_digits_whatever_the_model(reader: Reader, scen
 def test_canvases_are_read_like_the_images_they_come_from(reader: Reader, scene_image: np.ndarray) -> None:
     photo = np.asarray(Image.fromarray(255 - scene_image).resize((300, 300)))
     images = [scene_image, photo, 255 - scene_image]
-    canvases = torch.stack([reader.preprocess(image) for image in images])
-    assert torch.equal(canvases[0], torch.from_numpy(scene_image) / 255)
-    torch.testing.assert_close(canvases[2], canvases[0])
-    assert reader.read_canvases(canvases) == reader.read_canvases(canvases[:, None]) == reader.read(images)
+    preprocessed = reader.preprocess(images)
+    canvases = preprocessed.images
+    assert torch.equal((255 * canvases[0]).round(), torch.from_numpy(scene_image).float())
+    torch.testing.assert_close(canvases[2], canvases[0], atol=1 / 255, rtol=0)
+    assert torch.equal(reader.preprocess(photo).images[0], canvases[1])
+    assert reader.read_preprocessed(preprocessed) == reader.read(images)
+    unboxed = [replace(reading, box=None) for reading in reader.read(images)]
+    assert reader.read_canvases(canvases) == reader.read_canvases(canvases[:, None]) == unboxed
     assert reader.read_canvases(canvases[:0]) == []
     with pytest.raises(ValueError, match=r"canvases of shape \(3, 28, 56\): give B 56 56"):
         reader.read_canvases(canvases[:, :28])

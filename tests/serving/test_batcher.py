@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mnist_seq.data.datasets import SyntheticDataset
-from mnist_seq.inference.reader import Reader, Reading
+from mnist_seq.inference.reader import Reader
+from mnist_seq.inference.reading import Reading
 from mnist_seq.serving.batcher import Batcher
 
 

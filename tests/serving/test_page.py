@@ -21,7 +21,8 @@ from mnist_seq.config import FAMILY_CONFIGS, ClassifierConfig, EncoderDecoderCon
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.data import datasets
 from mnist_seq.inference import pretrained
-from mnist_seq.inference.reader import Reader, Reading
+from mnist_seq.inference.reader import Reader
+from mnist_seq.inference.reading import Reading
 from mnist_seq.nn import build
 from mnist_seq.reporting.overlay import overlay_attention
 from mnist_seq.run_dir import Run

@@ -16,7 +16,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mnist_seq.config import RequestLimits, ServeConfig
-from mnist_seq.inference.reader import Reader, Reading
+from mnist_seq.inference.reader import Reader
+from mnist_seq.inference.reading import Reading
 from mnist_seq.serving import service
 from mnist_seq.serving.middleware import RequestMiddleware
 from tests.serving.conftest import encode_image, form, make_client, with_read_canvases

@@ -14,7 +14,8 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from mnist_seq.inference.reader import Reader, Reading
+from mnist_seq.inference.reader import Reader
+from mnist_seq.inference.reading import Reading
 from mnist_seq.serving.json_logging import JSONFormatter
 from tests.serving.conftest import encode_image, form, make_client, with_read_canvases
 

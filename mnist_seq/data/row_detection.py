@@ -1,0 +1,122 @@
+"""Row detection: where writing stands in small copies of pictures, and whether it is dark on light.
+
+Shapes   B pictures   R rows of a picture   T side of a small copy
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mnist_seq.data.levels import quantiles
+
+SMALL_SIDE = 128
+"""T, the longer side of the copy on which ink is found, pixels."""
+_STROKE_WINDOW = 15
+"""What is darker than its surroundings and narrower than this is a stroke, pixels of the small copy."""
+_LINE_LENGTH = 77
+"""A level run of ink longer than this is a ruled line, pixels of the small copy."""
+_MIN_CONTRAST = 0.08
+"""Least contrast of ink, as a fraction of white."""
+_MIN_PEAK = 4
+"""Least contrast of the darkest ink, in medians of the contrast; Gaussian noise has a peak of about 3."""
+MAX_ROWS = 8
+"""R, most rows that are found in a picture."""
+_MIN_ROW_MASS, _MIN_ROW_HEIGHT = 0.15, 0.4
+"""A row with less ink or less height than these fractions of the largest row's is dirt."""
+
+
+def is_dark_on_light(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B"]:
+    """Tell whether ink is darker than paper: it covers the smaller part, which skews what is left without the light."""
+    inside = inside_of(sizes, SMALL_SIDE, SMALL_SIDE).float()
+    index = torch.arange(SMALL_SIDE, device=pictures.device)
+    window = ((index[:, None] - index).abs() <= SMALL_SIDE // 8).float()
+    mean = (window @ (pictures * inside) @ window) / (window @ inside @ window).clamp(min=1)
+    return (((pictures - mean) * inside) ** 3).sum((1, 2)) < 0
+
+
+def find_ink(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B T T"]:
+    """Find strokes: lighter than all that surrounds them, and narrower than a window; in [0, 1].
+
+    What is wider than the window is no stroke (a desk, a shadow, a finger), nor what lies along most of an edge (a
+    border), nor a ruled line, nor what is as frequent as noise and print.
+    """
+    inside = inside_of(sizes, SMALL_SIDE, SMALL_SIDE)
+    eroded = -_max_filter((-pictures).masked_fill(~inside, -1), _STROKE_WINDOW, axes=(1, 2))
+    opened = _max_filter(eroded.masked_fill(~inside, 0), _STROKE_WINDOW, axes=(1, 2))
+    contrast = (pictures - opened).clamp(min=0) * inside
+    levels = quantiles((255 * contrast).long().flatten(1), inside.flatten(1).float(), (0.5, 0.99)) / 255
+    noise, full = levels[:, :1, None], levels[:, 1:, None].clamp(min=_MIN_CONTRAST)
+    contrast = contrast * (contrast.amax((1, 2), keepdim=True) >= (_MIN_PEAK * noise).clamp(min=_MIN_CONTRAST))
+    ink = ((contrast - torch.maximum(0.3 * full, 2.5 * noise)) / (0.3 * full)).clamp(0, 1)
+    ink = ink * ~_along_edges(ink > 0, inside)
+    return ink - _max_filter(-_max_filter(-ink, _LINE_LENGTH, axes=(2,)), _LINE_LENGTH, axes=(2,))
+
+
+def find_rows(ink: Float[Tensor, "B T T"], max_rows: int) -> tuple[Int[Tensor, "B R 4"], Bool[Tensor, "B R"]]:
+    """Find the rows with the most ink, from top to bottom.
+
+    Returns:
+        Box of each row, x0 y0 x1 y1 in pixels of the small picture, and which rows there are.
+    """
+    profile = ink.sum(2)
+    inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5)
+    joined = F.max_pool1d(inked[:, None].float(), 3, 1, 1)[:, 0] > 0  # gaps of up to two pixels are no gaps
+    starts = joined & ~F.pad(joined, (1, 0))[:, :-1]
+    number = starts.cumsum(1) * joined  # 0 between rows, then 1, 2, ...
+    of_row = number[:, None] == torch.arange(1, SMALL_SIDE // 2, device=ink.device)[:, None]  # B K T
+    mass, height = (of_row * profile[:, None]).sum(2), of_row.sum(2)
+    largest = mass.argmax(1, keepdim=True)
+    kept = (mass >= _MIN_ROW_MASS * mass.gather(1, largest)) & (height >= _MIN_ROW_HEIGHT * height.gather(1, largest))
+    kept = kept & (mass > 1)
+    best = (mass * kept).topk(max_rows).indices
+    best = torch.where(kept.gather(1, best), best, SMALL_SIDE).sort(1).values  # from top to bottom, the rest last
+    present, best = best < SMALL_SIDE, best.clamp(max=of_row.shape[1] - 1)
+    rows = of_row.gather(1, best[..., None].expand(-1, -1, SMALL_SIDE))
+    cols = (rows.float() @ ink) > 0.5
+    (top, bottom), (left, right) = _extent(rows & inked[:, None]), _extent(cols)
+    return torch.stack([left, top, right, bottom], -1), present
+
+
+def inside_of(sizes: Int[Tensor, "B 2"], height: int, width: int) -> Bool[Tensor, "B {height} {width}"]:
+    """Return which pixels of padded planes belong to pictures of these sizes."""
+    rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
+    cols = torch.arange(width, device=sizes.device) < sizes[:, 1:]
+    return rows[..., None] & cols[:, None]
+
+
+def _extent(marked: Bool[Tensor, "B R T"]) -> tuple[Int[Tensor, "B R"], Int[Tensor, "B R"]]:
+    """Return where the marked positions begin and end, half open."""
+    index = torch.arange(marked.shape[-1], device=marked.device)
+    first = torch.where(marked, index, marked.shape[-1]).amin(-1)
+    return first, torch.where(marked, index + 1, 0).amax(-1).maximum(first)
+
+
+def _along_edges(marked: Bool[Tensor, "B T T"], inside: Bool[Tensor, "B T T"]) -> Bool[Tensor, "B T T"]:
+    """Return what reaches inwards without a gap from those edges of the pictures that are marked for the most part."""
+    reached = torch.zeros_like(marked)
+    gap = ~marked & inside
+    for axis in (1, 2):
+        before, length = gap.long().cumsum(axis), inside.any(axis).sum(1)
+        for run in (before == 0, before == before.amax(axis, keepdim=True)):  # from the near edge, from the far edge
+            run = run & ~gap & inside
+            reached = reached | (run & (2 * run.any(axis).sum(1) > length)[:, None, None])
+    return reached
+
+
+def _max_filter(images: Float[Tensor, "B T T"], window: int, axes: tuple[int, ...]) -> Float[Tensor, "B T T"]:
+    """Take the maximum over a window around each pixel; the window grows by doubling, so that few steps suffice."""
+    half = window // 2
+    for axis in axes:
+        length = images.shape[axis]
+        images = F.pad(images, (half, half) if axis == 2 else (0, 0, half, half), value=-1)
+        covered = 1
+        while covered < window:
+            shift = min(covered, window - covered)
+            rest = images.shape[axis] - shift
+            images = torch.maximum(images.narrow(axis, 0, rest), images.narrow(axis, shift, rest))
+            covered += shift
+        assert images.shape[axis] == length
+    return images
