@@ -183,7 +183,7 @@ def spec(config: DataConfig) -> Spec:
     Raises:
         UserError: a directory without readable scenes.
     """
-    return image_folder.read_spec(config.path) if isinstance(config, FolderConfig) else config.spec
+    return image_folder.read_spec(config) if isinstance(config, FolderConfig) else config.spec
 
 
 def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
@@ -199,7 +199,7 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     """
     if isinstance(config, FolderConfig):
         card = image_folder.read_card(config.path)
-        splits = load_folder(config.path, train_on_val=config.pool == "full")
+        splits = load_folder(config)
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
         return DatasetSplits(card.get("digits", "folder"), card.get("notice", ""), splits, full)
     source = sources.load(config.digits, config.pool)
@@ -209,17 +209,14 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     return DatasetSplits(source.name, source.notice, synthetic, config.pool == "full")
 
 
-def load_folder(path: str, train_on_val: bool = False) -> dict[str, FolderDataset]:
+def load_folder(config: FolderConfig) -> dict[str, FolderDataset]:
     """Build the dataset of every split of a directory of images, see `image_folder`.
-
-    Args:
-        train_on_val: add the val split to the train split.
 
     Raises:
         UserError: labels that cannot be read.
         NotFoundError: no such directory, or no labels in it.
     """
-    labels, spec = image_folder.read_splits(path, train_on_val)
+    labels, spec = image_folder.read_splits(config)
     return {split: FolderDataset(split, rows, spec) for split, rows in labels.items()}
 
 

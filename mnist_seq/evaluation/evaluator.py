@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mnist_seq.config import DataConfig, EvaluateConfig, LossConfig
+from mnist_seq.config import DataConfig, EvaluateConfig, FolderConfig, LossConfig
 from mnist_seq.config.serialization import data_from_dict, from_dict
 from mnist_seq.config.validation import check
 from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, SceneDataset, load, spec
@@ -93,6 +93,8 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     )
     check(bool(config.data) or "data" in card, f"{run} has no record of its training data: give data=")
     data: DataConfig = config.data or data_from_dict(card["data"])
+    if isinstance(data, FolderConfig):
+        data = data.for_model(model.spec)
     _check_spec(run, model, data)
     datasets = datasets or load(data, Run(run).metrics.get("seed", 0))
     check(
