@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mnist_seq.config.data import DataConfig, Spec
-from mnist_seq.config.field_types import within
+from mnist_seq.config.field_types import Fraction, NonNegativeInt, Seed, within
 from mnist_seq.config.validation import check
 
 
@@ -27,6 +27,16 @@ class FolderConfig(DataConfig):
     """Longest sequence that the model can output, 1..100; null takes that of the longest label, and `evaluate` that of
     the model."""
 
+    split_by: str | None = None
+    """Column of the labels, such as writer: images with the same value are in one split; null splits by image."""
+    split_seed: Seed | None = 0
+    """Seed of the random split into train and val, 0..2147483647; null takes the last images for validation. Neither
+    has an effect on directories train, val and test, or on a column split."""
+    val_fraction: Fraction = 0.2
+    """Fraction of the images that are for validation, 0..1."""
+    fold: NonNegativeInt = 0
+    """Which fraction is for validation; with val_fraction=0.2, folds 0 to 4 validate on every image once."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
@@ -34,6 +44,19 @@ class FolderConfig(DataConfig):
         check(
             (self.height is None) == (self.width is None),
             f"data.height={self.height} with data.width={self.width}: set both, or neither",
+        )
+        check(
+            (self.fold + 1) * self.val_fraction <= 1 + 1e-6,
+            f"data.fold={self.fold} with data.val_fraction={self.val_fraction} lies beyond the last image: "
+            f"choose at most data.fold={int(1 / (self.val_fraction or 1) + 1e-6) - 1}",
+        )
+        check(
+            not self.fold or self.split_seed is not None,
+            f"data.fold={self.fold} has no effect with data.split_seed=null: set a seed",
+        )
+        check(
+            not self.split_by or self.split_seed is not None,
+            f"data.split_by={self.split_by} has no effect with data.split_seed=null: set a seed",
         )
         for key in ("digit_size", "num_train_scenes", "augment", "corruptions"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)

@@ -1,11 +1,9 @@
 """Scenes on disk: a directory of images and labels, written by `synthesise` or by hand.
 
-    DIR/labels.jsonl     one line per image: {"image": "images/7.png", "digits": [3, 1, 4]}; more keys: see labels.py
-    DIR/labels.csv       instead of it: a header image,digits and lines like images/7.png,3 1 4
+    DIR/labels.jsonl     one line per image: {"image": "images/7.png", "digits": [3, 1, 4]}; `labels` has other forms
     DIR/images/7.png     any format that Pillow reads, of any size, light on dark or dark on light
 
-A directory with subdirectories `train`, `val` or `test` of this form has these splits. One without them is the split
-that its card.json names, or else a train split whose last sixth is kept for validation.
+A directory with subdirectories `train`, `val` or `test` of this form has these splits; `folder_splits` splits others.
 
 Shapes   P images   N longest sequence   H W image
 """
@@ -27,22 +25,20 @@ from mnist_seq import vocabulary
 from mnist_seq.config import FolderConfig, Spec
 from mnist_seq.config.migrations import migrate_card
 from mnist_seq.data.digits import MNIST_SIZE
+from mnist_seq.data.folder_splits import SPLITS, describe_splits, read_split_labels
 from mnist_seq.data.image_io import load_rgba, read_size
-from mnist_seq.data.labels import Label, read_labels
+from mnist_seq.data.labels import Label
 from mnist_seq.data.preprocess import Canvases, Preprocess, preprocess_batches
 from mnist_seq.data.render import SceneBatch
-from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 CARD_FILE = "card.json"
 _LARGEST_CANVAS = 256
 """Longest side of images that are not cut, pixels."""
 _LINE_CANVAS = (32, 256)
 """Height and width of the canvas for all other images, pixels: that of `data=line`."""
-_VAL_DIVISOR = 6
-"""Without split directories, one in six scenes, the last ones, is for validation."""
 
 
 def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
@@ -53,7 +49,8 @@ def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
         NotFoundError: no such directory, or no labels in it.
     """
     path = config.path
-    splits = _read_labels(Path(path), train_on_val=config.pool == "full")
+    splits = read_split_labels(config, read_card(path))
+    log.info("%s", describe_splits(config, splits))
     spec = _infer_spec(splits, config)
     train, val = splits.get("train", []), splits.get("val", [])
     if train and not any(label.digits for label in train):
@@ -76,7 +73,7 @@ def read_spec(config: FolderConfig) -> Spec:
     Raises:
         UserError, NotFoundError: as for `read_splits`.
     """
-    return _infer_spec(_read_labels(Path(config.path), train_on_val=True), config)
+    return _infer_spec(read_split_labels(config, read_card(config.path)), config)
 
 
 def read_card(path: str) -> dict[str, Any]:
@@ -179,22 +176,6 @@ def _read_size(label: Label) -> tuple[int, int]:
 
 def _directory(labels: list[Label]) -> Path:
     return labels[0].image.parent
-
-
-def _read_labels(path: Path, train_on_val: bool) -> dict[str, list[Label]]:
-    """Read the labels of each split."""
-    if not path.is_dir():
-        raise NotFoundError(f"data.path={path} is not a directory")
-    splits = {split: read_labels(path / split) for split in SPLITS if (path / split).is_dir()}
-    if splits:
-        if train_on_val and "val" in splits:
-            splits["train"] = splits.get("train", []) + splits.pop("val")
-        return splits
-    labels, split = read_labels(path), read_card(str(path)).get("split", "train")
-    num_val = 0 if train_on_val else len(labels) // _VAL_DIVISOR
-    if split != "train" or not num_val:
-        return {split: labels}
-    return {"train": labels[:-num_val], "val": labels[-num_val:]}
 
 
 def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig) -> Spec:
