@@ -58,9 +58,11 @@ class FolderConfig(DataConfig):
             not self.split_by or self.split_seed is not None,
             f"data.split_by={self.split_by} has no effect with data.split_seed=null: set a seed",
         )
-        for key in ("digit_size", "num_train_scenes", "augment", "corruptions"):
+        for key in ("digit_size", "num_train_scenes"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
             check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
+        shared_share = self.augment.shared
+        check(shared_share == 0, f"data.augment.shared={shared_share}: a picture is augmented as a whole, leave it out")
 
     def for_model(self, spec: Spec) -> FolderConfig:
         """Return this config with a model's canvas and longest sequence where none are set."""

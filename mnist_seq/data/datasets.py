@@ -19,6 +19,7 @@ from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
 from mnist_seq.data import corruptions, image_folder, render, sources
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
+from mnist_seq.data.picture_augment import augment_pictures
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.errors import UserError
 
@@ -37,6 +38,9 @@ class SceneDataset(ABC):
         scenes_per_epoch: number of scenes that count as one epoch.
         fixed: every epoch shows the same scenes, not fresh ones.
     """
+
+    varies = False
+    """Whether each epoch changes the scenes anew: in epoch e, scene i has the id i + e * len."""
 
     def __init__(self, split: str, spec: Spec, length: int, scenes_per_epoch: int, fixed: bool) -> None:
         self.split, self.spec = split, spec
@@ -115,22 +119,28 @@ class SyntheticDataset(SceneDataset):
 
 
 class FolderDataset(SceneDataset):
-    """Images on disk with their labels, read into memory when the first scene is rendered.
+    """Images on disk with their labels, read into memory when the first scene is rendered; train is augmented.
 
     Args:
         labels: one per image.
+        config: of the folder.
+        seed: of the augmentation.
     """
 
-    def __init__(self, split: str, labels: list[Label], spec: Spec) -> None:
+    def __init__(self, split: str, labels: list[Label], spec: Spec, config: FolderConfig, seed: int = 0) -> None:
         super().__init__(split, spec, length=len(labels), scenes_per_epoch=len(labels), fixed=True)
-        self.labels = labels
+        self.labels, self.config, self.seed = labels, config, seed
+        self.varies = split == "train" and (config.augment.changes_digits or bool(config.corruptions.non_default))
 
     def _render(self, ids: Tensor) -> SceneBatch:
-        indices = ids.cpu()
+        indices = ids.cpu() % len(self) if self.varies else ids.cpu()
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
             path = self.labels[0].location.rpartition(":")[0]
             raise IndexError(f"scene {int(indices.max())} of {len(self)} in {path}")
-        return SceneBatch(*(tensor[indices] for tensor in self._scenes)).to(ids.device)
+        batch = SceneBatch(*(tensor[indices] for tensor in self._scenes)).to(ids.device)
+        if not self.varies:
+            return batch
+        return augment_pictures(batch, ids, self.config, self.seed, self.split, self.spec.digit_size)
 
     @cached_property
     def _scenes(self) -> SceneBatch:
@@ -199,7 +209,7 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     """
     if isinstance(config, FolderConfig):
         card = image_folder.read_card(config.path)
-        splits = load_folder(config)
+        splits = load_folder(config, seed)
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
         return DatasetSplits(card.get("digits", "folder"), card.get("notice", ""), splits, full)
     source = sources.load(config.digits, config.pool)
@@ -209,15 +219,18 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     return DatasetSplits(source.name, source.notice, synthetic, config.pool == "full")
 
 
-def load_folder(config: FolderConfig) -> dict[str, FolderDataset]:
+def load_folder(config: FolderConfig, seed: int = 0) -> dict[str, FolderDataset]:
     """Build the dataset of every split of a directory of images, see `image_folder`.
+
+    Args:
+        seed: seed of the augmentation.
 
     Raises:
         UserError: labels that cannot be read.
         NotFoundError: no such directory, or no labels in it.
     """
     labels, spec = image_folder.read_splits(config)
-    return {split: FolderDataset(split, rows, spec) for split, rows in labels.items()}
+    return {split: FolderDataset(split, rows, spec, config, seed) for split, rows in labels.items()}
 
 
 def _has_distractors(config: DataConfig) -> bool:

@@ -245,9 +245,3 @@ def test_missing_or_empty_directory_is_named(tmp_path: Path) -> None:
         datasets.load(FolderConfig(path=str(tmp_path / "nowhere")))
     with pytest.raises(FileNotFoundError, match="contains neither labels.jsonl nor labels.csv"):
         datasets.load(FolderConfig(path=str(tmp_path)))
-
-
-def test_augmentation_and_digit_size_raise_for_a_directory() -> None:
-    for values in ({"num_train_scenes": 3}, {"digit_size": 20}, {"augment": preset("grid").augment}):
-        with pytest.raises(ValueError, match=r"data=folder|data.path"):
-            FolderConfig(path="somewhere", **values)  # type: ignore[arg-type]
