@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from mnist_seq.config.data import DataConfig, Spec
 from mnist_seq.config.field_types import Fraction, NonNegativeInt, Seed, within
@@ -19,13 +19,13 @@ class FolderConfig(DataConfig):
     path: str = ""
     """Path of the folder; `data.from=DIR` is short for `data=folder data.path=DIR`."""
     height: Annotated[int, within(8, 1024)] | None = None
-    """Canvas height, pixels, 8..1024; set with width. null takes the size of the images if all have one of at most
-    256x256, and else 32x256; `evaluate` takes that of the model."""
+    """Canvas height, pixels, 8..1024; set with width. null takes that of data.synthetic, or the size of the images
+    if all have one of at most 256x256, or else 32x256; `evaluate` takes that of the model."""
     width: Annotated[int, within(8, 4096)] | None = None
     """Canvas width, pixels, 8..4096."""
     max_length: Annotated[int, within(1, 100)] | None = None
-    """Longest sequence that the model can output, 1..100; null takes that of the longest label, and `evaluate` that of
-    the model."""
+    """Longest sequence that the model can output, 1..100; null takes that of the longest label or of
+    data.synthetic, and `evaluate` that of the model."""
 
     split_by: str | None = None
     """Column of the labels, such as writer: images with the same value are in one split; null splits by image."""
@@ -36,6 +36,11 @@ class FolderConfig(DataConfig):
     """Fraction of the images that are for validation, 0..1."""
     fold: NonNegativeInt = 0
     """Which fraction is for validation; with val_fraction=0.2, folds 0 to 4 validate on every image once."""
+
+    synthetic: Any = None
+    """Scene family that is mixed into training: a preset of `data`, as data@data.synthetic=line, and its keys."""
+    synthetic_fraction: Fraction = 0.5
+    """Fraction of the training scenes that are synthetic, 0..1, where there are any."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +68,17 @@ class FolderConfig(DataConfig):
             check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
         shared_share = self.augment.shared
         check(shared_share == 0, f"data.augment.shared={shared_share}: a picture is augmented as a whole, leave it out")
+
+        if self.synthetic is not None:
+            self._check_synthetic(self.synthetic)
+
+    def _check_synthetic(self, synthetic: Any) -> None:
+        way_out = "choose a scene family with data@data.synthetic=NAME"
+        drawn = isinstance(synthetic, DataConfig) and not isinstance(synthetic, FolderConfig)
+        check(drawn, f"data.synthetic={getattr(synthetic, 'family', synthetic)} is not drawn: {way_out}")
+        for key in ("pool", "batch_size", "val_scenes", "scene_seed", "num_train_scenes"):
+            value, default = getattr(synthetic, key), getattr(DataConfig(), key)
+            check(value == default, f"data.synthetic.{key}={value} has no effect: leave it out")
 
     def for_model(self, spec: Spec) -> FolderConfig:
         """Return this config with a model's canvas and longest sequence where none are set."""

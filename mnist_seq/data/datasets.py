@@ -5,23 +5,29 @@ Shapes   B scenes
 
 from __future__ import annotations
 
+import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from mnist_seq import vocabulary
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
-from mnist_seq.data import corruptions, image_folder, render, sources
+from mnist_seq.data import corruptions, image_folder, render, rng, sources
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
 from mnist_seq.data.picture_augment import augment_pictures
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.errors import UserError
+
+log = logging.getLogger(__name__)
 
 NUM_TEST_SCENES = 10_000
 """Length of a synthetic test split."""
@@ -147,6 +153,30 @@ class FolderDataset(SceneDataset):
         return image_folder.read_scenes(self.labels, self.spec)
 
 
+class MixtureDataset(SceneDataset):
+    """Images on disk for training, and synthetic scenes in place of a random part of them.
+
+    Args:
+        folder: the images.
+        synthetic: scenes on the same canvas.
+        fraction: of the scenes that are synthetic.
+        seed: of the choice.
+    """
+
+    varies = True
+
+    def __init__(self, folder: FolderDataset, synthetic: SyntheticDataset, fraction: float, seed: int) -> None:
+        super().__init__(folder.split, folder.spec, len(folder), folder.scenes_per_epoch, fixed=True)
+        self.folder, self.synthetic, self.fraction, self.seed = folder, synthetic, fraction, seed
+
+    def _render(self, ids: Tensor) -> SceneBatch:
+        drawn = rng.uniform(rng.key(self.seed, self.split, "synthetic"), ids, 1)[:, 0] < self.fraction
+        of_folder = ids[~drawn] if self.folder.varies else ids[~drawn] % len(self)
+        parts = (self.folder.render(of_folder), _fit(self.synthetic.render(ids[drawn]), self.spec))
+        order = torch.cat([(~drawn).nonzero()[:, 0], drawn.nonzero()[:, 0]]).argsort()
+        return SceneBatch(*(torch.cat(tensors)[order] for tensors in zip(*parts, strict=True)))
+
+
 class CorruptedDataset(SceneDataset):
     """The scenes of a dataset, corrupted: the same digits at the same positions.
 
@@ -209,9 +239,13 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     """
     if isinstance(config, FolderConfig):
         card = image_folder.read_card(config.path)
-        splits = load_folder(config, seed)
+        splits: dict[str, SceneDataset] = {**load_folder(config, seed)}
+        notice = card.get("notice", "")
+        if config.synthetic is not None and "train" in splits:
+            splits["train"], synthetic_notice = _mix(splits["train"], config, seed)
+            notice = " ".join(filter(None, (notice, synthetic_notice)))
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
-        return DatasetSplits(card.get("digits", "folder"), card.get("notice", ""), splits, full)
+        return DatasetSplits(card.get("digits", "folder"), notice, splits, full)
     source = sources.load(config.digits, config.pool)
     fresh = config.num_train_scenes is None
     seeds = {split: seed if split == "train" and fresh else config.scene_seed for split in source.pools}
@@ -231,6 +265,30 @@ def load_folder(config: FolderConfig, seed: int = 0) -> dict[str, FolderDataset]
     """
     labels, spec = image_folder.read_splits(config)
     return {split: FolderDataset(split, rows, spec, config, seed) for split, rows in labels.items()}
+
+
+def _mix(folder: SceneDataset, config: FolderConfig, seed: int) -> tuple[MixtureDataset, str]:
+    """Mix synthetic scenes into the images of a folder; return them with the notice of the scenes' digits."""
+    assert isinstance(folder, FolderDataset)
+    source, fraction = sources.load(config.synthetic.digits, "split"), float(config.synthetic_fraction)
+    log.info(
+        "%.0f %% of the training scenes are synthetic: %s of %s", 100 * fraction, config.synthetic.family, source.name
+    )
+    synthetic = SyntheticDataset(config.synthetic, source.pools["train"], seed)
+    return MixtureDataset(folder, synthetic, fraction, seed), source.notice
+
+
+def _fit(batch: SceneBatch, spec: Spec) -> SceneBatch:
+    """Pad the sequences of a batch to the longest of a problem, and leave the cells out where it has none."""
+    padding = (0, spec.max_length - batch.digits.shape[1])
+    digits = F.pad(batch.digits, padding, value=vocabulary.PAD)
+    return batch._replace(
+        digits=digits,
+        tokens=vocabulary.encode(digits),
+        cells=batch.cells[:, : math.prod(spec.cells)],
+        boxes=F.pad(batch.boxes, (0, 0, *padding)),
+        sources=F.pad(batch.sources, padding, value=-1),
+    )
 
 
 def _has_distractors(config: DataConfig) -> bool:

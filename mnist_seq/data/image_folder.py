@@ -14,6 +14,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,8 @@ def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig) -> Spec:
     labels, card = [label for split in splits.values() for label in split], read_card(config.path)
     ordered, digit_size = card.get("ordered", True), card.get("data", {}).get("digit_size", MNIST_SIZE)
     longest = max(labels, key=lambda label: len(label.digits))
-    max_length = config.max_length or max(1, len(longest.digits))
+    synthetic: Spec | None = config.synthetic and config.synthetic.spec
+    max_length = config.max_length or max(1, len(longest.digits), synthetic.max_length if synthetic else 0)
     if len(longest.digits) > max_length:
         raise UserError(
             f"{longest.location}: {len(longest.digits)} digits, but at most data.max_length={max_length} fit"
@@ -191,8 +193,23 @@ def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig) -> Spec:
     if config.height and config.width:
         height, width = config.height, config.width
     else:
-        height, width = _canvas_size(labels)
-    return Spec(height, width, max_length, _cell_grid_shape(labels, max_length), ordered, digit_size)
+        height, width = (synthetic.height, synthetic.width) if synthetic else _canvas_size(labels)
+    spec = Spec(height, width, max_length, _cell_grid_shape(labels, max_length), ordered, digit_size)
+    if synthetic:
+        _check_synthetic(synthetic, spec, config)
+    return spec
+
+
+def _check_synthetic(synthetic: Spec, spec: Spec, config: FolderConfig) -> None:
+    """Raise UserError if synthetic scenes do not fit the shape of the folder's problem."""
+    max_length = min(synthetic.max_length, spec.max_length)
+    expected = replace(spec, max_length=max_length, cells=spec.cells if any(spec.cells) else synthetic.cells)
+    if synthetic != expected:
+        differing = next(key for key, value in vars(expected).items() if getattr(synthetic, key) != value)
+        raise UserError(
+            f"data.synthetic={config.synthetic.family} has {differing}={getattr(synthetic, differing)}, but "
+            f"{config.path} has {getattr(expected, differing)}: set the keys of both alike"
+        )
 
 
 def _canvas_size(labels: list[Label]) -> tuple[int, int]:
