@@ -18,7 +18,7 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, Spec
 from mnist_seq.config.validation import check
 from mnist_seq.data import datasets, rng
-from mnist_seq.data.datasets import SceneDataset
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.errors import UserError
 
 _MIN_EVAL_BATCH_SIZE = 500

@@ -1,4 +1,4 @@
-"""Datasets of scenes: sequences that render what is asked for, and `load`, which builds every split of a config.
+"""Datasets of scenes: drawn, on disk, mixed or corrupted; and `load`, which builds every split of a config.
 
 Shapes   B scenes
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
 from mnist_seq.data.picture_augment import augment_pictures
 from mnist_seq.data.render import SceneBatch
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -32,57 +32,6 @@ log = logging.getLogger(__name__)
 NUM_TEST_SCENES = 10_000
 """Length of a synthetic test split."""
 _INFINITE_LENGTH = 2**31 - 1
-
-
-class SceneDataset(ABC):
-    """Scenes of one split: `[i]` and `[a:b]` render scenes on the CPU, `render` any ids on any device.
-
-    Args:
-        split: train, val or test.
-        spec: shape of the problem.
-        length: number of scenes.
-        scenes_per_epoch: number of scenes that count as one epoch.
-        fixed: every epoch shows the same scenes, not fresh ones.
-    """
-
-    varies = False
-    """Whether each epoch changes the scenes anew: in epoch e, scene i has the id i + e * len."""
-
-    def __init__(self, split: str, spec: Spec, length: int, scenes_per_epoch: int, fixed: bool) -> None:
-        self.split, self.spec = split, spec
-        self.scenes_per_epoch, self.fixed = scenes_per_epoch, fixed
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int | slice) -> SceneBatch:
-        """Render one scene, as a batch of one, or a slice.
-
-        Raises:
-            IndexError: `index` is out of range.
-        """
-        if isinstance(index, slice):
-            return self.render(torch.arange(*index.indices(len(self))))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
-        return self.render([index % len(self)])
-
-    def render(self, ids: Int[Tensor, "B"] | list[int], device: torch.device | str | None = None) -> SceneBatch:
-        """Render the scenes with these ids.
-
-        Args:
-            ids: in any order.
-            device: where to render; by default the device of `ids`.
-        """
-        return self._render(torch.as_tensor(ids, dtype=torch.int64, device=device))
-
-    def order_margins(self, ids: Int[Tensor, "B"]) -> Int[Tensor, "B"] | None:
-        """Compute the smallest move of a digit that would change the reading order, pixels; None if unknown."""
-        return None
-
-    @abstractmethod
-    def _render(self, ids: Tensor) -> SceneBatch: ...
 
 
 class SyntheticDataset(SceneDataset):
@@ -135,7 +84,9 @@ class FolderDataset(SceneDataset):
 
     def __init__(self, split: str, labels: list[Label], spec: Spec, config: FolderConfig, seed: int = 0) -> None:
         super().__init__(split, spec, length=len(labels), scenes_per_epoch=len(labels), fixed=True)
-        self.labels, self.config, self.seed = labels, config, seed
+        self.labels: list[Label] = labels
+        self.config, self.seed = config, seed
+        self.writer_column = config.split_by or self.writer_column
         self.varies = split == "train" and (config.augment.changes_digits or bool(config.corruptions.non_default))
 
     def _render(self, ids: Tensor) -> SceneBatch:
@@ -194,6 +145,7 @@ class CorruptedDataset(SceneDataset):
                 )
             pool = corruptions.corrupt_pool(dataset.pool, config, include_clutter=_has_distractors(dataset.config))
             dataset = SyntheticDataset(dataset.config, pool, dataset.seed)
+        self.labels, self.writer_column = dataset.labels, dataset.writer_column
         self._dataset, self._corruption = dataset, config
 
     def order_margins(self, ids: Int[Tensor, "B"]) -> Int[Tensor, "B"] | None:

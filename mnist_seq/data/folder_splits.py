@@ -90,7 +90,7 @@ def _split_at_random(labels: list[Label], config: FolderConfig, seed: int) -> di
         if start < num_before + size / 2 <= end:  # the middle of a group decides
             val.add(names[index])
         num_before += size
-    if config.split_by and config.val_fraction and not 0 < len(val) < len(groups):
+    if config.split_by and 0 < config.val_fraction < 1 and not 0 < len(val) < len(groups):
         raise UserError(
             f"data.split_by={config.split_by}: {len(val)} of {len(groups)} groups would be for validation: "
             "choose another data.split_seed or data.val_fraction"

@@ -46,6 +46,8 @@ class Label(NamedTuple):
 
     location: str
     """File and line, for error messages."""
+    name: str
+    """Path of the image as the labels state it."""
     image: Path
     digits: list[int]
     """In reading order."""
@@ -175,7 +177,9 @@ def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
     if any(type(source) is not int for source in sources):
         raise UserError(f"{location}: sources must be integer indices, not {sources}")
     columns = {key: value for key, value in row.items() if key not in _PARSED_KEYS}
-    return Label(location, image, digits, boxes, sources, _parse_cells(location, row.get("cells"), digits), columns)
+    return Label(
+        location, name, image, digits, boxes, sources, _parse_cells(location, row.get("cells"), digits), columns
+    )
 
 
 def _parse_digits(location: str, row: dict[str, Any]) -> list[int]:

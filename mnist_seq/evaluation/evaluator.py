@@ -12,7 +12,8 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, EvaluateConfig, FolderConfig, LossConfig
 from mnist_seq.config.serialization import data_from_dict, from_dict
 from mnist_seq.config.validation import check
-from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, SceneDataset, load, spec
+from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, load, spec
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights
