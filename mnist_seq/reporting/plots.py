@@ -77,6 +77,8 @@ def contact_sheet(scenes: SceneBatch, title: str, notice: str = "") -> Figure:
         axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, color=GREY, linewidth=0.8))
         axes.set_title(" ".join(map(str, labels[index])) or "none", fontsize=9, pad=2)
         for position, (x0, y0, x1, y1) in enumerate(scenes.boxes[index, : len(labels[index])].tolist()):
+            if x1 <= x0:  # unknown, or all ink beyond the canvas
+                continue
             color = _BOX_COLORS[position % len(_BOX_COLORS)]
             axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, color=color, linewidth=0.9))
             above = y0 >= 0.09 * width / side  # else the number would overlap the title

@@ -62,3 +62,14 @@ def test_learning_curves_are_plotted_completely_and_named() -> None:
         assert np.allclose(line.get_xydata(), [(scenes, 1 - score) for scenes, score in points])
     low, high = axes.get_ylim()
     assert low < 0.02 < 0.5 < high
+
+
+def test_contact_sheet_numbers_known_boxes_alone(grids: SyntheticDataset) -> None:
+    scenes = grids[:3]
+    numbers = int(scenes.counts.sum())
+    panels = len(scenes.images)
+    for boxes, expected in ((scenes.boxes, numbers), (torch.zeros_like(scenes.boxes), 0)):
+        sheet = plots.contact_sheet(scenes._replace(boxes=boxes), "title")
+        shown = [text for axes in sheet.axes for text in axes.texts]
+        assert len(sheet.axes) >= panels
+        assert len(shown) == expected
