@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mnist_seq.data import rng
 from mnist_seq.data.digits import ink_boxes
+from mnist_seq.data.strokes import draw_strokes
 
 _CPU = torch.device("cpu")
 _VARIANTS = 48
@@ -32,6 +33,8 @@ _STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "point and dash": [(6, 22, 6, 22), (11, 15, 22, 14)],
     "long stroke": [(2, 15, 26, 13)],
     "raised dash": [(9, 6, 19, 5)],
+    "raised double dash": [(8, 5, 19, 4), (8, 10, 19, 9)],
+    "point and long stroke": [(4, 22, 4, 22), (8, 16, 26, 12)],
 }
 """Kind of mark -> its strokes, x0 y0 x1 y1 in a digit's frame; digits stand from y = 4 to 24."""
 
@@ -62,12 +65,6 @@ def _draw(stroke: tuple[int | float, ...], purpose: str, size: int) -> Float[Ten
     """Draw variants of a stroke, V, with antialiased edges; each has its own ends and width."""
     uniforms = rng.uniform(rng.key(0, "marks", purpose), torch.arange(_VARIANTS), 5)
     ends = (torch.tensor(stroke) + _JITTER * (2 * uniforms[:, :4] - 1)) * (size / _FRAME)
-    start, end = ends[:, None, None, :2], ends[:, None, None, 2:]
     thinnest, thickest = _STROKE_WIDTHS
-    width = (thinnest + (thickest - thinnest) * uniforms[:, 4, None, None]) * (size / _FRAME)
-    centres = torch.arange(size) + 0.5
-    point = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
-    along = end - start
-    position = ((point - start) * along).sum(-1, keepdim=True) / (along**2).sum(-1, keepdim=True).clamp(min=1e-6)
-    distance = (point - start - position.clamp(0, 1) * along).norm(dim=-1)
-    return (width / 2 + 0.5 - distance).clamp(0, 1)
+    widths = (thinnest + (thickest - thinnest) * uniforms[:, 4]) * (size / _FRAME)
+    return draw_strokes(ends, widths, size)
