@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mnist_seq.config import TrainConfig
     from mnist_seq.data.datamodule import SceneDataModule
-    from mnist_seq.data.datasets import SceneDataset
+    from mnist_seq.data.scene_dataset import SceneDataset
     from mnist_seq.inference.reader import Reader
     from mnist_seq.run_dir import Run
     from mnist_seq.training.module import ReaderModule

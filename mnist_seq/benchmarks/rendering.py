@@ -17,8 +17,8 @@ from mnist_seq.data import datasets
 
 if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
-    from mnist_seq.data.datasets import SceneDataset
     from mnist_seq.data.render import SceneBatch
+    from mnist_seq.data.scene_dataset import SceneDataset
 
 PRESETS = (
     *("single", "grid", "grid_3x3", "scatter", "scatter_96", "scatter_96_clear", "scatter_8", "string"),

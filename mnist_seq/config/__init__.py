@@ -19,13 +19,13 @@ from mnist_seq.config.data import AugmentConfig, DataConfig, Spec
 from mnist_seq.config.families import (
     FAMILY_CONFIGS,
     ClutteredConfig,
-    FolderConfig,
     GridConfig,
     MixedConfig,
     OverlapConfig,
     SingleConfig,
     StringConfig,
 )
+from mnist_seq.config.folder import FolderConfig
 from mnist_seq.config.line import LineConfig
 from mnist_seq.config.model import (
     MODEL_CONFIGS,

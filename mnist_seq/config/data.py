@@ -34,7 +34,7 @@ class Spec:
 
 @dataclass
 class AugmentConfig(Validated):
-    """Random distortion of each training digit within its frame, uniform in the given ranges.
+    """Random distortion of each training digit within its frame, or of whole pictures of `data=folder`, uniform.
 
     Pixels are those of a 28x28 frame, whatever `data.digit_size`.
     """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mnist_seq.config.data import DataConfig, Spec, VariableCountConfig
 from mnist_seq.config.field_types import Below1, NonNegativeInt, PositiveInt
+from mnist_seq.config.folder import FolderConfig
 from mnist_seq.config.line import LineConfig
 from mnist_seq.config.scatter import ScatterConfig
 from mnist_seq.config.validation import check
@@ -173,23 +173,6 @@ class MixedConfig(DataConfig):
             )
         longest, ordered = max(it.max_length for it in specs), any(it.ordered for it in specs)
         return Spec(height, width, longest, cells, ordered, self.digit_size)
-
-
-@dataclass
-class FolderConfig(DataConfig):
-    """Images and labels on disk, from `synthesise` or your own."""
-
-    family: str = "folder"
-    path: str = ""
-    """Path of the folder; `data.from=DIR` is short for `data=folder data.path=DIR`."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(bool(self.path), "data.path is empty: name a folder of images and labels, as data.from=DIR")
-        self.path = str(Path(self.path).absolute())  # so that a run can be evaluated from another directory
-        for key in ("digit_size", "num_train_scenes", "augment", "corruptions"):
-            value, shared = getattr(self, key), getattr(DataConfig(), key)
-            check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
 
 
 FAMILY_CONFIGS: dict[str, type[DataConfig]] = {

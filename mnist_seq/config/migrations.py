@@ -42,6 +42,8 @@ _METRICS = {
     "init_from.learnt_val": "init_from.trained_on_val",
 }
 _CALLBACKS = {"Speed": "Throughput", "Checkpoints": "ResumableCheckpoint"}
+_FOLDER_SPLIT = {"split_seed": None, "val_fraction": 1 / 6}
+"""How a folder without these keys was split."""
 _FAMILY_KEY = re.compile(r"data\.(parts\.[^.]+\.)?family")
 _PARAMETERS = [
     (re.compile(pattern), replacement)
@@ -84,6 +86,8 @@ def migrate_config(values: dict[str, Any], source: object, strict: bool = True) 
         values = rename_keys(values, training_keys(custom_model))
     if version < 3 and isinstance(values.get("data"), dict):
         values["data"] = _rename_family(values["data"])
+    if isinstance(values.get("data"), dict):
+        values["data"] = _keep_folder_split(values["data"])
     return values
 
 
@@ -101,6 +105,8 @@ def migrate_settings(settings: dict[str, Any], version: int) -> dict[str, Any]:
     if version < 3:
         old_line = {key for key, value in settings.items() if _FAMILY_KEY.fullmatch(key) and value == "line"}
         settings = settings | dict.fromkeys(old_line, "string")
+    if settings.get("data.family") == "folder":
+        settings = {f"data.{key}": value for key, value in _FOLDER_SPLIT.items()} | settings
     return settings
 
 
@@ -182,6 +188,11 @@ def _rename_family(data: dict[str, Any]) -> dict[str, Any]:
     if "parts" in data:
         data = data | {"parts": {name: _rename_family(part) for name, part in data["parts"].items()}}
     return data | {"family": "string"} if data.get("family") == "line" else data
+
+
+def _keep_folder_split(data: dict[str, Any]) -> dict[str, Any]:
+    """The data config of a folder with the split that it had without keys for it: the last sixth is for validation."""
+    return _FOLDER_SPLIT | data if data.get("family") == "folder" else data
 
 
 def _rename_targets(values: Any) -> Any:

@@ -63,6 +63,8 @@ def data_from_dict(values: dict[str, Any]) -> DataConfig:
     """Build a scene family's config from plain values, by its `family`."""
     if "parts" in values:
         values = values | {"parts": {name: data_from_dict(part) for name, part in values["parts"].items()}}
+    if isinstance(values.get("synthetic"), dict):
+        values = values | {"synthetic": data_from_dict(values["synthetic"])}
     return from_dict(_lookup(FAMILY_CONFIGS, "data.family", values.get("family")), values)
 
 

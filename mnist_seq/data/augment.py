@@ -1,6 +1,6 @@
-"""Augmentation of single digits: batched, with different parameters for each digit, and no ink leaves the frame.
+"""Augmentation of digits and of pictures: batched, with different parameters for each, and no ink leaves the frame.
 
-Shapes   M digits   S side of a digit image   K control points per axis
+Shapes   M digits or pictures   H W frame   K control points per axis
 """
 
 from __future__ import annotations
@@ -26,40 +26,44 @@ BLUR_RADIUS = 2
 """Radius of the Gaussian kernel, pixels of a 28x28 frame."""
 
 
-def augment_digits(
-    digit_images: UInt8[Tensor, "M S S"], boxes: Int[Tensor, "M 4"], rng: DigitRng, config: AugmentConfig
-) -> UInt8[Tensor, "M S S"]:
-    """Change the stroke, warp (rotate, shear, scale, shift, bend), blur and fade digits with probability `config.p`.
+def augment_images(
+    images: UInt8[Tensor, "M H W"], boxes: Int[Tensor, "M 4"], rng: DigitRng, config: AugmentConfig, digit_size: int
+) -> UInt8[Tensor, "M H W"]:
+    """Change the stroke, warp (rotate, shear, scale, shift, bend), blur and fade images with probability `config.p`.
 
-    Ink stays inside the frame: a shift is cut short, and a digit that grew too large is scaled down to fit.
+    Ink stays inside the frame: a shift is cut short, and ink that grew too large is scaled down to fit.
 
     Args:
-        digit_images: ink on a background of 0.
+        images: ink on a background of 0.
         boxes: box of the ink, x0 y0 x1 y1 in pixels, half open.
         rng: random numbers for M digits.
+        digit_size: side of a digit's frame in these images, pixels.
     """
-    size = digit_images.shape[-1]
-    pixels = digit_images.float()
+    height, width = images.shape[1:]
+    unit = digit_size / _REFERENCE_SIZE
+    pixels = images.float()
     if config.stroke:
         amount = (2 * rng.uniform("stroke", 1, config.shared)[:, 0] - 1) * config.stroke
-        pixels = adjust_stroke_width(digit_images, amount)
-        boxes = expand_boxes(boxes, scale_radius(STROKE_RADIUS, size), size)
+        radius = scale_radius(STROKE_RADIUS, digit_size)
+        pixels = adjust_stroke_width(images, amount, radius)
+        boxes = expand_boxes(boxes, radius, height, width)
     if config.rotation or config.scale or config.shear or config.shift or config.elastic:
         displacement = (
-            elastic_displacement(rng.uniform("elastic", 2 * _CONTROL_POINTS**2), size, float(config.elastic))
+            elastic_displacement(rng.uniform("elastic", 2 * _CONTROL_POINTS**2), height, width, config.elastic * unit)
             if config.elastic
             else None
         )
-        affine = sample_affine(boxes, rng.uniform("distort", 5, config.shared), config, size, displacement)
+        uniforms = rng.uniform("distort", 5, config.shared)
+        affine = sample_affine(boxes, uniforms, config, (height, width), digit_size, displacement)
         pixels = affine_warp(pixels, *affine, displacement)
     if config.blur:
-        sigma = rng.uniform("blur", 1, config.shared)[:, 0] * config.blur * size / _REFERENCE_SIZE
-        pixels = gaussian_blur(pixels, sigma, scale_radius(BLUR_RADIUS, size))
+        sigma = rng.uniform("blur", 1, config.shared)[:, 0] * config.blur * digit_size / _REFERENCE_SIZE
+        pixels = gaussian_blur(pixels, sigma, scale_radius(BLUR_RADIUS, digit_size))
     if config.noise:
-        pixels = pixels * (1 - rng.bytes("noise", size * size).view_as(pixels) * (config.noise / 256))
+        pixels = pixels * (1 - rng.bytes("noise", height * width).view_as(pixels) * (config.noise / 256))
     augmented = pixels.round().to(torch.uint8)
     if config.p < 1:
-        augmented = torch.where((rng.uniform("clean", 1) < 1 - config.p)[..., None], digit_images, augmented)
+        augmented = torch.where((rng.uniform("clean", 1) < 1 - config.p)[..., None], images, augmented)
     return augmented
 
 
@@ -67,15 +71,17 @@ def sample_affine(
     boxes: Int[Tensor, "M 4"],
     uniforms: Float[Tensor, "M 5"],
     config: AugmentConfig,
-    size: int,
-    displacement: Float[Tensor, "M 2 S S"] | None = None,
+    size: tuple[int, int],
+    digit_size: int,
+    displacement: Float[Tensor, "M 2 H W"] | None = None,
 ) -> tuple[Float[Tensor, "M 2 2"], Float[Tensor, "M 2"]]:
-    """Turn random numbers into an affine map per digit that keeps its ink inside the frame.
+    """Turn random numbers into an affine map per image that keeps its ink inside the frame.
 
     Args:
         boxes: box of the ink, x0 y0 x1 y1 in pixels, half open.
         uniforms: in [0, 1), for rotation, scale, shear, shift in x and shift in y.
-        size: S, side of the frame, pixels.
+        size: H and W, pixels.
+        digit_size: side of a digit's frame, pixels; the unit of the config's amounts is a 28th of it.
         displacement: elastic displacement that is applied before the affine map, x and y in pixels.
 
     Returns:
@@ -87,21 +93,22 @@ def sample_affine(
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
     matrix = torch.stack([cos, cos * shear - sin, sin, sin * shear + cos], -1).unflatten(-1, (2, 2))
 
-    low, high = _box_extent(matrix, boxes, size, displacement)
-    half, inner_size = size / 2, size - 2 * (scale_radius(BLUR_RADIUS, size) if config.blur else 0)
-    fit = (inner_size / (high - low).amax(-1)).clamp(max=1)
+    frame = matrix.new_tensor([size[1], size[0]])
+    low, high = _box_extent(matrix, boxes, frame / 2, displacement)
+    inner = frame - 2 * (scale_radius(BLUR_RADIUS, digit_size) if config.blur else 0)
+    fit = (inner * (high - low).reciprocal()).amin(-1).clamp(max=1)
     matrix, low, high = matrix * fit[:, None, None], low * fit[:, None], high * fit[:, None]
-    shifts = torch.stack(shift, -1) * (config.shift * size / _REFERENCE_SIZE)
-    edge = half - (size - inner_size) / 2
+    shifts = torch.stack(shift, -1) * (config.shift * digit_size / _REFERENCE_SIZE)
+    edge = inner / 2
     return matrix, torch.maximum(torch.minimum(shifts, edge - high), -edge - low)
 
 
 def affine_warp(
-    pixels: Shaped[Tensor, "M S S"],
+    pixels: Shaped[Tensor, "M H W"],
     matrix: Float[Tensor, "M 2 2"],
     shift: Float[Tensor, "M 2"],
-    displacement: Float[Tensor, "M 2 S S"] | None = None,
-) -> Float[Tensor, "M S S"]:
+    displacement: Float[Tensor, "M 2 H W"] | None = None,
+) -> Float[Tensor, "M H W"]:
     """Displace each image and apply its affine map about the centre, sampled bilinearly.
 
     Args:
@@ -110,57 +117,58 @@ def affine_warp(
         shift: pixels, x before y.
         displacement: x and y for each pixel, pixels.
     """
-    size = pixels.shape[-1]
+    height, width = pixels.shape[1:]
+    per_pixel = matrix.new_tensor([2 / width, 2 / height])[:, None]  # the frame extends from -1 to 1
     inverse = torch.linalg.inv(matrix)
-    offset = -inverse @ shift[..., None] * (2 / size)
-    centres = (2 * torch.arange(size, device=pixels.device) + 1) / size - 1  # of pixels, the frame from -1 to 1
-    x_part, y_part = inverse[..., :1] * centres, inverse[..., 1:] * centres + offset  # M 2 S
+    offset = -inverse @ shift[..., None] * per_pixel
+    x, y = ((2 * torch.arange(size, device=pixels.device) + 1) / size - 1 for size in (width, height))  # of centres
+    x_part = inverse[..., :1] * x * (per_pixel / per_pixel[0])  # M 2 W
+    y_part = inverse[..., 1:] * y * (per_pixel / per_pixel[1]) + offset  # M 2 H
     grid = x_part[:, :, None] + y_part[..., None]  # F.affine_grid takes ten times as long on a CPU
     if displacement is not None:
-        grid = grid + displacement * (2 / size)
+        grid = grid + displacement * per_pixel[..., None]
     warped = F.grid_sample(pixels[:, None].float(), grid.movedim(1, -1), align_corners=False)
     return warped[:, 0]
 
 
 def elastic_displacement(
-    uniforms: Float[Tensor, "M _"], size: int, max_displacement: float
-) -> Float[Tensor, "M 2 {size} {size}"]:
+    uniforms: Float[Tensor, "M _"], height: int, width: int, max_displacement: float
+) -> Float[Tensor, "M 2 {height} {width}"]:
     """Compute smooth random displacements, x and y of each pixel (after Simard, Steinkraus & Platt 2003).
 
     Cubic B-splines over control points that are uniform in [-max, max]: a weighted mean, smooth and never beyond them.
 
     Args:
-        uniforms: in [0, 1); 2 * K * K per digit.
-        size: side of the frame, pixels.
-        max_displacement: pixels of a 28x28 frame.
-
-    Returns:
-        Pixels of the frame.
+        uniforms: in [0, 1); 2 * K * K per image.
+        height, width: of the frame, pixels.
+        max_displacement: pixels.
     """
-    weights = _bspline_weights(size).to(uniforms.device)
-    bound = max_displacement * size / _REFERENCE_SIZE
-    control = (2 * uniforms - 1).view(-1, 2, _CONTROL_POINTS, _CONTROL_POINTS) * bound
-    return weights @ control @ weights.mT
+    rows, cols = (_bspline_weights(size).to(uniforms.device) for size in (height, width))
+    control = (2 * uniforms - 1).view(-1, 2, _CONTROL_POINTS, _CONTROL_POINTS) * max_displacement
+    return rows @ control @ cols.mT
 
 
-def adjust_stroke_width(digit_images: UInt8[Tensor, "M S S"], amount: Float[Tensor, "M"]) -> Float[Tensor, "M S S"]:
+def adjust_stroke_width(
+    images: UInt8[Tensor, "M H W"], amount: Float[Tensor, "M"], radius: int
+) -> Float[Tensor, "M H W"]:
     """Make strokes thicker (amount above 0) or thinner (below 0).
 
     Interpolates towards the grey-scale dilation or erosion by a pixel and its four neighbours.
 
     Args:
-        digit_images: ink on a background of 0.
+        images: ink on a background of 0.
         amount: -1 to 1.
+        radius: of the dilation or erosion, pixels.
     """
-    dilated, inverse = digit_images, 255 - digit_images
-    for _ in range(scale_radius(STROKE_RADIUS, digit_images.shape[-1])):
+    dilated, inverse = images, 255 - images
+    for _ in range(radius):
         dilated, inverse = _dilate(dilated), _dilate(inverse)
     weight = amount[:, None, None]
-    pixels = digit_images.float()
+    pixels = images.float()
     return torch.where(weight > 0, pixels.lerp(dilated.float(), weight), pixels.lerp(255 - inverse.float(), -weight))
 
 
-def gaussian_blur(pixels: Float[Tensor, "M S S"], sigma: Float[Tensor, "M"], radius: int) -> Float[Tensor, "M S S"]:
+def gaussian_blur(pixels: Float[Tensor, "M H W"], sigma: Float[Tensor, "M"], radius: int) -> Float[Tensor, "M H W"]:
     """Blur each image with its own Gaussian.
 
     Args:
@@ -168,11 +176,13 @@ def gaussian_blur(pixels: Float[Tensor, "M S S"], sigma: Float[Tensor, "M"], rad
         sigma: standard deviation, pixels.
         radius: where the kernel is cut off, pixels.
     """
-    kernels, index = gaussian_kernels(sigma, radius), torch.arange(pixels.shape[-1], device=pixels.device)
-    offset = index - index[:, None] + radius
-    in_kernel = (offset >= 0) & (offset <= 2 * radius)
-    band = kernels[:, offset.clamp(0, 2 * radius)] * in_kernel
-    return band @ pixels @ band
+    kernels, bands = gaussian_kernels(sigma, radius), []
+    for size in pixels.shape[1:]:
+        index = torch.arange(size, device=pixels.device)
+        offset = index - index[:, None] + radius
+        in_kernel = (offset >= 0) & (offset <= 2 * radius)
+        bands.append(kernels[:, offset.clamp(0, 2 * radius)] * in_kernel)
+    return bands[0] @ pixels @ bands[1]
 
 
 def gaussian_kernels(sigma: Float[Tensor, "M"], radius: int) -> Float[Tensor, "M {2*radius+1}"]:
@@ -181,9 +191,10 @@ def gaussian_kernels(sigma: Float[Tensor, "M"], radius: int) -> Float[Tensor, "M
     return torch.softmax(-(offsets**2) / (2 * sigma.clamp(min=1e-3)[:, None] ** 2), -1)
 
 
-def expand_boxes(boxes: Int[Tensor, "M 4"], margin: int, size: int) -> Int[Tensor, "M 4"]:
+def expand_boxes(boxes: Int[Tensor, "M 4"], margin: int, height: int, width: int) -> Int[Tensor, "M 4"]:
     """Grow boxes by a margin in pixels on every side, within a frame of this size."""
-    return (boxes + boxes.new_tensor([-margin, -margin, margin, margin])).clamp(0, size)
+    grown = boxes + boxes.new_tensor([-margin, -margin, margin, margin])
+    return grown.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 
 def scale_radius(radius: int, size: int) -> int:
@@ -210,9 +221,9 @@ def _bspline_weights(size: int) -> Tensor:
     return torch.where(distance < 1, near, (2 - distance).clamp(min=0) ** 3 / 6)
 
 
-def _box_extent(matrix: Tensor, boxes: Tensor, size: int, displacement: Tensor | None) -> tuple[Tensor, Tensor]:
+def _box_extent(matrix: Tensor, boxes: Tensor, centre: Tensor, displacement: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the least and largest x y of each mapped box, pixels from the centre of the frame; M 2 each."""
-    x0, y0, x1, y1 = (boxes.float() - size / 2).unbind(-1)
+    x0, y0, x1, y1 = (boxes.float() - centre.repeat(2)).unbind(-1)
     # A bilinear sample carries ink half a pixel past its pixel's edge, a displacement as far as its largest value.
     spread = torch.full_like(x0, 0.5) if displacement is None else 0.5 + displacement.flatten(1).abs().amax(1)
     x0, y0, x1, y1 = x0 - spread, y0 - spread, x1 + spread, y1 + spread

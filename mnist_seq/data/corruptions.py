@@ -48,7 +48,8 @@ def corrupt_digits(
     """
     pixels = images.float()
     if config.stroke:
-        pixels = augment.adjust_stroke_width(images, torch.full((len(images),), float(config.stroke)))
+        radius = augment.scale_radius(augment.STROKE_RADIUS, images.shape[-1])
+        pixels = augment.adjust_stroke_width(images, torch.full((len(images),), float(config.stroke)), radius)
     if config.rotation:
         signs = 1 - 2 * rng.integers(rng.key(0, "disturb", "rotation"), indices, 1, 2)[:, 0]
         angles = signs * math.radians(config.rotation)

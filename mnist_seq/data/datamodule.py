@@ -18,7 +18,7 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, Spec
 from mnist_seq.config.validation import check
 from mnist_seq.data import datasets, rng
-from mnist_seq.data.datasets import SceneDataset
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.errors import UserError
 
 _MIN_EVAL_BATCH_SIZE = 500
@@ -36,8 +36,9 @@ class IdLoader:
     """Batches of scene ids for one rank.
 
     A finite loader yields every scene once per epoch, in order. Any other continues from epoch to epoch: with fresh
-    ids, or, with a shuffle seed, with a permutation of the scenes for each epoch. Its epochs are a whole number of
-    optimizer steps long, because Lightning steps at the end of an epoch and would cut an accumulation short.
+    ids, or, with a shuffle seed, with a permutation of the scenes for each epoch, under new ids if they vary. Its
+    epochs are a whole number of optimizer steps long, because Lightning steps at the end of an epoch and would cut an
+    accumulation short.
 
     The state is the number of batches yielded, so a resumed run continues with the next one.
     """
@@ -52,6 +53,8 @@ class IdLoader:
     finite: bool = True
     shuffle_seed: int | None = None
     """None keeps the order of the ids."""
+    varies: bool = False
+    """Shuffled scenes get new ids in each epoch: `num_scenes` is added to them."""
     accumulate_grad_batches: int = 1
     """Batches per optimizer step."""
     num_yielded: int = 0
@@ -81,7 +84,7 @@ class IdLoader:
         for epoch in epochs.unique().tolist():
             permutation = _epoch_permutation(seed, epoch, self.num_scenes)
             ids[epochs == epoch] = permutation[positions[epochs == epoch] % self.num_scenes]
-        return ids
+        return ids + epochs * self.num_scenes if self.varies else ids
 
     def state_dict(self) -> dict[str, int]:
         return {"num_yielded": self.num_yielded}
@@ -134,6 +137,7 @@ class SceneDataModule(L.LightningDataModule):
             self._dataloader("train", self.config.batch_size, train.scenes_per_epoch),
             finite=False,
             shuffle_seed=self.seed if train.fixed else None,
+            varies=train.varies,
             accumulate_grad_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
         )
 

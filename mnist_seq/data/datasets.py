@@ -1,79 +1,38 @@
-"""Datasets of scenes: sequences that render what is asked for, and `load`, which builds every split of a config.
+"""Datasets of scenes: drawn, on disk, mixed or corrupted; and `load`, which builds every split of a config.
 
 Shapes   B scenes
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from mnist_seq import vocabulary
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
-from mnist_seq.data import corruptions, image_folder, render, sources
+from mnist_seq.data import corruptions, image_folder, render, rng, sources
 from mnist_seq.data.continental import add_continental_strokes
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
+from mnist_seq.data.picture_augment import augment_pictures
 from mnist_seq.data.render import SceneBatch
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.errors import UserError
+
+log = logging.getLogger(__name__)
 
 NUM_TEST_SCENES = 10_000
 """Length of a synthetic test split."""
 _INFINITE_LENGTH = 2**31 - 1
-
-
-class SceneDataset(ABC):
-    """Scenes of one split: `[i]` and `[a:b]` render scenes on the CPU, `render` any ids on any device.
-
-    Args:
-        split: train, val or test.
-        spec: shape of the problem.
-        length: number of scenes.
-        scenes_per_epoch: number of scenes that count as one epoch.
-        fixed: every epoch shows the same scenes, not fresh ones.
-    """
-
-    def __init__(self, split: str, spec: Spec, length: int, scenes_per_epoch: int, fixed: bool) -> None:
-        self.split, self.spec = split, spec
-        self.scenes_per_epoch, self.fixed = scenes_per_epoch, fixed
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int | slice) -> SceneBatch:
-        """Render one scene, as a batch of one, or a slice.
-
-        Raises:
-            IndexError: `index` is out of range.
-        """
-        if isinstance(index, slice):
-            return self.render(torch.arange(*index.indices(len(self))))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
-        return self.render([index % len(self)])
-
-    def render(self, ids: Int[Tensor, "B"] | list[int], device: torch.device | str | None = None) -> SceneBatch:
-        """Render the scenes with these ids.
-
-        Args:
-            ids: in any order.
-            device: where to render; by default the device of `ids`.
-        """
-        return self._render(torch.as_tensor(ids, dtype=torch.int64, device=device))
-
-    def order_margins(self, ids: Int[Tensor, "B"]) -> Int[Tensor, "B"] | None:
-        """Compute the smallest move of a digit that would change the reading order, pixels; None if unknown."""
-        return None
-
-    @abstractmethod
-    def _render(self, ids: Tensor) -> SceneBatch: ...
 
 
 class SyntheticDataset(SceneDataset):
@@ -116,26 +75,58 @@ class SyntheticDataset(SceneDataset):
 
 
 class FolderDataset(SceneDataset):
-    """Images on disk with their labels, read into memory when the first scene is rendered.
+    """Images on disk with their labels, read into memory when the first scene is rendered; train is augmented.
 
     Args:
         labels: one per image.
+        config: of the folder.
+        seed: of the augmentation.
     """
 
-    def __init__(self, split: str, labels: list[Label], spec: Spec) -> None:
+    def __init__(self, split: str, labels: list[Label], spec: Spec, config: FolderConfig, seed: int = 0) -> None:
         super().__init__(split, spec, length=len(labels), scenes_per_epoch=len(labels), fixed=True)
-        self.labels = labels
+        self.labels: list[Label] = labels
+        self.config, self.seed = config, seed
+        self.writer_column = config.split_by or self.writer_column
+        self.varies = split == "train" and (config.augment.changes_digits or bool(config.corruptions.non_default))
 
     def _render(self, ids: Tensor) -> SceneBatch:
-        indices = ids.cpu()
+        indices = ids.cpu() % len(self) if self.varies else ids.cpu()
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
             path = self.labels[0].location.rpartition(":")[0]
             raise IndexError(f"scene {int(indices.max())} of {len(self)} in {path}")
-        return SceneBatch(*(tensor[indices] for tensor in self._scenes)).to(ids.device)
+        batch = SceneBatch(*(tensor[indices] for tensor in self._scenes)).to(ids.device)
+        if not self.varies:
+            return batch
+        return augment_pictures(batch, ids, self.config, self.seed, self.split, self.spec.digit_size)
 
     @cached_property
     def _scenes(self) -> SceneBatch:
         return image_folder.read_scenes(self.labels, self.spec)
+
+
+class MixtureDataset(SceneDataset):
+    """Images on disk for training, and synthetic scenes in place of a random part of them.
+
+    Args:
+        folder: the images.
+        synthetic: scenes on the same canvas.
+        fraction: of the scenes that are synthetic.
+        seed: of the choice.
+    """
+
+    varies = True
+
+    def __init__(self, folder: FolderDataset, synthetic: SyntheticDataset, fraction: float, seed: int) -> None:
+        super().__init__(folder.split, folder.spec, len(folder), folder.scenes_per_epoch, fixed=True)
+        self.folder, self.synthetic, self.fraction, self.seed = folder, synthetic, fraction, seed
+
+    def _render(self, ids: Tensor) -> SceneBatch:
+        drawn = rng.uniform(rng.key(self.seed, self.split, "synthetic"), ids, 1)[:, 0] < self.fraction
+        of_folder = ids[~drawn] if self.folder.varies else ids[~drawn] % len(self)
+        parts = (self.folder.render(of_folder), _fit(self.synthetic.render(ids[drawn]), self.spec))
+        order = torch.cat([(~drawn).nonzero()[:, 0], drawn.nonzero()[:, 0]]).argsort()
+        return SceneBatch(*(torch.cat(tensors)[order] for tensors in zip(*parts, strict=True)))
 
 
 class CorruptedDataset(SceneDataset):
@@ -155,6 +146,7 @@ class CorruptedDataset(SceneDataset):
                 )
             pool = corruptions.corrupt_pool(dataset.pool, config, include_clutter=_has_distractors(dataset.config))
             dataset = SyntheticDataset(dataset.config, pool, dataset.seed)
+        self.labels, self.writer_column = dataset.labels, dataset.writer_column
         self._dataset, self._corruption = dataset, config
 
     def order_margins(self, ids: Int[Tensor, "B"]) -> Int[Tensor, "B"] | None:
@@ -184,7 +176,7 @@ def spec(config: DataConfig) -> Spec:
     Raises:
         UserError: a directory without readable scenes.
     """
-    return image_folder.read_spec(config.path) if isinstance(config, FolderConfig) else config.spec
+    return image_folder.read_spec(config) if isinstance(config, FolderConfig) else config.spec
 
 
 def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
@@ -200,9 +192,13 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     """
     if isinstance(config, FolderConfig):
         card = image_folder.read_card(config.path)
-        splits = load_folder(config.path, train_on_val=config.pool == "full")
+        splits: dict[str, SceneDataset] = {**load_folder(config, seed)}
+        notice = card.get("notice", "")
+        if config.synthetic is not None and "train" in splits:
+            splits["train"], synthetic_notice = _mix(splits["train"], config, seed)
+            notice = " ".join(filter(None, (notice, synthetic_notice)))
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
-        return DatasetSplits(card.get("digits", "folder"), card.get("notice", ""), splits, full)
+        return DatasetSplits(card.get("digits", "folder"), notice, splits, full)
     source = sources.load(config.digits, config.pool)
     fresh = config.num_train_scenes is None
     seeds = {split: seed if split == "train" and fresh else config.scene_seed for split in source.pools}
@@ -211,18 +207,43 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     return DatasetSplits(source.name, source.notice, synthetic, config.pool == "full")
 
 
-def load_folder(path: str, train_on_val: bool = False) -> dict[str, FolderDataset]:
+def load_folder(config: FolderConfig, seed: int = 0) -> dict[str, FolderDataset]:
     """Build the dataset of every split of a directory of images, see `image_folder`.
 
     Args:
-        train_on_val: add the val split to the train split.
+        seed: seed of the augmentation.
 
     Raises:
         UserError: labels that cannot be read.
         NotFoundError: no such directory, or no labels in it.
     """
-    labels, spec = image_folder.read_splits(path, train_on_val)
-    return {split: FolderDataset(split, rows, spec) for split, rows in labels.items()}
+    labels, spec = image_folder.read_splits(config)
+    return {split: FolderDataset(split, rows, spec, config, seed) for split, rows in labels.items()}
+
+
+def _mix(folder: SceneDataset, config: FolderConfig, seed: int) -> tuple[MixtureDataset, str]:
+    """Mix synthetic scenes into the images of a folder; return them with the notice of the scenes' digits."""
+    assert isinstance(folder, FolderDataset)
+    source, fraction = sources.load(config.synthetic.digits, "split"), float(config.synthetic_fraction)
+    log.info(
+        "%.0f %% of the training scenes are synthetic: %s of %s", 100 * fraction, config.synthetic.family, source.name
+    )
+    pool = add_continental_strokes(source.pools["train"], config.synthetic.augment.continental)
+    synthetic = SyntheticDataset(config.synthetic, pool, seed)
+    return MixtureDataset(folder, synthetic, fraction, seed), source.notice
+
+
+def _fit(batch: SceneBatch, spec: Spec) -> SceneBatch:
+    """Pad the sequences of a batch to the longest of a problem, and leave the cells out where it has none."""
+    padding = (0, spec.max_length - batch.digits.shape[1])
+    digits = F.pad(batch.digits, padding, value=vocabulary.PAD)
+    return batch._replace(
+        digits=digits,
+        tokens=vocabulary.encode(digits),
+        cells=batch.cells[:, : math.prod(spec.cells)],
+        boxes=F.pad(batch.boxes, (0, 0, *padding)),
+        sources=F.pad(batch.sources, padding, value=-1),
+    )
 
 
 def _has_distractors(config: DataConfig) -> bool:

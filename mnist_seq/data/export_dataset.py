@@ -20,9 +20,9 @@ from PIL import Image
 from mnist_seq import vocabulary
 from mnist_seq.atomic_io import atomic_write_text, make_dir
 from mnist_seq.config.migrations import migrate_card
-from mnist_seq.data.datasets import SceneDataset
 from mnist_seq.data.image_folder import CARD_FILE, parse_card
 from mnist_seq.data.render import SceneBatch
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.errors import UserError
 
 _SHARD_SIZE = 500

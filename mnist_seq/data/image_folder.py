@@ -1,11 +1,9 @@
 """Scenes on disk: a directory of images and labels, written by `synthesise` or by hand.
 
-    DIR/labels.jsonl     one line per image: {"image": "images/7.png", "digits": [3, 1, 4]}; more keys: see labels.py
-    DIR/labels.csv       instead of it: a header image,digits and lines like images/7.png,3 1 4
-    DIR/images/7.png     any format that Pillow reads, all of one size; dark on light is inverted
+    DIR/labels.jsonl     one line per image: {"image": "images/7.png", "digits": [3, 1, 4]}; `labels` has other forms
+    DIR/images/7.png     any format that Pillow reads, of any size, light on dark or dark on light
 
-A directory with subdirectories `train`, `val` or `test` of this form has these splits. One without them is the split
-that its card.json names, or else a train split whose last sixth is kept for validation.
+A directory with subdirectories `train`, `val` or `test` of this form has these splits; `folder_splits` splits others.
 
 Shapes   P images   N longest sequence   H W image
 """
@@ -16,6 +14,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +23,36 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from mnist_seq import vocabulary
-from mnist_seq.config import Spec
+from mnist_seq.config import FolderConfig, Spec
 from mnist_seq.config.migrations import migrate_card
 from mnist_seq.data.digits import MNIST_SIZE
-from mnist_seq.data.image_io import load_rgba
-from mnist_seq.data.labels import Label, read_labels
-from mnist_seq.data.preprocess import Preprocess, pad_pictures
+from mnist_seq.data.folder_splits import SPLITS, describe_splits, read_split_labels
+from mnist_seq.data.image_io import load_rgba, read_size
+from mnist_seq.data.labels import Label
+from mnist_seq.data.preprocess import Canvases, Preprocess, preprocess_batches
 from mnist_seq.data.render import SceneBatch
-from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 CARD_FILE = "card.json"
-_VAL_DIVISOR = 6
-"""Without split directories, one in six scenes, the last ones, is for validation."""
+_LARGEST_CANVAS = 256
+"""Longest side of images that are not cut, pixels."""
+_LINE_CANVAS = (32, 256)
+"""Height and width of the canvas for all other images, pixels: that of `data=line`."""
 
 
-def read_splits(path: str, train_on_val: bool = False) -> tuple[dict[str, list[Label]], Spec]:
+def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
     """Read and check the labels of every split, and warn if train and val share images or digits.
-
-    Args:
-        train_on_val: add the val split to the train split.
 
     Raises:
         UserError: labels that cannot be read, by file and line.
         NotFoundError: no such directory, or no labels in it.
     """
-    splits = _read_labels(Path(path), train_on_val)
-    spec = _infer_spec(splits, read_card(path))
+    path = config.path
+    splits = read_split_labels(config, read_card(path))
+    log.info("%s", describe_splits(config, splits))
+    spec = _infer_spec(splits, config)
     train, val = splits.get("train", []), splits.get("val", [])
     if train and not any(label.digits for label in train):
         raise UserError(f"data.path={path}: none of its {len(train)} training images has a digit label: add labels")
@@ -68,13 +68,13 @@ def read_splits(path: str, train_on_val: bool = False) -> tuple[dict[str, list[L
     return splits, spec
 
 
-def read_spec(path: str) -> Spec:
-    """Read the shape of the problem: the size of the first image, the longest sequence, the cells.
+def read_spec(config: FolderConfig) -> Spec:
+    """Read the shape of the problem: the canvas, the longest sequence, the cells.
 
     Raises:
         UserError, NotFoundError: as for `read_splits`.
     """
-    return _infer_spec(_read_labels(Path(path), train_on_val=True), read_card(path))
+    return _infer_spec(read_split_labels(config, read_card(config.path)), config)
 
 
 def read_card(path: str) -> dict[str, Any]:
@@ -107,21 +107,47 @@ def parse_card(path: Path) -> dict[str, Any]:
 def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
     """Read all images, and return them with their labels as one batch of P scenes.
 
+    What is written on an image is drawn on one canvas, all rows together. An image of the canvas' size is not cut.
     Boxes are zeros and sources -1 where the labels do not state them.
 
     Raises:
-        UserError: an image that cannot be read, or of another size than `spec`.
+        UserError: an image that cannot be read.
     """
     digits = _pad((label.digits for label in labels), spec.max_length, vocabulary.PAD)
+    canvases = _preprocess(labels, spec)
     return SceneBatch(
-        images=torch.stack([_read_image(label, spec) for label in labels])[:, None],
+        images=(canvases.images * 255).round().to(torch.uint8)[:, None],
         digits=digits,
         tokens=vocabulary.encode(digits),
         cells=_pad(map(_cell_labels, labels), math.prod(spec.cells), vocabulary.EMPTY_CELL),
         counts=(digits < vocabulary.NUM_DIGITS).sum(1),
-        boxes=_pad((label.boxes for label in labels), spec.max_length, [0] * 4),
+        boxes=_boxes_on_canvas(_pad((label.boxes for label in labels), spec.max_length, [0] * 4), canvases),
         sources=_pad((label.sources for label in labels), spec.max_length, -1),
     )
+
+
+def _preprocess(labels: list[Label], spec: Spec) -> Canvases:
+    """Return one canvas for each image, and warn of images with several rows, and of those without ink."""
+    canvases = preprocess_batches(Preprocess(spec), map(_load_image, labels))
+    if len(canvases.picture) > len(labels):
+        count = int((canvases.picture.bincount() > 1).sum())
+        log.warning(
+            "%s: %d of %d images have several rows, and each has one label: all its rows are drawn on one canvas, "
+            "smaller than the Reader shows them; cut such images into rows",
+            _directory(labels), count, len(labels),
+        )  # fmt: skip
+        canvases = preprocess_batches(Preprocess(spec, join_rows=True), map(_load_image, labels))
+    return canvases
+
+
+def _boxes_on_canvas(boxes: Int[Tensor, "P N 4"], canvases: Canvases) -> Int[Tensor, "P N 4"]:
+    """Move boxes from pixels of the image to those of the canvas; unknown ones stay zeros."""
+    height, width = canvases.images.shape[1:]
+    corner, extent = canvases.windows[:, None, :2], canvases.windows[:, None, 2:] - canvases.windows[:, None, :2]
+    scale = extent.new_tensor([width, height]) / extent
+    moved = ((boxes - corner.repeat(1, 1, 2)) * scale.repeat(1, 1, 2)).round().long()
+    moved = moved.clamp(min=0).minimum(moved.new_tensor([width, height, width, height]))
+    return moved * boxes.any(-1, keepdim=True)
 
 
 def _pad(rows: Iterable[list[Any]], length: int, value: Any) -> Int[Tensor, "P ..."]:
@@ -135,46 +161,63 @@ def _cell_labels(label: Label) -> list[int]:
     return [vocabulary.EMPTY_CELL if cell is None else cell for cell in cells]
 
 
-def _read_image(label: Label, spec: Spec) -> UInt8[Tensor, "H W"]:
-    pixels, size = _load_image(label), (spec.height, spec.width)
-    if pixels.shape[1:] != size:
-        raise UserError(
-            f"{label.location}: {label.image} is {pixels.shape[1]}x{pixels.shape[2]} pixels, but the first image "
-            f"{size[0]}x{size[1]}: make all of one size"
-        )
-    return (Preprocess(spec)(*pad_pictures([pixels])).images[0] * 255).round().to(torch.uint8)
-
-
-def _load_image(label: Label) -> UInt8[Tensor, "4 H W"]:
+def _load_image(label: Label) -> UInt8[Tensor, "4 _ _"]:
     try:
         return load_rgba(label.image)
     except UserError as error:
         raise UserError(f"{label.location}: {error}") from error
 
 
-def _read_labels(path: Path, train_on_val: bool) -> dict[str, list[Label]]:
-    """Read the labels of each split."""
-    if not path.is_dir():
-        raise NotFoundError(f"data.path={path} is not a directory")
-    splits = {split: read_labels(path / split) for split in SPLITS if (path / split).is_dir()}
-    if splits:
-        if train_on_val and "val" in splits:
-            splits["train"] = splits.get("train", []) + splits.pop("val")
-        return splits
-    labels, split = read_labels(path), read_card(str(path)).get("split", "train")
-    num_val = 0 if train_on_val else len(labels) // _VAL_DIVISOR
-    if split != "train" or not num_val:
-        return {split: labels}
-    return {"train": labels[:-num_val], "val": labels[-num_val:]}
+def _read_size(label: Label) -> tuple[int, int]:
+    try:
+        return read_size(label.image)
+    except UserError as error:
+        raise UserError(f"{label.location}: {error}") from error
 
 
-def _infer_spec(splits: dict[str, list[Label]], card: dict[str, Any]) -> Spec:
-    labels = [label for split in splits.values() for label in split]
+def _directory(labels: list[Label]) -> Path:
+    return labels[0].image.parent
+
+
+def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig) -> Spec:
+    labels, card = [label for split in splits.values() for label in split], read_card(config.path)
     ordered, digit_size = card.get("ordered", True), card.get("data", {}).get("digit_size", MNIST_SIZE)
-    max_length = max(1, *(len(label.digits) for label in labels))
+    longest = max(labels, key=lambda label: len(label.digits))
+    synthetic: Spec | None = config.synthetic and config.synthetic.spec
+    max_length = config.max_length or max(1, len(longest.digits), synthetic.max_length if synthetic else 0)
+    if len(longest.digits) > max_length:
+        raise UserError(
+            f"{longest.location}: {len(longest.digits)} digits, but at most data.max_length={max_length} fit"
+        )
     _check_conflicting_labels(labels)
-    height, width = _load_image(labels[0]).shape[1:]
-    return Spec(height, width, max_length, _cell_grid_shape(labels, max_length), ordered, digit_size)
+    if config.height and config.width:
+        height, width = config.height, config.width
+    else:
+        height, width = (synthetic.height, synthetic.width) if synthetic else _canvas_size(labels)
+    spec = Spec(height, width, max_length, _cell_grid_shape(labels, max_length), ordered, digit_size)
+    if synthetic:
+        _check_synthetic(synthetic, spec, config)
+    return spec
+
+
+def _check_synthetic(synthetic: Spec, spec: Spec, config: FolderConfig) -> None:
+    """Raise UserError if synthetic scenes do not fit the shape of the folder's problem."""
+    max_length = min(synthetic.max_length, spec.max_length)
+    expected = replace(spec, max_length=max_length, cells=spec.cells if any(spec.cells) else synthetic.cells)
+    if synthetic != expected:
+        differing = next(key for key, value in vars(expected).items() if getattr(synthetic, key) != value)
+        raise UserError(
+            f"data.synthetic={config.synthetic.family} has {differing}={getattr(synthetic, differing)}, but "
+            f"{config.path} has {getattr(expected, differing)}: set the keys of both alike"
+        )
+
+
+def _canvas_size(labels: list[Label]) -> tuple[int, int]:
+    """Return the size of the images if all have the same and it is small, and else that of a line of digits."""
+    size = _read_size(labels[0])
+    if max(size) <= _LARGEST_CANVAS and all(_read_size(label) == size for label in labels[1:]):
+        return size
+    return _LINE_CANVAS
 
 
 def _check_conflicting_labels(labels: list[Label]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 from torch import Tensor
 
 from mnist_seq.config.validation import check_choice
@@ -26,6 +26,8 @@ _CHANNEL_COUNTS = (1, 3, 4)
 _CHANNEL_AXIS = {"first": 0, "last": 2}
 _BIT_DEPTHS = (1, 8, 10, 12, 14, 16, 24, 32)
 """Bits per grey level of masks, cameras and scanners; a file may store them in more."""
+_ROTATED = (5, 6, 7, 8)
+"""EXIF orientations of images that are displayed turned by a quarter."""
 _MULTI_FRAME_FORMATS = ("GIF", "PNG", "TIFF", "WEBP", "AVIF")
 """Formats that may contain several images."""
 
@@ -53,6 +55,20 @@ def load_rgba(image: object, channels: str | None = None) -> UInt8[Tensor, "4 H 
         kind = type(image).__name__
         raise UserError(f"unsupported image type {kind}: pass a path, a PIL image, a NumPy array or a tensor")
     return _to_rgba(_to_unit_range(_channels_first(image.detach().cpu(), channels)))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read the height and width of an image file as it is displayed, pixels, from its header.
+
+    Raises:
+        NotFoundError: no such file.
+        UserError: not an image.
+    """
+    image = _open_file(path)
+    orientation = 1
+    with image, suppress(Exception):  # as in `load_rgba`
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return (image.width, image.height) if orientation in _ROTATED else (image.height, image.width)
 
 
 def _to_rgba(pixels: Float[Tensor, "C H W"]) -> UInt8[Tensor, "4 H W"]:
@@ -133,13 +149,20 @@ def decode_image(image: ImageFile.ImageFile) -> Image.Image:
     return image.point([level * 255 // white for level in range(256)] * len(image.getbands()))
 
 
-def _open_image(path: Path) -> Image.Image:
+def _open_file(path: Path) -> ImageFile.ImageFile:
     try:
-        file = Image.open(path)
-        num_frames = getattr(file, "n_frames", 1) if file.format in _MULTI_FRAME_FORMATS else 1
-        image = decode_image(file)
+        return Image.open(path)
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist") from None
+    except Exception as error:  # the decoder of a corrupt file may raise anything
+        raise UserError(f"{path} is not a readable image: {error or type(error).__name__}") from error
+
+
+def _open_image(path: Path) -> Image.Image:
+    file = _open_file(path)
+    try:
+        num_frames = getattr(file, "n_frames", 1) if file.format in _MULTI_FRAME_FORMATS else 1
+        image = decode_image(file)
     except Exception as error:  # the decoder of a corrupt file may raise anything
         raise UserError(f"{path} is not a readable image: {error or type(error).__name__}") from error
     if num_frames > 1:

@@ -1,17 +1,21 @@
-"""Labels of images on disk: labels.jsonl or labels.csv, in UTF-8 with or without a byte order mark.
+"""Labels of images on disk: labels.jsonl or labels.csv, in UTF-8 with or without a byte order mark, or names.
 
     {"image": "images/7.png", "digits": [3, 1, 4]}      a line of labels.jsonl; `label` is another name for `digits`
-    image,digits                                        the header of labels.csv: two columns, in any order and case
+    image,digits                                        the header of labels.csv, in any order and case
     images/7.png,3 1 4                                  a line of labels.csv
+    314/any.png                                         without such a file: folders that are named by digits
+    314_any.png                                         without such folders: files whose names start with them
 
 Digits are written as `[3, 1, 4]` (JSON only), `3 1 4`, `3,1,4` (in quotes in CSV) or `314`, and keep their leading
-zeros. No digits, `[]` or an empty cell, mean a scene without any. JSON may add what is known about the image:
+zeros. No digits, `[]`, an empty cell or the name `none`, mean a scene without any. `label_names` has more about names.
+JSON may add what is known about the image:
 
     "boxes": [[x0, y0, x1, y1], ...]    box of each digit's ink, pixels, half open
     "sources": [50123, ...]             index of each digit in its source dataset
     "cells": [[3, null], [1, 4]]        what each cell of a grid holds, row by row, for models that read cells
 
-Other JSON keys are ignored. Anything malformed raises an error that names the file and the line.
+Other keys and columns, such as `writer` or `split`, are kept: `folder_splits` splits by them. Anything malformed raises
+an error that names the file and the line.
 """
 
 from __future__ import annotations
@@ -21,16 +25,19 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnist_seq.data import label_names
 from mnist_seq.errors import NotFoundError, UserError
 
 Cells = list[list[int | None]]
+_JSONL, _CSV, _FOLDER_NAMES, _FILE_NAMES = "labels.jsonl", "labels.csv", "folder names", "file names"
 _EXAMPLES = {"labels.jsonl": '{"image": "images/7.png", "digits": [3, 1, 4]}', "labels.csv": "images/7.png,3 1 4"}
 _DIGIT_KEYS = ("digits", "label")
 """Accepted names for the digits."""
+_PARSED_KEYS = ("image", *_DIGIT_KEYS, "boxes", "sources", "cells", "sha256")
 _DIGITS_PATTERN = re.compile(r"[0-9]*|[0-9](?:(?:\s*,\s*|\s+)[0-9])*", re.ASCII)
 
 
@@ -39,6 +46,8 @@ class Label(NamedTuple):
 
     location: str
     """File and line, for error messages."""
+    name: str
+    """Path of the image as the labels state it."""
     image: Path
     digits: list[int]
     """In reading order."""
@@ -48,6 +57,27 @@ class Label(NamedTuple):
     """Index of each digit in its source dataset; empty if unknown."""
     cells: Cells
     """What each cell of a grid holds, row by row; empty if unknown."""
+    columns: dict[str, Any]
+    """Other keys of its row, such as writer."""
+
+
+def label_source(directory: Path) -> str:
+    """Find what holds the labels of a directory: a file, or else the names of folders, or else those of files.
+
+    Raises:
+        NotFoundError: nothing does.
+        UserError: two files do.
+    """
+    files = [name for name in (_JSONL, _CSV) if (directory / name).is_file()]
+    if len(files) == 2:
+        raise UserError(f"{directory} contains both labels.jsonl and labels.csv: remove one")
+    if files:
+        return files[0]
+    if label_names.has_label_folders(directory):
+        return _FOLDER_NAMES
+    if label_names.has_images(directory):
+        return _FILE_NAMES
+    raise NotFoundError(f"{directory} contains neither labels.jsonl nor labels.csv, nor images named by their digits")
 
 
 def read_labels(directory: Path) -> list[Label]:
@@ -55,17 +85,12 @@ def read_labels(directory: Path) -> list[Label]:
 
     Raises:
         NotFoundError: no labels, or an image that does not exist.
-        UserError: a malformed file, by file and line.
+        UserError: a malformed file, by file and line, or a name without digits.
     """
-    jsonl_path, csv_path = directory / "labels.jsonl", directory / "labels.csv"
-    if jsonl_path.is_file() and csv_path.is_file():
-        raise UserError(f"{directory} contains both labels.jsonl and labels.csv: remove one")
-    if not jsonl_path.is_file() and not csv_path.is_file():
-        raise NotFoundError(f"{directory} contains neither labels.jsonl nor labels.csv")
-    path, rows = (jsonl_path, _jsonl_rows(jsonl_path)) if jsonl_path.is_file() else (csv_path, _csv_rows(csv_path))
-    labels = [_parse_label(f"{path}:{line}", directory, row) for line, row in rows]
+    source = label_source(directory)
+    labels = [_parse_label(location, directory, row) for location, row in _ROWS[source](directory)]
     if not labels:
-        raise UserError(f"{path} is empty: expected lines like {_EXAMPLES[path.name]}")
+        raise UserError(f"{directory / source} is empty: expected lines like {_EXAMPLES[source]}")
     return labels
 
 
@@ -82,8 +107,9 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the line number and the content of each row."""
+def _jsonl_rows(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the location and the content of each row."""
+    path = directory / _JSONL
     example = _EXAMPLES["labels.jsonl"]
     for line, text in enumerate(_read_text(path).split("\n"), 1):
         if text.strip():
@@ -93,11 +119,12 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise UserError(f"{path}:{line}: invalid JSON ({error.msg}): expected a line like {example}") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}:{line}: no image key: expected a line like {example}")
-            yield line, row
+            yield f"{path}:{line}", row
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the line number and the content of each row."""
+def _csv_rows(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the location and the content of each row."""
+    path = directory / _CSV
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
     try:
         stripped = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
@@ -108,10 +135,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     (line, header), *rows = rows
     columns = [name.lower() for name in header]
-    if sorted(columns) not in [sorted(("image", name)) for name in _DIGIT_KEYS]:
+    required = {name: columns.count(name) for name in ("image", *_DIGIT_KEYS)}
+    if sorted(required.values()) != [0, 1, 1] or not required["image"] or len(set(columns)) < len(columns):
         raise UserError(
-            f"{path}:{line}: the columns are {', '.join(header)}: start with the header image,digits and separate "
-            "columns by commas"
+            f"{path}:{line}: the columns are {', '.join(header)}: start with the header image,digits, other columns "
+            "behind it if you like, and separate columns by commas"
         )
     for line, row in rows:
         if len(row) != len(columns):
@@ -119,7 +147,16 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}:{line}: {len(row)} cells for {len(columns)} columns, {','.join(columns)}: write digits as "
                 "3 1 4, 314 or, in quotes, 3,1,4"
             )
-        yield line, dict(zip(columns, row, strict=True))
+        yield f"{path}:{line}", dict(zip(columns, row, strict=True))
+
+
+_ROWS: dict[str, Callable[[Path], Iterator[tuple[str, dict[str, Any]]]]] = {
+    _JSONL: _jsonl_rows,
+    _CSV: _csv_rows,
+    _FOLDER_NAMES: label_names.label_folder_rows,
+    _FILE_NAMES: label_names.label_file_rows,
+}
+"""What holds labels -> the rows of a directory, each with its location."""
 
 
 def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
@@ -139,7 +176,10 @@ def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
             raise UserError(f"{location}: a box must be four integers, x0 y0 x1 y1 in pixels, not {box}")
     if any(type(source) is not int for source in sources):
         raise UserError(f"{location}: sources must be integer indices, not {sources}")
-    return Label(location, image, digits, boxes, sources, _parse_cells(location, row.get("cells"), digits))
+    columns = {key: value for key, value in row.items() if key not in _PARSED_KEYS}
+    return Label(
+        location, name, image, digits, boxes, sources, _parse_cells(location, row.get("cells"), digits), columns
+    )
 
 
 def _parse_digits(location: str, row: dict[str, Any]) -> list[int]:

@@ -9,7 +9,7 @@ Shapes   B pictures   Y X padded size of the pictures   R rows of a picture   K 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ from mnist_seq.data.image_io import LUMA_WEIGHTS
 from mnist_seq.data.levels import MIN_RANGE, PAPER, stretch_levels
 from mnist_seq.data.row_detection import SMALL_SIDE, find_ink, find_rows, inside_of, is_dark_on_light
 
+_PADDED_PIXELS = 2**22
+"""Pixels of pictures that are preprocessed together, padding included; a larger picture is preprocessed alone."""
 _MARGIN = 0.18
 """Margin around a row, as a fraction of its height."""
 _DIGIT_HEIGHT = 20 / 28
@@ -55,10 +57,12 @@ class Preprocess(nn.Module):
 
     Args:
         spec: of the model.
+        join_rows: draw all rows of a picture on one canvas even if the model reads rows.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, join_rows: bool = False) -> None:
         super().__init__()
+        self.join_rows = join_rows or not reads_rows(spec)
         self.canvas_size, self.reads_rows = (spec.height, spec.width), reads_rows(spec)
         self.reads_several = spec.max_length > 1
         self.max_height = spec.height if self.reads_rows else _DIGIT_HEIGHT * spec.digit_size
@@ -73,7 +77,7 @@ class Preprocess(nn.Module):
         is_canvas = (sizes[:, 0] == self.canvas_size[0]) & (sizes[:, 1] == self.canvas_size[1])
         grey, small, small_sizes, scale = self._shrink(pictures, sizes)
         rows = find_rows(find_ink(small, small_sizes))
-        if not self.reads_rows:
+        if self.join_rows:
             rows = rows.merged()
         first = torch.arange(rows.present.shape[1], device=sizes.device) == 0
         picture, row = ((rows.present & ~is_canvas[:, None]) | first).nonzero().unbind(1)
@@ -107,6 +111,30 @@ class Preprocess(nn.Module):
         canvas = torch.tensor([width, height], device=boxes.device) / scale
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         return torch.cat([centre - canvas / 2, centre + canvas / 2], -1)
+
+
+def preprocess_batches(preprocess: Preprocess, pictures: Iterable[UInt8[Tensor, "4 _ _"]]) -> Canvases:
+    """Preprocess any number of pictures; no more are held than are preprocessed together."""
+    none = torch.zeros(0).long()
+    parts, sizes = [Canvases(torch.zeros(0, *preprocess.canvas_size), none, torch.zeros(0, 4), none)], [0]
+    for batch in _batches(pictures):
+        parts.append(preprocess(*pad_pictures(batch)))
+        sizes.append(len(batch))
+        del batch  # before the next pictures are loaded
+    return concatenate(parts, sizes)
+
+
+def _batches(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Group pictures, 4 H W each, whose padded batch has at most `_PADDED_PIXELS`."""
+    batch: list[Tensor] = []
+    for picture in pictures:
+        height, width = (max(it.shape[axis] for it in (*batch, picture)) for axis in (1, 2))
+        if batch and (len(batch) + 1) * height * width > _PADDED_PIXELS:
+            yield batch
+            batch = []
+        batch.append(picture)
+    if batch:
+        yield batch
 
 
 def has_ink(images: Float[Tensor, "K h w"]) -> Bool[Tensor, "K"]:

@@ -102,7 +102,7 @@ def _digit_images(
     images, ink = pool.images.index_select(0, indices), pool.boxes[indices]
     if augment_config is not None:
         digit_rng = rng.DigitRng(seed, pool.split, ids, slots=layout.indices.shape[1])
-        images = augment.augment_digits(images, ink, digit_rng, augment_config)
+        images = augment.augment_images(images, ink, digit_rng, augment_config, pool.digit_size)
         ink = ink_boxes(images)
     images = images * layout.present.view(-1, 1, 1)
     return images.unflatten(0, layout.indices.shape), ink.unflatten(0, layout.indices.shape)
@@ -116,7 +116,7 @@ def _render_distractors(
     images = pool.clutter.index_select(0, indices.flatten())
     if augment_config is not None:
         digit_rng = rng.DigitRng(seed, pool.split, ids, slots=indices.shape[1], stream=("fragments",))
-        images = augment.augment_digits(images, ink_boxes(images), digit_rng, augment_config)
+        images = augment.augment_images(images, ink_boxes(images), digit_rng, augment_config, images.shape[-1])
     size = (DISTRACTOR_SIZE, DISTRACTOR_SIZE)
     pieces = images.view(*indices.shape, -1).gather(2, flat_pixel_indices(distractors.crops, size, images.shape[-1]))
     num_pixels = spec.height * spec.width

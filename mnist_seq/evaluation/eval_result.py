@@ -88,7 +88,8 @@ class EvalResult:
             scenes = zip(predictions.has_multiple_boxes.tolist(), values, strict=True)
             return [value if several else "" for several, value in scenes]
 
-        return {
+        files = {} if predictions.files is None else {"file": predictions.files}
+        return files | {
             "id": range(len(predictions)),
             "digits": [" ".join(map(str, digits)) for digits in decode(predictions.digits)],
             "prediction": [" ".join(map(str, digits)) for digits in decode(output.digits)],
@@ -105,7 +106,7 @@ class EvalResult:
 def compute_result(predictions: Predictions) -> EvalResult:
     """Compute metrics, intervals, error types, calibration and slices."""
     scene_metrics = metrics.compute_scene_metrics(predictions.output, predictions.digits, predictions.ordered)
-    exact_match, shared_sources = scene_metrics.exact_match, SharedSources(predictions.source_ids)
+    exact_match, shared_sources = scene_metrics.exact_match, SharedSources(predictions.shared_ids)
     proportions = {
         name: proportion_with_interval(
             getattr(scene_metrics, numerator),

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mnist_seq.config import LossConfig
-from mnist_seq.data.datasets import SceneDataset
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult, compute_result
 from mnist_seq.evaluation.predictions import Predictions
+from mnist_seq.evaluation.writers import find_writers
 from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.nn.losses import compute_loss, for_eval
 from mnist_seq.nn.model import Model
@@ -48,6 +49,7 @@ def evaluate_model(
         loss_sum_and_count += torch.stack([out.loss * out.num_targets, out.num_targets]).cpu().double()
     model.train(was_training)
     *output_columns, digits, boxes, source_ids = map(torch.cat, zip(*columns, strict=True))
+    labels = scenes.labels and scenes.labels[:num_scenes]
     predictions = Predictions(
         split=scenes.split,
         output=DecodeOutput(*output_columns),
@@ -57,5 +59,7 @@ def evaluate_model(
         ordered=scenes.spec.ordered,
         order_margins=torch.cat(order_margins) if order_margins else None,
         loss=float(loss_sum_and_count[0] / loss_sum_and_count[1]),
+        writer_ids=find_writers(labels, scenes.writer_column) if labels else None,
+        files=[label.name for label in labels] if labels else None,
     )
     return compute_result(predictions)

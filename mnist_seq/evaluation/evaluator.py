@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from mnist_seq.config import DataConfig, EvaluateConfig, LossConfig
+from mnist_seq.config import DataConfig, EvaluateConfig, FolderConfig, LossConfig
 from mnist_seq.config.serialization import data_from_dict, from_dict
 from mnist_seq.config.validation import check
-from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, SceneDataset, load, spec
+from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, load, spec
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights
@@ -93,6 +94,8 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     )
     check(bool(config.data) or "data" in card, f"{run} has no record of its training data: give data=")
     data: DataConfig = config.data or data_from_dict(card["data"])
+    if isinstance(data, FolderConfig):
+        data = data.for_model(model.spec)
     _check_spec(run, model, data)
     datasets = datasets or load(data, Run(run).metrics.get("seed", 0))
     check(

@@ -35,9 +35,18 @@ class Predictions:
     """B, pixels by which the reading order is decided; None where it does not depend on pixels."""
     loss: float
     """Mean cross-entropy per target with teacher forcing, nats."""
+    writer_ids: Tensor | None = None
+    """B, int64: the writer of each image on disk; None where they are unknown, or too few."""
+    files: list[str] | None = None
+    """The B images on disk, relative to their folder."""
 
     def __len__(self) -> int:
         return len(self.digits)
+
+    @property
+    def shared_ids(self) -> Tensor:
+        """What scenes may share: B N source digits, or B 1 writers, negative where there is none."""
+        return self.source_ids if self.writer_ids is None else self.writer_ids[:, None]
 
     @property
     def has_multiple_boxes(self) -> Tensor:

@@ -55,7 +55,7 @@ def compare_pair(baseline: ComparedModel, other: ComparedModel) -> PairedCompari
         no_ids = torch.zeros(0, dtype=torch.int64)
         return PairedComparison(_welch_test(baseline.scores, other.scores), no_ids, no_ids)
     before, after = (model.results[0].scene_metrics.exact_match for model in (baseline, other))
-    difference = paired_difference(before, after, SharedSources(baseline.results[0].predictions.source_ids))
+    difference = paired_difference(before, after, SharedSources(baseline.results[0].predictions.shared_ids))
     return PairedComparison(difference, (after > before).nonzero()[:, 0], (before > after).nonzero()[:, 0])
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mnist_seq.config.trust import Trust
 from mnist_seq.data.image_io import ImageInput, load_rgba
-from mnist_seq.data.preprocess import Canvases, Preprocess, concatenate, has_ink, pad_pictures
+from mnist_seq.data.preprocess import Canvases, Preprocess, has_ink, preprocess_batches
 from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
 from mnist_seq.inference.reading import Reading, join_rows, to_readings
@@ -28,8 +28,6 @@ from mnist_seq.nn.model import Model
 
 _BATCH_SIZE = 256
 """Images held, and sequences decoded, at a time: this bounds memory however many images are read."""
-_PADDED_PIXELS = 2**22
-"""Pixels of images that are preprocessed together, padding included; a larger image is preprocessed alone."""
 
 
 class Reader:
@@ -199,19 +197,8 @@ class Reader:
 
     @torch.inference_mode()
     def _preprocess_each(self, pictures: Iterable[Tensor]) -> Canvases:
-        """Preprocess pictures, each 4 H W, as many together as `_PADDED_PIXELS` allows; no more are held at a time."""
-        spec = self.model.spec
-        parts = [
-            Canvases(
-                torch.zeros(0, spec.height, spec.width), torch.zeros(0).long(), torch.zeros(0, 4), torch.zeros(0).long()
-            )
-        ]
-        sizes = [0]
-        for batch in _batches(pictures):
-            parts.append(self._preprocess(*pad_pictures(batch)))
-            sizes.append(len(batch))
-            del batch  # before the next pictures are loaded
-        return concatenate(parts, sizes)
+        """Preprocess pictures, each 4 H W."""
+        return preprocess_batches(self._preprocess, pictures)
 
     def _blank_reading(self) -> Reading:
         rows, cols = self.model.spec.cells
@@ -226,19 +213,6 @@ def _load_all(images: Iterable[ImageInput], channels: str | None, errors: dict[i
             yield load_rgba(image, channels)
         except UserError as error:
             errors[index] = error
-
-
-def _batches(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Group pictures, 4 H W each, whose padded batch has at most `_PADDED_PIXELS`."""
-    batch: list[Tensor] = []
-    for picture in pictures:
-        height, width = (max(it.shape[axis] for it in (*batch, picture)) for axis in (1, 2))
-        if batch and (len(batch) + 1) * height * width > _PADDED_PIXELS:
-            yield batch
-            batch = []
-        batch.append(picture)
-    if batch:
-        yield batch
 
 
 def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", trust: Trust = None) -> Reader:

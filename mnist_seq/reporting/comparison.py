@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnist_seq.data.datasets import SceneDataset
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.evaluation.significance import (
     ComparedModel,
     PairedComparison,

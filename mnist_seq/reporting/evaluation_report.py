@@ -11,6 +11,8 @@ from mnist_seq.atomic_io import make_dir
 from mnist_seq.config import EvaluateConfig
 from mnist_seq.evaluation.eval_result import RESULT_FILE, SCENES_FILE, save_eval_result
 from mnist_seq.evaluation.evaluator import load_evaluator
+from mnist_seq.evaluation.suspects import SUSPECTS_FILE, find_suspects, save_suspects
+from mnist_seq.evaluation.writers import describe_intervals
 from mnist_seq.inference import pretrained
 from mnist_seq.reporting import report, tables
 from mnist_seq.run_dir import Run
@@ -45,6 +47,12 @@ def evaluate_and_report(config: EvaluateConfig, console: Console, data_label: st
         console.print(f"added to {run.path / 'metrics.json'}", markup=False)
     save_eval_result(result, folder)
     console.print(f"metrics and per-scene predictions: {folder / RESULT_FILE}, {folder / SCENES_FILE}", markup=False)
+    if labels := evaluator.scenes.labels:
+        suspects, path = find_suspects(result), folder / SUSPECTS_FILE
+        save_suspects(suspects, path)
+        console.print(describe_intervals(labels, evaluator.scenes.writer_column), markup=False)
+        confident = f"the model is confident of another reading of {len(suspects)} images"
+        console.print(f"{confident}, so look at their labels: {path}", markup=False)
     if config.report:
         path = folder / "report.html"
         report.write_report(evaluator, result, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnist_seq.data.datasets import SceneDataset
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.reporting.data_uri import png_data_uri
 from mnist_seq.vocabulary import decode
@@ -24,6 +24,7 @@ def prediction_items(scenes: SceneDataset, result: EvalResult, ids: list[int]) -
         item["digits"] = mark_correct(predicted, target, predictions.ordered)
         item["digits"] += [("...", False)] * (not output.ended[index])
         item |= {"correct": correct[index], "confidence": f"{output.confidence[index]:.0%}"}
+        item["file"] = predictions.files[ids[index]] if predictions.files else None
     return items
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.atomic_io import atomic_write_text
-from mnist_seq.data.datasets import SceneDataset
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.nn.attention_maps import attention_on_image

@@ -173,7 +173,7 @@ def _config_error(overrides: list[str]) -> str | None:
 
 
 def _has_val_split(data: DataConfig) -> bool:
-    return data.pool != "full" and (not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data.path))
+    return data.pool != "full" and (not isinstance(data, FolderConfig) or "val" in datasets.load_folder(data))
 
 
 def _shared_settings(composed: TrainConfig, space: dict[str, Any]) -> dict[str, Any]:

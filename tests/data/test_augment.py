@@ -23,7 +23,7 @@ def digit_rng(num_digits: int = 300) -> DigitRng:
 
 
 def augmented(config: AugmentConfig, images: torch.Tensor = DIGITS) -> torch.Tensor:
-    return augment.augment_digits(images, ink_boxes(images), digit_rng(len(images)), config)
+    return augment.augment_images(images, ink_boxes(images), digit_rng(len(images)), config, images.shape[-1])
 
 
 @pytest.mark.parametrize("config", [LIGHT, STRONG, WILD], ids=["light", "strong", "wild"])
@@ -34,21 +34,23 @@ def test_augmentation_keeps_all_ink_inside_the_frame(config: AugmentConfig, side
     boxes = ink_boxes(images)
     pixels = images.float()
     if config.stroke:
-        pixels = augment.adjust_stroke_width(images, (2 * digit_rng().uniform("stroke", 1)[:, 0] - 1) * config.stroke)
-        boxes = augment.expand_boxes(boxes, augment.scale_radius(augment.STROKE_RADIUS, side), side)
+        amount, radius = (2 * digit_rng().uniform("stroke", 1)[:, 0] - 1) * config.stroke, augment.scale_radius(1, side)
+        pixels = augment.adjust_stroke_width(images, amount, radius)
+        boxes = augment.expand_boxes(boxes, radius, side, side)
     displacement = wide_displacement = None
     if config.elastic:
-        displacement = augment.elastic_displacement(digit_rng().uniform("elastic", 98), side, float(config.elastic))
+        amount = config.elastic * side / MNIST_SIZE
+        displacement = augment.elastic_displacement(digit_rng().uniform("elastic", 98), side, side, amount)
         wide_displacement = F.pad(displacement, (border,) * 4, mode="replicate")
-    affine = augment.sample_affine(boxes, digit_rng().uniform("distort", 5), config, side, displacement)
+    affine = augment.sample_affine(boxes, digit_rng().uniform("distort", 5), config, (side, side), side, displacement)
     wide = augment.affine_warp(F.pad(pixels, (border,) * 4), *affine, wide_displacement)
     if config.blur:
         sigma = digit_rng().uniform("blur", 1)[:, 0] * config.blur * side / MNIST_SIZE
         wide = augment.gaussian_blur(wide, sigma, augment.scale_radius(augment.BLUR_RADIUS, side))
     wide = wide.round().int()
     middle = slice(border, border + side)
-    narrow = augment.augment_digits(
-        images, ink_boxes(images), digit_rng(), AugmentConfig(**(vars(config) | {"noise": 0}))
+    narrow = augment.augment_images(
+        images, ink_boxes(images), digit_rng(), AugmentConfig(**(vars(config) | {"noise": 0})), side
     )
     assert not torch.equal(narrow, images)
     assert (wide[:, middle, middle] - narrow).abs().max() <= 1
@@ -56,12 +58,21 @@ def test_augmentation_keeps_all_ink_inside_the_frame(config: AugmentConfig, side
     assert wide.max() == 0
 
 
+def test_a_picture_is_augmented_as_a_digit_is_whatever_its_width() -> None:
+    """A digit in the middle of a wide picture is warped as in its own frame, as long as it fits into it."""
+    margin, small = 40, F.pad(DIGITS[:, ::2, ::2], (7, 7, 7, 7))
+    wide = F.pad(small, (margin, margin))
+    config = AugmentConfig(rotation=20, scale=0.2, shear=10, stroke=0.5, blur=0.5)
+    pictures = augment.augment_images(wide, ink_boxes(wide), digit_rng(), config, MNIST_SIZE)
+    assert (pictures[:, :, margin:-margin].int() - augmented(config, small).int()).abs().max() <= 1
+    assert not pictures[:, :, :margin].any()
+
+
 def test_zero_augmentation_changes_nothing() -> None:
     assert torch.equal(augmented(AugmentConfig()), DIGITS)
     boxes, uniforms = ink_boxes(DIGITS), torch.full((300, 5), 0.5)
-    assert torch.equal(
-        augment.affine_warp(DIGITS, *augment.sample_affine(boxes, uniforms, LIGHT, MNIST_SIZE)).round().byte(), DIGITS
-    )
+    affine = augment.sample_affine(boxes, uniforms, LIGHT, (MNIST_SIZE, MNIST_SIZE), MNIST_SIZE)
+    assert torch.equal(augment.affine_warp(DIGITS, *affine).round().byte(), DIGITS)
 
 
 @pytest.mark.parametrize("key", ["rotation", "scale", "shear", "shift", "elastic", "stroke", "blur", "noise"])
@@ -83,22 +94,21 @@ def test_p_leaves_a_share_of_digits_unchanged_and_augments_the_others_as_before(
 
 
 def test_elastic_displacement_is_smooth_and_bounded() -> None:
-    displacement = augment.elastic_displacement(digit_rng().uniform("elastic", 98), MNIST_SIZE, 3.0)
+    displacement = augment.elastic_displacement(digit_rng().uniform("elastic", 98), MNIST_SIZE, MNIST_SIZE, 3.0)
     assert displacement.abs().max() <= 3
     assert 0.5 < displacement.std() < 1.2
     assert displacement.mean().abs() < 0.05
     assert displacement.diff(dim=-1).abs().max() < 0.8, "neighbouring pixels stay together"
-    assert torch.allclose(augment.elastic_displacement(torch.full((1, 98), 1.0), MNIST_SIZE, 3.0), torch.tensor(3.0)), (
-        "spline weights sum to 1"
-    )
+    largest = augment.elastic_displacement(torch.full((1, 98), 1.0), MNIST_SIZE, MNIST_SIZE, 3.0)
+    assert torch.allclose(largest, torch.tensor(3.0)), "spline weights sum to 1"
 
 
 def test_stroke_width_follows_its_amount_and_strokes_never_vanish() -> None:
     amounts = torch.tensor([-0.9, -0.3, 0.0, 0.3, 0.9])
-    ink = torch.stack([augment.adjust_stroke_width(DIGITS, amount.expand(300)).sum((1, 2)) for amount in amounts])
+    ink = torch.stack([augment.adjust_stroke_width(DIGITS, amount.expand(300), 1).sum((1, 2)) for amount in amounts])
     assert (ink.diff(dim=0) > 0).all()
-    assert torch.equal(augment.adjust_stroke_width(DIGITS, torch.zeros(300)), DIGITS.float())
-    thin = augment.adjust_stroke_width(DIGITS, torch.full((300,), -0.9))
+    assert torch.equal(augment.adjust_stroke_width(DIGITS, torch.zeros(300), 1), DIGITS.float())
+    thin = augment.adjust_stroke_width(DIGITS, torch.full((300,), -0.9), 1)
     assert torch.equal(thin > 0, DIGITS > 0)
 
 

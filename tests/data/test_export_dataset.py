@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnist_seq.config import FolderConfig
 from mnist_seq.data import datasets, export_dataset
 from mnist_seq.data.datasets import SyntheticDataset
 from tests.data.preset_configs import pool, preset
@@ -28,7 +29,7 @@ def export(target: Path, num_scenes: int = 1200, dataset: SyntheticDataset | Non
 
 def test_exported_dataset_equals_the_scenes_that_it_was_made_from(tmp_path: Path) -> None:
     directory = export(tmp_path / "scenes")
-    read = datasets.load_folder(str(directory))["test"][:1200]
+    read = datasets.load_folder(FolderConfig(path=str(directory)))["test"][:1200]
     for field in ("images", "digits", "tokens", "counts", "boxes", "sources"):
         assert torch.equal(getattr(read, field), getattr(scatter_dataset()[:1200], field)), field
     assert sorted(path.name for path in directory.iterdir()) == [

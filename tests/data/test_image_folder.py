@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 import mnist_seq
 from mnist_seq import nn, vocabulary
 from mnist_seq.config import CorruptionConfig, FolderConfig
 from mnist_seq.data import datasets
-from mnist_seq.data.datasets import CorruptedDataset, SyntheticDataset
+from mnist_seq.data.datasets import CorruptedDataset, FolderDataset, SyntheticDataset
+from mnist_seq.data.image_io import load_rgba
+from mnist_seq.data.preprocess import Preprocess, pad_pictures
 from mnist_seq.errors import UserError
 from tests.conftest import TINY, tiny_models
 from tests.data.preset_configs import pool, preset
@@ -30,6 +33,10 @@ def write_folder(directory: Path, lines: list[str], size: tuple[int, int] = (30,
     return directory
 
 
+def load_folder(directory: Path, **values: Any) -> dict[str, FolderDataset]:
+    return datasets.load_folder(FolderConfig(path=str(directory), **values))
+
+
 def line(index: int = 0, digits: object = (1, 2)) -> str:
     return json.dumps({"image": f"{index}.png", "digits": digits})
 
@@ -42,12 +49,12 @@ def test_digits_and_images_shared_by_train_and_val_give_a_warning(
         [json.dumps(row) for row in [*rows[:5], rows[5] | last]]
         for last in ({}, {"sources": [5, 91]}, {"sources": [5, 91], "image": "0.png"})
     )
-    datasets.load_folder(str(write_folder(tmp_path / "disjoint", disjoint, images=6)))
-    assert not caplog.text
-    datasets.load_folder(str(write_folder(tmp_path / "shared_digit", shared_digit, images=6)))
+    load_folder(write_folder(tmp_path / "disjoint", disjoint, images=6), split_seed=None)
+    assert "share" not in caplog.text
+    load_folder(write_folder(tmp_path / "shared_digit", shared_digit, images=6), split_seed=None)
     assert "1 of 1 val scenes share digit images with train" in caplog.text
     caplog.clear()
-    datasets.load_folder(str(write_folder(tmp_path / "shared_image", shared_image, images=6)))
+    load_folder(write_folder(tmp_path / "shared_image", shared_image, images=6), split_seed=None)
     assert "1 of 1 val images are also in train" in caplog.text
 
 
@@ -55,12 +62,12 @@ def test_conflicting_labels_for_one_image_raise(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"labels.jsonl:2: digits \[2\], but .*labels.jsonl:1 labels the same image \[1\]"
     ):
-        datasets.load_folder(str(write_folder(tmp_path, [line(0, [1]), line(0, [2])])))
+        load_folder(write_folder(tmp_path, [line(0, [1]), line(0, [2])]))
 
 
 def test_training_directory_without_any_digit_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none of its 3 training images has a digit label: add labels"):
-        datasets.load_folder(str(write_folder(tmp_path, [line(index, []) for index in range(3)])))
+        load_folder(write_folder(tmp_path, [line(index, []) for index in range(3)]))
 
 
 @pytest.mark.parametrize(
@@ -72,16 +79,16 @@ def test_exported_cells_equal_those_of_the_family(data: str, tmp_path: Path) -> 
     name, *overrides = data.split()
     dataset = SyntheticDataset(preset(name, *overrides), pool("train"))
     export(tmp_path / "scenes", 40, dataset, split="train")
-    read = datasets.load_folder(str(tmp_path / "scenes"), train_on_val=True)["train"]
+    read = load_folder(tmp_path / "scenes", pool="full")["train"]
     assert read.spec.cells == dataset.spec.cells
     assert torch.equal(read[:40].cells, dataset[:40].cells)
 
 
 def test_images_of_at_most_one_digit_are_one_cell_and_longer_ones_have_no_cells(tmp_path: Path) -> None:
-    single = datasets.load_folder(str(write_folder(tmp_path / "single", [line(0, [3]), line(1, [])])))["train"]
+    single = load_folder(write_folder(tmp_path / "single", [line(0, [3]), line(1, [])]))["train"]
     assert single.spec.cells == (1, 1)
     assert single[:2].cells.tolist() == [[3], [vocabulary.EMPTY_CELL]]
-    several = datasets.load_folder(str(write_folder(tmp_path / "several", [line(0, [3]), line(1, [3, 1])])))["train"]
+    several = load_folder(write_folder(tmp_path / "several", [line(0, [3]), line(1, [3, 1])]))["train"]
     assert several.spec.cells == (0, 0)
     with pytest.raises(UserError, match="or the labels of their folder name none.*: choose model=enc_dec"):
         nn.build(tiny_models()["classifier"], several.spec)
@@ -90,7 +97,7 @@ def test_images_of_at_most_one_digit_are_one_cell_and_longer_ones_have_no_cells(
 def test_cells_of_different_shapes_raise(tmp_path: Path) -> None:
     rows = [{"image": "0.png", "digits": [3, 1], "cells": [[3, 1]]}, {"image": "1.png", "digits": [3, 1]}]
     with pytest.raises(UserError, match=r"labels.jsonl:2: 0x0 cells, but the 1x2 of .*labels.jsonl:1"):
-        datasets.load_folder(str(write_folder(tmp_path, [json.dumps(row) for row in rows])))
+        load_folder(write_folder(tmp_path, [json.dumps(row) for row in rows]))
 
 
 @pytest.mark.parametrize("data", ["single", "grid data.p_empty=0.4", "scatter"], ids=lambda data: data.split()[0])
@@ -115,7 +122,7 @@ def test_directory_exported_from_the_full_pool_includes_val_digits(full: bool, t
 
 def test_dark_ink_on_white_is_inverted(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine", [line(0, [3, 1]), line(1, []), line(2, [7])])
-    loaded = datasets.load_folder(str(tmp_path / "mine"))["train"]
+    loaded = load_folder(tmp_path / "mine")["train"]
     assert (loaded.spec.height, loaded.spec.width, loaded.spec.max_length, loaded.spec.cells) == (30, 40, 2, (0, 0))
     scenes = loaded[:3]
     assert scenes.digits.tolist() == [[3, 1], [10, 10], [7, 10]]
@@ -123,30 +130,26 @@ def test_dark_ink_on_white_is_inverted(tmp_path: Path) -> None:
     assert scenes.sources.unique().tolist() == [-1]
 
 
-def test_splits_are_subdirectories_or_the_last_sixth_or_what_the_card_says(tmp_path: Path) -> None:
+def test_splits_are_subdirectories_or_a_fifth_or_what_the_card_says(tmp_path: Path) -> None:
     flat = write_folder(tmp_path / "flat", [line(index, [index]) for index in range(7)], images=7)
-    assert {split: len(part) for split, part in datasets.load_folder(str(flat)).items()} == {"train": 6, "val": 1}
-    assert {split: len(part) for split, part in datasets.load_folder(str(flat), train_on_val=True).items()} == {
-        "train": 7
-    }
+    assert {split: len(part) for split, part in load_folder(flat).items()} == {"train": 6, "val": 1}
+    assert {split: len(part) for split, part in load_folder(flat, pool="full").items()} == {"train": 7}
     for split, num in (("train", 3), ("test", 2)):
         write_folder(tmp_path / "split" / split, [line()] * num)
-    assert {split: len(part) for split, part in datasets.load_folder(str(tmp_path / "split")).items()} == {
+    assert {split: len(part) for split, part in load_folder(tmp_path / "split").items()} == {
         "train": 3,
         "test": 2,
     }
     write_folder(tmp_path / "split" / "val", [line()] * 4)
-    assert {
-        split: len(part) for split, part in datasets.load_folder(str(tmp_path / "split"), train_on_val=True).items()
-    } == {
+    assert {split: len(part) for split, part in load_folder(tmp_path / "split", pool="full").items()} == {
         "train": 7,
         "test": 2,
     }
-    assert list(datasets.load_folder(str(export(tmp_path / "scenes", 20)))) == ["test"]
+    assert list(load_folder(export(tmp_path / "scenes", 20))) == ["test"]
 
 
 def test_images_smaller_than_the_blur_radius_are_blurred(tmp_path: Path) -> None:
-    scenes = datasets.load_folder(str(write_folder(tmp_path, [line()], size=(12, 14))))["train"]
+    scenes = load_folder(write_folder(tmp_path, [line()], size=(12, 14)))["train"]
     assert (
         CorruptedDataset(scenes, CorruptionConfig(blur=5))[:1].images.float().std()
         < scenes[:1].images.float().std() / 2
@@ -157,17 +160,84 @@ def test_images_smaller_than_the_blur_radius_are_blurred(tmp_path: Path) -> None
 def test_foreign_card_is_named(text: str, tmp_path: Path) -> None:
     (write_folder(tmp_path, [line()]) / "card.json").write_text(text)
     with pytest.raises(ValueError, match=r"card.json (is not valid JSON|was not written by synthesise)"):
-        datasets.load_folder(str(tmp_path))
+        load_folder(tmp_path)
 
 
-def test_images_of_other_sizes_and_corrupt_images_are_named(tmp_path: Path) -> None:
+def draw_line(size: tuple[int, int], rows: list[tuple[int, int, int, int]]) -> np.ndarray:
+    """Black bars, at x0 y0 x1 y1, on paper of this size."""
+    pixels = np.full(size, 230, dtype=np.uint8)
+    for x0, y0, x1, y1 in rows:
+        pixels[y0:y1, x0:x1] = 20
+    return pixels
+
+
+def write_pictures(directory: Path, pictures: list[np.ndarray], **keys: list[Any]) -> Path:
+    """A directory of pictures with one digit each, and these keys in their labels."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index, picture in enumerate(pictures):
+        Image.fromarray(picture).save(directory / f"{index}.png")
+        values = {key: value[index] for key, value in keys.items()}
+        rows.append(json.dumps({"image": f"{index}.png", "digits": [index % 10]} | values))
+    (directory / "labels.jsonl").write_text("\n".join(rows))
+    return directory
+
+
+BOXES = [[40, 30, 52, 70], [100, 30, 112, 70]]
+
+
+def test_images_of_any_size_are_shown_as_the_reader_shows_them(tmp_path: Path) -> None:
+    pictures = [draw_line((100, 200), BOXES), draw_line((300, 500), [[200, 100, 210, 150]])]
+    mine = write_pictures(tmp_path, pictures, digits=[[1, 2], [3]], boxes=[BOXES, []])
+    scenes = load_folder(mine, pool="full")["train"]
+    assert (scenes.spec.height, scenes.spec.width) == (32, 256)
+    batch = scenes[:2]
+    expected = [Preprocess(scenes.spec)(*pad_pictures([load_rgba(picture)])).images for picture in pictures]
+    assert (batch.images[:, 0] / 255 - torch.cat(expected)).abs().max() < 0.01
+    ink = batch.images[0, 0] > 127
+    for x0, y0, x1, y1 in batch.boxes[0].tolist():
+        assert ink[y0:y1, x0:x1].float().mean() > 0.8
+        ink[y0:y1, x0:x1] = False
+    assert not ink.any(), "boxes cover the ink"
+    assert not batch.boxes[1].any(), "unknown"
+    assert load_folder(mine, pool="full", height=64, width=64)["train"][0].images.shape == (1, 1, 64, 64)
+
+
+def test_small_images_of_one_size_are_their_own_canvas_and_large_ones_are_not(tmp_path: Path) -> None:
+    for size, canvas in (((90, 120), (90, 120)), ((90, 300), (32, 256))):
+        mine = write_pictures(tmp_path / str(size), [draw_line(size, BOXES)] * 2)
+        spec = load_folder(mine)["train"].spec
+        assert (spec.height, spec.width) == canvas
+
+
+def test_rows_of_an_image_share_its_canvas_and_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    two_rows = draw_line((300, 300), [(40, 40, 50, 90), (80, 40, 90, 90), (40, 200, 50, 250)])
+    mine = write_pictures(tmp_path, [draw_line((100, 200), BOXES), two_rows])
+    image = load_folder(mine, pool="full")["train"][1].images[0, 0]
+    assert "1 of 2 images have several rows" in caplog.text
+    inked_rows = (image > 127).any(1)
+    assert (inked_rows[1:] & ~inked_rows[:-1]).sum() == 2
+
+
+def test_image_that_is_displayed_rotated_has_its_displayed_size(tmp_path: Path) -> None:
+    mine = write_pictures(tmp_path, [draw_line((60, 90), BOXES)])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(mine / "0.png").save(mine / "0.png", exif=exif)
+    scenes = load_folder(mine)["train"]
+    assert (scenes.spec.height, scenes.spec.width) == (90, 60)
+    assert scenes[0].images.shape == (1, 1, 90, 60)
+
+
+def test_corrupt_images_and_labels_longer_than_max_length_are_named(tmp_path: Path) -> None:
     mine = write_folder(tmp_path, [line(0), line(1)])
-    Image.new("L", (40, 31)).save(mine / "1.png")
-    with pytest.raises(ValueError, match=r"labels.jsonl:2: .*1.png is 31x40 pixels, but the first image 30x40"):
-        _ = datasets.load_folder(str(mine), train_on_val=True)["train"][0]
+    with pytest.raises(ValueError, match=r"labels.jsonl:1: 2 digits, but at most data.max_length=1 fit"):
+        load_folder(mine, max_length=1)
     (mine / "1.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"labels.jsonl:2: .*1.png is not a readable image"):
-        _ = datasets.load_folder(str(mine), train_on_val=True)["train"][0]
+        load_folder(mine)
+    with pytest.raises(ValueError, match=r"data.height=32 with data.width=None: set both, or neither"):
+        load_folder(mine, height=32)
 
 
 def test_missing_or_empty_directory_is_named(tmp_path: Path) -> None:
@@ -175,9 +245,3 @@ def test_missing_or_empty_directory_is_named(tmp_path: Path) -> None:
         datasets.load(FolderConfig(path=str(tmp_path / "nowhere")))
     with pytest.raises(FileNotFoundError, match="contains neither labels.jsonl nor labels.csv"):
         datasets.load(FolderConfig(path=str(tmp_path)))
-
-
-def test_augmentation_and_digit_size_raise_for_a_directory() -> None:
-    for values in ({"num_train_scenes": 3}, {"digit_size": 20}, {"augment": preset("grid").augment}):
-        with pytest.raises(ValueError, match=r"data=folder|data.path"):
-            FolderConfig(path="somewhere", **values)  # type: ignore[arg-type]

@@ -52,8 +52,11 @@ def test_header_parses_in_any_case_with_blanks(tmp_path: Path, header: str) -> N
     assert [label.digits for label in parse(tmp_path, f"{header}\n0.png,3 1\n\n1.png,4\n")] == [[3, 1], [4]]
 
 
-def test_columns_may_be_in_any_order(tmp_path: Path) -> None:
-    assert parse(tmp_path, "digits,image\n3 1,0.png\n")[0].digits == [3, 1]
+def test_columns_may_be_in_any_order_and_others_are_kept(tmp_path: Path) -> None:
+    label = parse(tmp_path, "Writer,digits,image\nann,3 1,0.png\n")[0]
+    assert (label.digits, label.columns) == ([3, 1], {"writer": "ann"})
+    (tmp_path / "labels.csv").unlink()
+    assert parse(tmp_path, row(writer="ann", boxes=[]), "labels.jsonl")[0].columns == {"writer": "ann"}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_columns_may_be_in_any_order(tmp_path: Path) -> None:
         ("file,digits", "file, digits"),
         ("image,digits,label", "image, digits, label"),
         ("image,digits,digits", "image, digits, digits"),
-        ("image,label,label2", "image, label, label2"),
+        ("image,label,writer,writer", "image, label, writer, writer"),
     ],
 )
 def test_other_headers_raise_with_their_columns(tmp_path: Path, header: str, columns: str) -> None:
@@ -170,4 +173,66 @@ def test_missing_image_is_named_with_its_line(tmp_path: Path) -> None:
 def test_malformed_line_is_named_with_its_error(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         parse(tmp_path, "\n".join(lines), "labels.jsonl")
+    assert "\n" not in str(error.value)
+
+
+def draw(directory: Path, *names: str) -> Path:
+    """Images with these names."""
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(directory / name)
+    return directory
+
+
+def digits_by_name(directory: Path) -> dict[str, list[int]]:
+    return {label.image.relative_to(directory).as_posix(): label.digits for label in labels.read_labels(directory)}
+
+
+def test_names_of_folders_are_labels(tmp_path: Path) -> None:
+    draw(tmp_path, "07/a.png", "07/123_b.jpg", "none/c.png", ".cache/d.png")
+    (tmp_path / "07" / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    assert labels.label_source(tmp_path) == "folder names"
+    assert digits_by_name(tmp_path) == {"07/123_b.jpg": [0, 7], "07/a.png": [0, 7], "none/c.png": []}
+
+
+def test_names_of_files_are_labels(tmp_path: Path) -> None:
+    draw(tmp_path, "0012_scan.png", "12-2.png", "345.JPG", "none_1.png")
+    (tmp_path / "notes.txt").touch()
+    assert labels.label_source(tmp_path) == "file names"
+    assert digits_by_name(tmp_path) == {
+        "0012_scan.png": [0, 0, 1, 2],
+        "12-2.png": [1, 2],
+        "345.JPG": [3, 4, 5],
+        "none_1.png": [],
+    }
+
+
+def test_label_files_count_more_than_names_of_folders_and_these_more_than_names_of_files(tmp_path: Path) -> None:
+    draw(tmp_path, "1_a.png")
+    assert labels.label_source(tmp_path) == "file names"
+    draw(tmp_path, "2/3_a.png")
+    assert labels.label_source(tmp_path) == "folder names"
+    (tmp_path / "labels.csv").write_text("image,digits\n2/3_a.png,4\n")
+    assert digits_by_name(tmp_path) == {"2/3_a.png": [4]}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["7/a.png", "b.png", "c.png"], r"b.png and 1 others lie beside folders of images: move them, or write"),
+        (["7/a.png", "seven/b.png"], r"seven contains images, but its name is no number: name it by its digits, or"),
+        (
+            ["1_a.png", "b.png", "1x.png"],
+            r"1x.png and 1 others of 3 images have no label .*: name them like 123_1x.png",
+        ),
+        (
+            ["000.png", "001.png", "002.png"],
+            r"000.png to 002.png look counted, not labelled: name them like 123_000.png",
+        ),
+    ],
+)
+def test_names_without_labels_raise(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        labels.read_labels(draw(tmp_path, *names))
     assert "\n" not in str(error.value)

@@ -140,7 +140,7 @@ def test_only_training_scenes_are_augmented(split: str) -> None:
 def test_augmentation_that_changes_no_digit_is_not_computed(
     overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_seq.data.augment.augment_digits", lambda *_: pytest.fail("computed for nothing"))
+    monkeypatch.setattr("mnist_seq.data.augment.augment_images", lambda *_: pytest.fail("computed for nothing"))
     SyntheticDataset(preset("cluttered", *overrides), pool("train"))[:8]
 
 

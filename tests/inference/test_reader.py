@@ -51,7 +51,7 @@ def test_many_images_are_read_in_batches_of_bounded_memory(
         return picture
 
     monkeypatch.setattr("mnist_seq.inference.reader._BATCH_SIZE", 4)
-    monkeypatch.setattr("mnist_seq.inference.reader._PADDED_PIXELS", 2 * scene_image.size)
+    monkeypatch.setattr("mnist_seq.data.preprocess._PADDED_PIXELS", 2 * scene_image.size)
     monkeypatch.setattr("mnist_seq.inference.reader.load_rgba", tracked_load)
     monkeypatch.setattr(reader.model, "read", counted_read)
     images = [np.roll(scene_image, shift, 0) for shift in range(10)]

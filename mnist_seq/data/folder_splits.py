@@ -1,0 +1,118 @@
+"""Splits of labelled images: as the labels or directories say, or at random by whole groups, such as writers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import torch
+
+from mnist_seq.config import FolderConfig
+from mnist_seq.data import rng
+from mnist_seq.data.labels import Label, label_source, read_labels
+from mnist_seq.errors import NotFoundError, UserError
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+SPLIT_COLUMN = "split"
+
+
+def read_split_labels(config: FolderConfig, card: dict[str, Any]) -> dict[str, list[Label]]:
+    """Read the labels of each split; splits without images are left out.
+
+    Args:
+        card: of the directory, if `synthesise` wrote it.
+
+    Raises:
+        UserError: labels that cannot be read or split.
+        NotFoundError: no such directory, or no labels in it.
+    """
+    directory = Path(config.path)
+    if not directory.is_dir():
+        raise NotFoundError(f"data.path={directory} is not a directory")
+    splits = {split: read_labels(directory / split) for split in SPLITS if (directory / split).is_dir()}
+    if not splits:
+        whole = replace(config, val_fraction=0.0, fold=0) if config.pool == "full" else config
+        splits = _split(read_labels(directory), whole, card)
+    elif config.split_by:
+        raise UserError(
+            f"data.split_by={config.split_by}: {directory} has directories train, val or test: leave it out"
+        )
+    if config.pool == "full" and "val" in splits:
+        splits["train"] = splits.get("train", []) + splits.pop("val")
+    return {split: labels for split, labels in splits.items() if labels}
+
+
+def describe_splits(config: FolderConfig, splits: dict[str, list[Label]]) -> str:
+    """Describe in one line where the labels come from, and how many images each split has."""
+    directory = Path(config.path)
+    parts = [directory / split for split in SPLITS if (directory / split).is_dir()] or [directory]
+    sources = ", ".join(dict.fromkeys(label_source(part) for part in parts))
+    return f"{directory}: labels from {sources}; " + ", ".join(f"{len(it):,} {split}" for split, it in splits.items())
+
+
+def _split(labels: list[Label], config: FolderConfig, card: dict[str, Any]) -> dict[str, list[Label]]:
+    if "split" in card and card["split"] != "train":
+        return {card["split"]: labels}
+    if any(SPLIT_COLUMN in label.columns for label in labels):
+        return _split_as_labelled(labels, config)
+    if config.split_seed is None:
+        num_val = _end_of_fold(len(labels), float(config.val_fraction))
+        return {"train": labels[: len(labels) - num_val], "val": labels[len(labels) - num_val :]}
+    return _split_at_random(labels, config, config.split_seed)
+
+
+def _split_as_labelled(labels: list[Label], config: FolderConfig) -> dict[str, list[Label]]:
+    if config.split_by:
+        raise UserError(f"data.split_by={config.split_by}: the labels have a column split already: leave one out")
+    splits: dict[str, list[Label]] = {split: [] for split in SPLITS}
+    for label in labels:
+        split = label.columns.get(SPLIT_COLUMN)
+        if split not in SPLITS:
+            raise UserError(f"{label.location}: split={split} must be train, val or test, as other labels state it")
+        splits[split].append(label)
+    return splits
+
+
+def _split_at_random(labels: list[Label], config: FolderConfig, seed: int) -> dict[str, list[Label]]:
+    """Put whole groups into val, in an order that depends on their names and the seed, but not on the directory."""
+    groups: dict[str, list[Label]] = {}
+    for label in labels:
+        groups.setdefault(_group(label, config), []).append(label)
+    names = sorted(groups)
+    hashes = rng.bits(rng.key(seed, "folder split"), torch.tensor([crc32(name.encode()) for name in names]), 1)[:, 0]
+    start, end = (_end_of_fold(len(labels), (config.fold + part) * float(config.val_fraction)) for part in (0, 1))
+    val, num_before = set(), 0
+    for index in hashes.argsort(stable=True).tolist():
+        size = len(groups[names[index]])
+        if start < num_before + size / 2 <= end:  # the middle of a group decides
+            val.add(names[index])
+        num_before += size
+    if config.split_by and 0 < config.val_fraction < 1 and not 0 < len(val) < len(groups):
+        raise UserError(
+            f"data.split_by={config.split_by}: {len(val)} of {len(groups)} groups would be for validation: "
+            "choose another data.split_seed or data.val_fraction"
+        )
+    splits: dict[str, list[Label]] = {"train": [], "val": []}
+    for label in labels:
+        splits["val" if _group(label, config) in val else "train"].append(label)
+    return splits
+
+
+def _group(label: Label, config: FolderConfig) -> str:
+    """Return the name of what is in one split as a whole: the value of a column, or the image."""
+    if not config.split_by:
+        inside = label.image.is_relative_to(config.path)
+        return label.image.relative_to(config.path).as_posix() if inside else str(label.image)
+    if config.split_by not in label.columns:
+        columns = ", ".join(label.columns) or "no others"
+        raise UserError(f"{label.location}: no data.split_by={config.split_by}: choose from its columns, {columns}")
+    return str(label.columns[config.split_by])
+
+
+def _end_of_fold(num_labels: int, fraction: float) -> int:
+    return int(num_labels * fraction + 1e-6)

@@ -1,0 +1,98 @@
+"""Labels in the names of images: `DIR/123/any.png`, or `DIR/123_any.png`.
+
+A folder or file name gives the digits as `123`, with its leading zeros, or `none` for an image without digits. In a
+file name they stand before the first `_` or `-`; a name that is all digits, such as `123.png`, has the label 123.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mnist_seq.errors import UserError
+
+_NO_DIGITS = "none"
+_FOLDER_NAME = re.compile(rf"[0-9]+|{_NO_DIGITS}", re.ASCII)
+_FILE_NAME = re.compile(rf"([0-9]+|{_NO_DIGITS})(?:[_-].*)?", re.ASCII | re.DOTALL)
+_WAY_OUT = "or write their labels into labels.csv"
+
+
+def has_label_folders(directory: Path) -> bool:
+    """Return whether a directory has folders of images that are named by digits."""
+    return any(_FOLDER_NAME.fullmatch(folder.name) for folder in _image_folders(directory))
+
+
+def label_folder_rows(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the path and the label of each image in folders that are named by digits.
+
+    Raises:
+        UserError: there are other images, in the directory or in its other folders.
+    """
+    folders = _image_folders(directory)
+    others = [folder for folder in folders if not _FOLDER_NAME.fullmatch(folder.name)]
+    if others:
+        raise UserError(f"{others[0]} contains images, but its name is no number: name it by its digits, {_WAY_OUT}")
+    if loose := _images(directory):
+        raise UserError(f"{loose[0]} and {len(loose) - 1} others lie beside folders of images: move them, {_WAY_OUT}")
+    for folder in folders:
+        for image in _images(folder):
+            yield str(image), _row(image, directory, folder.name)
+
+
+def label_file_rows(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the path and the label of each image whose name starts with its digits.
+
+    Raises:
+        UserError: a name without digits, or names that merely count the images.
+    """
+    images = _images(directory)
+    matches = [_FILE_NAME.fullmatch(image.stem) for image in images]
+    unnamed = [image for image, match in zip(images, matches, strict=True) if match is None]
+    if unnamed:
+        raise UserError(
+            f"{unnamed[0]} and {len(unnamed) - 1} others of {len(images)} images have no label in their names: "
+            f"name them like 123_{unnamed[0].name}, {_WAY_OUT}"
+        )
+    if _are_counted([image.stem for image in images]):
+        raise UserError(
+            f"{images[0]} to {images[-1].name} look counted, not labelled: name them like 123_{images[0].name}, "
+            f"{_WAY_OUT}"
+        )
+    for image, match in zip(images, matches, strict=True):
+        assert match is not None
+        yield str(image), _row(image, directory, match[1])
+
+
+def has_images(directory: Path) -> bool:
+    """Return whether a directory has images of its own."""
+    return bool(_images(directory))
+
+
+def _row(image: Path, directory: Path, name: str) -> dict[str, Any]:
+    return {"image": str(image.relative_to(directory)), "digits": "" if name == _NO_DIGITS else name}
+
+
+def _are_counted(stems: list[str]) -> bool:
+    """Return whether names are consecutive numbers, and so tell images apart rather than label them."""
+    numbers = sorted(int(stem) for stem in stems if stem.isdecimal())
+    return len(numbers) == len(stems) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def _images(directory: Path) -> list[Path]:
+    """Return the files of a directory whose names end like those of images, sorted; hidden files do not count."""
+    Image.init()
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if path.suffix.lower() in Image.EXTENSION and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _image_folders(directory: Path) -> list[Path]:
+    """Return the folders with images in a directory, sorted; hidden ones do not count."""
+    folders = (path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(folder for folder in folders if _images(folder))
