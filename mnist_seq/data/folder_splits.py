@@ -60,6 +60,8 @@ def _split(labels: list[Label], config: FolderConfig, card: dict[str, Any]) -> d
         return {card["split"]: labels}
     if any(SPLIT_COLUMN in label.columns for label in labels):
         return _split_as_labelled(labels, config)
+    if config.pool == "full":
+        return {"train": labels}
     if config.split_seed is None:
         num_val = _end_of_fold(len(labels), float(config.val_fraction))
         return {"train": labels[: len(labels) - num_val], "val": labels[len(labels) - num_val :]}
