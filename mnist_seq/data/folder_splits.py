@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -36,8 +35,7 @@ def read_split_labels(config: FolderConfig, card: dict[str, Any]) -> dict[str, l
         raise NotFoundError(f"data.path={directory} is not a directory")
     splits = {split: read_labels(directory / split) for split in SPLITS if (directory / split).is_dir()}
     if not splits:
-        whole = replace(config, val_fraction=0.0, fold=0) if config.pool == "full" else config
-        splits = _split(read_labels(directory), whole, card)
+        splits = _split(read_labels(directory), config, card)
     elif config.split_by:
         raise UserError(
             f"data.split_by={config.split_by}: {directory} has directories train, val or test: leave it out"
