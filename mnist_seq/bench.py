@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnist_seq import cli, extras
 from mnist_seq.config import BenchConfig
 
-if TYPE_CHECKING:
-    from mnist_seq.benchmarks.timer import Measurement
+_BASELINE_PACKAGES = ("transformers", "x-transformers", "rapidocr", "onnxruntime", "tesserocr")
 
 
 def main() -> None:
@@ -20,9 +19,12 @@ def main() -> None:
 def _job(config: BenchConfig, run_dir: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.benchmarks import baseline_models
+    from mnist_seq.atomic_io import atomic_write_text
+    from mnist_seq.benchmarks import ocr
     from mnist_seq.benchmarks.environment import environment_info
     from mnist_seq.benchmarks.suites import SUITES
+    from mnist_seq.config.serialization import to_dict
+    from mnist_seq.find_runs import resolve_run
     from mnist_seq.inference.device import resolve_device
     from mnist_seq.reporting import tables
 
@@ -30,31 +32,44 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     config.device = resolve_device(config.device)
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")
-    environment = environment_info(config.device, "transformers", "x-transformers")
+    labels = ocr.load_labels(config.images) if config.images else []
+    readers = ocr.build_readers(resolve_run(config.run), config.trust) if config.images else []
+    environment = environment_info(config.device, *_BASELINE_PACKAGES)
+    values: dict[str, Any] = {"measurements": {}, "config": to_dict(config), **environment}
     versions = environment["versions"]
     console.print(
         f"{environment['processor']}, {environment['threads']} threads, torch {versions['torch']}", highlight=False
     )
-    missing = baseline_models.missing_baselines() if {"train_step", "inference"} & set(config.suites) else []
-    if missing:
-        console.print(f"not installed, skipped: {', '.join(missing)} (make baselines)", highlight=False)
-    if "inference" in config.suites and extras.missing_package("onnx"):
-        console.print(f"ONNX Runtime not installed, skipped: {extras.install_hint('onnx')}", markup=False)
-    results: dict[str, list[Measurement]] = {}
+    for line in _skipped(config.suites):
+        console.print(line, highlight=False, markup=False)
     for name in config.suites:
-        results[name] = SUITES[name](config)
-        console.print(tables.benchmark_table(results[name], f"{name}: {SUITES[name].__doc__}"))
-        _save_results(config, results, environment)
+        if name == "ocr":
+            results = ocr.compare_readers(readers, labels)
+            values["ocr"] = ocr.to_dict(results, labels, str(config.images))
+            title = f"ocr: {len(labels):,} pictures, one at a time, on one thread of the CPU"
+            console.print(tables.ocr_table([it[:-1] for it in results], title))
+        else:
+            measurements = SUITES[name](config)
+            values["measurements"][name] = [it._asdict() for it in measurements]
+            console.print(tables.benchmark_table(measurements, f"{name}: {SUITES[name].__doc__}"))
+        atomic_write_text(Path(config.output_dir) / "bench.json", json.dumps(values, indent=2) + "\n")
     console.print(f"all results: {config.output_dir}/bench.json", highlight=False, markup=False, soft_wrap=True)
 
 
-def _save_results(config: BenchConfig, results: dict[str, list[Measurement]], environment: dict[str, Any]) -> None:
-    from mnist_seq.atomic_io import atomic_write_text
-    from mnist_seq.config.serialization import to_dict
+def _skipped(suites: list[str]) -> list[str]:
+    """What the suites compare with that is not installed."""
+    from mnist_seq.benchmarks import baseline_models, ocr_readers
 
-    measurements = {name: [it._asdict() for it in suite_results] for name, suite_results in results.items()}
-    values = {"measurements": measurements, "config": to_dict(config), **environment}
-    atomic_write_text(Path(config.output_dir) / "bench.json", json.dumps(values, indent=2) + "\n")
+    lines = []
+    missing = baseline_models.missing_baselines() if {"train_step", "inference"} & set(suites) else []
+    if missing:
+        lines.append(f"not installed, skipped: {', '.join(missing)} (make baselines)")
+    if "inference" in suites and extras.missing_package("onnx"):
+        lines.append(f"ONNX Runtime not installed, skipped: {extras.install_hint('onnx')}")
+    if "ocr" in suites and (missing_ocr := ocr_readers.missing_baselines()):
+        names = ", ".join(f"{name} ({command})" for name, command in missing_ocr.items())
+        lines.append(f"not installed, skipped: {names}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def _read(args: argparse.Namespace) -> int:
             exit_code = _print_error(reading)
             continue
         per_digit = " ".join(f"{probability:.2f}" for probability in reading.per_digit)
-        print(f"{path}: {reading}  (confidence {reading.confidence:.2f}; {per_digit or '-'})")
+        warning = f"; {reading.warning}" if reading.warning else ""
+        print(f"{path}: {reading}  (confidence {reading.confidence:.2f}; {per_digit or '-'}{warning})")
     return exit_code
 
 

@@ -199,21 +199,31 @@ class SynthesiseConfig(Validated):
         )
 
 
-SUITES = ("rendering", "dataloader", "train_step", "train_loop", "inference", "step_scaling", "startup", "serving")
+_TRAINING_SUITES = ("rendering", "dataloader", "train_step", "train_loop")
+SPEED_SUITES = (*_TRAINING_SUITES, "inference", "step_scaling", "startup", "serving")
+"""The suites of `suite=all`."""
+SUITES = (*SPEED_SUITES, "ocr")
 
 
 @dataclass
 class BenchConfig(Validated):
-    """Measure speed: `python -m mnist_seq.bench`."""
+    """Measure speed, and compare with other OCR: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """Suites to run: `all`, one, or several, as suite=[rendering,inference]."""
+    """Suites to run: one, several, as suite=[rendering,inference], or `all`, which is all but `ocr`."""
+    images: str | None = None
+    """Pictures that `suite=ocr` reads: a folder with labels.jsonl or labels.csv."""
+    run: str = ServeConfig.run
+    """Model that `suite=ocr` compares: pretrained:NAME, a run directory, a checkpoint or weights; `latest` takes the
+    newest finished run under outputs/."""
+    trust: Trust = None
+    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
     repeats: PositiveInt = 30
-    """Timed runs of each measurement, after two warm-up runs."""
+    """Timed runs of each measurement, after two warm-up runs; `suite=ocr` reads each picture once."""
     batch_size: PositiveInt = 128
     """Scenes a batch, in rendering and training."""
     device: Device = "auto"
-    """Device: auto, cpu, cuda or mps."""
+    """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU."""
     output_dir: str = "outputs/bench"
     """Folder for bench.json and step_scaling.png."""
 
@@ -223,11 +233,16 @@ class BenchConfig(Validated):
             check(suite not in RENAMED_SUITES, f"suite={suite} is now suite={RENAMED_SUITES.get(suite)}")
             check_choice("suite", suite, ("all", *SUITES))
         super().__post_init__()
+        if "ocr" in self.suites:
+            check(self.images is not None, "suite=ocr needs images=DIR, a folder with labels.jsonl or labels.csv")
+        else:
+            check(self.images is None, f"images={self.images} is read by suite=ocr alone: add it, or leave images out")
 
     @property
     def suites(self) -> list[str]:
         """The names of the suites to run."""
-        return list(SUITES) if "all" in self.suite.split(",") else self.suite.split(",")
+        names = self.suite.split(",")
+        return [name for name in SUITES if name in names or ("all" in names and name in SPEED_SUITES)]
 
 
 class Command(NamedTuple):

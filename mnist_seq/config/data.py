@@ -57,6 +57,8 @@ class AugmentConfig(Validated):
     """Largest standard deviation of the blur, pixels, 0..1."""
     noise: Annotated[float, within(0, 0.9)] = 0.0
     """Largest fraction of its grey level that each pixel of ink may lose independently, 0..0.9."""
+    continental: Fraction = 0.0
+    """Share of ones that get an upstroke, and of sevens that get a crossbar, 0..1; an image has it always or never."""
     shared: Fraction = 0.0
     """Part of rotation, scale, shear, shift, stroke and blur that all digits of a scene have in common, 0..1."""
     p: Fraction = 1.0
@@ -65,7 +67,7 @@ class AugmentConfig(Validated):
     @property
     def changes_digits(self) -> bool:
         """Whether any digit can come out distorted."""
-        return self.p > 0 and self != AugmentConfig(shared=self.shared, p=self.p)
+        return self.p > 0 and self != AugmentConfig(continental=self.continental, shared=self.shared, p=self.p)
 
 
 @dataclass

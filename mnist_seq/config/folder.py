@@ -66,8 +66,9 @@ class FolderConfig(DataConfig):
         for key in ("digit_size", "num_train_scenes"):
             value, shared = getattr(self, key), getattr(DataConfig(), key)
             check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
-        shared_share = self.augment.shared
-        check(shared_share == 0, f"data.augment.shared={shared_share}: a picture is augmented as a whole, leave it out")
+        for key in ("shared", "continental"):
+            share = getattr(self.augment, key)
+            check(share == 0, f"data.augment.{key}={share}: a picture is augmented as a whole, leave it out")
 
         if self.synthetic is not None:
             self._check_synthetic(self.synthetic)

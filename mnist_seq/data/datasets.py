@@ -20,6 +20,7 @@ from mnist_seq import vocabulary
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
 from mnist_seq.data import corruptions, image_folder, render, rng, sources
+from mnist_seq.data.continental import add_continental_strokes
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
 from mnist_seq.data.picture_augment import augment_pictures
@@ -201,7 +202,8 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     source = sources.load(config.digits, config.pool)
     fresh = config.num_train_scenes is None
     seeds = {split: seed if split == "train" and fresh else config.scene_seed for split in source.pools}
-    synthetic = {split: SyntheticDataset(config, pool, seeds[split]) for split, pool in source.pools.items()}
+    pools = source.pools | {"train": add_continental_strokes(source.pools["train"], config.augment.continental)}
+    synthetic = {split: SyntheticDataset(config, pool, seeds[split]) for split, pool in pools.items()}
     return DatasetSplits(source.name, source.notice, synthetic, config.pool == "full")
 
 
@@ -226,7 +228,8 @@ def _mix(folder: SceneDataset, config: FolderConfig, seed: int) -> tuple[Mixture
     log.info(
         "%.0f %% of the training scenes are synthetic: %s of %s", 100 * fraction, config.synthetic.family, source.name
     )
-    synthetic = SyntheticDataset(config.synthetic, source.pools["train"], seed)
+    pool = add_continental_strokes(source.pools["train"], config.synthetic.augment.continental)
+    synthetic = SyntheticDataset(config.synthetic, pool, seed)
     return MixtureDataset(folder, synthetic, fraction, seed), source.notice
 
 

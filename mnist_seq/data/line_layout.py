@@ -28,9 +28,10 @@ _FIXED_POINT = 1024
 def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
     """Digits and marks as one hand writes them along a baseline, from left to right; N = max_digits.
 
-    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After each digit, and
-    in place of the first where there is none, comes a mark with probability `p_mark`, uniform over `mark_images`, where
-    the line has room for it. `place_on_line` states the distribution of the positions.
+    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After the last digit,
+    and in place of the first where there is none, comes a mark with probability `p_final_mark`, after each other digit
+    with probability `p_mark`, uniform over `mark_images`, where the line has room for it. `place_on_line` states the
+    distribution of the positions.
     """
     slots = config.max_digits
     indices = sample_digits(ids, slots, pool, seed)
@@ -40,8 +41,9 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     present = slot < counts[:, None]
     boxes = mark_boxes(pool.digit_size, ids.device)
     marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(boxes))
-    marked = rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < config.p_mark
-    marked = marked & (slot < counts.clamp(min=1)[:, None])
+    last = counts.clamp(min=1)[:, None] - 1
+    probability = torch.where(slot == last, config.p_final_mark, config.p_mark)
+    marked = (rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < probability) & (slot <= last)
     ink = torch.stack([pool.boxes[indices], boxes[marks]], 2).flatten(1, 2)
     elements = torch.stack([present, marked], 2).flatten(1)
     corners, elements = place_on_line(ids, ink, elements, config, seed, pool.split)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mnist_seq.data import rng
 from mnist_seq.data.digits import ink_boxes
+from mnist_seq.data.strokes import draw_strokes
 
 _CPU = torch.device("cpu")
 _VARIANTS = 48
@@ -27,11 +28,20 @@ _STROKE_WIDTHS = (1.5, 4.0)
 _STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "point": [(14, 22.5, 14, 22.5)],
     "comma": [(14.5, 21.5, 13, 26)],
+    "colon": [(14, 13, 14, 13), (14, 21, 14, 21)],
+    "three points": [(11, 21, 11, 21), (17, 21, 17, 21), (14, 15, 14, 15)],
     "dash": [(8, 15, 20, 14)],
-    "double dash": [(8, 11, 20, 11), (8, 17, 20, 17)],
-    "point and dash": [(6, 22, 6, 22), (11, 15, 22, 14)],
-    "long stroke": [(2, 15, 26, 13)],
+    "long dash": [(2, 15, 26, 13)],
     "raised dash": [(9, 6, 19, 5)],
+    "double dash": [(8, 11, 20, 11), (8, 17, 20, 17)],
+    "raised double dash": [(8, 5, 19, 4), (8, 10, 19, 9)],
+    "point and dash": [(6, 22, 6, 22), (11, 15, 22, 14)],
+    "point and long dash": [(4, 22, 4, 22), (8, 16, 26, 12)],
+    "slash": [(10, 21, 16, 12)],
+    "two slashes": [(9, 21, 13, 12), (15, 21, 19, 12)],
+    "hash": [(10, 21, 13, 9), (15, 21, 18, 9), (7, 13, 21, 12), (7, 18, 20, 17)],
+    "angle": [(18, 11, 11, 14), (11, 14, 18, 18)],
+    "wave": [(8, 16, 12, 13), (12, 13, 15, 16), (15, 16, 19, 12)],
 }
 """Kind of mark -> its strokes, x0 y0 x1 y1 in a digit's frame; digits stand from y = 4 to 24."""
 
@@ -62,12 +72,6 @@ def _draw(stroke: tuple[int | float, ...], purpose: str, size: int) -> Float[Ten
     """Draw variants of a stroke, V, with antialiased edges; each has its own ends and width."""
     uniforms = rng.uniform(rng.key(0, "marks", purpose), torch.arange(_VARIANTS), 5)
     ends = (torch.tensor(stroke) + _JITTER * (2 * uniforms[:, :4] - 1)) * (size / _FRAME)
-    start, end = ends[:, None, None, :2], ends[:, None, None, 2:]
     thinnest, thickest = _STROKE_WIDTHS
-    width = (thinnest + (thickest - thinnest) * uniforms[:, 4, None, None]) * (size / _FRAME)
-    centres = torch.arange(size) + 0.5
-    point = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
-    along = end - start
-    position = ((point - start) * along).sum(-1, keepdim=True) / (along**2).sum(-1, keepdim=True).clamp(min=1e-6)
-    distance = (point - start - position.clamp(0, 1) * along).norm(dim=-1)
-    return (width / 2 + 0.5 - distance).clamp(0, 1)
+    widths = (thinnest + (thickest - thinnest) * uniforms[:, 4]) * (size / _FRAME)
+    return draw_strokes(ends, widths, size)

@@ -19,10 +19,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from mnist_seq.config import Spec
-from mnist_seq.data.digits import enclosing_boxes
 from mnist_seq.data.image_io import LUMA_WEIGHTS
 from mnist_seq.data.levels import MIN_RANGE, PAPER, stretch_levels
-from mnist_seq.data.row_detection import MAX_ROWS, SMALL_SIDE, find_ink, find_rows, inside_of, is_dark_on_light
+from mnist_seq.data.row_detection import SMALL_SIDE, find_ink, find_rows, inside_of, is_dark_on_light
 
 _PADDED_PIXELS = 2**22
 """Pixels of pictures that are preprocessed together, padding included; a larger picture is preprocessed alone."""
@@ -41,6 +40,9 @@ class Canvases(NamedTuple):
     """Index of the picture that each canvas shows a part of."""
     windows: Float[Tensor, "K 4"]
     """That part, x0 y0 x1 y1 in pixels of the picture; it may extend beyond the picture."""
+    num_shapes: Int[Tensor, "K"]
+    """Separate shapes of a digit's height on it: a model that reads fewer digits cannot be right. 0 for pictures of a
+    canvas for several digits, since they may be scenes with distractors."""
 
 
 def reads_rows(spec: Spec) -> bool:
@@ -62,6 +64,7 @@ class Preprocess(nn.Module):
         super().__init__()
         self.join_rows = join_rows or not reads_rows(spec)
         self.canvas_size, self.reads_rows = (spec.height, spec.width), reads_rows(spec)
+        self.reads_several = spec.max_length > 1
         self.max_height = spec.height if self.reads_rows else _DIGIT_HEIGHT * spec.digit_size
 
     def forward(self, pictures: UInt8[Tensor, "B 4 Y X"], sizes: Int[Tensor, "B 2"]) -> Canvases:
@@ -73,22 +76,21 @@ class Preprocess(nn.Module):
         """
         is_canvas = (sizes[:, 0] == self.canvas_size[0]) & (sizes[:, 1] == self.canvas_size[1])
         grey, small, small_sizes, scale = self._shrink(pictures, sizes)
-        boxes, found = find_rows(find_ink(small, small_sizes), MAX_ROWS)
-        heights = boxes[..., 3] - boxes[..., 1]
+        rows = find_rows(find_ink(small, small_sizes))
         if self.join_rows:
-            boxes, heights = enclosing_boxes(boxes, found)[:, None], heights.amax(1, keepdim=True)
-        first = torch.arange(boxes.shape[1], device=boxes.device) == 0
-        kept = (found[:, : boxes.shape[1]] & ~is_canvas[:, None]) | first
-        picture, row = kept.nonzero().unbind(1)
-        has_ink = found.any(1)[picture] | is_canvas[picture]
-        boxes, heights = (it[picture, row] / scale[picture].view(-1, *[1] * (it.ndim - 2)) for it in (boxes, heights))
+            rows = rows.merged()
+        first = torch.arange(rows.present.shape[1], device=sizes.device) == 0
+        picture, row = ((rows.present & ~is_canvas[:, None]) | first).nonzero().unbind(1)
+        is_canvas, scale = is_canvas[picture], scale[picture]
+        boxes, heights = rows.boxes[picture, row] / scale[:, None], rows.heights[picture, row] / scale
         whole = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], 1)[picture]
-        windows = torch.where(is_canvas[picture, None], whole, self._windows(boxes, heights))
+        windows = torch.where(is_canvas[:, None], whole, self._windows(boxes, heights))
         images, levelled = cut(grey, sizes, picture, windows, self.canvas_size)
-        is_black = (images == 0).float().mean((1, 2)) > PAPER
-        unchanged = is_canvas[picture] & is_black
+        unchanged = is_canvas & ((images == 0).float().mean((1, 2)) > PAPER)
         images = torch.where(unchanged[:, None, None], images, levelled)
-        return Canvases(images * has_ink[:, None, None], picture, windows)
+        found = rows.present.any(1)[picture] | is_canvas
+        counted = found & ~(unchanged & self.reads_several)
+        return Canvases(images * found[:, None, None], picture, windows, rows.num_shapes[picture, row] * counted)
 
     @staticmethod
     def _shrink(pictures: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -113,8 +115,8 @@ class Preprocess(nn.Module):
 
 def preprocess_batches(preprocess: Preprocess, pictures: Iterable[UInt8[Tensor, "4 _ _"]]) -> Canvases:
     """Preprocess any number of pictures; no more are held than are preprocessed together."""
-    parts = [Canvases(torch.zeros(0, *preprocess.canvas_size), torch.zeros(0).long(), torch.zeros(0, 4))]
-    sizes = [0]
+    none = torch.zeros(0).long()
+    parts, sizes = [Canvases(torch.zeros(0, *preprocess.canvas_size), none, torch.zeros(0, 4), none)], [0]
     for batch in _batches(pictures):
         parts.append(preprocess(*pad_pictures(batch)))
         sizes.append(len(batch))

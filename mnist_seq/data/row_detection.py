@@ -1,31 +1,57 @@
 """Row detection: where writing stands in small copies of pictures, and whether it is dark on light.
 
-Shapes   B pictures   R rows of a picture   T side of a small copy
+Shapes   B pictures   R rows of a picture   S shapes of a row   T side of a small copy
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mnist_seq.data.digits import enclosing_boxes
 from mnist_seq.data.levels import quantiles
 
 SMALL_SIDE = 128
 """T, the longer side of the copy on which ink is found, pixels."""
-_STROKE_WINDOW = 15
-"""What is darker than its surroundings and narrower than this is a stroke, pixels of the small copy."""
+_STROKE_WINDOW, _BOLD_WINDOW = 15, 47
+"""What is lighter than its surroundings and narrower than this is a stroke, or a bold one, pixels of the small copy."""
+_MIN_BOLD_MASS, _MAX_EDGE = 1.7, 0.15
+"""Bold strokes have this many times the ink of what is narrower, and cover less than this fraction of the edges."""
 _LINE_LENGTH = 77
 """A level run of ink longer than this is a ruled line, pixels of the small copy."""
-_MIN_CONTRAST = 0.08
-"""Least contrast of ink, as a fraction of white."""
+_MIN_CONTRAST, _MIN_BOLD_CONTRAST = 0.08, 0.25
+"""Least contrast of ink, and of bold ink, which uneven light must not pass for, as fractions of white."""
 _MIN_PEAK = 4
 """Least contrast of the darkest ink, in medians of the contrast; Gaussian noise has a peak of about 3."""
 MAX_ROWS = 8
 """R, most rows that are found in a picture."""
 _MIN_ROW_MASS, _MIN_ROW_HEIGHT = 0.15, 0.4
 """A row with less ink or less height than these fractions of the largest row's is dirt."""
+_MIN_SHAPE_HEIGHT = 0.6
+"""A shape that may be a digit has at least this fraction of its row's height."""
+
+
+class Rows(NamedTuple):
+    """The rows of writing in each picture, from top to bottom; those that are not present come last."""
+
+    boxes: Int[Tensor, "B R 4"]
+    """x0 y0 x1 y1, pixels of the small copy."""
+    heights: Int[Tensor, "B R"]
+    """Height of the writing, pixels of the small copy."""
+    num_shapes: Int[Tensor, "B R"]
+    """Shapes that are as tall as digits and apart from each other: at most as many as there are digits, since digits
+    may touch, unless something else is as tall."""
+    present: Bool[Tensor, "B R"]
+
+    def merged(self) -> Rows:
+        """Return all rows of each picture as one, whose writing is as tall as the tallest row."""
+        box, height = enclosing_boxes(self.boxes, self.present)[:, None], self.heights.amax(1, keepdim=True)
+        num_shapes = (self.num_shapes * self.present).sum(1, keepdim=True)
+        return Rows(box, height, num_shapes, self.present.any(1, keepdim=True))
 
 
 def is_dark_on_light(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B"]:
@@ -41,32 +67,39 @@ def find_ink(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Flo
     """Find strokes: lighter than all that surrounds them, and narrower than a window; in [0, 1].
 
     What is wider than the window is no stroke (a desk, a shadow, a finger), nor what lies along most of an edge (a
-    border), nor a ruled line, nor what is as frequent as noise and print.
+    border), nor a ruled line, nor what is as frequent as noise and print. Only where most of the ink is wider does a
+    larger window find it, unless it reaches the edges, as a shadow does.
     """
     inside = inside_of(sizes, SMALL_SIDE, SMALL_SIDE)
-    eroded = -_max_filter((-pictures).masked_fill(~inside, -1), _STROKE_WINDOW, axes=(1, 2))
-    opened = _max_filter(eroded.masked_fill(~inside, 0), _STROKE_WINDOW, axes=(1, 2))
+    ink = _narrower_than(_STROKE_WINDOW, _MIN_CONTRAST, pictures, inside)
+    bold = _narrower_than(_BOLD_WINDOW, _MIN_BOLD_CONTRAST, pictures, inside)
+    edges = inside & ~(F.avg_pool2d(inside[:, None].float(), 3, 1, 1)[:, 0] > 0.99)
+    at_edges = (bold * edges).sum((1, 2)) / edges.sum((1, 2))
+    is_bold = (bold.sum((1, 2)) > _MIN_BOLD_MASS * ink.sum((1, 2))) & (at_edges < _MAX_EDGE)
+    return torch.where(is_bold[:, None, None], bold, ink)
+
+
+def _narrower_than(
+    window: int, min_contrast: float, pictures: Float[Tensor, "B T T"], inside: Bool[Tensor, "B T T"]
+) -> Float[Tensor, "B T T"]:
+    """Return the ink that is narrower than a window, and has at least some contrast."""
+    eroded = -_max_filter((-pictures).masked_fill(~inside, -1), window, axes=(1, 2))
+    opened = _max_filter(eroded.masked_fill(~inside, 0), window, axes=(1, 2))
     contrast = (pictures - opened).clamp(min=0) * inside
     levels = quantiles((255 * contrast).long().flatten(1), inside.flatten(1).float(), (0.5, 0.99)) / 255
-    noise, full = levels[:, :1, None], levels[:, 1:, None].clamp(min=_MIN_CONTRAST)
-    contrast = contrast * (contrast.amax((1, 2), keepdim=True) >= (_MIN_PEAK * noise).clamp(min=_MIN_CONTRAST))
+    noise, full = levels[:, :1, None], levels[:, 1:, None].clamp(min=min_contrast)
+    contrast = contrast * (contrast.amax((1, 2), keepdim=True) >= (_MIN_PEAK * noise).clamp(min=min_contrast))
     ink = ((contrast - torch.maximum(0.3 * full, 2.5 * noise)) / (0.3 * full)).clamp(0, 1)
     ink = ink * ~_along_edges(ink > 0, inside)
     return ink - _max_filter(-_max_filter(-ink, _LINE_LENGTH, axes=(2,)), _LINE_LENGTH, axes=(2,))
 
 
-def find_rows(ink: Float[Tensor, "B T T"], max_rows: int) -> tuple[Int[Tensor, "B R 4"], Bool[Tensor, "B R"]]:
-    """Find the rows with the most ink, from top to bottom.
-
-    Returns:
-        Box of each row, x0 y0 x1 y1 in pixels of the small picture, and which rows there are.
-    """
+def find_rows(ink: Float[Tensor, "B T T"], max_rows: int = MAX_ROWS) -> Rows:
+    """Find the rows with the most ink."""
     profile = ink.sum(2)
     inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5)
     joined = F.max_pool1d(inked[:, None].float(), 3, 1, 1)[:, 0] > 0  # gaps of up to two pixels are no gaps
-    starts = joined & ~F.pad(joined, (1, 0))[:, :-1]
-    number = starts.cumsum(1) * joined  # 0 between rows, then 1, 2, ...
-    of_row = number[:, None] == torch.arange(1, SMALL_SIDE // 2, device=ink.device)[:, None]  # B K T
+    of_row = _runs(joined)
     mass, height = (of_row * profile[:, None]).sum(2), of_row.sum(2)
     largest = mass.argmax(1, keepdim=True)
     kept = (mass >= _MIN_ROW_MASS * mass.gather(1, largest)) & (height >= _MIN_ROW_HEIGHT * height.gather(1, largest))
@@ -74,10 +107,21 @@ def find_rows(ink: Float[Tensor, "B T T"], max_rows: int) -> tuple[Int[Tensor, "
     best = (mass * kept).topk(max_rows).indices
     best = torch.where(kept.gather(1, best), best, SMALL_SIDE).sort(1).values  # from top to bottom, the rest last
     present, best = best < SMALL_SIDE, best.clamp(max=of_row.shape[1] - 1)
-    rows = of_row.gather(1, best[..., None].expand(-1, -1, SMALL_SIDE))
+    rows = of_row.gather(1, best[..., None].expand(-1, -1, SMALL_SIDE)) & inked[:, None]
     cols = (rows.float() @ ink) > 0.5
-    (top, bottom), (left, right) = _extent(rows & inked[:, None]), _extent(cols)
-    return torch.stack([left, top, right, bottom], -1), present
+    (top, bottom), (left, right) = _extent(rows), _extent(cols)
+    heights = bottom - top
+    of_shape = _runs(cols)  # B R S T
+    covered = of_shape.float() @ ink.mT[:, None] > 0.5  # B R S T: which lines of the picture each shape has ink on
+    tall = (covered & rows[:, :, None]).sum(3) >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
+    return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present)
+
+
+def _runs(marked: Bool[Tensor, "*B T"]) -> Bool[Tensor, "*B S T"]:
+    """Return the positions of each run of marked positions; S = T / 2 - 1 is more than there can be."""
+    starts = marked & ~F.pad(marked, (1, 0))[..., :-1]
+    number = starts.long().cumsum(-1) * marked  # 0 between runs, then 1, 2, ...
+    return number[..., None, :] == torch.arange(1, SMALL_SIDE // 2, device=marked.device)[:, None]
 
 
 def inside_of(sizes: Int[Tensor, "B 2"], height: int, width: int) -> Bool[Tensor, "B {height} {width}"]:

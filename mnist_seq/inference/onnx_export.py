@@ -42,6 +42,7 @@ DECODER_METADATA = {
 ROWS_METADATA = {
     "picture": "int64 (rows,): index of the picture of each row; the rows of a picture come from top to bottom",
     "window": "float32 (rows, 4): x0 y0 x1 y1, the part of the picture that was read, pixels",
+    "num_shapes": "int64 (rows,): separate shapes of a digit's height; more than {max_length} cannot be read",
 }
 """Further outputs of a graph that reads pictures; stored in its metadata."""
 
@@ -70,7 +71,7 @@ class _PictureReader(nn.Module):
         digits, probs, confidence = self.canvas_reader(canvases.images[:, None])
         inked = has_ink(canvases.images)
         digits, probs = torch.where(inked[:, None], digits, PAD), torch.where(inked[:, None], probs, 1.0)
-        return digits, probs, torch.where(inked, confidence, 1.0), canvases.picture, canvases.windows
+        return digits, probs, torch.where(inked, confidence, 1.0), *canvases[1:]
 
 
 def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preprocessing: bool = True) -> None:

@@ -120,7 +120,20 @@ class Reader:
         Raises:
             UserError: beams for a model that is not autoregressive.
         """
-        return join_canvases(self.read_canvases(canvases.images, num_beams), canvases)
+        return self.join_rows(self.read_canvases(canvases.images, num_beams), canvases)
+
+    def join_rows(self, readings: Sequence[Reading], canvases: Canvases) -> list[Reading]:
+        """Join the readings of preprocessed canvases, K, into one for each image."""
+        max_length, images = self.model.spec.max_length, dict[int, list[Reading]]()
+        for reading, picture, window, num_shapes in zip(readings, *(it.tolist() for it in canvases[1:]), strict=True):
+            warning = f"{num_shapes} shapes stand apart, but this model reads at most {max_length}"
+            row = replace(
+                reading,
+                box=None if reading.blank else tuple(window),
+                warning=warning if num_shapes > max_length else "",
+            )
+            images.setdefault(picture, []).append(row)
+        return [join_rows(rows) for rows in images.values()]
 
     @torch.inference_mode()
     def read_canvases(self, canvases: Tensor, num_beams: int = 1) -> list[Reading]:
@@ -191,14 +204,6 @@ class Reader:
         rows, cols = self.model.spec.cells
         cells: list[int | None] | None = [None] * (rows * cols) if self.model.output_type == "cells" else None
         return Reading([], 1.0, [], cells, blank=True)
-
-
-def join_canvases(readings: Sequence[Reading], canvases: Canvases) -> list[Reading]:
-    """Join the readings of canvases, K, into one for each image."""
-    images: dict[int, list[Reading]] = {}
-    for reading, picture, window in zip(readings, canvases.picture.tolist(), canvases.windows.tolist(), strict=True):
-        images.setdefault(picture, []).append(replace(reading, box=None if reading.blank else tuple(window)))
-    return [join_rows(rows) for rows in images.values()]
 
 
 def _load_all(images: Iterable[ImageInput], channels: str | None, errors: dict[int, UserError]) -> Iterator[Tensor]:

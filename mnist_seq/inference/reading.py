@@ -33,6 +33,8 @@ class Reading:
     """No ink was found: no digits, confidence 1, and the model was not run."""
     box: Box | None = None
     """The part of the image that the model saw; it may extend beyond the image. None for several rows."""
+    warning: str = ""
+    """Why the digits cannot be right, whatever the confidence; empty if nothing speaks against them."""
     rows: list[Reading] = field(default_factory=list)
     """The reading of each row from top to bottom, if the image has several and the model reads rows."""
 
@@ -64,7 +66,8 @@ def join_rows(rows: Sequence[Reading]) -> Reading:
         extended = [[*before, choice] for before in combinations for choice in (row, *row.alternatives)]
         combinations = sorted(extended, key=_confidence, reverse=True)[:num_beams]
     best, *others = [_concatenate(combination) for combination in combinations]
-    return replace(best, alternatives=others, blank=all(row.blank for row in rows), rows=list(rows))
+    warning = next((row.warning for row in rows if row.warning), "")
+    return replace(best, alternatives=others, blank=all(row.blank for row in rows), warning=warning, rows=list(rows))
 
 
 def _confidence(rows: Sequence[Reading]) -> float:

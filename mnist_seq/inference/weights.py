@@ -119,10 +119,26 @@ def load_state_dict(run: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
         NotFoundError: nothing to load at `run`.
         UserError: a damaged file, or a checksum that the card contradicts.
     """
-    path = pretrained.resolve_path(run)
-    if path.is_dir():
-        path = _find_weights(path)
+    path = find_weights(run)
     return _load_checkpoint_state(path) if path.suffix == ".ckpt" else _load_safetensors(path)
+
+
+def find_weights(run: str | os.PathLike[str]) -> Path:
+    """Find the file that `load` reads.
+
+    Args:
+        run: as in `load`.
+
+    Raises:
+        NotFoundError: nothing to load at `run`.
+    """
+    path = pretrained.resolve_path(run)
+    if not path.is_dir():
+        return path
+    for candidate in ("weights.safetensors", "checkpoints/last.ckpt"):
+        if (path / candidate).is_file():
+            return path / candidate
+    raise NotFoundError(f"{path} holds neither weights.safetensors nor checkpoints/last.ckpt")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -139,13 +155,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}")
     return migrate_checkpoint(checkpoint, path)
-
-
-def _find_weights(run_dir: Path) -> Path:
-    for candidate in ("weights.safetensors", "checkpoints/last.ckpt"):
-        if (run_dir / candidate).is_file():
-            return run_dir / candidate
-    raise NotFoundError(f"{run_dir} holds neither weights.safetensors nor checkpoints/last.ckpt")
 
 
 def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -18,6 +18,7 @@ from mnist_seq.evaluation.significance import (
 )
 
 if TYPE_CHECKING:
+    from mnist_seq.evaluation.intervals import Proportion
     from mnist_seq.nn.flops import Cost
 
 METRIC_LABELS = {
@@ -128,6 +129,20 @@ def benchmark_table(measurements: Iterable[tuple[str, str, float, float, float]]
     table.add_column("", no_wrap=True)
     for name, unit, *values in measurements:
         table.add_row(name, *(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in values), unit)
+    return table
+
+
+def ocr_table(rows: Iterable[tuple[str, Proportion, tuple[float, float, float], float]], title: str) -> Table:
+    """Readers of the same pictures.
+
+    Args:
+        rows: reader, exact match, milliseconds a picture (median, 5th and 95th percentile) and megabytes of each.
+    """
+    table = _new_table(title, "", "exact match (95 %)", "ms (5 to 95 %)", "MB", box=SIMPLE_HEAD)
+    table.caption = "intervals: 95 % confidence of exact match; 5th to 95th percentile of ms over the pictures"
+    for reader, (value, low, high, _), (median, fast, slow), megabytes in rows:
+        exact_match = f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+        table.add_row(escape(reader), exact_match, f"{median:.1f} ({fast:.1f} to {slow:.1f})", f"{megabytes:.1f}")
     return table
 
 

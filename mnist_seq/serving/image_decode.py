@@ -56,7 +56,7 @@ def decode_bytes(data: bytes, max_pixels: int) -> Image.Image:
         num_frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # MPO: a JPEG with a thumbnail
         if num_frames > 1:
             raise CorruptImage(f"has {num_frames} frames: send a single one")
-        file.draft("L", _DRAFT_SIZE)
+        file.draft(None, _DRAFT_SIZE)
         return decode_image(file)
     except ImageDecodeError:
         raise

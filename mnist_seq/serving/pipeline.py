@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from mnist_seq.data.preprocess import Canvases, concatenate
-from mnist_seq.inference.reader import Reader, join_canvases
+from mnist_seq.inference.reader import Reader
 from mnist_seq.inference.reading import Reading
 from mnist_seq.serving.batcher import Batcher
 from mnist_seq.serving.metrics import ServiceMetrics
@@ -87,7 +87,7 @@ class InferencePipeline:
         preprocessed = asyncio.gather(*jobs)
         try:
             canvases = concatenate(await preprocessed, [1] * len(files))
-            return join_canvases(await self._batcher.read(canvases.images), canvases)
+            return self._reader.join_rows(await self._batcher.read(canvases.images), canvases)
         finally:
             self.num_in_flight -= len(files)
             for job in jobs:

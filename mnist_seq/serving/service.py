@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class ReadingResponse(BaseModel):
-    """The digits of one image."""
+    """The digits of an image, or of one of its rows."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -47,6 +47,12 @@ class ReadingResponse(BaseModel):
     """no ink was found, and the model was not run"""
     cells: list[int | None] | None = Field(None, examples=[None])
     """digit of each cell in raster order, if the model classifies cells"""
+    box: tuple[float, float, float, float] | None = Field(None, examples=[[12.5, 30.0, 268.5, 62.0]])
+    """x0 y0 x1 y1 of the part of the image that was read, pixels"""
+    warning: str = ""
+    """why the digits cannot be right, whatever the confidence: more are visible than the model reads"""
+    rows: list[ReadingResponse] = []
+    """the reading of each row from top to bottom, if the image has several"""
 
 
 class ReadResponse(BaseModel):
@@ -166,7 +172,8 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
     async def read(request: Request) -> ReadResponse:
         """Read one or several PNG, JPEG or WebP files of any size, sent as form files or as base64 in JSON.
 
-        An image of the model's input size is read as it is; any other is fitted to it.
+        What is written is found, whatever the paper, light and polarity; several rows are read one by one, if the
+        model reads rows.
         """
         files = await uploads.read_files(request, limits)
         request.state.num_images = len(files)

@@ -20,7 +20,11 @@ DATA = config_store.preset_names("data")
 
 def choice(group: str, name: str) -> list[str]:
     """The overrides that choose a preset."""
-    needed = {("data", "folder"): ["data.path=somewhere"], ("model", "custom"): ["model._target_=mine.Reader"]}
+    needed = {
+        ("data", "folder"): ["data.path=somewhere"],
+        ("experiment", "finetune"): ["data.path=somewhere"],
+        ("model", "custom"): ["model._target_=mine.Reader"],
+    }
     return [f"{group}={name}", *needed.get((group, name), [])]
 
 

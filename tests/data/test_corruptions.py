@@ -135,7 +135,9 @@ def test_random_amounts_lie_between_none_and_the_value(key: str) -> None:
 
 
 def test_crop_keeps_the_digits_in_their_boxes_and_scales_them_to_the_canvas() -> None:
-    config = preset("line", "data.p_mark=0", "data.p_empty=0", "data.max_digits=4", "data.bleed=0")
+    config = preset(
+        "line", "data.p_mark=0", "data.p_final_mark=0", "data.p_empty=0", "data.max_digits=4", "data.bleed=0"
+    )
     scenes = SyntheticDataset(config, pool("test"))
     cropped = CorruptedDataset(scenes, CorruptionConfig(crop=0.25))[:60]
     in_boxes = torch.zeros_like(cropped.images, dtype=torch.bool)
@@ -161,7 +163,7 @@ def test_random_crop_never_cuts_the_ends_of_a_line() -> None:
 
 
 def test_ruling_draws_lines_across_the_picture() -> None:
-    blank = SyntheticDataset(preset("line", "data.p_empty=1", "data.p_mark=0"), pool("test"))
+    blank = SyntheticDataset(preset("line", "data.p_empty=1", "data.p_mark=0", "data.p_final_mark=0"), pool("test"))
     ruled = CorruptedDataset(blank, CorruptionConfig(ruling=0.8))[:100].images[:, 0]
     for axis in (1, 2):
         drawn = (ruled > 60).all(axis).any(1).float().mean()

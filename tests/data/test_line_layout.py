@@ -33,21 +33,23 @@ def test_number_of_digits_is_uniform_and_zero_with_probability_p_empty() -> None
     assert stats.chisquare(counts[1:]).pvalue > 0.001
 
 
-def test_mark_follows_a_digit_with_probability_p_mark() -> None:
-    layout = sample(LineConfig(p_mark=0.3, p_empty=0.1))
+def test_marks_follow_digits_with_their_probabilities() -> None:
+    layout = sample(LineConfig(p_mark=0.3, p_final_mark=0.7, p_empty=0.1))
     assert layout.marks is not None
     count, marked = layout.present.sum(1), layout.marks.present
     may_follow = torch.arange(12) < count.clamp(min=1)[:, None]
     assert not (marked & ~may_follow).any()
     short = (count <= 4)[:, None] & may_follow  # on longer lines a mark may find no room
-    assert stats.binomtest(int((marked & short).sum()), int(short.sum()), 0.3).pvalue > 0.001
+    is_last = torch.arange(12) == count.clamp(min=1)[:, None] - 1
+    for slots, probability in ((short & ~is_last, 0.3), (short & is_last, 0.7)):
+        assert stats.binomtest(int((marked & slots).sum()), int(slots.sum()), probability).pvalue > 0.001
     kinds = torch.bincount(layout.marks.indices[marked & short], minlength=len(mark_images(28)))
     assert stats.chisquare(kinds).pvalue > 0.001
-    assert not sample(LineConfig(p_mark=0)).marks.present.any()  # type: ignore[union-attr]
+    assert not sample(LineConfig(p_mark=0, p_final_mark=0)).marks.present.any()  # type: ignore[union-attr]
 
 
 def test_gaps_lie_between_ink_and_within_the_jitter_of_the_lines_own() -> None:
-    config = LineConfig(max_digits=6, p_mark=0, min_gap=-2, max_gap=5, gap_jitter=1)
+    config = LineConfig(max_digits=6, p_mark=0, p_final_mark=0, min_gap=-2, max_gap=5, gap_jitter=1)
     layout = sample(config)
     left, right = ink_columns(layout)
     gaps, inner = left[:, 1:] - right[:, :-1], layout.present[:, 1:]
@@ -91,7 +93,7 @@ def test_crowded_line_loses_its_marks_before_its_gaps_shrink() -> None:
 
 
 def test_baseline_has_the_slope_of_its_line() -> None:
-    config = LineConfig(height=96, slope=0.2, jitter=0, min_digits=12, p_empty=0, p_mark=0, bleed=0)
+    config = LineConfig(height=96, slope=0.2, jitter=0, min_digits=12, p_empty=0, p_mark=0, p_final_mark=0, bleed=0)
     layout = sample(config)
     x, y = layout.corners.double().unbind(-1)
     inner = ((y > 0) & (y < 68)).all(1)  # lines that the canvas does not clip
@@ -113,7 +115,7 @@ def test_marks_are_ink_within_their_frames_and_scale_with_them() -> None:
 def test_marks_cannot_be_part_of_a_mixture() -> None:
     with pytest.raises(ValueError, match=r"data\.parts\.l\.p_mark=0\.15: marks cannot be mixed, set it to 0"):
         MixedConfig(parts={"l": LineConfig()}, weights={"l": 1})
-    assert MixedConfig(parts={"l": LineConfig(p_mark=0)}, weights={"l": 1}).spec == LineConfig().spec
+    assert MixedConfig(parts={"l": LineConfig(p_mark=0, p_final_mark=0)}, weights={"l": 1}).spec == LineConfig().spec
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,33 @@ def test_window_follows_the_writing_to_any_place_and_size() -> None:
         assert 1.2 < (y1 - y0) / height < 2
 
 
+@pytest.mark.parametrize("thickness", [5, 15, 30, 45])
+def test_bold_strokes_are_found_as_thin_ones_are(thickness: int) -> None:
+    """Up to a seventh of the picture's side."""
+    sheet = torch.zeros(300, 320)
+    sheet[50:250, 100 : 100 + thickness] = sheet[50 : 50 + thickness, 100:220] = 1
+    found = preprocess(rgba(1 - sheet))
+    assert found.picture.tolist() == [0]
+    x0, y0, x1, y1 = found.windows[0].tolist()
+    assert x0 < 105 < 215 < x1
+    assert y0 < 50 < 250 < y1
+
+
+def test_shapes_as_tall_as_digits_are_counted_and_others_are_not() -> None:
+    sheet = page()
+    assert preprocess(rgba(1 - sheet)).num_shapes.tolist() == [5]
+    sheet[165:172, 320:327] = 1  # a point
+    sheet[130:136, 340:370] = 1  # a dash
+    assert preprocess(rgba(1 - sheet)).num_shapes.tolist() == [5]
+    write(sheet, [2, 0], 220, 90, height=50)
+    assert preprocess(rgba(1 - sheet)).num_shapes.tolist() == [5, 2]
+    assert preprocess(rgba(1 - sheet), spec=Spec(96, 96, 4, (0, 0))).num_shapes.tolist() == [7]
+    for digit in range(6):
+        alone = torch.zeros(200, 200)
+        write(alone, [digit], 60, 50, height=80)
+        assert preprocess(rgba(1 - alone), spec=Spec(28, 28, 1, (1, 1))).num_shapes.tolist() == [1]
+
+
 def test_rows_come_from_top_to_bottom_each_on_its_canvas() -> None:
     sheet = torch.zeros(420, 400)
     write(sheet, [5, 4, 3], 20, 60)

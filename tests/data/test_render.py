@@ -160,7 +160,7 @@ def test_distractors_are_augmented_as_digits_are() -> None:
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "multimnist_s6"])
 def test_boxes_contain_the_ink_of_augmented_digits(name: str) -> None:
-    clean = ("data/corruptions=none", *(["data.p_mark=0"] if name == "line" else []))
+    clean = ("data/corruptions=none", *(["data.p_mark=0", "data.p_final_mark=0"] if name == "line" else []))
     scenes = SyntheticDataset(preset(name, *STRONG, *clean), pool("train"))[:100]
     undistorted = SyntheticDataset(preset(name, "data/augment=none", *clean), pool("train"))[:100]
     assert not torch.equal(scenes.images, undistorted.images)

@@ -82,6 +82,10 @@ USER_ERRORS = {
     "a judgement nowhere": ("evaluate run=RUN scenes=9 output_dir=text.png", "text.png"),
     "an odd wish for a report": ("train report=perhaps", "report=perhaps must be true, false or auto"),
     "an unknown suite": ("bench suite=disk", "suite=disk is unknown"),
+    "pictures that nobody reads": ("bench suite=startup images=folder", "images=folder is read by suite=ocr alone"),
+    "no pictures to compare on": ("bench suite=ocr", "suite=ocr needs images=DIR"),
+    "pictures that are not there": ("bench suite=ocr images=gone", "images=gone is not a directory"),
+    "pictures without labels": ("bench suite=ocr images=folder", "contains neither labels.jsonl nor labels.csv"),
 }
 
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+import mnist_seq
 from mnist_seq import read
+from mnist_seq.config import Spec, StringConfig
 from mnist_seq.data.image_io import load_rgba
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.inference.reader import Reader
@@ -152,6 +154,38 @@ def test_canvases_are_read_like_the_images_they_come_from(reader: Reader, scene_
     assert reader.read_canvases(canvases[:0]) == []
     with pytest.raises(ValueError, match=r"canvases of shape \(3, 28, 56\): give B 56 56"):
         reader.read_canvases(canvases[:, :28])
+
+
+def test_more_digits_than_a_model_reads_are_told() -> None:
+    digit = mnist_seq.scenes("single", "data.digits=uci", split="test")[3].images[0, 0].numpy()
+    one, two = (np.pad(np.concatenate([digit] * count, 1), 40) for count in (1, 2))
+    single = Reader(stirred(build(tiny_models()["classifier"], Spec(28, 28, 1, (1, 1)))), {})
+    line = Reader(stirred(build(tiny_models()["enc_dec"], StringConfig().spec)), {})
+    assert single.read(two).warning == "2 shapes stand apart, but this model reads at most 1"
+    assert single.read(one).warning == line.read(two).warning == single.read(digit).warning == ""
+    many = np.concatenate([np.zeros_like(two), np.pad(np.concatenate([digit] * 9, 1), ((40, 40), (40, 40)))], 1)
+    assert line.read(many).warning == "9 shapes stand apart, but this model reads at most 8"
+
+
+def test_picture_of_several_rows_is_read_row_by_row(reader: Reader, scene_image: np.ndarray) -> None:
+    line = Reader(stirred(build(tiny_models()["enc_dec"], StringConfig().spec)), {})
+    digits = mnist_seq.scenes("single", "data.digits=uci", split="test")[:6].images[:, 0].numpy()
+    upper, lower = np.concatenate(list(digits[:4]), 1), np.concatenate(list(digits[2:]), 1)
+    sheet = 255 - np.pad(np.concatenate([upper, np.zeros((20, 112), np.uint8), lower]), 30)
+    for num_beams in (1, 3):
+        both = line.read(sheet, num_beams=num_beams)
+        assert len(both.rows) == 2
+        assert both.digits == [digit for row in both.rows for digit in row.digits]
+        assert both.per_digit == [it for row in both.rows for it in row.per_digit]
+        assert both.confidence == pytest.approx(both.rows[0].confidence * both.rows[1].confidence)
+        (_, _, _, bottom), (_, top, _, _) = (row.box for row in both.rows)
+        assert 30 < bottom - 10 < top + 10 < 120
+        choices = [[row, *row.alternatives] for row in both.rows]
+        products = sorted((a.confidence * b.confidence for a in choices[0] for b in choices[1]), reverse=True)
+        found = [both.confidence, *(it.confidence for it in both.alternatives)]
+        assert found == pytest.approx(products[:num_beams])
+    assert reader.read(sheet).rows == [], "a model of grids reads all of it at once"
+    assert reader.read(scene_image).rows == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import re
@@ -14,9 +15,13 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+import mnist_seq
+from mnist_seq.config import StringConfig
 from mnist_seq.inference.reader import Reader
 from mnist_seq.inference.reading import Reading
+from mnist_seq.nn import build
 from mnist_seq.serving.json_logging import JSONFormatter
+from tests.conftest import stirred, tiny_models
 from tests.serving.conftest import encode_image, form, make_client, with_read_canvases
 
 
@@ -77,6 +82,26 @@ def test_images_of_any_size_and_mode_are_read_as_by_the_reader(
         response = client.post("/read", files=form(encode_image(image)))
         assert response.status_code == 200, response.text
         assert_readings(response.json(), [reader.read(image)])
+
+
+def test_rows_and_warnings_of_pictures_are_those_of_the_reader() -> None:
+    reader = Reader(stirred(build(tiny_models()["enc_dec"], StringConfig().spec)), {})
+    digits = mnist_seq.scenes("single", "data.digits=uci", split="test")[:12].images[:, 0].numpy()
+    upper, lower = np.concatenate(list(digits[:3]), 1), np.concatenate(list(digits[3:]), 1)
+    upper = np.pad(upper, ((0, 12), (0, lower.shape[1] - upper.shape[1])))
+    page = Image.fromarray(255 - np.pad(np.concatenate([upper, lower]), 20)).convert("RGB")
+    red, green, blue = page.split()
+    photo = Image.merge("RGB", [red, green.point(lambda level: level * 3 // 4), blue])
+    with make_client(reader) as client:
+        for picture in (page, photo):
+            (body,) = client.post("/read", files=form(encode_image(picture, "jpeg"))).json()["readings"]
+            expected = reader.read(Image.open(io.BytesIO(encode_image(picture, "jpeg"))))
+            assert len(body["rows"]) == len(expected.rows) == 2
+            assert body["digits"] == expected.digits
+            assert body["warning"] == expected.warning == "9 shapes stand apart, but this model reads at most 8"
+            for row, expected_row in zip(body["rows"], expected.rows, strict=True):
+                assert row["digits"] == expected_row.digits
+                assert row["box"] == pytest.approx(expected_row.box)
 
 
 def test_exif_orientation_is_applied(client: TestClient, reader: Reader, images: list[Image.Image]) -> None:
