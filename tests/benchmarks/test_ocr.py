@@ -60,7 +60,7 @@ def test_pictures_that_share_source_digits_widen_the_interval() -> None:
 
     def width(sources: list[list[int]]) -> float:
         digits = [[1], [1], [1], [1], [], [], [], []]
-        labels = [Label("", Path(), it, [], source, []) for it, source in zip(digits, sources, strict=True)]
+        labels = [Label("", "", Path(), it, [], source, [], {}) for it, source in zip(digits, sources, strict=True)]
         exact_match = ocr._summarize(reader, [[]] * 8, [1.0] * 8, labels).exact_match
         return exact_match.high - exact_match.low
 

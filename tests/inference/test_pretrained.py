@@ -102,9 +102,11 @@ def test_command_line_takes_prefixed_names_unquoted_also_in_lists() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((CONFIG_DIR / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
-def test_presets_name_included_models_with_the_prefix(path: Path) -> None:
-    config = compose("train", [f"experiment={path.stem}"])[0]
-    assert config.init_from is None or str(config.init_from).startswith("pretrained:")
+def test_presets_start_from_an_included_model_or_the_run_of_another_preset(path: Path) -> None:
+    start = str(compose("train", [f"experiment={path.stem}"])[0].init_from)
+    presets = {f"outputs/{it.stem}" for it in path.parent.glob("*.yaml")}
+    included = {f"pretrained:{name}" for name in pretrained.list_models()}
+    assert start == "None" or start in included or any(start.endswith(preset) for preset in presets - {path.stem})
     assert compose("serve", [])[0].run == "pretrained:grid"
 
 
