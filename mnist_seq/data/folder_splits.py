@@ -84,7 +84,8 @@ def _split_at_random(labels: list[Label], config: FolderConfig, seed: int) -> di
     for label in labels:
         groups.setdefault(_group(label, config), []).append(label)
     names = sorted(groups)
-    hashes = rng.bits(rng.key(seed, "folder split"), torch.tensor([crc32(name.encode()) for name in names]), 1)[:, 0]
+    ids = torch.tensor([crc32(name.encode(errors="surrogateescape")) for name in names])  # whatever the locale
+    hashes = rng.bits(rng.key(seed, "folder split"), ids, 1)[:, 0]
     start, end = (_end_of_fold(len(labels), (config.fold + part) * float(config.val_fraction)) for part in (0, 1))
     val, num_before = set(), 0
     for index in hashes.argsort(stable=True).tolist():
