@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from mnist_seq.config import AugmentConfig
+from mnist_seq.data.digits import clip_boxes
 from mnist_seq.data.rng import DigitRng
 
 _REFERENCE_SIZE = 28
@@ -193,8 +194,7 @@ def gaussian_kernels(sigma: Float[Tensor, "M"], radius: int) -> Float[Tensor, "M
 
 def expand_boxes(boxes: Int[Tensor, "M 4"], margin: int, height: int, width: int) -> Int[Tensor, "M 4"]:
     """Grow boxes by a margin in pixels on every side, within a frame of this size."""
-    grown = boxes + boxes.new_tensor([-margin, -margin, margin, margin])
-    return grown.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+    return clip_boxes(boxes + boxes.new_tensor([-margin, -margin, margin, margin]), height, width)
 
 
 def scale_radius(radius: int, size: int) -> int:

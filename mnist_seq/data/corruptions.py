@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mnist_seq.config import CorruptionConfig
 from mnist_seq.data import augment, paper, rng
-from mnist_seq.data.digits import MNIST_SIZE, Pool, enclosing_boxes, ink_boxes
+from mnist_seq.data.digits import MNIST_SIZE, Pool, clip_boxes, enclosing_boxes, ink_boxes
 from mnist_seq.data.levels import stretch_levels
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
@@ -139,8 +139,7 @@ def crop(
     inside_x = ((x >= window[:, :1]) & (x < window[:, 2:3]))[:, None]
     inside_y = ((y >= window[:, 1:2]) & (y < window[:, 3:]))[..., None]
     moved = (boxes - window[:, None, :2].repeat(1, 1, 2)) * scale[:, None, None] + corner.repeat(1, 2)[:, None]
-    moved = moved.round().long().clamp(min=0).minimum(canvas[2:].repeat(2))
-    return sampled, inside_x & inside_y, moved * present[..., None]
+    return sampled, inside_x & inside_y, clip_boxes(moved.round().long(), height, width) * present[..., None]
 
 
 def add_print(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:

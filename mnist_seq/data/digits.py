@@ -81,6 +81,11 @@ def enclosing_boxes(boxes: Int[Tensor, "B N 4"], present: Bool[Tensor, "B N"]) -
     return torch.cat([low, high], -1) * present.any(1, keepdim=True)
 
 
+def clip_boxes(boxes: Int[Tensor, "*B 4"], height: int, width: int) -> Int[Tensor, "*B 4"]:
+    """Cut boxes, x0 y0 x1 y1 in pixels, off at the edges of an image."""
+    return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+
+
 def ink_boxes(digit_images: UInt8[Tensor, "M H W"]) -> Int[Tensor, "M 4"]:
     """Compute the smallest box around all ink of each image.
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from mnist_seq import vocabulary
 from mnist_seq.config import FolderConfig, Spec
 from mnist_seq.config.migrations import migrate_card
-from mnist_seq.data.digits import MNIST_SIZE
+from mnist_seq.data.digits import MNIST_SIZE, clip_boxes
 from mnist_seq.data.folder_splits import SPLITS, describe_splits, read_split_labels
 from mnist_seq.data.image_io import load_rgba, read_size
 from mnist_seq.data.labels import Label
@@ -49,10 +49,10 @@ def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
         UserError: labels that cannot be read, by file and line.
         NotFoundError: no such directory, or no labels in it.
     """
-    path = config.path
-    splits = read_split_labels(config, read_card(path))
+    path, card = config.path, read_card(config.path)
+    splits = read_split_labels(config, card)
     log.info("%s", describe_splits(config, splits))
-    spec = _infer_spec(splits, config)
+    spec = _infer_spec(splits, config, card)
     train, val = splits.get("train", []), splits.get("val", [])
     if train and not any(label.digits for label in train):
         raise UserError(f"data.path={path}: none of its {len(train)} training images has a digit label: add labels")
@@ -74,7 +74,8 @@ def read_spec(config: FolderConfig) -> Spec:
     Raises:
         UserError, NotFoundError: as for `read_splits`.
     """
-    return _infer_spec(read_split_labels(config, read_card(config.path)), config)
+    card = read_card(config.path)
+    return _infer_spec(read_split_labels(config, card), config, card)
 
 
 def read_card(path: str) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
 
 
 def _preprocess(labels: list[Label], spec: Spec) -> Canvases:
-    """Return one canvas for each image, and warn of images with several rows, and of those without ink."""
+    """Return one canvas for each image, and warn of images with several rows."""
     canvases = preprocess_batches(Preprocess(spec), map(_load_image, labels))
     if len(canvases.picture) > len(labels):
         count = int((canvases.picture.bincount() > 1).sum())
@@ -146,8 +147,7 @@ def _boxes_on_canvas(boxes: Int[Tensor, "P N 4"], canvases: Canvases) -> Int[Ten
     corner, extent = canvases.windows[:, None, :2], canvases.windows[:, None, 2:] - canvases.windows[:, None, :2]
     scale = extent.new_tensor([width, height]) / extent
     moved = ((boxes - corner.repeat(1, 1, 2)) * scale.repeat(1, 1, 2)).round().long()
-    moved = moved.clamp(min=0).minimum(moved.new_tensor([width, height, width, height]))
-    return moved * boxes.any(-1, keepdim=True)
+    return clip_boxes(moved, height, width) * boxes.any(-1, keepdim=True)
 
 
 def _pad(rows: Iterable[list[Any]], length: int, value: Any) -> Int[Tensor, "P ..."]:
@@ -179,8 +179,8 @@ def _directory(labels: list[Label]) -> Path:
     return labels[0].image.parent
 
 
-def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig) -> Spec:
-    labels, card = [label for split in splits.values() for label in split], read_card(config.path)
+def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig, card: dict[str, Any]) -> Spec:
+    labels = [label for split in splits.values() for label in split]
     ordered, digit_size = card.get("ordered", True), card.get("data", {}).get("digit_size", MNIST_SIZE)
     longest = max(labels, key=lambda label: len(label.digits))
     synthetic: Spec | None = config.synthetic and config.synthetic.spec

@@ -27,7 +27,7 @@ _MIN_CONTRAST, _MIN_BOLD_CONTRAST = 0.08, 0.25
 """Least contrast of ink, and of bold ink, which uneven light must not pass for, as fractions of white."""
 _MIN_PEAK = 4
 """Least contrast of the darkest ink, in medians of the contrast; Gaussian noise has a peak of about 3."""
-MAX_ROWS = 8
+_MAX_ROWS = 8
 """R, most rows that are found in a picture."""
 _MIN_ROW_MASS, _MIN_ROW_HEIGHT = 0.15, 0.4
 """A row with less ink or less height than these fractions of the largest row's is dirt."""
@@ -66,7 +66,7 @@ def is_dark_on_light(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]
 def find_ink(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B T T"]:
     """Find strokes: lighter than all that surrounds them, and narrower than a window; in [0, 1].
 
-    What is wider than the window is no stroke (a desk, a shadow, a finger), nor what lies along most of an edge (a
+    What is wider than the window is no stroke (a table, a shadow, a finger), nor what lies along most of an edge (a
     border), nor a ruled line, nor what is as frequent as noise and print. Only where most of the ink is wider does a
     larger window find it, unless it reaches the edges, as a shadow does.
     """
@@ -94,8 +94,8 @@ def _narrower_than(
     return ink - _max_filter(-_max_filter(-ink, _LINE_LENGTH, axes=(2,)), _LINE_LENGTH, axes=(2,))
 
 
-def find_rows(ink: Float[Tensor, "B T T"], max_rows: int = MAX_ROWS) -> Rows:
-    """Find the rows with the most ink."""
+def find_rows(ink: Float[Tensor, "B T T"]) -> Rows:
+    """Find the rows with the most ink, at most `_MAX_ROWS`."""
     profile = ink.sum(2)
     inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5)
     joined = F.max_pool1d(inked[:, None].float(), 3, 1, 1)[:, 0] > 0  # gaps of up to two pixels are no gaps
@@ -104,7 +104,7 @@ def find_rows(ink: Float[Tensor, "B T T"], max_rows: int = MAX_ROWS) -> Rows:
     largest = mass.argmax(1, keepdim=True)
     kept = (mass >= _MIN_ROW_MASS * mass.gather(1, largest)) & (height >= _MIN_ROW_HEIGHT * height.gather(1, largest))
     kept = kept & (mass > 1)
-    best = (mass * kept).topk(max_rows).indices
+    best = (mass * kept).topk(_MAX_ROWS).indices
     best = torch.where(kept.gather(1, best), best, SMALL_SIDE).sort(1).values  # from top to bottom, the rest last
     present, best = best < SMALL_SIDE, best.clamp(max=of_row.shape[1] - 1)
     rows = of_row.gather(1, best[..., None].expand(-1, -1, SMALL_SIDE)) & inked[:, None]

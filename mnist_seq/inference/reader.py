@@ -90,7 +90,7 @@ class Reader:
         remaining = iter(images)
         while batch := list(islice(remaining, _BATCH_SIZE)):
             errors: dict[int, UserError] = {}
-            canvases = self._preprocess_each(_load_all(batch, channels, errors))
+            canvases = preprocess_batches(self._preprocess, _load_all(batch, channels, errors))
             readings = iter(self.read_preprocessed(canvases, num_beams))
             for index in range(len(batch)):
                 yield errors[index] if index in errors else next(readings)
@@ -109,7 +109,7 @@ class Reader:
             UserError: not an image.
         """
         several = images if isinstance(images, (list, tuple)) else [images]
-        return self._preprocess_each(load_rgba(image, channels) for image in several)
+        return preprocess_batches(self._preprocess, (load_rgba(image, channels) for image in several))
 
     def read_preprocessed(self, canvases: Canvases, num_beams: int = 1) -> list[Reading]:
         """Read images that `preprocess` returned: a reading for each image.
@@ -126,12 +126,9 @@ class Reader:
         """Join the readings of preprocessed canvases, K, into one for each image."""
         max_length, images = self.model.spec.max_length, dict[int, list[Reading]]()
         for reading, picture, window, num_shapes in zip(readings, *(it.tolist() for it in canvases[1:]), strict=True):
-            warning = f"{num_shapes} shapes stand apart, but this model reads at most {max_length}"
-            row = replace(
-                reading,
-                box=None if reading.blank else tuple(window),
-                warning=warning if num_shapes > max_length else "",
-            )
+            message = f"{num_shapes} shapes stand apart, but this model reads at most {max_length}"
+            warning = message if num_shapes > max_length else ""
+            row = replace(reading, box=None if reading.blank else tuple(window), warning=warning)
             images.setdefault(picture, []).append(row)
         return [join_rows(rows) for rows in images.values()]
 
@@ -194,11 +191,6 @@ class Reader:
         output = beam_search(model, images, num_beams, num_return_sequences=num_beams)
         beams = [to_readings(output.select(index)) for index in range(len(images))]
         return [replace(best, alternatives=[beam for beam in rest if beam.confidence > 0]) for best, *rest in beams]
-
-    @torch.inference_mode()
-    def _preprocess_each(self, pictures: Iterable[Tensor]) -> Canvases:
-        """Preprocess pictures, each 4 H W."""
-        return preprocess_batches(self._preprocess, pictures)
 
     def _blank_reading(self) -> Reading:
         rows, cols = self.model.spec.cells

@@ -109,7 +109,7 @@ def unseen_scene(reader: Reader, name: str) -> list[Brought]:
         st.button("Next scene", key="next", icon=":material/arrow_forward:", on_click=on, type="primary")
     scene = heldout_scenes.scene(of, int(index), spec)
     st.image(scene.image, width=drawing.zoom(spec) * spec.width)
-    st.caption(f"Test scene {index} of {chosen}, of digits that no reader was taught. {of.notice}")
+    st.caption(f"Test scene {index} of {chosen}, of digits that no model was trained on. {of.notice}")
     return [Brought(scene.image, scene=scene)]
 
 

@@ -29,7 +29,7 @@ def introduction(name: str, spec: Spec, card: dict[str, Any]) -> str:
         low, high = map(_percent, scores["exact_match_interval"])
         said += (
             f" It is right on {_percent(scores['exact_match'])} of {scores['scenes']:,} scenes of digits "
-            f"that it was not taught (95 % interval: {low} to {high})."
+            f"that it was not trained on (95 % interval: {low} to {high})."
         )
     return f'<div class="ms quiet">{said}</div>'
 

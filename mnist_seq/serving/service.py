@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from mnist_seq import __version__
 from mnist_seq.config import ServeConfig
 from mnist_seq.inference.reader import Reader
+from mnist_seq.inference.reading import Box
 from mnist_seq.serving import uploads
 from mnist_seq.serving.metrics import ServiceMetrics
 from mnist_seq.serving.middleware import RequestMiddleware
@@ -47,7 +48,7 @@ class ReadingResponse(BaseModel):
     """no ink was found, and the model was not run"""
     cells: list[int | None] | None = Field(None, examples=[None])
     """digit of each cell in raster order, if the model classifies cells"""
-    box: tuple[float, float, float, float] | None = Field(None, examples=[[12.5, 30.0, 268.5, 62.0]])
+    box: Box | None = Field(None, examples=[[12.5, 30.0, 268.5, 62.0]])
     """x0 y0 x1 y1 of the part of the image that was read, pixels"""
     warning: str = ""
     """why the digits cannot be right, whatever the confidence: more are visible than the model reads"""
