@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from mnist_seq.config import ClassifierConfig, EncoderDecoderConfig, GridConfig 
 from mnist_seq.data import sources  # noqa: E402
 from mnist_seq.data.datasets import SyntheticDataset  # noqa: E402
 from mnist_seq.run_dir import Run  # noqa: E402
+
+# A shell has its background jobs ignore Ctrl-C, and they pass that on to the commands that these tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = ("model.dim=16", "model.num_heads=2", "model.encoder_depth=1", "data.digits=uci", "data.batch_size=32")
 TINY += ("data.val_scenes=100", "trainer=cpu", "trainer.max_steps=12", "trainer.val_check_interval=5")
