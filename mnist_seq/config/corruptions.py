@@ -30,6 +30,12 @@ class CorruptionConfig(Validated):
     crop: Fraction = 0.0
     """Crop to the digits with a margin of this fraction of their height, 0..1, and scale to the canvas; with `random`,
     up to a tenth of their height is cut off too."""
+    shear: Annotated[float, within(0, 45)] = 0.0
+    """Slant of the whole writing, to a random side, degrees, 0..45; needs `crop`."""
+    stretch: Fraction = 0.0
+    """Change of the writing's width, 0..1: it is multiplied or divided by 1 + this; needs `crop`."""
+    sharpen: Fraction = 0.0
+    """How far the edges of strokes are steepened, 0..1; at 1 grey is left on an edge of a quarter of its width."""
     contrast: Annotated[float, within(0.02, 1)] = 1.0
     """Factor on the ink, 0.02..1."""
     print: Fraction = 0.0
@@ -50,6 +56,9 @@ class CorruptionConfig(Validated):
         for key in DIGIT_CORRUPTIONS if self.random else ():
             value = getattr(self, key)
             check(value == 0, f"corruptions.{key}={value} cannot be drawn at random: set corruptions.random=false")
+        for key in () if self.crop else ("shear", "stretch"):
+            value = getattr(self, key)
+            check(value == 0, f"corruptions.{key}={value} would move digits off the canvas: set corruptions.crop=0.5")
 
     @property
     def non_default(self) -> dict[str, float]:

@@ -62,6 +62,13 @@ def corrupt_digits(
 _MAX_CUT = 0.1
 """Largest fraction of the digits' height that a random crop cuts off on one side."""
 
+_STEEPNESS = 4
+"""Factor on the slope of an edge that is sharpened fully."""
+_INK_LEVEL = 0.4
+"""Grey, 0..1, that becomes half ink; below a half, since thin strokes are grey throughout."""
+_P_UPRIGHT = 0.12
+"""Probability of each upright line; where they are as common as others, a 1 at the edge is taken for one."""
+
 
 @dataclass(frozen=True)
 class Amounts:
@@ -82,6 +89,10 @@ class Amounts:
         value, ids = float(getattr(self.config, name)), self.rng.ids
         share = self.rng.uniform(name, 1) if self.config.random else torch.ones(len(ids), 1, device=ids.device)
         return (none + (value - none) * share)[..., None]
+
+    def signed(self, name: str) -> Float[Tensor, "B 1"]:
+        """Return how much of a corruption each scene gets, above 0 or below."""
+        return self(name)[..., 0] * (1 - 2 * self.rng.integers(f"{name} sign", 1, 2))
 
 
 def corrupt_scenes(
@@ -114,11 +125,15 @@ def crop(
 ) -> tuple[Float[Tensor, "B H W"], Bool[Tensor, "B H W"], Int[Tensor, "B N 4"]]:
     """Crop pictures to their digits with a margin and scale them to the canvas, as the preprocessing of a picture does.
 
+    Before that, the writing is slanted by `shear` and widened or narrowed by `stretch`, as hands differ.
+
     Returns:
         The cropped pictures, which pixels of the canvas they cover, and the boxes on it.
     """
     height, width = pictures.shape[1:]
     present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
+    slope = torch.tan(amounts.signed("shear") * (math.pi / 180))
+    boxes = _shear_boxes(boxes, slope, height / 2)
     canvas, text = boxes.new_tensor([0, 0, width, height]), enclosing_boxes(boxes, present)
     text = torch.where((text[:, 2:] > text[:, :2]).all(1, keepdim=True), text, canvas).float()  # no ink: all of it
     text_height = (text[:, 3] - text[:, 1]).clamp(min=height / 8)
@@ -128,18 +143,34 @@ def crop(
     margins[:, [0, 2]] = margins[:, [0, 2]].clamp(min=1)  # a digit cut at the end of the line may be another digit
     window = text + margins * margins.new_tensor([-1, -1, 1, 1])
     extent = window[:, 2:] - window[:, :2]
-    scale = torch.minimum(height / extent[:, 1], width / extent[:, 0])
-    covered = extent * scale[:, None]
+    stretch = amounts.signed("stretch")
+    aspect = torch.cat([torch.where(stretch > 0, 1 + stretch, 1 / (1 - stretch)), torch.ones_like(stretch)], 1)
+    scale = aspect * (canvas[2:] / (extent * aspect)).amin(1, keepdim=True)
+    covered = extent * scale
     slack = canvas[2:] - covered
     corner = slack * amounts.rng.uniform("crop place", 2) if amounts.config.random else slack / 2
-    x = (torch.arange(width, device=pictures.device) + 0.5 - corner[:, :1]) / scale[:, None] + window[:, :1]
-    y = (torch.arange(height, device=pictures.device) + 0.5 - corner[:, 1:]) / scale[:, None] + window[:, 1:2]
-    grid = torch.stack(torch.broadcast_tensors((2 / width * x - 1)[:, None], (2 / height * y - 1)[..., None]), -1)
+    x = (torch.arange(width, device=pictures.device) + 0.5 - corner[:, :1]) / scale[:, :1] + window[:, :1]
+    y = (torch.arange(height, device=pictures.device) + 0.5 - corner[:, 1:]) / scale[:, 1:] + window[:, 1:2]
+    upright_x = x[:, None] - slope[..., None] * (height / 2 - y[..., None])
+    grid = torch.stack(torch.broadcast_tensors(2 / width * upright_x - 1, (2 / height * y - 1)[..., None]), -1)
     sampled = F.grid_sample(pictures[:, None], grid, align_corners=False)[:, 0]
     inside_x = ((x >= window[:, :1]) & (x < window[:, 2:3]))[:, None]
     inside_y = ((y >= window[:, 1:2]) & (y < window[:, 3:]))[..., None]
-    moved = (boxes - window[:, None, :2].repeat(1, 1, 2)) * scale[:, None, None] + corner.repeat(1, 2)[:, None]
+    moved = (boxes - window[:, None, :2].repeat(1, 1, 2)) * scale.repeat(1, 2)[:, None] + corner.repeat(1, 2)[:, None]
     return sampled, inside_x & inside_y, clip_boxes(moved.round().long(), height, width) * present[..., None]
+
+
+def _shear_boxes(boxes: Tensor, slope: Float[Tensor, "B 1"], middle: float) -> Int[Tensor, "B N 4"]:
+    """Enclose boxes whose content is slanted, to the right where the slope is above 0, about a row at `middle`."""
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    shifts = slope * (middle - y0), slope * (middle - y1)
+    left, right = x0 + torch.minimum(*shifts), x1 + torch.maximum(*shifts)
+    return torch.stack([left.floor().long(), y0, right.ceil().long(), y1], -1)
+
+
+def sharpen(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
+    """Steepen the edges of strokes: a pen's ink is black or white, and softer where small digits are enlarged."""
+    return pictures.lerp((_STEEPNESS * (pictures - _INK_LEVEL) + 0.5).clamp(0, 1), amounts("sharpen"))
 
 
 def add_print(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
@@ -149,13 +180,13 @@ def add_print(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tenso
 
 
 def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
-    """Draw up to two ruled lines and up to two upright edges of a box, each on half of the scenes."""
+    """Draw up to two ruled lines, each on half of the scenes, and up to two upright edges of boxes, which are rarer."""
     lines = pictures.new_zeros(())
-    for axis, length in ((1, pictures.shape[1]), (2, pictures.shape[2])):
+    for axis, length, probability in ((1, pictures.shape[1], 0.5), (2, pictures.shape[2], _P_UPRIGHT)):
         for index in range(2):
             position, thickness, drawn = amounts.rng.uniform(f"ruling {axis} {index}", 3).unbind(1)
             distance = (torch.arange(length, device=pictures.device) + 0.5 - (position * length)[:, None]).abs()
-            line = (0.5 + (1.5 * thickness)[:, None] / 2 - distance).clamp(0, 1) * (drawn < 0.5)[:, None]
+            line = (0.5 + (1.5 * thickness)[:, None] / 2 - distance).clamp(0, 1) * (drawn < probability)[:, None]
             lines = torch.maximum(lines, line.unsqueeze(3 - axis))
     return torch.maximum(pictures, amounts("ruling") * lines)
 
@@ -195,6 +226,7 @@ def add_noise(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tenso
 
 
 STEPS: dict[str, Callable[[Tensor, Amounts], Tensor]] = {
+    "sharpen": sharpen,
     "print": add_print,
     "ruling": add_ruling,
     "contrast": fade,

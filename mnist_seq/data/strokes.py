@@ -1,6 +1,6 @@
-"""Straight strokes of a pen with antialiased edges.
+"""Strokes of a pen, straight or curved, with antialiased edges.
 
-Shapes   V strokes   S side of an image
+Shapes   V strokes   K points of a curve   S side of an image
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+_PIECES = 4
+"""Straight strokes that a curve has between two of its points."""
 
 
 def draw_strokes(ends: Float[Tensor, "V 4"], widths: Float[Tensor, "V"], size: int) -> Float[Tensor, "V {size} {size}"]:
@@ -25,3 +28,24 @@ def draw_strokes(ends: Float[Tensor, "V 4"], widths: Float[Tensor, "V"], size: i
     position = ((point - start) * along).sum(-1, keepdim=True) / (along**2).sum(-1, keepdim=True).clamp(min=1e-6)
     distance = (point - start - position.clamp(0, 1) * along).norm(dim=-1)
     return (widths[:, None, None] / 2 + 0.5 - distance).clamp(0, 1)
+
+
+def draw_curves(
+    points: Float[Tensor, "V K 2"], widths: Float[Tensor, "V"], size: int
+) -> Float[Tensor, "V {size} {size}"]:
+    """Draw one smooth curve (a Catmull-Rom spline) on each image: ink 1 on a background of 0.
+
+    Args:
+        points: at least two points of each curve, in order: x y, pixels from the upper left corner.
+        widths: of the curves, pixels.
+        size: side of the images, pixels.
+    """
+    first, last = 2 * points[:, :1] - points[:, 1:2], 2 * points[:, -1:] - points[:, -2:-1]
+    a, b, c, d = torch.cat([first, points, last], 1).unfold(1, 4, 1).unbind(-1)  # from b to c
+    fractions = torch.arange(_PIECES)[:, None, None, None] / _PIECES
+    curve = b + fractions / 2 * (c - a + fractions * (2 * a - 5 * b + 4 * c - d + fractions * (3 * b - a - 3 * c + d)))
+    corners = torch.cat([curve.permute(1, 2, 0, 3).flatten(1, 2), points[:, -1:]], 1)
+    images = points.new_zeros(len(points), size, size)
+    for start, end in zip(corners.unbind(1), corners[:, 1:].unbind(1), strict=False):
+        images = images.maximum(draw_strokes(torch.cat([start, end], 1), widths, size))
+    return images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import mnist_seq
-from mnist_seq.data.continental import add_continental_strokes
+from mnist_seq.data.continental import add_continental_forms
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.strokes import draw_strokes
 from tests.data.preset_configs import pool
@@ -14,7 +14,7 @@ from tests.data.preset_configs import pool
 def test_only_the_share_of_ones_and_sevens_is_changed_and_nothing_loses_ink() -> None:
     plain = pool("train")
     for share in (0.0, 0.4, 1.0):
-        drawn = add_continental_strokes(plain, share)
+        drawn = add_continental_forms(plain, share)
         changed = (drawn.images != plain.images).any(2).any(1)
         assert not changed[(plain.labels != 1) & (plain.labels != 7)].any()
         for label in (1, 7):
@@ -25,14 +25,14 @@ def test_only_the_share_of_ones_and_sevens_is_changed_and_nothing_loses_ink() ->
 
 def test_a_larger_share_keeps_the_strokes_of_a_smaller_one() -> None:
     plain = pool("train")
-    few, many = (add_continental_strokes(plain, share) for share in (0.3, 0.7))
+    few, many = (add_continental_forms(plain, share) for share in (0.3, 0.7))
     changed = (few.images != plain.images).any(2).any(1)
     assert torch.equal(few.images[changed], many.images[changed])
 
 
 def test_upstroke_is_left_of_the_top_and_crossbar_crosses_the_stem() -> None:
     plain = pool("train")
-    drawn = add_continental_strokes(plain, 1.0)
+    drawn = add_continental_forms(plain, 1.0)
     added = (drawn.images.int() - plain.images.int()).clamp(min=0).float()
     index = torch.arange(28.0)
     for label in (1, 7):
