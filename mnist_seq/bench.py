@@ -19,7 +19,7 @@ def main() -> None:
 def _job(config: BenchConfig, run_dir: Path) -> None:
     from rich.console import Console
 
-    from mnist_seq.atomic_io import atomic_write_text
+    from mnist_seq.atomic_io import atomic_write_text, make_dir
     from mnist_seq.benchmarks import ocr
     from mnist_seq.benchmarks.environment import environment_info
     from mnist_seq.benchmarks.suites import SUITES
@@ -30,6 +30,7 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
 
     console = Console()
     config.device = resolve_device(config.device)
+    make_dir("output_dir", Path(config.output_dir))  # hydra.run.dir may name another one
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")
     labels = ocr.load_labels(config.images) if config.images else []

@@ -39,6 +39,8 @@ def _job(config: ExportConfig, run_dir: Path) -> None:
     model, card = weights.load(run, trust=config.trust)
     if config.seed_runs:
         card["seeds"] = _seed_scores(run, config.seed_runs)
+    if config.calibrate_on:
+        console.print(_calibrate(model, card, config.calibrate_on))
     name = config.name or card.get("name") or card.get("data", {}).get("family", "model")
     output_dir = Path(config.output_dir or Path("outputs", "exported")) / name
     make_dir("output_dir", output_dir)
@@ -72,6 +74,39 @@ def _seed_scores(run: str, seed_runs: list[str]) -> list[Card]:
             raise UserError(f"seed_runs: {path} has no test metrics: {command}")
         scores.append({"seed": other.metrics["seed"]} | {key: metrics[key] for key in ("scenes", *METRICS)})
     return scores
+
+
+def _calibrate(model: Model, card: Card, directory: str) -> str:
+    """Fit Platt scaling on a folder of labelled pictures, put it into the card, and say what it does.
+
+    Raises:
+        NotFoundError: no labels in the folder.
+        UserError: no such folder, malformed labels, a picture that cannot be read, or too few wrong readings.
+    """
+    import torch
+
+    from mnist_seq.config.validation import check
+    from mnist_seq.data.labels import read_labels
+    from mnist_seq.evaluation.calibration import fit_scaling
+    from mnist_seq.inference.reader import Reader
+
+    check(Path(directory).is_dir(), f"calibrate_on={directory} is not a directory: name a folder of labelled pictures")
+    labels, unscaled = read_labels(Path(directory)), Reader(model, card | {"platt_scaling": None})
+    readings = unscaled.read([label.image for label in labels])
+    correct = [reading.digits == label.digits for reading, label in zip(readings, labels, strict=True)]
+    report = fit_scaling(torch.tensor([reading.confidence for reading in readings]), torch.tensor(correct))
+    low, high = report.interval
+    card["platt_scaling"] = report.scaling._asdict() | {
+        "pictures": len(labels),
+        "correct": sum(correct),
+        "calibration_error": report.after,
+        "calibration_error_interval": [low, high],
+        "unscaled_calibration_error": report.before,
+    }
+    return (
+        f"expected calibration error on {len(labels):,} pictures, {sum(correct):,} of them read correctly: "
+        f"{report.after:.3f} ({low:.3f} to {high:.3f}), cross-fitted in five parts; {report.before:.3f} without scaling"
+    )
 
 
 def _export_weights(

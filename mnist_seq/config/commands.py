@@ -161,6 +161,8 @@ class ExportConfig(Validated):
     """Folder in which a folder of that name is made; null takes outputs/exported."""
     seed_runs: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, evaluated on test, whose scores the card lists too."""
+    calibrate_on: str | None = None
+    """Folder of labelled pictures, as `data.from` takes: confidences are scaled to the share that is read correctly."""
     trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
 

@@ -29,7 +29,7 @@ _REDRAWN = 0.5
 _JITTER = 1.6
 """Largest shift of each point of a curve along each axis, pixels of a 28x28 frame."""
 
-_Curve = list[tuple[float, float]]
+_Curve = list[tuple[int, int]]
 _FORMS: dict[int, list[list[_Curve]]] = {
     0: [  # closed by a loop or a tail at the top
         [[(15, 5), (9, 8), (7, 15), (12, 22), (19, 18), (19, 9), (14, 5), (11, 8), (15, 10), (22, 7)]],

@@ -10,8 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mnist_seq.config.validation import check
+from mnist_seq.inference.platt_scaling import PlattScaling
+
 NUM_BINS = 15
 """Bins of equal width (Guo et al. 2017)."""
+_NUM_PARTS, _NUM_EQUAL_BINS, _NUM_RESAMPLES = 5, 10, 2000
+"""Parts of cross-fitting, bins of equal size, and resamples of the bootstrap interval."""
 COVERAGES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
 """Coverages at which the selective accuracy is computed."""
 
@@ -61,3 +66,54 @@ def compute_calibration(confidence: Tensor, correct: Tensor) -> Calibration:
             (coverage, float(cumulative_correct[kept - 1]) / kept) for coverage, kept in num_kept.items()
         ],
     )
+
+
+class ScalingReport(NamedTuple):
+    """What Platt scaling does to the expected calibration error, over ten bins of equal size."""
+
+    scaling: PlattScaling
+    """Fitted on all predictions."""
+    before: float
+    """Error of the confidences as they are."""
+    after: float
+    """Error of confidences that were scaled by fits on the other four fifths of the predictions."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of `after`."""
+
+
+def fit_scaling(confidence: Tensor, correct: Tensor) -> ScalingReport:
+    """Fit Platt scaling to predictions, and measure by cross-fitting in five parts what it does.
+
+    Args:
+        confidence: B, in [0, 1].
+        correct: B, 1 where the prediction is right, else 0.
+
+    Raises:
+        UserError: all predictions of four fifths are right, or all wrong.
+    """
+    confidence, correct = confidence.double(), correct.double()
+    part, scaled = torch.arange(len(correct)) % _NUM_PARTS, confidence.clone()
+    for index in range(_NUM_PARTS):
+        rest = part != index
+        check(
+            0 < float(correct[rest].mean()) < 1,
+            f"the confidence cannot be scaled on {len(correct)} predictions: it takes some that are right, and some "
+            "that are wrong",
+        )
+        scaled[~rest] = PlattScaling.fit(confidence[rest], correct[rest])(confidence[~rest])
+    generator = torch.Generator().manual_seed(0)
+    resamples = [torch.randint(len(correct), (len(correct),), generator=generator) for _ in range(_NUM_RESAMPLES)]
+    errors = torch.tensor([_equal_bins_error(scaled[it], correct[it]) for it in resamples])
+    low, high = errors.quantile(torch.tensor([0.025, 0.975])).tolist()
+    return ScalingReport(
+        PlattScaling.fit(confidence, correct),
+        _equal_bins_error(confidence, correct),
+        _equal_bins_error(scaled, correct),
+        (low, high),
+    )
+
+
+def _equal_bins_error(confidence: Tensor, correct: Tensor) -> float:
+    """Expected calibration error over bins of equal size (Nixon et al. 2019)."""
+    by_confidence = (confidence - correct)[confidence.argsort(stable=True)]
+    return sum(abs(float(it.sum())) for it in by_confidence.tensor_split(_NUM_EQUAL_BINS)) / len(correct)

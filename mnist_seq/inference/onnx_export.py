@@ -22,6 +22,7 @@ from mnist_seq.atomic_io import atomic_path
 from mnist_seq.data.preprocess import Preprocess, has_ink
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
+from mnist_seq.inference.platt_scaling import PlattScaling
 from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import PAD
 
@@ -36,7 +37,7 @@ CANVASES_METADATA = {"images": "uint8 (batch, 1, {height}, {width}): grey levels
 DECODER_METADATA = {
     "digits": f"int64 (rows, {{max_length}}): digits in reading order, then {PAD}",
     "probability": "float32 (rows, {max_length}): probability of each digit given the previous ones, then 1",
-    "confidence": "float32 (rows,): probability of the whole sequence, end token included",
+    "confidence": "float32 (rows,): probability that the whole sequence is right, its end included",
 }
 """Outputs of both graphs; stored in their metadata."""
 ROWS_METADATA = {
@@ -50,21 +51,21 @@ ROWS_METADATA = {
 class _CanvasReader(nn.Module):
     """Greedy decoding, as `torch.onnx` traces it."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, scale_confidence: PlattScaling) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.scale_confidence = model, scale_confidence
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         output = self.model.read(images)
-        return output.digits, output.probs, output.confidence
+        return output.digits, output.probs, self.scale_confidence(output.confidence)
 
 
 class _PictureReader(nn.Module):
     """Preprocessing and greedy decoding: what `Reader.read` does from RGBA on, row by row."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, scale_confidence: PlattScaling) -> None:
         super().__init__()
-        self.preprocess, self.canvas_reader = Preprocess(model.spec), _CanvasReader(model)
+        self.preprocess, self.canvas_reader = Preprocess(model.spec), _CanvasReader(model, scale_confidence)
 
     def forward(self, pictures: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         canvases = self.preprocess(pictures, sizes)
@@ -85,15 +86,16 @@ def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preproce
     """
     check_extra("ONNX", "onnx")
     spec, batch = model.spec, torch.export.Dim("batch", min=1)
+    scale_confidence = PlattScaling.from_card(card)
     if include_preprocessing:
-        module: nn.Module = _PictureReader(model)
+        module: nn.Module = _PictureReader(model, scale_confidence)
         # the traced example has more rows than pictures, and another size than the canvas
         height, width = (torch.export.Dim(name, min=1) for name in ("height", "width"))
         inputs: tuple[Tensor, ...] = (_example_pictures(), torch.tensor([[90, 70], [80, 75]]))
         dynamic_shapes = {"pictures": {0: batch, 2: height, 3: width}, "sizes": {0: batch}}
         metadata = PICTURES_METADATA | DECODER_METADATA | ROWS_METADATA
     else:
-        module = _CanvasReader(model)
+        module = _CanvasReader(model, scale_confidence)
         inputs = (torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8),)
         dynamic_shapes, metadata = {"images": {0: batch}}, CANVASES_METADATA | DECODER_METADATA
     try:

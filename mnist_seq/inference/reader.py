@@ -20,6 +20,7 @@ from mnist_seq.data.image_io import ImageInput, load_rgba
 from mnist_seq.data.preprocess import Canvases, Preprocess, has_ink, preprocess_batches
 from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
+from mnist_seq.inference.platt_scaling import PlattScaling
 from mnist_seq.inference.reading import Reading, join_rows, to_readings
 from mnist_seq.nn import compute_attention_maps
 from mnist_seq.nn.beam_search import beam_search
@@ -35,7 +36,7 @@ class Reader:
 
     def __init__(self, model: Model, card: dict[str, Any]) -> None:
         self.model, self.card = model.eval(), card
-        self._preprocess = Preprocess(model.spec)
+        self._preprocess, self._scale_confidence = Preprocess(model.spec), PlattScaling.from_card(card)
 
     @property
     def device(self) -> torch.device:
@@ -186,10 +187,10 @@ class Reader:
     def _decode(self, images: Tensor, num_beams: int) -> list[Reading]:
         """Decode images, B 1 H W, with their alternatives."""
         if num_beams == 1:
-            return to_readings(self.model.read(images))
+            return to_readings(self.model.read(images), self._scale_confidence)
         model = cast(AutoregressiveModel, self.model)
         output = beam_search(model, images, num_beams, num_return_sequences=num_beams)
-        beams = [to_readings(output.select(index)) for index in range(len(images))]
+        beams = [to_readings(output.select(index), self._scale_confidence) for index in range(len(images))]
         return [replace(best, alternatives=[beam for beam in rest if beam.confidence > 0]) for best, *rest in beams]
 
     def _blank_reading(self) -> Reading:

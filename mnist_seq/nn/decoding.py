@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
@@ -69,22 +70,30 @@ class AutoregressiveModel(Protocol):
 
 @torch.no_grad()
 def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> DecodeOutput:
-    """Predict the most likely token at each step, for a fixed number of steps. PAD and BOS are never predicted.
+    """Predict the most likely token at each step. PAD and BOS are never predicted.
+
+    On a CPU, decoding stops when every sequence has ended; a GPU would have to wait for each answer.
 
     Args:
         images: uint8 grey levels, or floats in [0, 1].
     """
     cache, forbidden = model.start(images), forbidden_tokens(images.device)
     token = torch.full((images.shape[0], 1), BOS, device=images.device)  # len() would fix the batch of an ONNX graph
+    may_stop = images.device.type == "cpu" and not torch.compiler.is_exporting()
+    num_steps, ended = model.spec.max_length + 1, torch.zeros_like(token, dtype=torch.bool)
     all_tokens, all_logits = [], []
-    for _ in range(model.spec.max_length + 1):
+    for _ in range(num_steps):
         logits, cache = model.step(token, cache)
         logits = logits[:, -1].masked_fill(forbidden, -torch.inf)
         token = logits.argmax(-1, keepdim=True)
         all_tokens.append(token)
         all_logits.append(logits)
+        ended |= token >= NUM_DIGITS
+        if may_stop and ended.all():
+            break
     tokens = torch.cat(all_tokens, 1)
     log_probs = torch.stack(all_logits, 1).float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+    tokens, log_probs = (F.pad(it, (0, num_steps - len(all_tokens)), value=PAD) for it in (tokens, log_probs))
     is_end = (tokens >= NUM_DIGITS).int()
     after_end = is_end.cumsum(1) > is_end
     return decode_output(tokens.masked_fill(after_end, PAD), log_probs.masked_fill(after_end, 0))

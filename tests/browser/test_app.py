@@ -82,6 +82,7 @@ class Visit:
     def frame(self) -> Any:
         from playwright.sync_api import expect
 
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         canvas = self.page.locator("canvas.upper-canvas")
         expect(canvas).to_have_count(1, timeout=PATIENCE)  # the last reader's is gone
         canvas.scroll_into_view_if_needed()

@@ -14,10 +14,13 @@ from scipy.ndimage import gaussian_filter
 
 from mnist_seq.config import CorruptionConfig, FolderConfig
 from mnist_seq.data import datasets
+from mnist_seq.data.corruptions import corrupt_scenes
 from mnist_seq.data.datasets import CorruptedDataset, SyntheticDataset
+from mnist_seq.data.digits import MNIST_SIZE
 from tests.data.preset_configs import pool, preset
 
 CORRUPTIONS = {"rotation": 20, "stroke": 0.6, "blur": 1, "noise": 0.2, "contrast": 0.5, "print": 0.5, "light": 0.5}
+CORRUPTIONS |= {"sharpen": 0.8}
 SINGLE = SyntheticDataset(preset("single"), pool("test"))
 
 
@@ -162,12 +165,76 @@ def test_random_crop_never_cuts_the_ends_of_a_line() -> None:
     assert float((widths == 0).float().mean()) < 0.01
 
 
+@pytest.mark.parametrize("is_random", [False, True])
+def test_slanted_and_stretched_digits_stay_in_their_boxes_and_on_the_canvas(is_random: bool) -> None:
+    marks = ("data.p_mark=0", "data.p_final_mark=0", "data.p_empty=0", "data.bleed=0", "data/corruptions=none")
+    scenes = SyntheticDataset(preset("line", *marks), pool("test"))
+    config = CorruptionConfig(crop=0.5, shear=30, stretch=0.4, random=is_random)
+    changed, batch = CorruptedDataset(scenes, config)[:100], scenes[:100]
+    in_boxes = torch.zeros_like(changed.images, dtype=torch.bool)
+    for row, count in enumerate(changed.counts.tolist()):
+        for x0, y0, x1, y1 in changed.boxes[row, :count].tolist():
+            assert 0 <= x0 < x1 <= 256
+            in_boxes[row, 0, max(y0 - 2, 0) : y1 + 2, max(x0 - 2, 0) : x1 + 2] = True
+    assert (changed.images[~in_boxes] == 0).all()
+    assert torch.equal(changed.digits, batch.digits)
+
+
+def test_shear_slants_upright_strokes_by_its_angle_to_either_side() -> None:
+    """A column of ink between two rows of the canvas moves by their distance times the slope."""
+    batch = SINGLE[:200]
+    bar = torch.zeros(200, 1, 64, 64, dtype=torch.uint8)
+    bar[:, :, 16:48, 30:34] = 255
+    boxes = torch.tensor([30, 16, 34, 48]).expand(200, 1, 4)
+    config = CorruptionConfig(crop=0.5, shear=20)
+    images = corrupt_scenes(
+        batch._replace(images=bar, boxes=boxes), torch.arange(200), config, 0, "test", MNIST_SIZE
+    ).images[:, 0]
+    columns = torch.arange(64.0)
+    upper, lower = ((images[:, row] * columns).sum(1) / images[:, row].sum(1) for row in (20, 44))
+    slopes = (upper - lower) / 24
+    assert (slopes.abs() - math.tan(math.radians(20))).abs().max() < 0.03
+    assert 60 < int((slopes > 0).sum()) < 140
+
+
+def test_stretch_changes_the_ratio_of_width_to_height() -> None:
+    batch, boxes = SINGLE[:200], torch.tensor([24, 24, 40, 40]).expand(200, 1, 4)
+    square = torch.zeros(200, 1, 64, 64, dtype=torch.uint8)
+    square[:, :, 24:40, 24:40] = 255
+    changed = corrupt_scenes(
+        batch._replace(images=square, boxes=boxes),
+        torch.arange(200),
+        CorruptionConfig(crop=0.5, stretch=0.5),
+        0,
+        "test",
+        MNIST_SIZE,
+    )
+    width, height = (changed.boxes[:, 0, 2:] - changed.boxes[:, 0, :2]).float().unbind(1)
+    ratios = width / height
+    assert ((ratios - 1.5).abs().minimum((ratios - 1 / 1.5).abs()) < 0.08).all()
+    assert 60 < int((ratios > 1).sum()) < 140
+
+
+@pytest.mark.parametrize("key", ["shear", "stretch"])
+def test_writing_is_not_moved_off_the_canvas(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"corruptions\.{key}=0\.5 would move digits off the canvas"):
+        CorruptionConfig(**{key: 0.5})
+
+
+def test_sharpening_steepens_edges_and_keeps_black_and_white() -> None:
+    plain, sharp = SINGLE[:100].images, CorruptedDataset(SINGLE, CorruptionConfig(sharpen=1))[:100].images
+    assert (sharp[plain == 0] == 0).all()
+    assert (sharp[plain >= 250] == 255).all()
+    grey = [float(((it > 40) & (it < 215)).float().mean()) for it in (plain, sharp)]
+    assert grey[1] < 0.5 * grey[0]
+
+
 def test_ruling_draws_lines_across_the_picture() -> None:
     blank = SyntheticDataset(preset("line", "data.p_empty=1", "data.p_mark=0", "data.p_final_mark=0"), pool("test"))
-    ruled = CorruptedDataset(blank, CorruptionConfig(ruling=0.8))[:100].images[:, 0]
-    for axis in (1, 2):
-        drawn = (ruled > 60).all(axis).any(1).float().mean()
-        assert 0.5 < float(drawn) < 0.95, "up to two lines each way, each on half of the scenes"
+    ruled = CorruptedDataset(blank, CorruptionConfig(ruling=0.8))[:200].images[:, 0]
+    upright, level = (float((ruled > 60).all(axis).any(1).float().mean()) for axis in (1, 2))
+    assert 0.65 < level < 0.85, "up to two lines, each on half of the scenes"
+    assert 0.15 < upright < 0.32, "edges of boxes are rarer: a one at an edge must not be taken for one"
 
 
 def test_levels_undo_contrast_and_brightness() -> None:

@@ -69,6 +69,25 @@ def test_greedy_decoding_takes_the_most_likely_allowed_token_at_each_step(images
     assert likeliest & {PAD, BOS}, "otherwise nothing was forbidden"
 
 
+@torch.no_grad()
+def test_decoding_stops_when_every_sequence_has_ended_and_predicts_the_same(
+    images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, num_steps = sequence_model(), []
+    step = model.step
+    monkeypatch.setattr(model, "step", lambda tokens, cache: num_steps.append(1) or step(tokens, cache))
+    every = decoding.greedy(model, images)
+    lengths = (every.digits < NUM_DIGITS).sum(1)
+    assert int(lengths.min()) < SPEC.max_length, "otherwise no image could stop early"
+    for row in range(len(images)):
+        num_steps.clear()
+        alone = decoding.greedy(model, images[row : row + 1])
+        assert len(num_steps) == min(int(lengths[row]) + 1, SPEC.max_length + 1)
+        assert torch.equal(alone.digits, every.digits[row : row + 1])
+        torch.testing.assert_close(alone.log_probs, every.log_probs[row : row + 1])
+        torch.testing.assert_close(alone.score, every.score[row : row + 1])
+
+
 def test_cells_are_listed_in_raster_order_without_empty_ones() -> None:
     logits = torch.full((2, 4, EMPTY_CELL + 1), -20.0)
     for cell, digit in enumerate([7, EMPTY_CELL, 3, EMPTY_CELL]):

@@ -1,0 +1,93 @@
+"""Platt scaling of confidences: what it fits, and that every reader applies it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import mnist_seq
+from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.evaluation.calibration import fit_scaling
+from mnist_seq.export import _calibrate
+from mnist_seq.inference import weights
+from mnist_seq.inference.platt_scaling import PlattScaling
+from mnist_seq.run_dir import Run
+
+
+def _overconfident(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Confidences whose logits are twice what they should be, and one above."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(num, generator=generator)
+    correct = (torch.rand(num, generator=generator) < truth).float()
+    return torch.sigmoid(2 * torch.logit(truth, 1e-6) + 1), correct
+
+
+def test_scaling_that_confidences_need_is_found() -> None:
+    scaling = PlattScaling.fit(*_overconfident(40_000))
+    assert scaling.slope == pytest.approx(0.5, abs=0.03)
+    assert scaling.offset == pytest.approx(-0.5, abs=0.05)
+
+
+def test_scaling_keeps_order_and_range_and_by_default_every_bit() -> None:
+    confidence = torch.linspace(0, 1, 101)
+    scaled = PlattScaling(0.7, -1.3)(confidence)
+    assert (scaled.diff() >= 0).all()
+    assert 0 <= float(scaled.min()) < float(scaled.max()) <= 1
+    assert torch.equal(PlattScaling.from_card({})(confidence), confidence)
+
+
+def test_report_measures_the_error_before_and_after() -> None:
+    report = fit_scaling(*_overconfident(4000))
+    assert report.before > 0.1
+    assert report.interval[0] <= report.after <= report.interval[1] + 0.01
+    assert report.after < 0.03
+
+
+def test_nothing_is_fitted_where_all_is_right() -> None:
+    with pytest.raises(ValueError, match="cannot be scaled on 20 predictions: it takes some that are right"):
+        fit_scaling(torch.rand(20), torch.ones(20))
+
+
+def test_reader_and_onnx_graph_scale_alike(tiny_run: Run, grids: SyntheticDataset, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from mnist_seq.inference.onnx_export import create_session, export_onnx
+
+    folder = Path(shutil.copytree(tiny_run.path, tmp_path / "scaled"))
+    card = json.loads((folder / "model.json").read_text())
+    card["platt_scaling"] = {"slope": 0.5, "offset": 0.25}
+    (folder / "model.json").write_text(json.dumps(card))
+    images = grids[:20].images
+    plain, scaled = (mnist_seq.load(path).read_canvases(images / 255) for path in (tiny_run.path, folder))
+    expected = PlattScaling(0.5, 0.25)(torch.tensor([reading.confidence for reading in plain]))
+    torch.testing.assert_close(torch.tensor([reading.confidence for reading in scaled]), expected)
+    assert [reading.per_digit for reading in scaled] == [reading.per_digit for reading in plain]
+    model, card = weights.load(folder)
+    export_onnx(model, tmp_path / "graph.onnx", card, include_preprocessing=False)
+    (confidence,) = create_session(tmp_path / "graph.onnx").run(["confidence"], {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(confidence), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_export_fits_to_a_folder_of_labelled_pictures(tiny_run: Run, grids: SyntheticDataset, tmp_path: Path) -> None:
+    from PIL import Image
+
+    model, card = weights.load(tiny_run.path)
+    images = grids[:30].images
+    readings = mnist_seq.load(tiny_run.path).read([image[0].numpy() for image in images])
+    lines = []
+    for index, (image, reading) in enumerate(zip(images, readings, strict=True)):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"{index}.png")
+        digits = reading.digits if index % 3 else [*reading.digits, 1]
+        lines.append(json.dumps({"image": f"{index}.png", "digits": digits}))
+    (tmp_path / "labels.jsonl").write_text("\n".join(lines))
+    message = _calibrate(model, card, str(tmp_path))
+    assert message.startswith("expected calibration error on 30 pictures, 20 of them read correctly: 0.")
+    assert card["platt_scaling"]["pictures"] == 30
+    again = dict(card)
+    _calibrate(model, again, str(tmp_path))
+    assert again["platt_scaling"] == card["platt_scaling"], "an earlier scaling does not matter"
+    with pytest.raises(ValueError, match=r"calibrate_on=\S+nowhere is not a directory"):
+        _calibrate(model, card, str(tmp_path / "nowhere"))
