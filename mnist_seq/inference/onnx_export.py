@@ -1,6 +1,7 @@
 """Export a model as one ONNX graph: pictures in, digits and probabilities out, for runtimes without torch.
 
-The graph holds the preprocessing, and greedy decoding with its fixed number of steps unrolled, without a loop.
+The graph holds the preprocessing and greedy decoding. The decoder of `EncoderDecoder` is a loop; that of any other
+model is unrolled, with as many steps as the longest sequence takes.
 
 Shapes   B pictures   Y X padded size of the pictures   K canvases: rows of all pictures   h w canvas
          T longest sequence
@@ -8,12 +9,13 @@ Shapes   B pictures   Y X padded size of the pictures   K canvases: rows of all 
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +24,15 @@ from mnist_seq.atomic_io import atomic_path
 from mnist_seq.data.preprocess import Preprocess, has_ink
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
+from mnist_seq.inference.onnx_loop import export_with_loop
 from mnist_seq.inference.platt_scaling import PlattScaling
+from mnist_seq.nn.decoding import DecodeOutput, output_of_steps
+from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import PAD
+
+if TYPE_CHECKING:
+    import onnx
 
 PICTURES_METADATA = {
     "pictures": "uint8 (batch, 4, height, width): red, green, blue and alpha, each picture in the upper left corner of "
@@ -48,31 +56,53 @@ ROWS_METADATA = {
 """Further outputs of a graph that reads pictures; stored in its metadata."""
 
 
-class _CanvasReader(nn.Module):
-    """Greedy decoding, as `torch.onnx` traces it."""
-
-    def __init__(self, model: Model, scale_confidence: PlattScaling) -> None:
-        super().__init__()
-        self.model, self.scale_confidence = model, scale_confidence
+class _Canvases(nn.Module):
+    """Grey levels of the model's canvas, as floats in [0, 1]."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        output = self.model.read(images)
-        return output.digits, output.probs, self.scale_confidence(output.confidence)
+        return (images / 255,)
 
 
-class _PictureReader(nn.Module):
-    """Preprocessing and greedy decoding: what `Reader.read` does from RGBA on, row by row."""
+class _PictureCanvases(nn.Module):
+    """Preprocessing: what `Reader.preprocess` does from RGBA on, row by row."""
 
-    def __init__(self, model: Model, scale_confidence: PlattScaling) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.preprocess, self.canvas_reader = Preprocess(model.spec), _CanvasReader(model, scale_confidence)
+        self.preprocess = Preprocess(model.spec)
 
     def forward(self, pictures: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         canvases = self.preprocess(pictures, sizes)
-        digits, probs, confidence = self.canvas_reader(canvases.images[:, None])
-        inked = has_ink(canvases.images)
-        digits, probs = torch.where(inked[:, None], digits, PAD), torch.where(inked[:, None], probs, 1.0)
-        return digits, probs, torch.where(inked, confidence, 1.0), *canvases[1:]
+        return canvases.images[:, None], *canvases[1:]
+
+
+class _Finish(nn.Module):
+    """From a prediction to the outputs: nothing is read on a canvas without ink, and confidences are scaled."""
+
+    def __init__(self, max_length: int, scale_confidence: PlattScaling) -> None:
+        super().__init__()
+        self.max_length, self.scale_confidence = max_length, scale_confidence
+
+    def forward(self, tokens: Tensor, log_probs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+        """Finish what the steps of the loop returned, S B 1."""
+        steps = (it[..., 0].T for it in (tokens, log_probs))
+        return self.finish(output_of_steps(*steps, self.max_length + 1), images)
+
+    def finish(self, output: DecodeOutput, images: Tensor) -> tuple[Tensor, ...]:
+        inked, confidence = has_ink(images[:, 0]), self.scale_confidence(output.confidence)
+        digits = torch.where(inked[:, None], output.digits, PAD)
+        return digits, torch.where(inked[:, None], output.probs, 1.0), torch.where(inked, confidence, 1.0)
+
+
+class _WholeReader(nn.Module):
+    """A model of any kind, from the inputs to the outputs; the steps of a decoder are unrolled."""
+
+    def __init__(self, model: Model, prepare: nn.Module, finish: _Finish) -> None:
+        super().__init__()
+        self.model, self.prepare, self.finish = model, prepare, finish
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        images, *others = self.prepare(*inputs)
+        return *self.finish.finish(self.model.read(images), images), *others
 
 
 def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preprocessing: bool = True) -> None:
@@ -85,40 +115,62 @@ def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preproce
         UserError: the extra `onnx` is not installed, or the model has an operator without an ONNX counterpart.
     """
     check_extra("ONNX", "onnx")
+    import onnx
+
     spec, batch = model.spec, torch.export.Dim("batch", min=1)
-    scale_confidence = PlattScaling.from_card(card)
+    finish = _Finish(spec.max_length, PlattScaling.from_card(card))
     if include_preprocessing:
-        module: nn.Module = _PictureReader(model, scale_confidence)
+        prepare: nn.Module = _PictureCanvases(model)
         # the traced example has more rows than pictures, and another size than the canvas
         height, width = (torch.export.Dim(name, min=1) for name in ("height", "width"))
         inputs: tuple[Tensor, ...] = (_example_pictures(), torch.tensor([[90, 70], [80, 75]]))
         dynamic_shapes = {"pictures": {0: batch, 2: height, 3: width}, "sizes": {0: batch}}
-        metadata = PICTURES_METADATA | DECODER_METADATA | ROWS_METADATA
+        metadata, prepared = PICTURES_METADATA | DECODER_METADATA | ROWS_METADATA, list(ROWS_METADATA)
     else:
-        module = _CanvasReader(model, scale_confidence)
+        prepare, prepared = _Canvases(), []
         inputs = (torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8),)
         dynamic_shapes, metadata = {"images": {0: batch}}, CANVASES_METADATA | DECODER_METADATA
+    outputs = [*DECODER_METADATA, *prepared]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module.eval(),
-                inputs,
-                dynamo=True,
-                verbose=False,
-                input_names=list(dynamic_shapes),
-                output_names=[name for name in metadata if name not in dynamic_shapes],
-                dynamic_shapes=dynamic_shapes,
+        if isinstance(model, EncoderDecoder) and type(model).read is EncoderDecoder.read:
+            graph = export_with_loop(
+                model, _export, prepare, inputs, dynamic_shapes, ["canvases", *prepared], finish, outputs
             )
+        else:
+            graph = _export(_WholeReader(model, prepare, finish), inputs, dynamic_shapes, outputs)
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"format=onnx: {type(model).__name__} cannot be exported: {reason}") from error
-    assert program is not None
     sizes = {"height": spec.height, "width": spec.width, "max_length": spec.max_length}
-    program.model.metadata_props.update({key: text.format(**sizes) for key, text in metadata.items()})
-    program.model.metadata_props["card"] = json.dumps(card)
+    texts = {key: text.format(**sizes) for key, text in metadata.items()}
+    onnx.helper.set_model_props(graph, texts | {"card": json.dumps(card)})
     with atomic_path(path) as temp_path:
-        program.save(temp_path)
+        onnx.save(graph, temp_path)
+
+
+def _export(
+    module: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: dict[str, Any], output_names: Sequence[str]
+) -> onnx.ModelProto:
+    """Export a module; its arguments are named by the keys of `dynamic_shapes`."""
+    names = list(dynamic_shapes)
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    by_position = tuple(dynamic_shapes.values())
+    if parameters[-1].kind == inspect.Parameter.VAR_POSITIONAL:
+        num_named = len(parameters) - 1
+        by_position = (*by_position[:num_named], by_position[num_named:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            inputs,
+            dynamo=True,
+            verbose=False,
+            input_names=names,
+            output_names=list(output_names),
+            dynamic_shapes=by_position,
+        )
+    assert program is not None
+    return program.model_proto
 
 
 def _example_pictures() -> Tensor:

@@ -10,7 +10,6 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
@@ -93,7 +92,18 @@ def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> Decode
             break
     tokens = torch.cat(all_tokens, 1)
     log_probs = torch.stack(all_logits, 1).float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
-    tokens, log_probs = (F.pad(it, (0, num_steps - len(all_tokens)), value=PAD) for it in (tokens, log_probs))
+    return output_of_steps(tokens, log_probs, num_steps)
+
+
+def output_of_steps(tokens: Int[Tensor, "B S"], log_probs: Float[Tensor, "B S"], num_steps: int) -> DecodeOutput:
+    """Build the output from S steps of at most `num_steps`, after which every sequence has ended.
+
+    Args:
+        tokens: predicted at each step, also after the end of a sequence.
+        log_probs: of each token, nats.
+    """
+    missing = tokens.new_full((tokens.shape[0], num_steps), PAD)
+    tokens, log_probs = (torch.cat([it, missing.to(it.dtype)], 1)[:, :num_steps] for it in (tokens, log_probs))
     is_end = (tokens >= NUM_DIGITS).int()
     after_end = is_end.cumsum(1) > is_end
     return decode_output(tokens.masked_fill(after_end, PAD), log_probs.masked_fill(after_end, 0))
