@@ -22,9 +22,11 @@ from torch import Tensor, nn
 
 from mnist_seq.atomic_io import atomic_path
 from mnist_seq.data.preprocess import Preprocess, has_ink
+from mnist_seq.config.validation import check
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
 from mnist_seq.inference.onnx_loop import export_with_loop
+from mnist_seq.inference.onnx_quantize import quantize_weights
 from mnist_seq.inference.platt_scaling import PlattScaling
 from mnist_seq.nn.decoding import DecodeOutput, output_of_steps
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
@@ -105,11 +107,14 @@ class _WholeReader(nn.Module):
         return *self.finish.finish(self.model.read(images), images), *others
 
 
-def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preprocessing: bool = True) -> None:
+def export_onnx(
+    model: Model, path: Path, card: dict[str, Any], include_preprocessing: bool = True, explain: bool = False
+) -> None:
     """Write a model as an ONNX graph; its metadata describes inputs and outputs and holds the card.
 
     Args:
         include_preprocessing: read pictures of any size; else canvases of the model.
+        explain: return attention, runners-up and canvases too, and store the weights in 8 bits, for the page.
 
     Raises:
         UserError: the extra `onnx` is not installed, or the model has an operator without an ONNX counterpart.
@@ -131,21 +136,50 @@ def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preproce
         inputs = (torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8),)
         dynamic_shapes, metadata = {"images": {0: batch}}, CANVASES_METADATA | DECODER_METADATA
     outputs = [*DECODER_METADATA, *prepared]
+    if explain:
+        finish, metadata = _ExplainedFinish(spec.max_length, finish.scale_confidence), metadata | EXPLAINED_METADATA
+        outputs = [*DECODER_METADATA, *list(EXPLAINED_METADATA)[:2], *prepared, *list(EXPLAINED_METADATA)[2:]]
     try:
         if isinstance(model, EncoderDecoder) and type(model).read is EncoderDecoder.read:
             graph = export_with_loop(
-                model, _export, prepare, inputs, dynamic_shapes, ["canvases", *prepared], finish, outputs
+                model, _export, prepare, inputs, dynamic_shapes, ["canvases", *prepared], finish, outputs, explain
             )
         else:
+            check(not explain, f"format=page: {type(model).__name__} is no EncoderDecoder: serve it instead")
             graph = _export(_WholeReader(model, prepare, finish), inputs, dynamic_shapes, outputs)
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"format=onnx: {type(model).__name__} cannot be exported: {reason}") from error
+    if explain:
+        quantize_weights(graph)
     sizes = {"height": spec.height, "width": spec.width, "max_length": spec.max_length}
     texts = {key: text.format(**sizes) for key, text in metadata.items()}
     onnx.helper.set_model_props(graph, texts | {"card": json.dumps(card)})
     with atomic_path(path) as temp_path:
         onnx.save(graph, temp_path)
+
+
+EXPLAINED_METADATA = {
+    "runner_up": "int64 (rows, {max_length}): second likeliest token at each digit; above 9 the end of the row",
+    "runner_up_probability": "float32 (rows, {max_length}): its probability",
+    "attention": "float32 (steps, rows, heads, patches): attention of the last decoder block over the patches of the canvas",
+    "canvases": "float32 (rows, 1, {height}, {width}): what the model sees of each row",
+}
+"""Further outputs of a graph that explains what it reads; stored in its metadata."""
+
+
+class _ExplainedFinish(_Finish):
+    """As `_Finish`, with the runners-up."""
+
+    def forward(  # type: ignore[override]
+        self, tokens: Tensor, log_probs: Tensor, runners_up: Tensor, runner_up_log_probs: Tensor, images: Tensor
+    ) -> tuple[Tensor, ...]:
+        missing = runners_up.new_full((self.max_length, runners_up.shape[1]), PAD)
+        others, probs = (
+            torch.cat([it[..., 0], missing.to(it.dtype)])[: self.max_length].T
+            for it in (runners_up, runner_up_log_probs.exp())
+        )
+        return *super().forward(tokens, log_probs, images), others, probs
 
 
 def _export(

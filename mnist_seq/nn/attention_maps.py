@@ -5,7 +5,8 @@ Shapes: B batch, H heads, L queries, S keys, N longest sequence, T tokens or cel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,8 +25,6 @@ def compute_attention_maps(
 ) -> dict[str, Float[Tensor, "B H L S"]]:
     """Compute the attention weights of every layer and head while a model reads images.
 
-    Forward hooks compute the weights a second time; the model itself is unchanged afterwards.
-
     Args:
         images: uint8 grey levels, or floats in [0, 1].
         digits: the sequence that the decoder is given, PAD after the last digit; by default its own greedy prediction.
@@ -34,6 +33,25 @@ def compute_attention_maps(
         Module name -> weights, each row over S a distribution. `encoder.blocks.0.attention`: patches (class tokens
         first) over patches; `decoder.0.attention`: tokens (BOS first) over themselves and earlier ones;
         `decoder.0.cross_attention`: tokens over patches.
+    """
+    training = model.training
+    model.eval()
+    tokens = None
+    if model.output_type == "sequence":
+        tokens = encode(model.read(images).digits if digits is None else digits)[:, :-1]
+    try:
+        with record_attention(model) as maps:
+            model(images) if tokens is None else model(images, tokens)
+    finally:
+        model.train(training)
+    return maps
+
+
+@contextmanager
+def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Record the attention weights of a model while it runs: module name -> B H L S, of its last call.
+
+    Forward hooks compute the weights a second time; the model itself is unchanged afterwards.
     """
     maps: dict[str, Tensor] = {}
 
@@ -44,23 +62,16 @@ def compute_attention_maps(
 
         return hook
 
-    training = model.training
-    model.eval()
-    tokens = None
-    if model.output_type == "sequence":
-        tokens = encode(model.read(images).digits if digits is None else digits)[:, :-1]
     hooks = [
         module.register_forward_hook(record(name), with_kwargs=True)
         for name, module in model.named_modules()
         if isinstance(module, Attention)
     ]
     try:
-        model(images) if tokens is None else model(images, tokens)
+        yield maps
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(training)
-    return maps
 
 
 def attention_on_image(
