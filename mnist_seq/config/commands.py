@@ -143,18 +143,19 @@ class CompareConfig(Validated):
         return EvaluateConfig(run=run, **shared)
 
 
-FORMATS = ("weights", "onnx")
+FORMATS = ("weights", "onnx", "page")
 
 
 @dataclass
 class ExportConfig(Validated):
     """Export a model: `python -m mnist_seq.export`."""
 
-    run: str | None = None
+    run: Any = None
     """Model to export: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
-    finished run under outputs/."""
+    finished run under outputs/. A page takes several too: run=[pretrained:line,pretrained:grid]."""
     format: Annotated[str, one_of(FORMATS)] = "weights"
-    """`weights`: 16-bit safetensors and a model card; `onnx`: one ONNX graph, preprocessing included."""
+    """`weights`: 16-bit safetensors and a model card; `onnx`: one ONNX graph, preprocessing included; `page`: one HTML
+    file that reads in a browser, without a server."""
     name: str | None = None
     """Name of the exported model; null takes the family of its scenes."""
     output_dir: str | None = None
