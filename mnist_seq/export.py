@@ -1,4 +1,4 @@
-"""Export a model: `python -m mnist_seq.export run=outputs/<date>/<time> format=weights name=grid`, or `format=onnx`."""
+"""Export a model: `python -m mnist_seq.export run=outputs/<date>/<time> format=weights name=grid`, or `format=onnx`, `format=page`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ def _job(config: ExportConfig, run_dir: Path) -> None:
     from mnist_seq.inference import weights
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    if config.format == "onnx":
-        check_extra("format=onnx", "onnx")
+    if config.format != "weights":
+        check_extra(f"format={config.format}", "onnx")
+    if config.format == "page":
+        path = _export_page(config)
+        console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        return
     run = resolve_run(config.run)
     model, card = weights.load(run, trust=config.trust)
     if config.seed_runs:
@@ -121,6 +125,27 @@ def _export_weights(
         name, model, card, output_dir, trained if trained.exists else None, scores, check_images
     )
     return output_dir / "weights.safetensors", num_mismatches
+
+
+def _export_page(config: ExportConfig) -> Path:
+    """Write one HTML file that reads with one or several models; return its path."""
+    from mnist_seq.atomic_io import atomic_write_text
+    from mnist_seq.find_runs import resolve_run
+    from mnist_seq.inference import weights
+    from mnist_seq.serving.page_builder import build_page
+    from mnist_seq.serving.page_models import page_examples, page_model
+
+    runs = [resolve_run(run) for run in (config.run if isinstance(config.run, list) else [config.run])]
+    loaded = [weights.load(run, trust=config.trust) for run in runs]
+    names = [str(card.get("name") or Path(run).name) for run, (_, card) in zip(runs, loaded, strict=True)]
+    models = [page_model(name, *it) for name, it in zip(names, loaded, strict=True)]
+    examples = [example for name, (_, card) in zip(names, loaded, strict=True) for example in page_examples(name, card)]
+    name = config.name or names[0]
+    folder = Path(config.output_dir or Path("outputs", "exported"))
+    make_dir("output_dir", folder)
+    path = folder / f"{name}.html"
+    atomic_write_text(path, build_page(models, examples))
+    return path
 
 
 def _export_onnx(

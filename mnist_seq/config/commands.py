@@ -169,6 +169,11 @@ class ExportConfig(Validated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        several = isinstance(self.run, list)
+        check(
+            not several or (self.format == "page" and len(self.run) == len(set(self.run)) > 0),
+            f"run={self.run}: only format=page takes several models, each once",
+        )
         valid = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
         check(bool(valid), f"name={self.name} must be letters, digits, _, - and dots: it names a folder")
 
