@@ -108,7 +108,8 @@ def _runtime_script() -> str:
 
 def _data_element(name: str, text: str) -> str:
     """Return an element that holds data: no script runs in it, and nothing in it is markup."""
-    return f'<script type="text/plain" id="{escape(name)}">{text.replace("</", "<\\/")}</script>'
+    safe = text.replace("</", "<\\/")  # JSON reads the escaped slash as a slash
+    return f'<script type="text/plain" id="{escape(name)}">{safe}</script>'
 
 
 def _hash_source(text: str) -> str:

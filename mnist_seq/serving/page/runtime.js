@@ -88,7 +88,7 @@ export class Model {
         confidence: Number(outputs.confidence.data[row]),
         box: Array.from(outputs.window.data.slice(4 * row, 4 * row + 4), Number),
         numShapes: Number(outputs.num_shapes.data[row]),
-        canvas: outputs.canvas.data.slice(row * pixels, (row + 1) * pixels),
+        canvas: outputs.canvases.data.slice(row * pixels, (row + 1) * pixels),
         attention,
         runnerUp: perDigit("runner_up"),
         runnerUpProbability: perDigit("runner_up_probability"),

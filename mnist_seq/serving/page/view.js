@@ -5,6 +5,10 @@ import { contextOf } from "./picture.js";
 /** Probabilities from which a digit counts as sure, and below which it counts as doubtful. */
 const SURE = 0.9;
 const DOUBTFUL = 0.5;
+/** Colour of attention: red, green, blue. */
+const SHADE = [230, 110, 0];
+/** Screen pixels for each pixel that the model sees. */
+const SEEN_SCALE = 3;
 
 /**
  * @param {string} id
@@ -97,18 +101,35 @@ export function attentionOf(row, card, digit, head) {
  * @param {{ weights: Float32Array, rows: number, columns: number }} attention
  */
 export function drawSeen(canvas, row, card, attention) {
-  canvas.width = card.width;
-  canvas.height = card.height;
-  const image = new ImageData(card.width, card.height);
-  const largest = attention.weights.reduce((most, weight) => Math.max(most, weight), 1e-9);
-  for (let y = 0; y < card.height; y++)
-    for (let x = 0; x < card.width; x++) {
-      const patch = Math.floor((y * attention.rows) / card.height) * attention.columns + Math.floor((x * attention.columns) / card.width);
-      const level = 255 * row.canvas[y * card.width + x];
-      const light = (150 * attention.weights[patch]) / largest;
-      image.data.set([Math.min(255, level + light), Math.min(255, level + 0.55 * light), level, 255], 4 * (y * card.width + x));
-    }
-  contextOf(canvas).putImageData(image, 0, 0);
+  const { width, height } = card;
+  const image = new ImageData(width, height);
+  row.canvas.forEach((ink, pixel) => image.data.set([255 * ink, 255 * ink, 255 * ink, 255], 4 * pixel));
+  const plain = document.createElement("canvas");
+  [plain.width, plain.height] = [width, height];
+  contextOf(plain).putImageData(image, 0, 0);
+  [canvas.width, canvas.height] = [SEEN_SCALE * width, SEEN_SCALE * height];
+  const context = contextOf(canvas);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(plain, 0, 0, canvas.width, canvas.height);
+  context.globalCompositeOperation = "lighter";
+  shade(context, attention, [0, 0, canvas.width, canvas.height]);
+}
+
+/**
+ * Shade the patches that the model attends to, the most attended one the most.
+ * @param {CanvasRenderingContext2D} context
+ * @param {{ weights: Float32Array, rows: number, columns: number }} attention
+ * @param {[number, number, number, number]} box left, top, right, bottom of the row
+ */
+function shade(context, { weights, rows, columns }, [left, top, right, bottom]) {
+  const largest = weights.reduce((most, weight) => Math.max(most, weight), 1e-9);
+  const image = new ImageData(columns, rows);
+  weights.forEach((weight, patch) => image.data.set([...SHADE, (160 * weight) / largest], 4 * patch));
+  const patches = document.createElement("canvas");
+  [patches.width, patches.height] = [columns, rows];
+  contextOf(patches).putImageData(image, 0, 0);
+  context.imageSmoothingEnabled = true;
+  context.drawImage(patches, left, top, right - left, bottom - top);
 }
 
 /**
@@ -128,12 +149,6 @@ export function drawOverlay(overlay, picture, rows, chosen, attention) {
     context.strokeStyle = "rgba(11, 87, 194, .8)";
     context.lineWidth = Math.max(1, picture.width / 400);
     context.strokeRect(left, top, right - left, bottom - top);
-    if (!attention || !chosen || chosen[0] !== index) return;
-    const largest = attention.weights.reduce((most, weight) => Math.max(most, weight), 1e-9);
-    const [width, height] = [(right - left) / attention.columns, (bottom - top) / attention.rows];
-    attention.weights.forEach((weight, patch) => {
-      context.fillStyle = `rgba(230, 110, 0, ${(0.55 * weight) / largest})`;
-      context.fillRect(left + (patch % attention.columns) * width, top + Math.floor(patch / attention.columns) * height, width, height);
-    });
+    if (attention && chosen?.[0] === index) shade(context, attention, [left, top, right, bottom]);
   });
 }
