@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import hashlib
 import io
-import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,17 +14,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 import mnist_seq
 from mnist_seq.config import ExportConfig
 from mnist_seq.export import _export_page
+from mnist_seq.serving.page_builder import PAGE_DIR
 
 pytestmark = pytest.mark.browser
 PATIENCE = 20_000
 """Milliseconds."""
-SEVEN = ((0.1, 0.25), (0.2, 0.25), (0.14, 0.8))
-ONE = ((0.45, 0.2), (0.45, 0.8))
+SEVEN = ((0.4, 0.2), (0.52, 0.2), (0.44, 0.8))
+ONE = ((0.7, 0.2), (0.69, 0.8))
+THREE = ((0.1, 0.3), (0.2, 0.25), (0.25, 0.4), (0.15, 0.5), (0.25, 0.65), (0.2, 0.8), (0.1, 0.75))
+THREE_SEVEN_ONE = (THREE, SEVEN, ONE)
+"""Strokes, x y as fractions of the drawing area."""
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +93,19 @@ class Visit:
         self.page.locator("#open").set_input_files([{"name": name, "mimeType": "image/png", "buffer": content}])
 
 
-def _png(image: np.ndarray, **options: Any) -> bytes:
+def written(width: int = 600, height: int = 200) -> Image.Image:
+    """3 7 1 in black ink on white paper."""
+    image = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(image)
+    for stroke in THREE_SEVEN_ONE:
+        points = [(x * width, y * height) for x, y in stroke]
+        pen.line(points, "black", max(3, height // 22), joint="curve")
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -101,6 +117,178 @@ def test_what_is_drawn_is_read_while_one_writes_undone_and_cleared(chromium: Any
     visit.sees([7, 1])
     visit.page.get_by_role("button", name="Undo").click()
     visit.sees([7])
+    visit.page.keyboard.press("Control+z")
+    visit.says("Ready: write a number")
+    visit.draw(*THREE_SEVEN_ONE)
+    visit.sees([3, 7, 1])
     visit.page.get_by_role("button", name="Clear").click()
     visit.says("Ready: write a number")
     assert visit.page.locator("#details").is_hidden()
+
+
+def test_a_chosen_digit_shows_its_attention_and_alternatives(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    visit.draw(*THREE_SEVEN_ONE)
+    visit.sees([3, 7, 1])
+    centres = []
+    for index in range(3):
+        visit.page.locator("#rows button").nth(index).click()
+        shade = visit.page.evaluate(
+            """() => {
+                const {width, height} = document.getElementById("overlay");
+                const {data} = document.getElementById("overlay").getContext("2d").getImageData(0, 0, width, height);
+                let [sum, weighted] = [0, 0];
+                for (let i = 0; i < width * height; i++) { sum += data[4*i+3]; weighted += data[4*i+3] * (i % width); }
+                return weighted / sum / width;
+            }"""
+        )
+        centres.append(shade)
+        rows = visit.page.locator("#alternatives tr")
+        assert rows.count() == 2
+        assert rows.first.locator("td").first.inner_text() == "371"[index]
+    assert centres == sorted(centres), "the model looks from left to right"
+    for head in ("head 1", "all heads"):
+        visit.page.get_by_label(head).check()
+    visit.sees([3, 7, 1])
+
+
+@pytest.mark.parametrize("way", ["open", "paste", "drop"])
+def test_a_picture_is_opened_pasted_or_dropped(way: str, chromium: Any, page_file: Path) -> None:
+    visit, picture = Visit(chromium, page_file), encoded(written())
+    if way == "open":
+        visit.upload("number.png", picture)
+    else:
+        visit.page.evaluate(
+            """([way, content]) => {
+                const bytes = Uint8Array.from(atob(content), (it) => it.charCodeAt(0));
+                const data = new DataTransfer();
+                data.items.add(new File([bytes], "number.png", {type: "image/png"}));
+                document.dispatchEvent(way === "paste"
+                    ? new ClipboardEvent("paste", {clipboardData: data})
+                    : new DragEvent("drop", {dataTransfer: data, cancelable: true}));
+            }""",
+            [way, base64.b64encode(picture).decode()],
+        )
+    visit.sees([3, 7, 1])
+
+
+def test_a_turned_photograph_and_one_of_12_megapixels_are_read(chromium: Any, page_file: Path) -> None:
+    visit, exif = Visit(chromium, page_file), Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    visit.upload("turned.jpg", encoded(written().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif))
+    visit.sees([3, 7, 1])
+    visit.page.get_by_role("button", name="Clear")
+    visit.upload("large.jpg", encoded(written(4000, 3000), "JPEG"))
+    visit.sees([3, 7, 1])
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n broken", b"just text", b""])
+def test_what_is_no_picture_gets_one_sentence_and_the_page_goes_on(
+    content: bytes, chromium: Any, page_file: Path
+) -> None:
+    visit = Visit(chromium, page_file)
+    visit.upload("broken.png", content)
+    visit.says(re.compile("^This file is not a picture that your browser can open"))
+    visit.draw(SEVEN)
+    visit.sees([7])
+
+
+def test_names_and_metadata_of_files_are_never_markup(chromium: Any, page_file: Path) -> None:
+    visit, info = Visit(chromium, page_file), PngInfo()
+    info.add_text("Title", "<img src=x onerror=alert(1)>")
+    visit.upload("<img src=x onerror=alert(1)>.png", encoded(written(), pnginfo=info))
+    visit.sees([3, 7, 1])
+    assert visit.page.locator("img").count() == 0
+
+
+def test_policy_blocks_everything_from_elsewhere(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    failed = visit.page.evaluate(
+        """async () => {
+            const failed = [];
+            await fetch("data:text/plain,x").catch(() => failed.push("fetch"));
+            try { new Function("return 1")(); } catch { failed.push("eval"); }
+            const script = document.createElement("script");
+            script.textContent = "window.ran = true";
+            document.body.append(script);
+            if (!window.ran) failed.push("script");
+            return failed;
+        }"""
+    )
+    assert failed == ["fetch", "eval", "script"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1000])
+def test_page_fits_and_is_accessible(width: int, scheme: str, chromium: Any, page_file: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    visit = Visit(chromium, page_file, width, scheme)
+    visit.draw(*THREE_SEVEN_ONE)
+    visit.sees([3, 7, 1])
+    overflow = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0
+    serious = [it for it in axe.Axe().run(visit.page).response["violations"] if it["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+def test_a_finger_writes(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file, width=390)
+    box, session = visit.page.locator("#drawing").bounding_box(), visit.page.context.new_cdp_session(visit.page)
+    for stroke in THREE_SEVEN_ONE:
+        points = [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]} for x, y in stroke]
+        session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points[:1]})
+        for one, other in pairwise(points):
+            for step in np.linspace(0, 1, 8):
+                point = {key: one[key] + (other[key] - one[key]) * step for key in "xy"}
+                session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    visit.sees([3, 7, 1])
+
+
+def test_keyboard_alone_leads_through_the_page(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    keyboard = visit.page.keyboard
+    for _ in range(20):
+        keyboard.press("Tab")
+        if visit.page.evaluate("document.activeElement.id") == "example":
+            break
+    keyboard.press("Enter")
+    visit.says(re.compile(r"sure$|^No digits$"))
+    truth = visit.page.locator("#truth").inner_text()
+    assert truth.startswith("Example 1 of 12, which the model has not seen. It shows ")
+    for _ in range(20):
+        keyboard.press("Tab")
+        if visit.page.evaluate("document.activeElement.parentElement.parentElement.className") == "digits":
+            break
+    keyboard.press("Enter")
+    assert visit.page.locator("#rows button[aria-pressed=true]").count() == 1
+
+
+def test_models_are_switched_and_each_has_its_examples(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    visit.page.get_by_label("grid", exact=True).check()
+    visit.page.get_by_role("button", name="Next example").click()
+    visit.says(re.compile(r"^(\d ){3}\d, \d+ % sure$"))
+    assert "Example 2 of 12" in visit.page.locator("#truth").inner_text()
+    assert "grid reads" in visit.page.locator("#card").inner_text()
+
+
+def test_page_reads_what_the_reader_reads(chromium: Any, page_file: Path) -> None:
+    """Of pictures whose pixels no decoder can see differently."""
+    visit, reader = Visit(chromium, page_file), mnist_seq.load()
+    for index in range(12):
+        picture = written(320 + 40 * index, 160 + 10 * index).rotate(3 * (index - 6), fillcolor="white")
+        visit.upload(f"{index}.png", encoded(picture))
+        visit.sees(reader.read(picture).digits)
+
+
+def test_vendored_files_are_those_that_are_named() -> None:
+    folder = PAGE_DIR / "vendor"
+    sums = [
+        hashlib.sha256(content).hexdigest()
+        for content in (
+            (folder / "ort.wasm.bundle.min.mjs").read_bytes(),
+            gzip.decompress((folder / "ort-wasm-simd-threaded.wasm.gz").read_bytes()),
+        )
+    ]
+    assert re.findall(r"`([0-9a-f]{64})`", (folder / "README.md").read_text()) == sums
