@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,9 +139,10 @@ def _export_page(config: ExportConfig) -> Path:
     runs = [resolve_run(run) for run in (config.run if isinstance(config.run, list) else [config.run])]
     loaded = [weights.load(run, trust=config.trust) for run in runs]
     names = [str(card.get("name") or Path(run).name) for run, (_, card) in zip(runs, loaded, strict=True)]
-    models = [page_model(name, *it) for name, it in zip(names, loaded, strict=True)]
-    examples = [example for name, (_, card) in zip(names, loaded, strict=True) for example in page_examples(name, card)]
-    name = config.name or names[0]
+    labels = [f"{name} ({run})" if names.count(name) > 1 else name for name, run in zip(names, runs, strict=True)]
+    models = [page_model(label, *it) for label, it in zip(labels, loaded, strict=True)]
+    examples = [example for index, (_, card) in enumerate(loaded) for example in page_examples(index, card)]
+    name = config.name or re.sub(r"[^\w.-]+", "-", names[0]).strip(".-")[:80] or "page"
     folder = Path(config.output_dir or Path("outputs", "exported"))
     make_dir("output_dir", folder)
     path = folder / f"{name}.html"

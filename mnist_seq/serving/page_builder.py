@@ -1,6 +1,6 @@
 """Build the page: one HTML file with models, ONNX Runtime Web and everything else inlined, under a strict policy.
 
-The scripts in `page/` are ES modules for editors and the type checker. They are joined in the order of their imports,
+The scripts in `demo_page/` are ES modules for editors and the type checker. They are joined in the order of their imports,
 without a bundler: `import` lines go, and `export` goes from the declarations.
 """
 
@@ -16,8 +16,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PAGE_DIR = Path(__file__).with_name("page")
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(?P<path>[\w./]+)";\n', re.MULTILINE)
+PAGE_DIR = Path(__file__).with_name("demo_page")
+_IMPORT = re.compile(r'^import \{(?:(?! as )[^}])*\} from "(?P<path>\.[\w./]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) )", re.MULTILINE)
 
 
@@ -25,7 +25,7 @@ class PageModel(NamedTuple):
     """A model of the page."""
 
     card: dict[str, Any]
-    """What the page needs to know: see `Card` in page/runtime.js."""
+    """What the page needs to know: see `Card` in demo_page/runtime.js."""
     graph: bytes
     """An ONNX graph of pictures, with attention among its outputs."""
 
@@ -33,28 +33,26 @@ class PageModel(NamedTuple):
 class PageExample(NamedTuple):
     """A scene that the page shows."""
 
-    model: str
+    model: int
+    """Index of its model in the page."""
     png: bytes
     digits: list[int]
 
 
 def build_page(models: Iterable[PageModel], examples: Iterable[PageExample]) -> str:
     """Build the page as the text of an HTML file."""
-    models = list(models)
+    cards, graphs = zip(*((model.card, model.graph) for model in models), strict=True)
     runtime = (PAGE_DIR / "vendor" / "ort-wasm-simd-threaded.wasm.gz").read_bytes()
     shown = [
-        {"model": it.model, "image": f"data:image/png;base64,{base64.b64encode(it.png).decode()}", "digits": it.digits}
-        for it in examples
+        {"model": it.model, "image": base64.b64encode(it.png).decode(), "digits": it.digits} for it in examples
     ]
     data = [
-        _data_element("cards", json.dumps([model.card for model in models])),
+        _data_element("cards", json.dumps(cards)),
         _data_element("examples", json.dumps(shown)),
         _data_element("runtime", base64.b64encode(runtime).decode()),
         *(
-            _data_element(
-                f"model-{model.card['name']}", base64.b64encode(gzip.compress(model.graph, 9, mtime=0)).decode()
-            )
-            for model in models
+            _data_element(f"model-{index}", base64.b64encode(gzip.compress(graph, 9, mtime=0)).decode())
+            for index, graph in enumerate(graphs)
         ),
     ]
     scripts, style = [_runtime_script(), join_modules("main.js")], (PAGE_DIR / "style.css").read_text(encoding="utf-8")
@@ -63,7 +61,7 @@ def build_page(models: Iterable[PageModel], examples: Iterable[PageExample]) -> 
             "default-src 'none'",
             f"script-src 'wasm-unsafe-eval' {' '.join(_hash_source(script) for script in scripts)}",
             f"style-src {_hash_source(style)}",
-            "img-src blob: data:",
+            "img-src blob:",
             "base-uri 'none'",
             "form-action 'none'",
         ]
@@ -79,36 +77,55 @@ def build_page(models: Iterable[PageModel], examples: Iterable[PageExample]) -> 
 
 
 def join_modules(entry: str) -> str:
-    """Join a module and what it imports into one script, every module once and after those that it imports."""
-    joined: dict[str, str] = {}
+    """Join a module and what it imports into one script, every module once and after those that it imports.
 
-    def add(path: str) -> None:
+    Raises:
+        ValueError: a circle, an import or export of another form, or a name that two modules declare.
+    """
+    joined: dict[Path, str] = {}
+
+    def add(path: Path, importers: tuple[Path, ...]) -> None:
+        if path in importers:
+            raise ValueError(f"{path.name} imports itself")
         if path in joined:
             return
-        text = (PAGE_DIR / path).read_text(encoding="utf-8")
-        joined[path] = ""  # a circle would be visited for ever
+        text = path.read_text(encoding="utf-8")
         for match in _IMPORT.finditer(text):
-            add(match["path"])
-        del joined[path]
+            add((path.parent / match["path"]).resolve(), (*importers, path))
         joined[path] = _EXPORT.sub("", _IMPORT.sub("", text))
 
-    add(entry)
-    return "\n".join(joined.values())
+    add(PAGE_DIR / entry, ())
+    script = "\n".join(joined.values())
+    if left := re.search(r"^\s*(?:import|export)\b.*", script, re.MULTILINE):
+        raise ValueError(f"this line is neither `import {{ a }} from` nor `export` of a declaration: {left[0]}")
+    names = re.findall(r"^(?:async )?(?:function|class|const|let) (\w+)", script, re.MULTILINE)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two modules declare {', '.join(sorted(twice))}")
+    if "</script" in script or "<!--" in script:
+        raise ValueError("a script of a page must not contain </script or <!--")
+    return script
 
 
 def _runtime_script() -> str:
-    """ONNX Runtime Web as a script that sets `globalThis.ort`."""
+    """ONNX Runtime Web as a script that sets `globalThis.ort`.
+
+    Raises:
+        ValueError: another version of it has another form.
+    """
     text = (PAGE_DIR / "vendor" / "ort.wasm.bundle.min.mjs").read_text(encoding="utf-8")
     exports = re.search(r"export\{([^}]*)\};?\s*(//#.*)?\s*$", text)
-    assert exports is not None, "ONNX Runtime Web has changed its form"
+    if exports is None:
+        raise ValueError("ONNX Runtime Web does not end in its exports")
     names = [name.strip().partition(" as ") for name in exports[1].split(",")]
     members = ",".join(f"{exported or local}:{local}" for local, _, exported in names)
-    return f"{text[: exports.start()]}globalThis.ort={{{members}}};"
+    script = f"{text[: exports.start()]}globalThis.ort={{{members}}};"
+    # it resolves its own address, which Firefox refuses for files; nothing is fetched from there
+    return script.replace("import.meta.url", '"https://page.invalid/ort.mjs"')
 
 
 def _data_element(name: str, text: str) -> str:
-    """Return an element that holds data: no script runs in it, and nothing in it is markup."""
-    safe = text.replace("</", "<\\/")  # JSON reads the escaped slash as a slash
+    """Return an element that holds JSON or base64: no script runs in it, and nothing in it is markup."""
+    safe = text.replace("<", "\\u003c")  # base64 has none, and JSON reads it as the same
     return f'<script type="text/plain" id="{escape(name)}">{safe}</script>'
 
 

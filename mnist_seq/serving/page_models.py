@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from mnist_seq.config.serialization import data_from_dict
 from mnist_seq.config.validation import check
-from mnist_seq.data import datasets
+from mnist_seq.data import datasets, sources
 from mnist_seq.errors import UserError
 from mnist_seq.inference.model_card import describe_task
 from mnist_seq.inference.onnx_export import export_onnx
@@ -37,7 +38,8 @@ def page_model(name: str, model: Model, card: dict[str, Any]) -> PageModel:
         path = Path(folder, "model.onnx")
         export_onnx(model, path, card, explain=True)
         graph = path.read_bytes()
-    rows, columns = model.encoder.patch_embed.grid_size
+    patch_embed = model.encoder.patch_embed
+    rows, columns = patch_embed.grid_size
     parameters = sum(weight.numel() for weight in model.parameters())
     about = f"{name} reads {describe_task(model.spec, card.get('data', {}))}. It has {parameters:,} parameters."
     return PageModel(
@@ -50,21 +52,32 @@ def page_model(name: str, model: Model, card: dict[str, Any]) -> PageModel:
             "heads": model.config.num_heads,
             "patchRows": rows,
             "patchColumns": columns,
+            "patchSize": (model.spec.height + patch_embed.padding[-1]) // rows,
+            "ordered": model.spec.ordered,
         },
         graph,
     )
 
 
-def page_examples(name: str, card: dict[str, Any]) -> list[PageExample]:
-    """Draw test scenes of a model's own data; none if its digits are not on this machine."""
-    try:
-        splits = datasets.load(data_from_dict(card["data"])).splits
-    except (KeyError, UserError):
+def page_examples(index: int, card: dict[str, Any]) -> list[PageExample]:
+    """Draw test scenes of a model's own data; none if its data are not on this machine.
+
+    Args:
+        index: of the model in the page.
+    """
+    if "data" not in card:
         return []
-    scenes = splits["test" if "test" in splits else "val"][:_NUM_EXAMPLES]
+    config = data_from_dict(card["data"])
+    try:
+        splits = datasets.load(replace(config, digits=sources.resolve_offline(config.digits))).splits
+    except UserError:
+        return []
+    scenes = splits["test" if "test" in splits else "val"][:_NUM_EXAMPLES] if {"test", "val"} & set(splits) else None
+    if scenes is None:
+        return []
     examples = []
     for image, digits, count in zip(scenes.images[:, 0], scenes.digits.tolist(), scenes.counts.tolist(), strict=True):
         file = io.BytesIO()
         Image.fromarray(image.numpy()).save(file, "PNG", optimize=True)
-        examples.append(PageExample(name, file.getvalue(), digits[:count]))
+        examples.append(PageExample(index, file.getvalue(), digits[:count]))
     return examples

@@ -1,7 +1,7 @@
 // Get pictures: from files, the clipboard and dropped data, upright, as the pixels that a model reads.
 
 /** Longer side that a picture is reduced to, pixels: what is written stays legible, and a phone has the memory. */
-const LONGEST_SIDE = 2000;
+const LONGEST_SIDE = 1280;
 
 /**
  * Decode a file. The browser turns it upright by its EXIF orientation.
@@ -10,21 +10,24 @@ const LONGEST_SIDE = 2000;
  * @throws {Error} with a message for people, if it is no picture
  */
 export async function decode(file) {
-  let bitmap;
+  const address = URL.createObjectURL(file);
   try {
-    bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    const scale = Math.min(1, LONGEST_SIDE / Math.max(image.naturalWidth, image.naturalHeight));
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
+    canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+    const context = contextOf(canvas);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return canvas;
   } catch {
-    throw new Error("This file is not a picture that your browser can open: choose a PNG, JPEG or WebP file.");
+    throw new Error("This file is not a picture that your browser can open. Choose a PNG, JPEG or WebP file.");
+  } finally {
+    URL.revokeObjectURL(address);
   }
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  const context = contextOf(canvas);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  return canvas;
 }
 
 /**
@@ -33,7 +36,7 @@ export async function decode(file) {
  */
 export function pixelsOf(canvas) {
   const { data, width, height } = contextOf(canvas).getImageData(0, 0, canvas.width, canvas.height);
-  return { data: new Uint8Array(data.buffer), width, height };
+  return { data, width, height };
 }
 
 /**
@@ -44,12 +47,4 @@ export function contextOf(canvas) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   if (!context) throw new Error("This browser cannot draw.");
   return context;
-}
-
-/**
- * @param {DataTransfer | null} data what was dropped or pasted
- * @returns {Blob | null} its first file
- */
-export function firstFile(data) {
-  return data?.files[0] ?? null;
 }

@@ -1,0 +1,121 @@
+// Draw with a mouse, a pen or a finger.
+
+import { contextOf } from "./picture.js";
+
+/** Width of the pen, as a fraction of the height of the drawing area. */
+const PEN = 0.045;
+/** Largest number of pixels of the canvas for each pixel of the page. */
+const MOST_PIXELS = 2;
+
+/** A canvas on which one writes: black ink on white paper, stroke by stroke. */
+export class Drawing {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {() => void} onChange called after each part of a stroke
+   */
+  constructor(canvas, onChange) {
+    this.canvas = canvas;
+    this.onChange = onChange;
+    /** @type {[number, number][][]} points of each stroke, in heights of the canvas: so ink keeps its shape */
+    this.strokes = [];
+    /** @type {PointerEvent | null} the pointer that writes */
+    this.pointer = null;
+    canvas.addEventListener("pointerdown", (event) => this.begin(event));
+    canvas.addEventListener("pointermove", (event) => this.extend(event));
+    canvas.addEventListener("pointerup", (event) => this.end(event));
+    canvas.addEventListener("pointercancel", (event) => this.end(event));
+    canvas.addEventListener("lostpointercapture", (event) => this.end(event));
+    new ResizeObserver(() => this.fit()).observe(canvas);
+  }
+
+  get isEmpty() {
+    return this.strokes.length === 0;
+  }
+
+  undo() {
+    this.strokes.pop();
+    this.changed();
+  }
+
+  clear() {
+    this.strokes = [];
+    this.changed();
+  }
+
+  /** @param {PointerEvent} event */
+  begin(event) {
+    if (event.button !== 0) return;
+    if (this.pointer) {
+      if (event.pointerType !== "pen" || this.pointer.pointerType !== "touch") return; // a second finger does not write
+      this.strokes.pop(); // the palm came before the pen
+    }
+    event.preventDefault();
+    this.pointer = event;
+    this.strokes.push([this.at(event)]);
+    try {
+      this.canvas.setPointerCapture(event.pointerId);
+    } catch {
+      // it is up already
+    }
+    this.changed();
+  }
+
+  /** @param {PointerEvent} event */
+  extend(event) {
+    if (event.pointerId !== this.pointer?.pointerId) return;
+    const parts = event.getCoalescedEvents?.() ?? [];
+    const stroke = this.strokes[this.strokes.length - 1];
+    for (const part of parts.length ? parts : [event]) stroke.push(this.at(part));
+    this.changed();
+  }
+
+  /** @param {PointerEvent} event */
+  end(event) {
+    if (event.pointerId === this.pointer?.pointerId) this.pointer = null;
+  }
+
+  /**
+   * @param {PointerEvent} event
+   * @returns {[number, number]}
+   */
+  at(event) {
+    const { left, top, height } = this.canvas.getBoundingClientRect();
+    return [(event.clientX - left) / height, (event.clientY - top) / height];
+  }
+
+  /** Give the canvas the pixels that it covers on the screen. */
+  fit() {
+    const { width, height } = this.canvas.getBoundingClientRect();
+    if (!width) return; // hidden
+    const pixels = Math.min(window.devicePixelRatio, MOST_PIXELS);
+    const size = [Math.round(width * pixels), Math.round(height * pixels)];
+    if (this.canvas.width === size[0] && this.canvas.height === size[1]) return;
+    [this.canvas.width, this.canvas.height] = size;
+    this.paint();
+    if (!this.isEmpty) this.onChange();
+  }
+
+  changed() {
+    this.paint();
+    this.onChange();
+  }
+
+  paint() {
+    const { width, height } = this.canvas;
+    const context = contextOf(this.canvas);
+    const rightmost = Math.max(0, ...this.strokes.flat().map(([x]) => x + PEN));
+    const scale = Math.min(height, width / Math.max(rightmost, 1e-6)); // what was written on a wider area still fits
+    context.fillStyle = "#ffffff";
+    context.fillRect(0, 0, width, height);
+    context.strokeStyle = "#000000";
+    context.lineWidth = PEN * scale;
+    context.lineCap = context.lineJoin = "round";
+    for (const [[x, y], ...points] of this.strokes) {
+      context.beginPath();
+      context.moveTo(x * scale, y * scale);
+      context.lineTo(x * scale + 0.1, y * scale); // a dot, if nothing follows
+      for (const [nextX, nextY] of points) context.lineTo(nextX * scale, nextY * scale);
+      context.stroke();
+    }
+  }
+}

@@ -1,0 +1,375 @@
+// The page: where pictures come from, what is chosen, and what is shown.
+
+import { Drawing } from "./drawing.js";
+import { decode, pixelsOf } from "./picture.js";
+import { Model, startRuntime, textOf } from "./runtime.js";
+import {
+  attentionOf, confidenceOf, create, digitsOf, drawOverlay, drawSeen, element, percent, showCandidates, showRows,
+  summaryOf,
+} from "./view.js";
+
+/** @typedef {{ model: number, image: string, digits: number[] }} Example  image: PNG in base64 */
+/** @typedef {"draw" | "open" | "example"} Source */
+
+/** Least time between two readings of a drawing, milliseconds, and in multiples of what one takes. */
+const LEAST_PAUSE = 50;
+const PAUSES = 2;
+/** Time without a change after which a reading is announced to screen readers, milliseconds. */
+const QUIET = 700;
+/** Pictures with a shorter longer side than this are shown with sharp pixels. */
+const SMALL = 200;
+
+/** @param {string} id */
+const canvas = (id) => /** @type {HTMLCanvasElement} */ (element(id));
+/** @param {string} id */
+const input = (id) => /** @type {HTMLInputElement} */ (element(id));
+
+/** @type {import("./runtime.js").Card[]} */
+const cards = JSON.parse(textOf("cards"));
+/** @type {Example[]} */
+const allExamples = JSON.parse(textOf("examples"));
+const drawing = new Drawing(canvas("drawing"), () => {
+  if (state.source !== "draw") return;
+  showTools();
+  readSoon();
+});
+
+const state = {
+  /** @type {Map<number, Model>} */
+  models: new Map(),
+  model: 0,
+  /** @type {Source} */
+  source: "draw",
+  /** @type {HTMLCanvasElement | null} what was opened */
+  picture: null,
+  /** @type {number[] | null} digits of the example that is shown */
+  truth: null,
+  example: 0,
+  /** @type {import("./view.js").Reading | null} of what is shown */
+  reading: null,
+  /** @type {[number, number] | null} row and digit */
+  chosen: null,
+  head: -1,
+  /** raised by every new picture: a slower one is dropped */
+  ticket: 0,
+};
+const runtime = startRuntime();
+runtime.catch(() => {}); // whoever awaits it is told
+
+// ---------------------------------------------------------------------------------------------------- reading
+
+const queue = {
+  isBusy: false,
+  isDue: false,
+  timer: 0,
+  /** milliseconds of the last reading */
+  cost: 0,
+};
+
+/** Read what is shown now. What changes while it is read is read next. */
+async function read() {
+  queue.isDue = true;
+  if (queue.isBusy) return;
+  queue.isBusy = true;
+  while (queue.isDue) {
+    queue.isDue = false;
+    try {
+      await readPicture();
+    } catch (error) {
+      state.reading = null;
+      render(messageOf(error));
+    }
+  }
+  queue.isBusy = false;
+}
+
+/** Read a drawing while it grows, and leave the browser time to show it. */
+function readSoon() {
+  if (queue.timer) return;
+  queue.timer = window.setTimeout(() => {
+    queue.timer = 0;
+    void read();
+  }, Math.max(LEAST_PAUSE, PAUSES * queue.cost));
+}
+
+async function readPicture() {
+  const { model: index } = state;
+  const model = await modelAt(index);
+  const shown = state.source === "draw" ? (drawing.isEmpty ? null : canvas("drawing")) : state.picture;
+  if (index !== state.model) return; // another one was chosen, and is read next
+  if (!shown) {
+    state.reading = null;
+    render("Ready: write a number");
+    return;
+  }
+  const start = performance.now();
+  const { ticket } = state;
+  const rows = await model.read(pixelsOf(shown));
+  queue.cost = performance.now() - start;
+  if (index !== state.model || ticket !== state.ticket) return;
+  state.reading = { card: model.card, width: shown.width, height: shown.height, rows };
+  const [row, digit] = state.chosen ?? [0, 0];
+  if (rows[row]?.digits[digit] === undefined) state.chosen = null;
+  render(summaryOf(rows));
+}
+
+/** @param {number} index */
+async function modelAt(index) {
+  let model = state.models.get(index);
+  if (!model) {
+    if (!state.reading) element("result").textContent = "Loading the model …";
+    await runtime;
+    model = await Model.load(cards[index], index);
+    state.models.set(index, model);
+  }
+  return model;
+}
+
+/** Read the same picture with every model. */
+async function compare() {
+  const shown = state.source === "draw" ? canvas("drawing") : state.picture;
+  if (!shown) return;
+  const pixels = pixelsOf(shown);
+  const body = /** @type {HTMLElement} */ (element("comparison").querySelector("tbody"));
+  body.replaceChildren();
+  element("comparison").hidden = false;
+  for (const [index, card] of cards.entries()) {
+    const line = create("tr");
+    const name = create("th", card.name);
+    name.setAttribute("scope", "row");
+    line.append(name);
+    try {
+      const model = await modelAt(index);
+      const start = performance.now();
+      const rows = await model.read(pixels);
+      const time = performance.now() - start;
+      const digits = digitsOf(rows).join(" / ") || "no digits";
+      line.append(...[digits, percent(confidenceOf(rows)), `${time.toFixed(0)} ms`].map((text) => create("td", text)));
+    } catch (error) {
+      line.append(create("td", messageOf(error)));
+    }
+    body.append(line);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- showing
+
+/** @param {unknown} error */
+const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
+let announcing = 0;
+
+/** @param {string} text what the page says of the reading */
+function render(text) {
+  const { reading, chosen } = state;
+  element("result").textContent = text;
+  clearTimeout(announcing);
+  announcing = window.setTimeout(() => (element("announcement").textContent = text), QUIET);
+  showRows(element("rows"), reading?.rows ?? [], choose, chosen);
+  const { maxLength } = cards[state.model];
+  const most = Math.max(0, ...(reading?.rows ?? []).map(({ numShapes }) => numShapes));
+  element("warning").hidden = most <= maxLength;
+  element("warning").textContent = `There seem to be ${most} digits; this model reads at most ${maxLength} in a row.`;
+  element("copy").hidden = !reading || !digitsOf(reading.rows).length;
+  element("compare").hidden = !reading || cards.length < 2;
+  element("comparison").hidden = true;
+  showDetails();
+}
+
+function showDetails() {
+  const { reading, chosen, head } = state;
+  const first = reading?.rows.findIndex(({ digits }) => digits.length) ?? -1;
+  element("details").hidden = first < 0;
+  if (!reading || first < 0) {
+    drawSeen(canvas("seen"), cards[state.model], reading?.rows[0]?.canvas ?? null, null);
+    drawOverlay(canvas("overlay"), null, null, null);
+    return;
+  }
+  const [rowIndex, digit] = chosen ?? [first, 0];
+  const row = reading.rows[rowIndex];
+  const attention = chosen && attentionOf(reading, rowIndex, digit, head);
+  drawSeen(canvas("seen"), reading.card, row.canvas, attention);
+  drawOverlay(canvas("overlay"), reading, chosen, attention);
+  const place = reading.rows.length > 1 ? ` of row ${rowIndex + 1}` : "";
+  element("choice").textContent = chosen
+    ? `Digit ${digit + 1} of ${row.digits.length}${place}. The picture shows where the model looks while it reads it.`
+    : "Choose a digit above to see where the model looks while it reads it.";
+  element("alternatives").hidden = element("heads").hidden = !chosen;
+  const other = row.runnerUp[digit] > 9 ? "the end" : String(row.runnerUp[digit]);
+  showCandidates(/** @type {HTMLElement} */ (element("alternatives").querySelector("tbody")), [
+    [String(row.digits[digit]), row.probability[digit]],
+    [other, row.runnerUpProbability[digit]],
+  ]);
+}
+
+/**
+ * @param {number} row
+ * @param {number} digit
+ */
+function choose(row, digit) {
+  const isChosen = state.chosen?.[0] === row && state.chosen[1] === digit;
+  state.chosen = isChosen ? null : [row, digit];
+  if (state.reading) render(summaryOf(state.reading.rows));
+}
+
+function showTools() {
+  for (const id of ["undo", "clear"]) element(id).setAttribute("aria-disabled", String(drawing.isEmpty));
+  element("hint").hidden = state.source !== "draw" || !drawing.isEmpty;
+}
+
+/**
+ * Show a source, and read it.
+ * @param {Source} source
+ */
+function setSource(source) {
+  const { picture, truth } = state;
+  const opened = canvas("opened");
+  Object.assign(state, { source, reading: null, chosen: null, ticket: state.ticket + 1 });
+  canvas("drawing").hidden = element("drawing-tools").hidden = source !== "draw";
+  opened.hidden = source === "draw";
+  if (source !== "draw" && picture) {
+    [opened.width, opened.height] = [picture.width, picture.height];
+    opened.getContext("2d")?.drawImage(picture, 0, 0);
+    opened.classList.toggle("small", Math.max(picture.width, picture.height) < SMALL);
+    element("stage").style.setProperty("--aspect", String(picture.width / picture.height));
+  }
+  element("stage").classList.toggle("fitted", source !== "draw");
+  element("draw").setAttribute("aria-pressed", String(source === "draw"));
+  element("example").setAttribute("aria-pressed", String(source === "example"));
+  element("truth").hidden = source !== "example";
+  if (truth && source === "example")
+    element("truth").textContent =
+      `Example ${state.example + 1} of ${examples().length}, which the model has not seen: ${truth.join(" ") || "no digits"}`;
+  showTools();
+  void read();
+}
+
+// ---------------------------------------------------------------------------------------------------- sources
+
+const examples = () => allExamples.filter(({ model }) => model === state.model);
+
+/**
+ * @param {Blob | null | undefined} file
+ * @param {number[] | null} [truth] of an example
+ */
+async function openFile(file, truth = null) {
+  if (!file) return;
+  const ticket = ++state.ticket;
+  try {
+    const picture = await decode(file);
+    if (ticket !== state.ticket) return; // something else was opened or drawn meanwhile
+    Object.assign(state, { picture, truth });
+    setSource(truth ? "example" : "open");
+  } catch (error) {
+    if (ticket === state.ticket) render(messageOf(error));
+  }
+}
+
+/** @param {number} step */
+function showExample(step) {
+  const all = examples();
+  if (!all.length) return;
+  state.example = (state.example + step + all.length) % all.length;
+  const { image, digits } = all[state.example];
+  const bytes = Uint8Array.from(atob(image), (character) => character.charCodeAt(0));
+  void openFile(new Blob([bytes], { type: "image/png" }), digits);
+}
+
+/** @param {DataTransfer | null} data what was dropped or pasted */
+function openFirst(data) {
+  const file = [...(data?.files ?? [])][0];
+  if (file) void openFile(file);
+  else render("There is no picture in what you dropped or pasted.");
+}
+
+// ---------------------------------------------------------------------------------------------------- controls
+
+/**
+ * @param {string} container id of a fieldset
+ * @param {string} legend
+ * @param {string[]} labels
+ * @param {(index: number) => void} onChange
+ */
+function radios(container, legend, labels, onChange) {
+  element(container).replaceChildren(
+    create("legend", legend),
+    ...labels.map((label, index) => {
+      const radio = /** @type {HTMLInputElement} */ (create("input"));
+      Object.assign(radio, { type: "radio", name: container, checked: index === 0 });
+      radio.addEventListener("change", () => onChange(index));
+      const wrapped = create("label");
+      wrapped.append(radio, ` ${label}`);
+      return wrapped;
+    }),
+  );
+}
+
+/** Show what belongs to the model that is chosen. */
+function describeModel() {
+  const card = cards[state.model];
+  state.head = -1;
+  element("about").textContent = card.about;
+  element("examples-group").hidden = !examples().length;
+  const labels = Array.from({ length: card.heads }, (_, index) => `head ${index + 1}`);
+  radios("heads", "Show the attention of", ["all heads", ...labels], (index) => {
+    state.head = index - 1;
+    showDetails();
+  });
+}
+
+/** @param {number} index */
+function setModel(index) {
+  Object.assign(state, { model: index, example: 0, reading: null, chosen: null });
+  describeModel();
+  if (state.source === "example" && examples().length) showExample(0);
+  else setSource(state.source);
+}
+
+/**
+ * @param {string} id
+ * @param {() => void} action unless the button is disabled
+ */
+function onClick(id, action) {
+  element(id).addEventListener("click", () => element(id).getAttribute("aria-disabled") !== "true" && action());
+}
+
+function listen() {
+  onClick("draw", () => setSource("draw"));
+  onClick("undo", () => drawing.undo());
+  onClick("clear", () => drawing.clear());
+  onClick("example", () => showExample(0));
+  onClick("previous-example", () => showExample(-1));
+  onClick("next-example", () => showExample(1));
+  onClick("compare", () => void compare());
+  onClick("copy", () => state.reading && void navigator.clipboard?.writeText(digitsOf(state.reading.rows).join("\n")));
+  for (const id of ["open", "photo"])
+    input(id).addEventListener("change", () => {
+      void openFile(input(id).files?.[0]);
+      input(id).value = ""; // the same file can be chosen again
+    });
+  document.addEventListener("paste", (event) => openFirst(event.clipboardData));
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    element("stage").classList.add("dropping");
+  });
+  document.addEventListener("dragleave", () => element("stage").classList.remove("dropping"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    element("stage").classList.remove("dropping");
+    openFirst(event.dataTransfer);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || state.source !== "draw" || drawing.isEmpty) return;
+    event.preventDefault();
+    drawing.undo();
+  });
+  window.addEventListener("resize", showDetails);
+}
+
+listen();
+describeModel();
+if (cards.length > 1) {
+  element("models").hidden = false;
+  radios("models", "Model", cards.map(({ name }) => name), setModel);
+}
+setSource("draw");
