@@ -43,9 +43,7 @@ def build_page(models: Iterable[PageModel], examples: Iterable[PageExample]) -> 
     """Build the page as the text of an HTML file."""
     cards, graphs = zip(*((model.card, model.graph) for model in models), strict=True)
     runtime = (PAGE_DIR / "vendor" / "ort-wasm-simd-threaded.wasm.gz").read_bytes()
-    shown = [
-        {"model": it.model, "image": base64.b64encode(it.png).decode(), "digits": it.digits} for it in examples
-    ]
+    shown = [{"model": it.model, "image": base64.b64encode(it.png).decode(), "digits": it.digits} for it in examples]
     data = [
         _data_element("cards", json.dumps(cards)),
         _data_element("examples", json.dumps(shown)),

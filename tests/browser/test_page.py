@@ -6,8 +6,8 @@ import base64
 import gzip
 import hashlib
 import io
+import json
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 import mnist_seq
 from mnist_seq.config import ExportConfig
 from mnist_seq.export import _export_page
-from mnist_seq.serving.page_builder import PAGE_DIR
+from mnist_seq.serving.page_builder import PAGE_DIR, PageModel, build_page
 
 pytestmark = pytest.mark.browser
 PATIENCE = 20_000
@@ -28,7 +28,8 @@ PATIENCE = 20_000
 SEVEN = ((0.4, 0.2), (0.52, 0.2), (0.44, 0.8))
 ONE = ((0.7, 0.2), (0.69, 0.8))
 THREE = ((0.1, 0.3), (0.2, 0.25), (0.25, 0.4), (0.15, 0.5), (0.25, 0.65), (0.2, 0.8), (0.1, 0.75))
-THREE_SEVEN_ONE = (THREE, SEVEN, ONE)
+Strokes = tuple[tuple[tuple[float, float], ...], ...]
+THREE_SEVEN_ONE: Strokes = (THREE, SEVEN, ONE)
 """Strokes, x y as fractions of the drawing area."""
 
 
@@ -38,24 +39,17 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _export_page(ExportConfig(run=["pretrained:line", "pretrained:grid"], format="page", output_dir=str(folder)))
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    import shutil
-
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 class Visit:
     """A person who has opened the file, offline."""
 
-    def __init__(self, chromium: Any, file: Path, width: int = 1000, scheme: str = "light") -> None:
+    def __init__(
+        self,
+        chromium: Any,
+        file: Path,
+        width: int = 1000,
+        scheme: str = "light",
+        ready: str | None = "Ready: write a number",
+    ) -> None:
         phone = {"has_touch": True, "is_mobile": True} if width < 500 else {}
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **phone)
         context.set_offline(True)
@@ -65,12 +59,13 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda it: it.type == "error" and self.complaints.append(it.text))
         self.page.goto(file.as_uri())
-        self.says("Ready: write a number")
+        if ready:
+            self.says(ready)
 
     def says(self, text: str | re.Pattern[str]) -> None:
         from playwright.sync_api import expect
 
-        expect(self.page.get_by_role("status")).to_have_text(text, timeout=PATIENCE)
+        expect(self.page.locator("#result")).to_have_text(text, timeout=PATIENCE)
 
     def draw(self, *strokes: tuple[tuple[float, float], ...]) -> None:
         box, mouse = self.page.locator("#drawing").bounding_box(), self.page.mouse
@@ -86,18 +81,18 @@ class Visit:
         from playwright.sync_api import expect
 
         buttons = self.page.locator("#rows button")
-        expect(buttons).to_have_text([re.compile(rf"^{digit}\d+ %$") for digit in digits], timeout=PATIENCE)
+        expect(buttons).to_have_text([re.compile(rf"^{digit}(> )?\d+ %$") for digit in digits], timeout=PATIENCE)
         assert self.complaints == []
 
     def upload(self, name: str, content: bytes) -> None:
         self.page.locator("#open").set_input_files([{"name": name, "mimeType": "image/png", "buffer": content}])
 
 
-def written(width: int = 600, height: int = 200) -> Image.Image:
-    """3 7 1 in black ink on white paper."""
+def written(width: int = 600, height: int = 200, *, strokes: Strokes = THREE_SEVEN_ONE) -> Image.Image:
+    """3 7 1, or other strokes, in black ink on white paper."""
     image = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(image)
-    for stroke in THREE_SEVEN_ONE:
+    for stroke in strokes:
         points = [(x * width, y * height) for x, y in stroke]
         pen.line(points, "black", max(3, height // 22), joint="curve")
     return image
@@ -177,9 +172,8 @@ def test_a_turned_photograph_and_one_of_12_megapixels_are_read(chromium: Any, pa
     exif[0x0112] = 6  # to be turned by a quarter
     visit.upload("turned.jpg", encoded(written().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif))
     visit.sees([3, 7, 1])
-    visit.page.get_by_role("button", name="Clear")
-    visit.upload("large.jpg", encoded(written(4000, 3000), "JPEG"))
-    visit.sees([3, 7, 1])
+    visit.upload("large.jpg", encoded(written(4000, 3000, strokes=(SEVEN, ONE)), "JPEG"))
+    visit.sees([7, 1])
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n broken", b"just text", b""])
@@ -199,6 +193,35 @@ def test_names_and_metadata_of_files_are_never_markup(chromium: Any, page_file: 
     visit.upload("<img src=x onerror=alert(1)>.png", encoded(written(), pnginfo=info))
     visit.sees([3, 7, 1])
     assert visit.page.locator("img").count() == 0
+
+
+def test_name_of_a_model_is_never_markup(chromium: Any, page_file: Path, tmp_path: Path) -> None:
+    hostile = "<!--<script></script><img src=x onerror=alert(1)>"
+    text = page_file.read_text(encoding="utf-8")
+    cards = re.search(r'id="cards">(.*?)</script>', text)
+    assert cards is not None
+    models = [PageModel(card | {"name": hostile}, b"") for card in json.loads(cards[1])]
+    (tmp_path / "hostile.html").write_text(build_page(models, []), encoding="utf-8")
+    page = chromium.new_context().new_page()
+    page.goto((tmp_path / "hostile.html").as_uri())
+    page.get_by_label(hostile, exact=True).first.wait_for()
+    assert page.locator("img").count() == 0
+
+
+def test_what_is_drawn_before_the_model_is_ready_is_read(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file, ready=None)
+    visit.draw(*THREE_SEVEN_ONE)
+    visit.sees([3, 7, 1])
+
+
+def test_the_last_of_several_pictures_is_shown(chromium: Any, page_file: Path) -> None:
+    """However long the first takes to be decoded."""
+    visit = Visit(chromium, page_file)
+    visit.upload("large.png", encoded(written(4000, 3000)))
+    visit.upload("small.png", encoded(written(300, 100, strokes=(SEVEN,))))
+    visit.sees([7])
+    visit.page.wait_for_timeout(1500)
+    visit.sees([7])
 
 
 def test_policy_blocks_everything_from_elsewhere(chromium: Any, page_file: Path) -> None:
@@ -255,7 +278,7 @@ def test_keyboard_alone_leads_through_the_page(chromium: Any, page_file: Path) -
     keyboard.press("Enter")
     visit.says(re.compile(r"sure$|^No digits$"))
     truth = visit.page.locator("#truth").inner_text()
-    assert truth.startswith("Example 1 of 12, which the model has not seen. It shows ")
+    assert truth.startswith("Example 1 of 12, which the model has not seen: ")
     for _ in range(20):
         keyboard.press("Tab")
         if visit.page.evaluate("document.activeElement.parentElement.parentElement.className") == "digits":
@@ -270,14 +293,19 @@ def test_models_are_switched_and_each_has_its_examples(chromium: Any, page_file:
     visit.page.get_by_role("button", name="Next example").click()
     visit.says(re.compile(r"^(\d ){3}\d, \d+ % sure$"))
     assert "Example 2 of 12" in visit.page.locator("#truth").inner_text()
-    assert "grid reads" in visit.page.locator("#card").inner_text()
+    assert "grid reads" in visit.page.locator("#about").inner_text()
+    visit.page.get_by_role("button", name="Compare the models").click()
+    lines = visit.page.locator("#comparison tbody tr")
+    lines.nth(1).wait_for()
+    assert [line.split("\t")[0] for line in lines.all_inner_texts()] == ["line", "grid"]
 
 
 def test_page_reads_what_the_reader_reads(chromium: Any, page_file: Path) -> None:
     """Of pictures whose pixels no decoder can see differently."""
     visit, reader = Visit(chromium, page_file), mnist_seq.load()
     for index in range(12):
-        picture = written(320 + 40 * index, 160 + 10 * index).rotate(3 * (index - 6), fillcolor="white")
+        strokes = (THREE_SEVEN_ONE, (SEVEN, ONE), (THREE,))[index % 3]
+        picture = written(320 + 40 * index, 160 + 10 * index, strokes=strokes).rotate(index - 6, fillcolor="white")
         visit.upload(f"{index}.png", encoded(picture))
         visit.sees(reader.read(picture).digits)
 
