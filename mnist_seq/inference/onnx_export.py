@@ -9,13 +9,11 @@ Shapes   B pictures   Y X padded size of the pictures   K canvases: rows of all 
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +22,12 @@ from mnist_seq.atomic_io import atomic_path
 from mnist_seq.data.preprocess import Preprocess, has_ink
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
-from mnist_seq.inference.onnx_loop import export_with_loop
+from mnist_seq.inference.onnx_loop import Inputs, can_loop, export_graph, export_with_loop
 from mnist_seq.inference.platt_scaling import PlattScaling
-from mnist_seq.nn.decoding import DecodeOutput, output_of_steps
+from mnist_seq.nn.decoding import output_of_steps
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import PAD
-
-if TYPE_CHECKING:
-    import onnx
 
 PICTURES_METADATA = {
     "pictures": "uint8 (batch, 4, height, width): red, green, blue and alpha, each picture in the upper left corner of "
@@ -75,34 +70,42 @@ class _PictureCanvases(nn.Module):
         return canvases.images[:, None], *canvases[1:]
 
 
-class _Finish(nn.Module):
+class _Postprocess(nn.Module):
     """From a prediction to the outputs: nothing is read on a canvas without ink, and confidences are scaled."""
 
-    def __init__(self, max_length: int, scale_confidence: PlattScaling) -> None:
+    def __init__(self, scale_confidence: PlattScaling) -> None:
         super().__init__()
-        self.max_length, self.scale_confidence = max_length, scale_confidence
+        self.scale_confidence = scale_confidence
 
-    def forward(self, tokens: Tensor, log_probs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
-        """Finish what the steps of the loop returned, S B 1."""
-        steps = (it[..., 0].T for it in (tokens, log_probs))
-        return self.finish(output_of_steps(*steps, self.max_length + 1), images)
-
-    def finish(self, output: DecodeOutput, images: Tensor) -> tuple[Tensor, ...]:
-        inked, confidence = has_ink(images[:, 0]), self.scale_confidence(output.confidence)
-        digits = torch.where(inked[:, None], output.digits, PAD)
-        return digits, torch.where(inked[:, None], output.probs, 1.0), torch.where(inked, confidence, 1.0)
+    def forward(self, digits: Tensor, probs: Tensor, confidence: Tensor, canvases: Tensor) -> tuple[Tensor, ...]:
+        inked = has_ink(canvases[:, 0])
+        digits, probs = torch.where(inked[:, None], digits, PAD), torch.where(inked[:, None], probs, 1.0)
+        return digits, probs, torch.where(inked, self.scale_confidence(confidence), 1.0)
 
 
-class _WholeReader(nn.Module):
+class _PostprocessSteps(nn.Module):
+    """As `_Postprocess`, from the tokens and log-probabilities of the loop's steps, S B 1."""
+
+    def __init__(self, postprocess: _Postprocess, max_length: int) -> None:
+        super().__init__()
+        self.postprocess, self.max_length = postprocess, max_length
+
+    def forward(self, tokens: Tensor, log_probs: Tensor, canvases: Tensor) -> Any:
+        output = output_of_steps(tokens[..., 0].T, log_probs[..., 0].T, self.max_length + 1)
+        return self.postprocess(output.digits, output.probs, output.confidence, canvases)
+
+
+class _UnrolledReader(nn.Module):
     """A model of any kind, from the inputs to the outputs; the steps of a decoder are unrolled."""
 
-    def __init__(self, model: Model, prepare: nn.Module, finish: _Finish) -> None:
+    def __init__(self, model: Model, preprocess: nn.Module, postprocess: _Postprocess) -> None:
         super().__init__()
-        self.model, self.prepare, self.finish = model, prepare, finish
+        self.model, self.preprocess, self.postprocess = model, preprocess, postprocess
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        images, *others = self.prepare(*inputs)
-        return *self.finish.finish(self.model.read(images), images), *others
+        canvases, *others = self.preprocess(*inputs)
+        output = self.model.read(canvases)
+        return *self.postprocess(output.digits, output.probs, output.confidence, canvases), *others
 
 
 def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preprocessing: bool = True) -> None:
@@ -118,26 +121,32 @@ def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preproce
     import onnx
 
     spec, batch = model.spec, torch.export.Dim("batch", min=1)
-    finish = _Finish(spec.max_length, PlattScaling.from_card(card))
     if include_preprocessing:
-        prepare: nn.Module = _PictureCanvases(model)
+        preprocess: nn.Module = _PictureCanvases(model)
         # the traced example has more rows than pictures, and another size than the canvas
         height, width = (torch.export.Dim(name, min=1) for name in ("height", "width"))
-        inputs: tuple[Tensor, ...] = (_example_pictures(), torch.tensor([[90, 70], [80, 75]]))
-        dynamic_shapes = {"pictures": {0: batch, 2: height, 3: width}, "sizes": {0: batch}}
-        metadata, prepared = PICTURES_METADATA | DECODER_METADATA | ROWS_METADATA, list(ROWS_METADATA)
+        inputs = Inputs(
+            (_example_pictures(), torch.tensor([[90, 70], [80, 75]])),
+            {"pictures": {0: batch, 2: height, 3: width}, "sizes": {0: batch}},
+        )
+        metadata, preprocessed = PICTURES_METADATA | DECODER_METADATA | ROWS_METADATA, list(ROWS_METADATA)
     else:
-        prepare, prepared = _Canvases(), []
-        inputs = (torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8),)
-        dynamic_shapes, metadata = {"images": {0: batch}}, CANVASES_METADATA | DECODER_METADATA
-    outputs = [*DECODER_METADATA, *prepared]
+        preprocess, preprocessed = _Canvases(), []
+        inputs = Inputs((torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8),), {"images": {0: batch}})
+        metadata = CANVASES_METADATA | DECODER_METADATA
+    postprocess, outputs = _Postprocess(PlattScaling.from_card(card)), list(DECODER_METADATA)
     try:
-        if isinstance(model, EncoderDecoder) and type(model).read is EncoderDecoder.read:
+        if can_loop(model):
             graph = export_with_loop(
-                model, _export, prepare, inputs, dynamic_shapes, ["canvases", *prepared], finish, outputs
+                cast(EncoderDecoder, model),
+                preprocess=preprocess,
+                inputs=inputs,
+                preprocessed=preprocessed,
+                postprocess=_PostprocessSteps(postprocess, spec.max_length),
+                outputs=outputs,
             )
         else:
-            graph = _export(_WholeReader(model, prepare, finish), inputs, dynamic_shapes, outputs)
+            graph = export_graph(_UnrolledReader(model, preprocess, postprocess), inputs, [*outputs, *preprocessed])
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"format=onnx: {type(model).__name__} cannot be exported: {reason}") from error
@@ -146,31 +155,6 @@ def export_onnx(model: Model, path: Path, card: dict[str, Any], include_preproce
     onnx.helper.set_model_props(graph, texts | {"card": json.dumps(card)})
     with atomic_path(path) as temp_path:
         onnx.save(graph, temp_path)
-
-
-def _export(
-    module: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: dict[str, Any], output_names: Sequence[str]
-) -> onnx.ModelProto:
-    """Export a module; its arguments are named by the keys of `dynamic_shapes`."""
-    names = list(dynamic_shapes)
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    by_position = tuple(dynamic_shapes.values())
-    if parameters[-1].kind == inspect.Parameter.VAR_POSITIONAL:
-        num_named = len(parameters) - 1
-        by_position = (*by_position[:num_named], by_position[num_named:])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            inputs,
-            dynamo=True,
-            verbose=False,
-            input_names=names,
-            output_names=list(output_names),
-            dynamic_shapes=by_position,
-        )
-    assert program is not None
-    return program.model_proto
 
 
 def _example_pictures() -> Tensor:

@@ -1,15 +1,16 @@
-"""Greedy decoding as a loop of an ONNX graph, which ends when every sequence has ended.
+"""Greedy decoding as a loop in an ONNX graph that stops once every sequence has ended.
 
 torch.onnx writes no loop whose values grow, as cached keys and values do. So what comes before the loop, one step and
-what comes after it are exported one by one, and joined here.
+what comes after it are exported one by one, and merged here.
 
 Shapes   B sequences   H W canvas   S steps taken
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,81 +18,129 @@ from torch.utils import _pytree as pytree
 
 from mnist_seq.nn.decoding import forbidden_tokens
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
+from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import BOS, NUM_DIGITS
 
 if TYPE_CHECKING:
     import onnx
 
-ExportFn = Callable[[nn.Module, tuple[Tensor, ...], dict[str, Any], Sequence[str]], "onnx.ModelProto"]
-"""From a module, example inputs, the dynamic shapes of each by its name, and the names of the outputs, to a graph."""
+_TRACED_LENGTH = 3
+"""Length of the cache that a step is traced with; lengths of 0 and 1 would be taken for constants. The loop begins with
+an empty cache, which every operator of a step accepts."""
 
 
+class Inputs(NamedTuple):
+    """Inputs of a graph."""
+
+    examples: tuple[Tensor, ...]
+    dynamic_dims: dict[str, dict[int, Any]]
+    """Name of each input -> dimensions of any size."""
+
+
+def can_loop(model: Model) -> bool:
+    """Whether a model decodes as `EncoderDecoder` does, and sequences are long enough for a loop to be traced."""
+    methods = ("start", "step", "read")
+    inherits = all(getattr(type(model), name, None) is getattr(EncoderDecoder, name) for name in methods)
+    return inherits and model.spec.max_length >= _TRACED_LENGTH
+
+
+def export_graph(module: nn.Module, inputs: Inputs, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Export a module to one ONNX graph.
+
+    Args:
+        inputs: of the module, in its order.
+        outputs: names of its outputs.
+
+    Raises:
+        OnnxExporterError: an operator has no counterpart in ONNX.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Positional(module).eval(),
+            inputs.examples,
+            dynamo=True,
+            verbose=False,
+            input_names=list(inputs.dynamic_dims),
+            output_names=list(outputs),
+            dynamic_shapes=(tuple(inputs.dynamic_dims.values()),),
+        )
+    assert program is not None
+    return program.model_proto
+
+
+class _Positional(nn.Module):
+    """A module whose inputs have no names: so the dynamic dimensions of any module can be given alike."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.module(*inputs)
+
+
+@torch.no_grad()
 def export_with_loop(
     model: EncoderDecoder,
-    export: ExportFn,
-    prepare: nn.Module,
-    inputs: tuple[Tensor, ...],
-    dynamic_shapes: dict[str, Any],
-    prepared: Sequence[str],
-    finish: nn.Module,
+    *,
+    preprocess: nn.Module,
+    inputs: Inputs,
+    preprocessed: Sequence[str],
+    postprocess: nn.Module,
     outputs: Sequence[str],
 ) -> onnx.ModelProto:
     """Export a model with what comes before and after it.
 
     Args:
-        prepare: from the graph's inputs to images, B 1 H W, and other values.
-        inputs: of `prepare`, examples.
-        dynamic_shapes: of the inputs, by name.
-        prepared: names of the outputs of `prepare`; the first are the images.
-        finish: from the tokens and log-probabilities of the steps, S B 1, and the images to the outputs of that name.
-        outputs: names of the outputs of `finish`, then those of `prepare` that the graph returns too.
+        preprocess: from the graph's inputs to canvases, B 1 H W, and other values.
+        inputs: of `preprocess`.
+        preprocessed: names of those other values.
+        postprocess: from the tokens and log-probabilities of the steps, S B 1, and the canvases to `outputs`.
+        outputs: names; the graph returns them, and then what `preprocessed` names.
     """
-    # a name stands for one size in the whole graph, and the inputs of `prepare` have a batch of their own
+    # a name stands for one size in the whole graph, and the inputs of `preprocess` have a batch of their own
     rows, length, steps = (torch.export.Dim(name, min=1) for name in ("rows", "length", "steps"))
-    spec = model.spec
-    cache = model.start(torch.zeros(2, 1, spec.height, spec.width))
+    canvases = torch.zeros(2, 1, model.spec.height, model.spec.width)
     token, ended = torch.full((2, 1), BOS), torch.zeros(2, 1, dtype=torch.bool)
-    first, cache_spec = pytree.tree_flatten(cache)
-    for _ in range(3):
+    cache = model.start(canvases)
+    empty, cache_spec = pytree.tree_flatten(cache)
+    for _ in range(_TRACED_LENGTH):
         cache = model.step(token, cache)[1]
     leaves = pytree.tree_leaves(cache)
     names = [f"cache_{index}" for index in range(len(leaves))]
-    carried = [index for index, leaf in enumerate(leaves) if leaf is not first[index]]  # what a step leaves as it was
+    carried = [index for index, leaf in enumerate(leaves) if leaf is not empty[index]]  # what a step leaves as it was
     state = ["token", "ended", *(names[index] for index in carried)]  # is taken from outside the loop
 
     def cache_dims(index: int) -> dict[int, Any]:
-        sizes = zip(first[index].shape, leaves[index].shape, strict=True)
+        sizes = zip(empty[index].shape, leaves[index].shape, strict=True)
         return {0: rows} | {dim: length for dim, (before, after) in enumerate(sizes) if before != after}
 
-    start = export(_Start(model, prepare), inputs, dynamic_shapes, [*prepared, "token", "ended", *names])
-    step = export(
+    before = export_graph(_Start(model, preprocess), inputs, ["canvases", *preprocessed, "token", "ended", *names])
+    cache_inputs = {name: cache_dims(index) for index, name in enumerate(names)}
+    step = export_graph(
         _Step(model, cache_spec, carried),
-        (token, ended, *leaves),
-        {"token": {0: rows}, "ended": {0: rows}} | {name: cache_dims(index) for index, name in enumerate(names)},
+        Inputs((token, ended, *leaves), {"token": {0: rows}, "ended": {0: rows}} | cache_inputs),
         ["continue", *(f"next_{name}" for name in state), "new_token", "log_prob"],
     )
-    decoded = {name: {0: steps, 1: rows} for name in ("tokens", "log_probs")}
-    end = export(
-        finish,
-        (torch.full((3, 2, 1), BOS), torch.zeros(3, 2, 1), torch.zeros(2, 1, spec.height, spec.width)),
-        decoded | {"canvases": {0: rows}},
-        outputs[: len(outputs) - len(prepared) + 1],
-    )
-    return _join(start, step, end, state, spec.max_length + 1, outputs)
+    read = {"tokens": {0: steps, 1: rows}, "log_probs": {0: steps, 1: rows}}
+    examples = (torch.full((_TRACED_LENGTH, 2, 1), BOS), torch.zeros(_TRACED_LENGTH, 2, 1), canvases)
+    after = export_graph(postprocess, Inputs(examples, read | {"canvases": {0: rows}}), outputs)
+    return _merge_graphs(before, step, after, state, model.spec.max_length + 1, [*outputs, *preprocessed])
 
 
 class _Start(nn.Module):
-    """What comes before the loop: the prepared values, the first token, what has ended, and the cache."""
+    """What comes before the loop: the preprocessed values, the first token, what has ended, and the cache."""
 
-    def __init__(self, model: EncoderDecoder, prepare: nn.Module) -> None:
+    def __init__(self, model: EncoderDecoder, preprocess: nn.Module) -> None:
         super().__init__()
-        self.model, self.prepare = model, prepare
+        self.model, self.preprocess = model, preprocess
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        images, *others = self.prepare(*inputs)
-        token = torch.full((images.shape[0], 1), BOS)
+        canvases, *others = self.preprocess(*inputs)
+        token = torch.full((canvases.shape[0], 1), BOS)
         ended = torch.zeros_like(token, dtype=torch.bool)
-        return images, *others, token, ended, *pytree.tree_leaves(self.model.start(images))
+        return canvases, *others, token, ended, *pytree.tree_leaves(self.model.start(canvases))
 
 
 class _Step(nn.Module):
@@ -111,19 +160,23 @@ class _Step(nn.Module):
         return ~ended.all(), token, ended, *(new_leaves[index] for index in self.carried), token.clone(), log_prob
 
 
-def _join(
-    start: onnx.ModelProto,
+def _merge_graphs(
+    before: onnx.ModelProto,
     step: onnx.ModelProto,
-    end: onnx.ModelProto,
+    after: onnx.ModelProto,
     state: list[str],
     max_steps: int,
     outputs: Sequence[str],
 ) -> onnx.ModelProto:
-    """Join three graphs: outputs of the first and of the loop are, by name, inputs of the others."""
-    from onnx import TensorProto, compose, helper
+    """Merge three graphs: outputs of the first and of the loop are, by name, inputs of the others."""
+    from onnx import TensorProto, checker, compose, helper
 
+    assert not any(part.functions for part in (before, step, after)), "functions would be lost"
+    assert before.opset_import == step.opset_import == after.opset_import
     keep_names = {"rename_inputs": False, "rename_outputs": False}
-    start, end = compose.add_prefix(start, "start/", **keep_names), compose.add_prefix(end, "end/", **keep_names)
+    before, after = (
+        compose.add_prefix(part, prefix, **keep_names) for part, prefix in ((before, "before/"), (after, "after/"))
+    )
     step = compose.add_prefix(step, "step/")
     inputs = {value.name.removeprefix("step/"): value for value in step.graph.input}
     from_outside = [helper.make_node("Identity", [name], [f"step/{name}"]) for name in inputs if name not in state]
@@ -144,12 +197,14 @@ def _join(
     ]
     results = [*(f"last_{name}" for name in state), "tokens", "log_probs"]
     loop = helper.make_node("Loop", ["max_steps", "first_step", *state], results, name="greedy", body=body)
-    values = {value.name: value for part in (start, end) for value in part.graph.output}
+    values = {value.name: value for part in (before, after) for value in part.graph.output}
     graph = helper.make_graph(
-        [*start.graph.node, loop, *end.graph.node],
+        [*before.graph.node, loop, *after.graph.node],
         "reader",
-        start.graph.input,
+        before.graph.input,
         [values[name] for name in outputs],
-        [*start.graph.initializer, *limits, *end.graph.initializer],
+        [*before.graph.initializer, *limits, *after.graph.initializer],
     )
-    return helper.make_model(graph, opset_imports=start.opset_import, ir_version=start.ir_version)
+    merged = helper.make_model(graph, opset_imports=before.opset_import, ir_version=before.ir_version)
+    checker.check_model(merged, full_check=True)
+    return merged

@@ -1,6 +1,7 @@
 """From logits to digit sequences: greedy decoding, and the classes of cells. Beam search: beam_search.py.
 
-Shapes: B batch, K sequences per image, N longest sequence, C cells, V vocabulary, L tokens.
+Shapes: B batch, K sequences per image, N longest sequence, T its steps: N + 1, C cells, V vocabulary, L tokens,
+S steps taken.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class AutoregressiveModel(Protocol):
 def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> DecodeOutput:
     """Predict the most likely token at each step. PAD and BOS are never predicted.
 
-    On a CPU, decoding stops when every sequence has ended; a GPU would have to wait for each answer.
+    On a CPU, decoding stops once every sequence has ended; on a GPU, that check would synchronize at each step.
 
     Args:
         images: uint8 grey levels, or floats in [0, 1].
@@ -96,7 +97,7 @@ def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> Decode
 
 
 def output_of_steps(tokens: Int[Tensor, "B S"], log_probs: Float[Tensor, "B S"], num_steps: int) -> DecodeOutput:
-    """Build the output from S steps of at most `num_steps`, after which every sequence has ended.
+    """Build the output from S steps, padded to `num_steps`; if S is smaller, every sequence has ended.
 
     Args:
         tokens: predicted at each step, also after the end of a sequence.
