@@ -106,7 +106,7 @@ def _fit_scaling(model: Model, card: Card, directory: str) -> Card:
         for reading, label in zip(readings, labels, strict=True)
         if not reading.rows and not reading.blank
     ]
-    confidence, correct = (torch.tensor(values, dtype=torch.float64) for values in zip(*pairs, strict=True))
+    confidence, correct = torch.tensor(pairs, dtype=torch.float64).view(-1, 2).unbind(1)
     report = fit_scaling(confidence, correct)
     return report.scaling._asdict() | {
         "pictures": len(pairs),

@@ -26,7 +26,6 @@ from mnist_seq.data.rng import DigitRng
 
 _MAX_CUT = 0.1
 """Largest fraction of the digits' height that a random crop cuts off on one side."""
-
 _STEEPNESS = 4
 """Factor on the slope of an edge that is sharpened fully."""
 _INK_LEVEL = 0.4

@@ -19,8 +19,9 @@ from torch import Tensor
 from mnist_seq import vocabulary
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
-from mnist_seq.data import corruptions, digit_corruptions, image_folder, render, rng, sources
+from mnist_seq.data import corruptions, image_folder, render, rng, sources
 from mnist_seq.data.continental import train_pool
+from mnist_seq.data.digit_corruptions import corrupt_pool
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
 from mnist_seq.data.picture_augment import augment_pictures
@@ -144,9 +145,7 @@ class CorruptedDataset(SceneDataset):
                     f"corruptions.{keys[0]}={config.non_default[keys[0]]} is applied to digits before rendering, but "
                     "this dataset contains rendered images: use corruptions.blur, noise or contrast"
                 )
-            pool = digit_corruptions.corrupt_pool(
-                dataset.pool, config, include_clutter=_has_distractors(dataset.config)
-            )
+            pool = corrupt_pool(dataset.pool, config, include_clutter=_has_distractors(dataset.config))
             dataset = SyntheticDataset(dataset.config, pool, dataset.seed)
         self.labels, self.writer_column = dataset.labels, dataset.writer_column
         self._dataset, self._corruption = dataset, config

@@ -44,16 +44,17 @@ class PlattScaling(NamedTuple):
         from sklearn.linear_model import LogisticRegression
 
         num_right, num_wrong = float(correct.sum()), float((1 - correct).sum())
+        message = (
+            f"confidence cannot be scaled on these predictions, {num_right:.0f} right and {num_wrong:.0f} wrong: it "
+            "takes both, and confident ones that are right more often than others"
+        )
+        check(num_right > 0 and num_wrong > 0, message)
         targets = torch.where(correct > 0, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2)).double()
         features = _logit(confidence.double())[:, None].repeat(2, 1)
         classes, weights = torch.arange(2).repeat_interleave(len(correct)), torch.cat([1 - targets, targets])
         regression = LogisticRegression(C=1e6).fit(features.numpy(), classes.numpy(), weights.numpy())
         slope, offset = float(regression.coef_[0, 0]), float(regression.intercept_[0])
-        check(
-            num_right > 0 and num_wrong > 0 and slope > 0,
-            f"confidence cannot be scaled on these predictions, {num_right:.0f} right and {num_wrong:.0f} wrong: it "
-            "takes both, and confident ones that are right more often than others",
-        )
+        check(slope > 0, message)
         return cls(slope, offset)
 
     def __call__(self, confidence: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:

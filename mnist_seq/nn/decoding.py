@@ -80,16 +80,14 @@ def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> Decode
     cache, forbidden = model.start(images), forbidden_tokens(images.device)
     token = torch.full((images.shape[0], 1), BOS, device=images.device)  # len() would fix the batch of an ONNX graph
     may_stop = images.device.type == "cpu" and not torch.compiler.is_exporting()
-    num_steps, ended = model.spec.max_length + 1, torch.zeros_like(token, dtype=torch.bool)
-    all_tokens, all_logits = [], []
+    num_steps, all_tokens, all_logits = model.spec.max_length + 1, list[Tensor](), list[Tensor]()
     for _ in range(num_steps):
         logits, cache = model.step(token, cache)
         logits = logits[:, -1].masked_fill(forbidden, -torch.inf)
         token = logits.argmax(-1, keepdim=True)
         all_tokens.append(token)
         all_logits.append(logits)
-        ended |= token >= NUM_DIGITS
-        if may_stop and ended.all():
+        if may_stop and (torch.cat(all_tokens, 1) >= NUM_DIGITS).any(1).all():
             break
     tokens = torch.cat(all_tokens, 1)
     log_probs = torch.stack(all_logits, 1).float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]

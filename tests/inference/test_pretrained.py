@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def test_presets_start_from_an_included_model_or_the_run_of_another_preset(path:
     included = {f"pretrained:{name}" for name in pretrained.list_models()}
     assert start == "None" or start in included or any(start.endswith(preset) for preset in presets - {path.stem})
     assert compose("serve", [])[0].run == pretrained.DEFAULT_MODEL in included
+    assert inspect.signature(mnist_seq.load).parameters["path"].default == pretrained.DEFAULT_MODEL
 
 
 @pytest.mark.parametrize("name", pretrained.list_models())
