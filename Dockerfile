@@ -20,4 +20,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["python", "-m", "mnist_seq.serve", "host=0.0.0.0", "port=8000"]
-CMD ["run=pretrained:grid"]
+CMD ["run=pretrained:line"]

@@ -82,11 +82,16 @@ def scenes(data: str, *overrides: str, split: str = "train", seed: int = 0) -> S
     return splits[split]
 
 
-def load(path: str | os.PathLike[str], device: torch.device | str = "cpu", trust: bool | str | None = None) -> Reader:
+def load(
+    path: str | os.PathLike[str] = "pretrained:line",
+    device: torch.device | str = "cpu",
+    trust: bool | str | None = None,
+) -> Reader:
     """Load a trained model from a run directory, weights (.safetensors), a checkpoint, or `pretrained:NAME`.
 
     Args:
-        path: which model; a bare NAME means a pretrained model, if there is no such path.
+        path: which model; a bare NAME means a pretrained model, if there is no such path. `line` reads numbers in one
+            or several rows.
         device: where the model runs.
         trust: True, or the name of a module, allows a custom model, whose code is run.
 

@@ -1,4 +1,7 @@
-"""Export a model: `python -m mnist_seq.export run=outputs/<date>/<time> format=weights name=grid`, or `format=onnx`, `format=page`."""
+"""Export a model: `python -m mnist_seq.export run=outputs/<date>/<time> format=weights name=grid`.
+
+Further formats: `format=onnx` for runtimes without torch, and `format=page` for browsers.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,12 @@ def _job(config: ExportConfig, run_dir: Path) -> None:
     model, card = weights.load(run, trust=config.trust)
     if config.seed_runs:
         card["seeds"] = _seed_scores(run, config.seed_runs)
-    if config.calibrate_on:
-        console.print(_calibrate(model, card, config.calibrate_on))
     name = config.name or card.get("name") or card.get("data", {}).get("family", "model")
     output_dir = Path(config.output_dir or Path("outputs", "exported")) / name
     make_dir("output_dir", output_dir)
+    if config.calibrate_on:
+        card["platt_scaling"] = _fit_scaling(model, card, config.calibrate_on)
+        console.print(_describe_scaling(card["platt_scaling"]))
     check_images = _check_images(card)
     path, num_mismatches = EXPORTERS[config.format](run, model, card, name, output_dir, check_images)
     console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
@@ -81,8 +85,10 @@ def _seed_scores(run: str, seed_runs: list[str]) -> list[Card]:
     return scores
 
 
-def _calibrate(model: Model, card: Card, directory: str) -> str:
-    """Fit Platt scaling on a folder of labelled pictures, put it into the card, and say what it does.
+def _fit_scaling(model: Model, card: Card, directory: str) -> Card:
+    """Fit Platt scaling of the confidence on a folder of labelled pictures; return what the card says of it.
+
+    Pictures with several rows do not count, since the confidence of each row is scaled, and neither do blank ones.
 
     Raises:
         NotFoundError: no labels in the folder.
@@ -96,21 +102,35 @@ def _calibrate(model: Model, card: Card, directory: str) -> str:
     from mnist_seq.inference.reader import Reader
 
     check(Path(directory).is_dir(), f"calibrate_on={directory} is not a directory: name a folder of labelled pictures")
-    labels, unscaled = read_labels(Path(directory)), Reader(model, card | {"platt_scaling": None})
-    readings = unscaled.read([label.image for label in labels])
-    correct = [reading.digits == label.digits for reading, label in zip(readings, labels, strict=True)]
-    report = fit_scaling(torch.tensor([reading.confidence for reading in readings]), torch.tensor(correct))
-    low, high = report.interval
-    card["platt_scaling"] = report.scaling._asdict() | {
-        "pictures": len(labels),
-        "correct": sum(correct),
+    trained_on = card.get("data", {}).get("path")
+    check(
+        trained_on is None or Path(trained_on).resolve() != Path(directory).resolve(),
+        f"calibrate_on={directory}: the model was trained on these pictures, name others",
+    )
+    labels, normalize = read_labels(Path(directory)), list if model.spec.ordered else sorted
+    readings = Reader(model, card | {"platt_scaling": None}).read([label.image for label in labels])
+    pairs = [
+        (reading.confidence, normalize(reading.digits) == normalize(label.digits))
+        for reading, label in zip(readings, labels, strict=True)
+        if not reading.rows and not reading.blank
+    ]
+    confidence, correct = torch.tensor(pairs, dtype=torch.float64).view(-1, 2).unbind(1)
+    report = fit_scaling(confidence, correct)
+    return report.scaling._asdict() | {
+        "pictures": len(pairs),
+        "correct": int(correct.sum()),
         "calibration_error": report.after,
-        "calibration_error_interval": [low, high],
+        "calibration_error_interval": list(report.interval),
         "unscaled_calibration_error": report.before,
     }
+
+
+def _describe_scaling(scaling: Card) -> str:
+    low, high = scaling["calibration_error_interval"]
     return (
-        f"expected calibration error on {len(labels):,} pictures, {sum(correct):,} of them read correctly: "
-        f"{report.after:.3f} ({low:.3f} to {high:.3f}), cross-fitted in five parts; {report.before:.3f} without scaling"
+        f"expected calibration error on {scaling['pictures']:,} pictures, {scaling['correct']:,} of them read "
+        f"correctly: {scaling['calibration_error']:.3f} ({low:.3f} to {high:.3f}), cross-fitted in five parts; "
+        f"{scaling['unscaled_calibration_error']:.3f} without scaling"
     )
 
 

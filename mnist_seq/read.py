@@ -1,4 +1,4 @@
-"""Read images: `python -m mnist_seq.read photo.png scan.jpg --run outputs/<date>/<time>`."""
+"""Read images: `python -m mnist_seq.read photo.png scan.jpg`, or with `--run outputs/<date>/<time>`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnist_seq.read", description="Read the digits in images.")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file of any size")
     parser.add_argument(
-        "--run", metavar="PATH", help="run directory, weights, checkpoint or pretrained:NAME (default: the newest run)"
+        "--run",
+        metavar="PATH",
+        help="run directory, weights, checkpoint, pretrained:NAME, or latest for the newest run "
+        "(default: pretrained:line)",
     )
     parser.add_argument(
         "--trust", metavar="MODULE", help="allow code from outside the package: true, or the module of a custom model"
@@ -27,12 +30,15 @@ def _read(args: argparse.Namespace) -> int:
     """Print a line per image; return the exit code, 1 if any image could not be read."""
     from mnist_seq.errors import UserError
     from mnist_seq.find_runs import resolve_run
+    from mnist_seq.inference.pretrained import DEFAULT_MODEL
     from mnist_seq.inference.reader import load
 
     try:
-        reader = load(resolve_run(args.run), args.device, True if args.trust == "true" else args.trust)
+        reader = load(resolve_run(args.run or DEFAULT_MODEL), args.device, True if args.trust == "true" else args.trust)
     except UserError as error:
         return _print_error(error)
+    if args.run is None:
+        print(f"model: {DEFAULT_MODEL} (--run latest takes your newest run)", file=sys.stderr)
     exit_code = 0
     for path, reading in zip(args.images, reader.stream(args.images), strict=True):
         if isinstance(reading, UserError):

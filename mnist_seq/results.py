@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from mnist_seq.evaluation.evaluator import Evaluator
 
-_TRAINING_ONLY_KEYS = ("digits", "pool", "augment", "num_train_scenes", "batch_size", "val_scenes", "scene_seed")
+_TRAINING_ONLY_KEYS = (
+    "digits", "pool", "augment", "corruptions", "num_train_scenes", "batch_size", "val_scenes", "scene_seed",
+)  # fmt: skip
 """Keys of the data config that do not change the test scenes."""
 
 

@@ -24,7 +24,6 @@ GROUPS = PROJECT["dependency-groups"]
 NEEDED_BY_OTHERS = {
     "tensorboard": "lightning.pytorch.loggers",
     "plotly": "optuna.visualization",
-    "onnx": "torch.onnx",
     "onnxscript": "torch.onnx",
 }
 """Distributions that the package imports through another alone."""

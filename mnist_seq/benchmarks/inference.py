@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from mnist_seq.benchmarks.rendering import renderer
 from mnist_seq.benchmarks.timer import Measurement, speedups, summarize, time_interleaved
 from mnist_seq.benchmarks.training import build_module
 from mnist_seq.config import BenchConfig
+from mnist_seq.nn.encoder_decoder import EncoderDecoder
+from mnist_seq.vocabulary import EOS
 
 if TYPE_CHECKING:
     from mnist_seq.training.module import ReaderModule
@@ -32,6 +34,8 @@ def inference(config: BenchConfig) -> list[Measurement]:
     images = renderer("grid", "none", config)().images
     for model_name in ("enc_dec", "classifier"):
         module = build_module(model_name, "grid", config)
+        if model_name == "enc_dec":  # all models take every step: ours would stop where all sequences have ended
+            cast(EncoderDecoder, module.model).lm_head.bias.data[EOS] = -1e9
         models: dict[str, Callable[[Tensor], Any]] = {"ours": torch.inference_mode()(module.model.eval().read)}
         if model_name == "enc_dec":
             baselines = baseline_models.build_baselines(module.model, config.device)

@@ -163,7 +163,8 @@ class ExportConfig(Validated):
     seed_runs: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, evaluated on test, whose scores the card lists too."""
     calibrate_on: str | None = None
-    """Folder of labelled pictures, as `data.from` takes: confidences are scaled to the share that is read correctly."""
+    """Folder of labelled pictures, as `data.from` takes, that the model was not trained on: the confidence is
+    calibrated on them, by Platt scaling."""
     trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
 

@@ -35,7 +35,7 @@ class CorruptionConfig(Validated):
     stretch: Fraction = 0.0
     """Change of the writing's width, 0..1: it is multiplied or divided by 1 + this; needs `crop`."""
     sharpen: Fraction = 0.0
-    """How far the edges of strokes are steepened, 0..1; at 1 grey is left on an edge of a quarter of its width."""
+    """Steepening of the edges of strokes, 0..1; 1 makes them four times as steep."""
     contrast: Annotated[float, within(0.02, 1)] = 1.0
     """Factor on the ink, 0.02..1."""
     print: Fraction = 0.0

@@ -58,8 +58,9 @@ class AugmentConfig(Validated):
     noise: Annotated[float, within(0, 0.9)] = 0.0
     """Largest fraction of its grey level that each pixel of ink may lose independently, 0..0.9."""
     continental: Fraction = 0.0
-    """Share of ones that get an upstroke, and of sevens that get a crossbar, 0..1; half of this share of 0, 2, 4, 5
-    and 9 is drawn anew in forms that MNIST lacks. An image is changed always or never."""
+    """Fraction of ones that get an upstroke, and of sevens that get a crossbar, 0..1; half of this fraction of 0, 2, 4,
+    5 and 9 is redrawn in forms that MNIST lacks. Whether a digit is changed depends on the digit alone. Not for kmnist
+    and fashion_mnist, whose classes are no digits."""
     shared: Fraction = 0.0
     """Part of rotation, scale, shear, shift, stroke and blur that all digits of a scene have in common, 0..1."""
     p: Fraction = 1.0

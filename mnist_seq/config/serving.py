@@ -43,7 +43,7 @@ class RequestLimits(Validated):
 class ServeConfig(Validated):
     """Serve a model over HTTP: `python -m mnist_seq.serve`."""
 
-    run: str = "pretrained:grid"
+    run: str = "pretrained:line"
     """Model to serve: pretrained:NAME, a run directory, a checkpoint or weights."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 accepts requests from everywhere."""

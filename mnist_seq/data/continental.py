@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from mnist_seq.config.validation import check
 from mnist_seq.data import rng
 from mnist_seq.data.digits import MNIST_SIZE, Pool, ink_boxes
+from mnist_seq.data.sources import NOT_DIGITS, DigitSource
 from mnist_seq.data.strokes import draw_curves, draw_strokes
 
 _UPSTROKE_LENGTHS, _CROSSBAR_LENGTHS = (5.0, 19.0), (5.0, 11.0)
@@ -62,6 +64,19 @@ _FORMS: dict[int, list[list[_Curve]]] = {
 """Label -> forms -> their curves, x y in a frame of 28x28 pixels; digits stand from y = 4 to 24."""
 
 
+def train_pool(source: DigitSource, continental: float) -> Pool:
+    """Return the digits to train on, some of them in other forms.
+
+    Raises:
+        UserError: forms of digits for classes that are no digits.
+    """
+    check(
+        continental == 0 or source.name not in NOT_DIGITS,
+        f"data.augment.continental={continental:g} redraws digits, and {source.name} has none: set it to 0",
+    )
+    return add_continental_forms(source.pools["train"], continental)
+
+
 def add_continental_forms(pool: Pool, share: float) -> Pool:
     """Add an upstroke to this share of a pool's ones and a crossbar to this share of its sevens; draw others anew.
 
@@ -71,15 +86,15 @@ def add_continental_forms(pool: Pool, share: float) -> Pool:
     if share == 0:
         return pool
     images, size = pool.images.clone(), pool.digit_size
-    chosen = _draw("chosen", pool.source_indices, (0.0, 1.0))
+    ranks = _uniform("chosen", pool.source_indices, (0.0, 1.0))
     for label, add in ((1, _upstrokes), (7, _crossbars)):
-        (indices,) = ((pool.labels == label) & (chosen < share)).nonzero(as_tuple=True)
+        (indices,) = ((pool.labels == label) & (ranks < share)).nonzero(as_tuple=True)
         strokes = draw_strokes(*add(images[indices], pool.source_indices[indices]), size)
         images[indices] = images[indices].maximum(_to_ink(strokes))
     for label, forms in _FORMS.items():
         form = rng.integers(rng.key(0, "continental", "form"), pool.source_indices, 1, len(forms))[:, 0]
         for number, curves in enumerate(forms):
-            redrawn = (pool.labels == label) & (form == number) & (chosen < _REDRAWN * share)
+            redrawn = (pool.labels == label) & (form == number) & (ranks < _REDRAWN * share)
             (indices,) = redrawn.nonzero(as_tuple=True)
             images[indices] = _to_ink(_draw_form(curves, pool.source_indices[indices], size))
     return replace(pool, images=images, boxes=ink_boxes(images))
@@ -87,7 +102,7 @@ def add_continental_forms(pool: Pool, share: float) -> Pool:
 
 def _draw_form(curves: list[_Curve], ids: Int[Tensor, "P"], size: int) -> Float[Tensor, "P S S"]:
     """Draw a form once for each id, with its own shifts of the points and its own width."""
-    scale, width = size / MNIST_SIZE, _draw("width", ids, _WIDTHS)
+    scale, width = size / MNIST_SIZE, _uniform("width", ids, _WIDTHS)
     start = rng.uniform(rng.key(0, "continental", "start"), ids, 2)
     image = torch.zeros(len(ids), size, size)
     for number, curve in enumerate(curves):
@@ -133,11 +148,11 @@ def _stroke(
     ids: Int[Tensor, "P"], scale: float, lengths: tuple[float, float], angles: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw the length, the angle in radians, and the width of each stroke."""
-    angle = _draw("angle", ids, angles) * (math.pi / 180)
-    return _draw("length", ids, lengths) * scale, angle, _draw("width", ids, _WIDTHS) * scale
+    angle = _uniform("angle", ids, angles) * (math.pi / 180)
+    return _uniform("length", ids, lengths) * scale, angle, _uniform("width", ids, _WIDTHS) * scale
 
 
-def _draw(purpose: str, ids: Int[Tensor, "P"], bounds: tuple[float, float]) -> Float[Tensor, "P"]:
+def _uniform(purpose: str, ids: Int[Tensor, "P"], bounds: tuple[float, float]) -> Float[Tensor, "P"]:
     """Draw a number between bounds for each digit."""
     low, high = bounds
     return low + (high - low) * rng.uniform(rng.key(0, "continental", purpose), ids, 1)[:, 0]

@@ -1,67 +1,31 @@
 """Corruptions of scenes: what paper, print, light, lens and sensor do to writing, in training and in evaluation.
 
-`rotation` and `stroke` change the digits before rendering, all others the rendered scenes, which are floats in [0, 1]
-whose ink is light. What a scene gets is a function of (seed, split, id).
+They change rendered scenes, which are floats in [0, 1] whose ink is light; digit_corruptions.py changes digits before
+rendering. What a scene gets is a function of (seed, split, id).
 
-Shapes   B scenes   N digits   H W canvas   P digits of a pool   S side of a digit image
+Shapes   B scenes   N digits   H W canvas
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mnist_seq.config import CorruptionConfig
-from mnist_seq.data import augment, paper, rng
-from mnist_seq.data.digits import MNIST_SIZE, Pool, clip_boxes, enclosing_boxes, ink_boxes
+from mnist_seq.data import augment, paper
+from mnist_seq.data.digits import MNIST_SIZE, clip_boxes, enclosing_boxes
 from mnist_seq.data.levels import stretch_levels
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
 
-
-def corrupt_pool(pool: Pool, config: CorruptionConfig, include_clutter: bool) -> Pool:
-    """Corrupt the digits of a pool.
-
-    Args:
-        include_clutter: corrupt what distractors are cut from too, so that strokes do not give the digits away.
-    """
-    images, clutter = corrupt_digits(pool.images, pool.source_indices, config), pool.clutter
-    if include_clutter:
-        clutter = corrupt_digits(clutter, torch.arange(len(clutter)), config)
-    return replace(pool, images=images, boxes=ink_boxes(images), clutter=clutter)
-
-
-def corrupt_digits(
-    images: UInt8[Tensor, "P S S"], indices: Int[Tensor, "P"], config: CorruptionConfig
-) -> UInt8[Tensor, "P S S"]:
-    """Change the stroke width of digits, and rotate each by `config.rotation` degrees one way or the other.
-
-    Args:
-        images: ink on a background of 0.
-        indices: what the direction of each digit's rotation is drawn from.
-    """
-    pixels = images.float()
-    if config.stroke:
-        radius = augment.scale_radius(augment.STROKE_RADIUS, images.shape[-1])
-        pixels = augment.adjust_stroke_width(images, torch.full((len(images),), float(config.stroke)), radius)
-    if config.rotation:
-        signs = 1 - 2 * rng.integers(rng.key(0, "disturb", "rotation"), indices, 1, 2)[:, 0]
-        angles = signs * math.radians(config.rotation)
-        cos, sin = torch.cos(angles), torch.sin(angles)
-        matrix = torch.stack([cos, -sin, sin, cos], -1).unflatten(-1, (2, 2))
-        pixels = augment.affine_warp(pixels, matrix, torch.zeros(len(images), 2))
-    return pixels.round().to(torch.uint8)
-
-
 _MAX_CUT = 0.1
 """Largest fraction of the digits' height that a random crop cuts off on one side."""
-
 _STEEPNESS = 4
 """Factor on the slope of an edge that is sharpened fully."""
 _INK_LEVEL = 0.4
@@ -169,7 +133,7 @@ def _shear_boxes(boxes: Tensor, slope: Float[Tensor, "B 1"], middle: float) -> I
 
 
 def sharpen(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
-    """Steepen the edges of strokes: a pen's ink is black or white, and softer where small digits are enlarged."""
+    """Steepen the edges of strokes, which enlarging small digits softens."""
     return pictures.lerp((_STEEPNESS * (pictures - _INK_LEVEL) + 0.5).clamp(0, 1), amounts("sharpen"))
 
 

@@ -20,7 +20,8 @@ from mnist_seq import vocabulary
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
 from mnist_seq.data import corruptions, image_folder, render, rng, sources
-from mnist_seq.data.continental import add_continental_forms
+from mnist_seq.data.continental import train_pool
+from mnist_seq.data.digit_corruptions import corrupt_pool
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
 from mnist_seq.data.picture_augment import augment_pictures
@@ -144,7 +145,7 @@ class CorruptedDataset(SceneDataset):
                     f"corruptions.{keys[0]}={config.non_default[keys[0]]} is applied to digits before rendering, but "
                     "this dataset contains rendered images: use corruptions.blur, noise or contrast"
                 )
-            pool = corruptions.corrupt_pool(dataset.pool, config, include_clutter=_has_distractors(dataset.config))
+            pool = corrupt_pool(dataset.pool, config, include_clutter=_has_distractors(dataset.config))
             dataset = SyntheticDataset(dataset.config, pool, dataset.seed)
         self.labels, self.writer_column = dataset.labels, dataset.writer_column
         self._dataset, self._corruption = dataset, config
@@ -202,7 +203,7 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
     source = sources.load(config.digits, config.pool)
     fresh = config.num_train_scenes is None
     seeds = {split: seed if split == "train" and fresh else config.scene_seed for split in source.pools}
-    pools = source.pools | {"train": add_continental_forms(source.pools["train"], config.augment.continental)}
+    pools = source.pools | {"train": train_pool(source, config.augment.continental)}
     synthetic = {split: SyntheticDataset(config, pool, seeds[split]) for split, pool in pools.items()}
     return DatasetSplits(source.name, source.notice, synthetic, config.pool == "full")
 
@@ -228,7 +229,7 @@ def _mix(folder: SceneDataset, config: FolderConfig, seed: int) -> tuple[Mixture
     log.info(
         "%.0f %% of the training scenes are synthetic: %s of %s", 100 * fraction, config.synthetic.family, source.name
     )
-    pool = add_continental_forms(source.pools["train"], config.synthetic.augment.continental)
+    pool = train_pool(source, config.synthetic.augment.continental)
     synthetic = SyntheticDataset(config.synthetic, pool, seed)
     return MixtureDataset(folder, synthetic, fraction, seed), source.notice
 

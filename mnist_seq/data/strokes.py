@@ -5,6 +5,8 @@ Shapes   V strokes   K points of a curve   S side of an image
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -46,6 +48,6 @@ def draw_curves(
     curve = b + fractions / 2 * (c - a + fractions * (2 * a - 5 * b + 4 * c - d + fractions * (3 * b - a - 3 * c + d)))
     corners = torch.cat([curve.permute(1, 2, 0, 3).flatten(1, 2), points[:, -1:]], 1)
     images = points.new_zeros(len(points), size, size)
-    for start, end in zip(corners.unbind(1), corners[:, 1:].unbind(1), strict=False):
+    for start, end in pairwise(corners.unbind(1)):
         images = images.maximum(draw_strokes(torch.cat([start, end], 1), widths, size))
     return images

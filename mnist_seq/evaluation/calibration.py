@@ -10,13 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mnist_seq.config.validation import check
 from mnist_seq.inference.platt_scaling import PlattScaling
 
 NUM_BINS = 15
 """Bins of equal width (Guo et al. 2017)."""
-_NUM_PARTS, _NUM_EQUAL_BINS, _NUM_RESAMPLES = 5, 10, 2000
-"""Parts of cross-fitting, bins of equal size, and resamples of the bootstrap interval."""
+_NUM_FOLDS = 5
+"""Parts of the predictions, each of which is scaled by a fit on the others."""
+_NUM_EQUAL_BINS = 10
+"""Bins of equal size."""
+_NUM_RESAMPLES = 2000
+"""Resamples of the bootstrap interval."""
 COVERAGES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
 """Coverages at which the selective accuracy is computed."""
 
@@ -78,39 +81,34 @@ class ScalingReport(NamedTuple):
     after: float
     """Error of confidences that were scaled by fits on the other four fifths of the predictions."""
     interval: tuple[float, float]
-    """95 % bootstrap interval of `after`."""
+    """95 % interval of `after`."""
 
 
 def fit_scaling(confidence: Tensor, correct: Tensor) -> ScalingReport:
-    """Fit Platt scaling to predictions, and measure by cross-fitting in five parts what it does.
+    """Fit Platt scaling to predictions, and measure by cross-fitting in five random folds what it does.
+
+    The interval is the basic bootstrap's: the error of a resample is larger than that of its population, and this
+    corrects for it. It does not include the variance of the fit.
 
     Args:
-        confidence: B, in [0, 1].
+        confidence: B, in [0, 1]; other values are clamped, and NaN counts as 0, since a custom model may return them.
         correct: B, 1 where the prediction is right, else 0.
 
     Raises:
-        UserError: all predictions of four fifths are right, or all wrong.
+        UserError: as for `PlattScaling.fit`, of any four fifths.
     """
-    confidence, correct = confidence.double(), correct.double()
-    part, scaled = torch.arange(len(correct)) % _NUM_PARTS, confidence.clone()
-    for index in range(_NUM_PARTS):
-        rest = part != index
-        check(
-            0 < float(correct[rest].mean()) < 1,
-            f"the confidence cannot be scaled on {len(correct)} predictions: it takes some that are right, and some "
-            "that are wrong",
-        )
-        scaled[~rest] = PlattScaling.fit(confidence[rest], correct[rest])(confidence[~rest])
+    confidence, correct = confidence.double().nan_to_num(0).clamp(0, 1), correct.double()
     generator = torch.Generator().manual_seed(0)
+    folds, scaled = torch.randperm(len(correct), generator=generator) % _NUM_FOLDS, confidence.clone()
+    for fold in range(_NUM_FOLDS):
+        rest = folds != fold
+        scaled[~rest] = PlattScaling.fit(confidence[rest], correct[rest])(confidence[~rest])
+    after = _equal_bins_error(scaled, correct)
     resamples = [torch.randint(len(correct), (len(correct),), generator=generator) for _ in range(_NUM_RESAMPLES)]
     errors = torch.tensor([_equal_bins_error(scaled[it], correct[it]) for it in resamples])
-    low, high = errors.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return ScalingReport(
-        PlattScaling.fit(confidence, correct),
-        _equal_bins_error(confidence, correct),
-        _equal_bins_error(scaled, correct),
-        (low, high),
-    )
+    low, high = (2 * after - errors.quantile(torch.tensor([0.975, 0.025]))).clamp(min=0).tolist()
+    before = _equal_bins_error(confidence, correct)
+    return ScalingReport(PlattScaling.fit(confidence, correct), before, after, (low, high))
 
 
 def _equal_bins_error(confidence: Tensor, correct: Tensor) -> float:

@@ -18,6 +18,7 @@ from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights
 from mnist_seq.inference.device import resolve_device
+from mnist_seq.inference.platt_scaling import PlattScaling
 from mnist_seq.nn.beam_search import beam_search
 from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
 from mnist_seq.nn.model import Model
@@ -48,12 +49,12 @@ class Evaluator:
 
     @property
     def decode_fn(self) -> Callable[[Tensor], DecodeOutput]:
-        """The model's own decoding, or beam search where num_beams is above 1."""
-        config, model = self.config, self.model
+        """The model's own decoding, or beam search where num_beams is above 1; with the confidences of a Reader."""
+        config, model, scaling = self.config, self.model, PlattScaling.from_card(self.card)
         if config.num_beams == 1:
-            return model.read
+            return lambda images: scaling.rescore(model.read(images))
         assert isinstance(model, AutoregressiveModel)
-        return lambda images: beam_search(model, images, config.num_beams).best
+        return lambda images: scaling.rescore(beam_search(model, images, config.num_beams).best)
 
     @property
     def train_scenes(self) -> SceneDataset | None:

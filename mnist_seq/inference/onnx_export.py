@@ -9,32 +9,27 @@ Shapes   B pictures   Y X padded size of the pictures   K canvases: rows of all 
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mnist_seq.atomic_io import atomic_path
-from mnist_seq.data.preprocess import Preprocess, has_ink
 from mnist_seq.config.validation import check
+from mnist_seq.data.preprocess import Preprocess, has_ink
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
-from mnist_seq.inference.onnx_loop import export_with_loop
+from mnist_seq.inference.onnx_loop import Inputs, can_loop, export_graph, export_with_loop
 from mnist_seq.inference.onnx_quantize import quantize_weights
 from mnist_seq.inference.platt_scaling import PlattScaling
-from mnist_seq.nn.decoding import DecodeOutput, output_of_steps
+from mnist_seq.nn.decoding import output_of_steps
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.model import Model
 from mnist_seq.vocabulary import PAD
-
-if TYPE_CHECKING:
-    import onnx
 
 PICTURES_METADATA = {
     "pictures": "uint8 (batch, 4, height, width): red, green, blue and alpha, each picture in the upper left corner of "
@@ -56,6 +51,15 @@ ROWS_METADATA = {
     "num_shapes": "int64 (rows,): separate shapes of a digit's height; more than {max_length} cannot be read",
 }
 """Further outputs of a graph that reads pictures; stored in its metadata."""
+RUNNER_UP_METADATA = {
+    "runner_up": "int64 (rows, {max_length}): second likeliest token at each digit; above 9 the end of the row",
+    "runner_up_probability": "float32 (rows, {max_length}): probability of the runner-up given the previous digits",
+}
+EXPLAIN_METADATA = {
+    "attention": "float32 (steps, rows, heads, patches): attention of the last decoder block",
+    "canvases": "float32 (rows, 1, {height}, {width}): what the model sees of each row",
+}
+"""Further outputs of a graph that explains what it reads; stored in its metadata."""
 
 
 class _Canvases(nn.Module):
@@ -77,134 +81,122 @@ class _PictureCanvases(nn.Module):
         return canvases.images[:, None], *canvases[1:]
 
 
-class _Finish(nn.Module):
+class _Postprocess(nn.Module):
     """From a prediction to the outputs: nothing is read on a canvas without ink, and confidences are scaled."""
 
-    def __init__(self, max_length: int, scale_confidence: PlattScaling) -> None:
+    def __init__(self, scale_confidence: PlattScaling) -> None:
         super().__init__()
-        self.max_length, self.scale_confidence = max_length, scale_confidence
+        self.scale_confidence = scale_confidence
 
-    def forward(self, tokens: Tensor, log_probs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
-        """Finish what the steps of the loop returned, S B 1."""
-        steps = (it[..., 0].T for it in (tokens, log_probs))
-        return self.finish(output_of_steps(*steps, self.max_length + 1), images)
-
-    def finish(self, output: DecodeOutput, images: Tensor) -> tuple[Tensor, ...]:
-        inked, confidence = has_ink(images[:, 0]), self.scale_confidence(output.confidence)
-        digits = torch.where(inked[:, None], output.digits, PAD)
-        return digits, torch.where(inked[:, None], output.probs, 1.0), torch.where(inked, confidence, 1.0)
+    def forward(self, digits: Tensor, probs: Tensor, confidence: Tensor, canvases: Tensor) -> tuple[Tensor, ...]:
+        inked = has_ink(canvases[:, 0])
+        digits, probs = torch.where(inked[:, None], digits, PAD), torch.where(inked[:, None], probs, 1.0)
+        return digits, probs, torch.where(inked, self.scale_confidence(confidence), 1.0)
 
 
-class _WholeReader(nn.Module):
+class _PostprocessSteps(nn.Module):
+    """As `_Postprocess`, from the tokens and log-probabilities of the loop's steps, S B 1."""
+
+    def __init__(self, postprocess: _Postprocess, max_length: int) -> None:
+        super().__init__()
+        self.postprocess, self.max_length = postprocess, max_length
+
+    def forward(self, tokens: Tensor, log_probs: Tensor, canvases: Tensor) -> Any:
+        output = output_of_steps(tokens[..., 0].T, log_probs[..., 0].T, self.max_length + 1)
+        return self.postprocess(output.digits, output.probs, output.confidence, canvases)
+
+
+class _PostprocessExplained(_PostprocessSteps):
+    """As `_PostprocessSteps`, with the runners-up."""
+
+    def forward(  # type: ignore[override]
+        self, tokens: Tensor, log_probs: Tensor, runners_up: Tensor, runner_up_log_probs: Tensor, canvases: Tensor
+    ) -> Any:
+        missing = runners_up.new_full((self.max_length, *runners_up.shape[1:]), PAD)
+        runners_up, probs = (
+            torch.cat([it, missing.to(it.dtype)])[: self.max_length, :, 0].T
+            for it in (runners_up, runner_up_log_probs.exp())
+        )
+        return *super().forward(tokens, log_probs, canvases), runners_up, probs
+
+
+class _UnrolledReader(nn.Module):
     """A model of any kind, from the inputs to the outputs; the steps of a decoder are unrolled."""
 
-    def __init__(self, model: Model, prepare: nn.Module, finish: _Finish) -> None:
+    def __init__(self, model: Model, preprocess: nn.Module, postprocess: _Postprocess) -> None:
         super().__init__()
-        self.model, self.prepare, self.finish = model, prepare, finish
+        self.model, self.preprocess, self.postprocess = model, preprocess, postprocess
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        images, *others = self.prepare(*inputs)
-        return *self.finish.finish(self.model.read(images), images), *others
+        canvases, *others = self.preprocess(*inputs)
+        output = self.model.read(canvases)
+        return *self.postprocess(output.digits, output.probs, output.confidence, canvases), *others
 
 
 def export_onnx(
-    model: Model, path: Path, card: dict[str, Any], include_preprocessing: bool = True, explain: bool = False
+    model: Model,
+    path: Path,
+    card: dict[str, Any],
+    include_preprocessing: bool = True,
+    explain: bool = False,
+    quantize: bool = False,
 ) -> None:
     """Write a model as an ONNX graph; its metadata describes inputs and outputs and holds the card.
 
     Args:
         include_preprocessing: read pictures of any size; else canvases of the model.
-        explain: return attention, runners-up and canvases too, and store the weights in 8 bits, for the page.
+        explain: return the runners-up, the attention and the canvases too; of an `EncoderDecoder` alone.
+        quantize: store the weights in 8 bits.
 
     Raises:
-        UserError: the extra `onnx` is not installed, or the model has an operator without an ONNX counterpart.
+        UserError: the extra `onnx` is not installed; the model has an operator without an ONNX counterpart; or it is
+            asked to explain and cannot.
     """
     check_extra("ONNX", "onnx")
     import onnx
 
     spec, batch = model.spec, torch.export.Dim("batch", min=1)
-    finish = _Finish(spec.max_length, PlattScaling.from_card(card))
     if include_preprocessing:
-        prepare: nn.Module = _PictureCanvases(model)
+        preprocess: nn.Module = _PictureCanvases(model)
         # the traced example has more rows than pictures, and another size than the canvas
         height, width = (torch.export.Dim(name, min=1) for name in ("height", "width"))
-        inputs: tuple[Tensor, ...] = (_example_pictures(), torch.tensor([[90, 70], [80, 75]]))
-        dynamic_shapes = {"pictures": {0: batch, 2: height, 3: width}, "sizes": {0: batch}}
-        metadata, prepared = PICTURES_METADATA | DECODER_METADATA | ROWS_METADATA, list(ROWS_METADATA)
+        inputs = Inputs(
+            (_example_pictures(), torch.tensor([[90, 70], [80, 75]])),
+            {"pictures": {0: batch, 2: height, 3: width}, "sizes": {0: batch}},
+        )
+        metadata, preprocessed = PICTURES_METADATA | DECODER_METADATA | ROWS_METADATA, list(ROWS_METADATA)
     else:
-        prepare, prepared = _Canvases(), []
-        inputs = (torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8),)
-        dynamic_shapes, metadata = {"images": {0: batch}}, CANVASES_METADATA | DECODER_METADATA
-    outputs = [*DECODER_METADATA, *prepared]
+        preprocess, preprocessed = _Canvases(), []
+        inputs = Inputs((torch.zeros(2, 1, spec.height, spec.width, dtype=torch.uint8),), {"images": {0: batch}})
+        metadata = CANVASES_METADATA | DECODER_METADATA
+    postprocess, outputs = _Postprocess(PlattScaling.from_card(card)), list(DECODER_METADATA)
     if explain:
-        finish, metadata = _ExplainedFinish(spec.max_length, finish.scale_confidence), metadata | EXPLAINED_METADATA
-        outputs = [*DECODER_METADATA, *list(EXPLAINED_METADATA)[:2], *prepared, *list(EXPLAINED_METADATA)[2:]]
+        check(can_loop(model), f"{type(model).__name__} is no EncoderDecoder, and cannot explain what it reads")
+        metadata, outputs = metadata | RUNNER_UP_METADATA | EXPLAIN_METADATA, [*outputs, *RUNNER_UP_METADATA]
+    postprocess_steps = _PostprocessExplained if explain else _PostprocessSteps
     try:
-        if isinstance(model, EncoderDecoder) and type(model).read is EncoderDecoder.read:
+        if can_loop(model):
             graph = export_with_loop(
-                model, _export, prepare, inputs, dynamic_shapes, ["canvases", *prepared], finish, outputs, explain
+                cast(EncoderDecoder, model),
+                preprocess=preprocess,
+                inputs=inputs,
+                preprocessed=preprocessed,
+                postprocess=postprocess_steps(postprocess, spec.max_length),
+                outputs=outputs,
+                explain=explain,
             )
         else:
-            check(not explain, f"format=page: {type(model).__name__} is no EncoderDecoder: serve it instead")
-            graph = _export(_WholeReader(model, prepare, finish), inputs, dynamic_shapes, outputs)
+            graph = export_graph(_UnrolledReader(model, preprocess, postprocess), inputs, [*outputs, *preprocessed])
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"format=onnx: {type(model).__name__} cannot be exported: {reason}") from error
-    if explain:
+    if quantize:
         quantize_weights(graph)
     sizes = {"height": spec.height, "width": spec.width, "max_length": spec.max_length}
     texts = {key: text.format(**sizes) for key, text in metadata.items()}
     onnx.helper.set_model_props(graph, texts | {"card": json.dumps(card)})
     with atomic_path(path) as temp_path:
         onnx.save(graph, temp_path)
-
-
-EXPLAINED_METADATA = {
-    "runner_up": "int64 (rows, {max_length}): second likeliest token at each digit; above 9 the end of the row",
-    "runner_up_probability": "float32 (rows, {max_length}): its probability",
-    "attention": "float32 (steps, rows, heads, patches): attention of the last decoder block over the patches of the canvas",
-    "canvases": "float32 (rows, 1, {height}, {width}): what the model sees of each row",
-}
-"""Further outputs of a graph that explains what it reads; stored in its metadata."""
-
-
-class _ExplainedFinish(_Finish):
-    """As `_Finish`, with the runners-up."""
-
-    def forward(  # type: ignore[override]
-        self, tokens: Tensor, log_probs: Tensor, runners_up: Tensor, runner_up_log_probs: Tensor, images: Tensor
-    ) -> tuple[Tensor, ...]:
-        missing = runners_up.new_full((self.max_length, runners_up.shape[1]), PAD)
-        others, probs = (
-            torch.cat([it[..., 0], missing.to(it.dtype)])[: self.max_length].T
-            for it in (runners_up, runner_up_log_probs.exp())
-        )
-        return *super().forward(tokens, log_probs, images), others, probs
-
-
-def _export(
-    module: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: dict[str, Any], output_names: Sequence[str]
-) -> onnx.ModelProto:
-    """Export a module; its arguments are named by the keys of `dynamic_shapes`."""
-    names = list(dynamic_shapes)
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    by_position = tuple(dynamic_shapes.values())
-    if parameters[-1].kind == inspect.Parameter.VAR_POSITIONAL:
-        num_named = len(parameters) - 1
-        by_position = (*by_position[:num_named], by_position[num_named:])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            inputs,
-            dynamo=True,
-            verbose=False,
-            input_names=names,
-            output_names=list(output_names),
-            dynamic_shapes=by_position,
-        )
-    assert program is not None
-    return program.model_proto
 
 
 def _example_pictures() -> Tensor:

@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mnist_seq.config.validation import check
+from mnist_seq.nn.decoding import DecodeOutput
+
 _EPS = 1e-6
 """Confidences are kept this far from 0 and 1, whose logits are infinite."""
 
@@ -29,20 +32,38 @@ class PlattScaling(NamedTuple):
 
     @classmethod
     def fit(cls, confidence: Float[Tensor, "B"], correct: Float[Tensor, "B"]) -> PlattScaling:
-        """Fit both numbers by logistic regression, on predictions of which some are right and some wrong.
+        """Fit both numbers by logistic regression, with Platt's targets, which are a little off 0 and 1.
 
         Args:
             confidence: in [0, 1].
             correct: 1 where the prediction is right, else 0.
+
+        Raises:
+            UserError: all predictions are right, or all wrong, or the confident ones are no better than the others.
         """
         from sklearn.linear_model import LogisticRegression
 
-        regression = LogisticRegression(C=1e6).fit(_logit(confidence).double()[:, None].numpy(), correct.numpy())
-        return cls(float(regression.coef_[0, 0]), float(regression.intercept_[0]))
+        num_right, num_wrong = float(correct.sum()), float((1 - correct).sum())
+        message = (
+            f"confidence cannot be scaled on these predictions, {num_right:.0f} right and {num_wrong:.0f} wrong: it "
+            "takes both, and confident ones that are right more often than others"
+        )
+        check(num_right > 0 and num_wrong > 0, message)
+        targets = torch.where(correct > 0, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2)).double()
+        features = _logit(confidence.double())[:, None].repeat(2, 1)
+        classes, weights = torch.arange(2).repeat_interleave(len(correct)), torch.cat([1 - targets, targets])
+        regression = LogisticRegression(C=1e6).fit(features.numpy(), classes.numpy(), weights.numpy())
+        slope, offset = float(regression.coef_[0, 0]), float(regression.intercept_[0])
+        check(slope > 0, message)
+        return cls(slope, offset)
 
     def __call__(self, confidence: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         """Scale confidences, in [0, 1]."""
         return confidence if self == PlattScaling() else torch.sigmoid(self.slope * _logit(confidence) + self.offset)
+
+    def rescore(self, output: DecodeOutput) -> DecodeOutput:
+        """Return predictions with scaled confidences; the probabilities of their digits stay as they are."""
+        return output if self == PlattScaling() else output._replace(score=self(output.confidence).log())
 
 
 def _logit(confidence: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Reader:
 
     def __init__(self, model: Model, card: dict[str, Any]) -> None:
         self.model, self.card = model.eval(), card
-        self._preprocess, self._scale_confidence = Preprocess(model.spec), PlattScaling.from_card(card)
+        self._preprocess, self._scaling = Preprocess(model.spec), PlattScaling.from_card(card)
 
     @property
     def device(self) -> torch.device:
@@ -187,11 +187,16 @@ class Reader:
     def _decode(self, images: Tensor, num_beams: int) -> list[Reading]:
         """Decode images, B 1 H W, with their alternatives."""
         if num_beams == 1:
-            return to_readings(self.model.read(images), self._scale_confidence)
+            return to_readings(self._scaling.rescore(self.model.read(images)))
         model = cast(AutoregressiveModel, self.model)
         output = beam_search(model, images, num_beams, num_return_sequences=num_beams)
-        beams = [to_readings(output.select(index), self._scale_confidence) for index in range(len(images))]
-        return [replace(best, alternatives=[beam for beam in rest if beam.confidence > 0]) for best, *rest in beams]
+        readings = []
+        for index in range(len(images)):
+            beams = output.select(index)
+            exists = beams.score > -torch.inf  # there may be fewer sequences than beams
+            best, *alternatives = to_readings(self._scaling.rescore(beams.select(exists)))
+            readings.append(replace(best, alternatives=alternatives))
+        return readings
 
     def _blank_reading(self) -> Reading:
         rows, cols = self.model.spec.cells

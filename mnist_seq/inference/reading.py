@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mnist_seq.inference.platt_scaling import PlattScaling
 from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.vocabulary import NUM_DIGITS
 
@@ -23,8 +22,8 @@ class Reading:
 
     digits: list[int]
     confidence: float
-    """Probability that the whole sequence is right, its end included; of all rows, if there are several. It is scaled
-    on real pictures where the model's card says so."""
+    """Probability that the whole sequence is right, its end included; of all rows, if there are several. It is
+    calibrated on labelled pictures where the model's card says so."""
     per_digit: list[float]
     """Probability of each digit, given the previous ones of its row."""
     cells: list[int | None] | None = None
@@ -45,12 +44,12 @@ class Reading:
         return " / ".join(row for row in rows if row) or "no digits"
 
 
-def to_readings(output: DecodeOutput, scale_confidence: PlattScaling) -> list[Reading]:
+def to_readings(output: DecodeOutput) -> list[Reading]:
     """Convert the decoded outputs of B images."""
     cells = [None] * len(output.digits) if output.cells is None else output.cells.tolist()
     readings = []
     for digits, probs, confidence, classes in zip(
-        *(it.tolist() for it in (output.digits, output.probs, scale_confidence(output.confidence))), cells, strict=True
+        output.digits.tolist(), output.probs.tolist(), output.confidence.tolist(), cells, strict=True
     ):
         length = sum(digit < NUM_DIGITS for digit in digits)
         cell_digits = classes and [digit if digit < NUM_DIGITS else None for digit in classes]

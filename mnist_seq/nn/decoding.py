@@ -1,6 +1,7 @@
 """From logits to digit sequences: greedy decoding, and the classes of cells. Beam search: beam_search.py.
 
-Shapes: B batch, K sequences per image, N longest sequence, C cells, V vocabulary, L tokens.
+Shapes: B batch, K sequences per image, N longest sequence, T its steps: N + 1, C cells, V vocabulary, L tokens,
+S steps taken.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class AutoregressiveModel(Protocol):
 def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> DecodeOutput:
     """Predict the most likely token at each step. PAD and BOS are never predicted.
 
-    On a CPU, decoding stops when every sequence has ended; a GPU would have to wait for each answer.
+    On a CPU, decoding stops once every sequence has ended; on a GPU, that check would synchronize at each step.
 
     Args:
         images: uint8 grey levels, or floats in [0, 1].
@@ -79,16 +80,14 @@ def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> Decode
     cache, forbidden = model.start(images), forbidden_tokens(images.device)
     token = torch.full((images.shape[0], 1), BOS, device=images.device)  # len() would fix the batch of an ONNX graph
     may_stop = images.device.type == "cpu" and not torch.compiler.is_exporting()
-    num_steps, ended = model.spec.max_length + 1, torch.zeros_like(token, dtype=torch.bool)
-    all_tokens, all_logits = [], []
+    num_steps, all_tokens, all_logits = model.spec.max_length + 1, list[Tensor](), list[Tensor]()
     for _ in range(num_steps):
         logits, cache = model.step(token, cache)
         logits = logits[:, -1].masked_fill(forbidden, -torch.inf)
         token = logits.argmax(-1, keepdim=True)
         all_tokens.append(token)
         all_logits.append(logits)
-        ended |= token >= NUM_DIGITS
-        if may_stop and ended.all():
+        if may_stop and (torch.cat(all_tokens, 1) >= NUM_DIGITS).any(1).all():
             break
     tokens = torch.cat(all_tokens, 1)
     log_probs = torch.stack(all_logits, 1).float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
@@ -96,7 +95,7 @@ def greedy(model: AutoregressiveModel, images: Num[Tensor, "B 1 Y X"]) -> Decode
 
 
 def output_of_steps(tokens: Int[Tensor, "B S"], log_probs: Float[Tensor, "B S"], num_steps: int) -> DecodeOutput:
-    """Build the output from S steps of at most `num_steps`, after which every sequence has ended.
+    """Build the output from S steps, padded to `num_steps`; if S is smaller, every sequence has ended.
 
     Args:
         tokens: predicted at each step, also after the end of a sequence.

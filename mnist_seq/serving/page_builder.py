@@ -1,7 +1,7 @@
 """Build the page: one HTML file with models, ONNX Runtime Web and everything else inlined, under a strict policy.
 
-The scripts in `demo_page/` are ES modules for editors and the type checker. They are joined in the order of their imports,
-without a bundler: `import` lines go, and `export` goes from the declarations.
+The scripts in `demo_page/` are ES modules, for editors and the type checker. They are joined in the order of their
+imports, without a bundler: `import` lines go, and `export` goes from the declarations.
 """
 
 from __future__ import annotations

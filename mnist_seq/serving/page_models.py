@@ -36,7 +36,7 @@ def page_model(name: str, model: Model, card: dict[str, Any]) -> PageModel:
     assert isinstance(model, EncoderDecoder)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        export_onnx(model, path, card, explain=True)
+        export_onnx(model, path, card, explain=True, quantize=True)
         graph = path.read_bytes()
     patch_embed = model.encoder.patch_embed
     rows, columns = patch_embed.grid_size

@@ -41,7 +41,7 @@ class ReadingResponse(BaseModel):
     digits: list[int] = Field(examples=[[3, 7, 1, 8]])
     """digits in reading order; empty if the image has no ink"""
     confidence: float = Field(examples=[0.97])
-    """probability of the whole sequence, end token included"""
+    """probability that the whole sequence is right, its end included"""
     per_digit: list[float] = Field(examples=[[0.99, 0.99, 1.0, 0.99]])
     """probability of each digit, given the previous ones"""
     blank: bool = False

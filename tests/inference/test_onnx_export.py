@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from mnist_seq.inference import onnx_export
 from mnist_seq.inference.export import count_mismatches, predictor
 from mnist_seq.inference.reader import Reader
 from mnist_seq.nn import build
+from mnist_seq.nn.decoding import DecodeOutput
+from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from tests.conftest import stirred, tiny_models
 
 MODELS = tiny_models()
@@ -35,6 +38,58 @@ def test_graph_of_canvases_predicts_what_the_model_predicts(name: str, tmp_path:
         torch.testing.assert_close(torch.from_numpy(probability), expected.probs, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(torch.from_numpy(confidence), expected.confidence, rtol=1e-4, atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map["images"].startswith("uint8 (batch, 1, 56, 56)")
+
+
+@pytest.mark.parametrize("max_length", [1, 2, 3])
+def test_graph_of_a_short_decoder_predicts_what_the_model_predicts(max_length: int, tmp_path: Path) -> None:
+    spec = StringConfig(max_digits=max_length, max_length=max_length, width=28 * max_length + 28).spec
+    model = stirred(build(MODELS["enc_dec"], spec), 0.3)
+    onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, include_preprocessing=False)
+    images = torch.randint(0, 256, (8, 1, spec.height, spec.width), dtype=torch.uint8)
+    (digits,) = onnx_export.create_session(tmp_path / "model.onnx").run(["digits"], {"images": images.numpy()})
+    assert (digits == model.read(images).digits.numpy()).all()
+
+
+def test_graph_stops_once_every_sequence_has_ended(tmp_path: Path, grids: SyntheticDataset) -> None:
+    model = stirred(build(MODELS["enc_dec"], GridConfig().spec), 0.3)
+    for bias, num_steps in ((100.0, 1), (-100.0, 5)):
+        model.lm_head.bias.data[vocabulary.EOS] = bias
+        onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, include_preprocessing=False)
+        graph = onnx.load(tmp_path / "model.onnx")
+        graph.graph.output.append(onnx.helper.make_tensor_value_info("tokens", onnx.TensorProto.INT64, None))
+        onnx.save(graph, tmp_path / "with_tokens.onnx")
+        session = onnx_export.create_session(tmp_path / "with_tokens.onnx")
+        (tokens,) = session.run(["tokens"], {"images": grids[:3].images.numpy()})
+        assert tokens.shape == (num_steps, 3, 1)
+
+
+def test_graph_of_a_decoder_does_not_grow_with_the_longest_sequence(tmp_path: Path) -> None:
+    sizes = []
+    for max_length in (3, 9):
+        spec = StringConfig(max_digits=max_length, max_length=max_length, width=28 * max_length).spec
+        onnx_export.export_onnx(
+            build(MODELS["enc_dec"], spec), tmp_path / "model.onnx", {}, include_preprocessing=False
+        )
+        graph = onnx.load(tmp_path / "model.onnx").graph
+        (loop,) = (node for node in graph.node if node.op_type == "Loop")
+        sizes.append((len(graph.node), len(loop.attribute[0].g.node)))
+    assert sizes[0] == sizes[1]
+
+
+class OwnDecoding(EncoderDecoder):
+    """Reads in its own way, which only a graph of all that it does can follow."""
+
+    def read(self, images: Tensor) -> DecodeOutput:
+        output = super().read(images)
+        return output._replace(digits=(output.digits + 1).clamp(max=vocabulary.PAD))
+
+
+def test_model_with_its_own_decoding_is_exported_as_it_decodes(tmp_path: Path, grids: SyntheticDataset) -> None:
+    model = stirred(OwnDecoding(MODELS["enc_dec"], GridConfig().spec), 0.3).eval()
+    onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, include_preprocessing=False)
+    session, images = onnx_export.create_session(tmp_path / "model.onnx"), grids[:20].images
+    (digits,) = session.run(["digits"], {"images": images.numpy()})
+    assert (digits == model.read(images).digits.numpy()).all()
 
 
 def test_graph_of_pictures_predicts_scenes_like_the_model_and_describes_itself(

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import mnist_seq
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.evaluation.calibration import fit_scaling
-from mnist_seq.export import _calibrate
+from mnist_seq.export import _describe_scaling, _fit_scaling
 from mnist_seq.inference import weights
 from mnist_seq.inference.platt_scaling import PlattScaling
+from mnist_seq.inference.reader import Reader
 from mnist_seq.run_dir import Run
 
 
@@ -43,13 +45,38 @@ def test_scaling_keeps_order_and_range_and_by_default_every_bit() -> None:
 def test_report_measures_the_error_before_and_after() -> None:
     report = fit_scaling(*_overconfident(4000))
     assert report.before > 0.1
-    assert report.interval[0] <= report.after <= report.interval[1] + 0.01
+    assert report.interval[0] <= report.after <= report.interval[1]
     assert report.after < 0.03
 
 
 def test_nothing_is_fitted_where_all_is_right() -> None:
-    with pytest.raises(ValueError, match="cannot be scaled on 20 predictions: it takes some that are right"):
+    with pytest.raises(ValueError, match="cannot be scaled on these predictions, 16 right and 0 wrong: it takes both"):
         fit_scaling(torch.rand(20), torch.ones(20))
+    with pytest.raises(ValueError, match="cannot be scaled on these predictions, 0 right and 0 wrong"):
+        fit_scaling(torch.ones(0), torch.ones(0))
+
+
+def test_confidence_that_misleads_is_not_scaled() -> None:
+    confidence = torch.linspace(0.1, 0.9, 40)
+    with pytest.raises(ValueError, match="confident ones that are right more often than others"):
+        PlattScaling.fit(confidence, (confidence < 0.5).float())
+
+
+def test_separable_confidences_stay_off_0_and_1() -> None:
+    confidence = torch.linspace(0.1, 0.9, 40)
+    scaled = PlattScaling.fit(confidence, (confidence > 0.5).float())(confidence)
+    assert 1e-4 < float(scaled.min()) < float(scaled.max()) < 1 - 1e-4
+
+
+def test_scaled_model_invents_no_alternatives(tiny_run: Run, grids: SyntheticDataset) -> None:
+    """There may be fewer sequences than beams; the others have no probability, scaled or not."""
+    model, card = weights.load(tiny_run.path)
+    plain, scaled = (Reader(model, card | {"platt_scaling": it}) for it in (None, {"slope": 0.5, "offset": 0.25}))
+    image = grids[:1].images / 255
+    (one,), (other,) = (reader.read_canvases(image, num_beams=4) for reader in (plain, scaled))
+    assert [it.digits for it in one.alternatives] == [it.digits for it in other.alternatives]
+    confidences = [it.confidence for it in (other, *other.alternatives)]
+    assert confidences == sorted(confidences, reverse=True)
 
 
 def test_reader_and_onnx_graph_scale_alike(tiny_run: Run, grids: SyntheticDataset, tmp_path: Path) -> None:
@@ -72,22 +99,22 @@ def test_reader_and_onnx_graph_scale_alike(tiny_run: Run, grids: SyntheticDatase
 
 
 def test_export_fits_to_a_folder_of_labelled_pictures(tiny_run: Run, grids: SyntheticDataset, tmp_path: Path) -> None:
-    from PIL import Image
-
     model, card = weights.load(tiny_run.path)
-    images = grids[:30].images
+    images = grids[:60].images
     readings = mnist_seq.load(tiny_run.path).read([image[0].numpy() for image in images])
+    doubtful = sorted(range(60), key=lambda index: readings[index].confidence)[:30:2]
     lines = []
     for index, (image, reading) in enumerate(zip(images, readings, strict=True)):
         Image.fromarray(image[0].numpy()).save(tmp_path / f"{index}.png")
-        digits = reading.digits if index % 3 else [*reading.digits, 1]
+        digits = [*reading.digits, 1] if index in doubtful else reading.digits
         lines.append(json.dumps({"image": f"{index}.png", "digits": digits}))
     (tmp_path / "labels.jsonl").write_text("\n".join(lines))
-    message = _calibrate(model, card, str(tmp_path))
-    assert message.startswith("expected calibration error on 30 pictures, 20 of them read correctly: 0.")
-    assert card["platt_scaling"]["pictures"] == 30
-    again = dict(card)
-    _calibrate(model, again, str(tmp_path))
-    assert again["platt_scaling"] == card["platt_scaling"], "an earlier scaling does not matter"
+    scaling = _fit_scaling(model, card, str(tmp_path))
+    assert (scaling["pictures"], scaling["correct"]) == (60, 45)
+    assert _describe_scaling(scaling).startswith("expected calibration error on 60 pictures, 45 of them read correctly")
+    again = _fit_scaling(model, card | {"platt_scaling": scaling}, str(tmp_path))
+    assert again == scaling, "an earlier scaling does not matter"
     with pytest.raises(ValueError, match=r"calibrate_on=\S+nowhere is not a directory"):
-        _calibrate(model, card, str(tmp_path / "nowhere"))
+        _fit_scaling(model, card, str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="the model was trained on these pictures, name others"):
+        _fit_scaling(model, card | {"data": {"path": str(tmp_path)}}, str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def test_presets_start_from_an_included_model_or_the_run_of_another_preset(path:
     presets = {f"outputs/{it.stem}" for it in path.parent.glob("*.yaml")}
     included = {f"pretrained:{name}" for name in pretrained.list_models()}
     assert start == "None" or start in included or any(start.endswith(preset) for preset in presets - {path.stem})
-    assert compose("serve", [])[0].run == "pretrained:grid"
+    assert compose("serve", [])[0].run == pretrained.DEFAULT_MODEL in included
+    assert inspect.signature(mnist_seq.load).parameters["path"].default == pretrained.DEFAULT_MODEL
 
 
 @pytest.mark.parametrize("name", pretrained.list_models())
@@ -133,8 +135,10 @@ def test_included_model_is_what_the_experiment_of_its_name_trains(name: str, mon
         assert from_dict(type(expected), saved) == expected
     assert card["trained"]["steps"] == config.trainer.max_steps
     assert card["trained"]["precision"] == hardware.resolve_auto(config.trainer).precision
-    init_from = config.init_from and config.init_from.removeprefix("pretrained:")
-    assert card["trained"].get("init_from") == init_from
+    saved, expected = (
+        it and it.removeprefix("pretrained:") for it in (card["trained"].get("init_from"), config.init_from)
+    )
+    assert saved == expected
 
 
 @pytest.mark.parametrize("name", pretrained.list_models())

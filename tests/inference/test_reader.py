@@ -147,7 +147,8 @@ def test_canvases_are_read_like_the_images_they_come_from(reader: Reader, scene_
     canvases = preprocessed.images
     assert torch.equal((255 * canvases[0]).round(), torch.from_numpy(scene_image).float())
     torch.testing.assert_close(canvases[2], canvases[0], atol=1 / 255, rtol=0)
-    assert torch.equal(reader.preprocess(photo).images[0], canvases[1])
+    # some processors multiply a batch of one by other instructions
+    torch.testing.assert_close(reader.preprocess(photo).images[0], canvases[1], atol=1e-5, rtol=0)
     assert reader.read_preprocessed(preprocessed) == reader.read(images)
     unboxed = [replace(reading, box=None) for reading in reader.read(images)]
     assert reader.read_canvases(canvases) == reader.read_canvases(canvases[:, None]) == unboxed
