@@ -33,11 +33,10 @@ docs: setup ## write configs/README.md from the docstrings of the config schema
 	$(BIN)/python -m mnist_seq.config.reference > configs/README.md.new
 	mv configs/README.md.new configs/README.md
 
-serve: setup ## serve a model at http://127.0.0.1:8000/docs; ARGS="run=pretrained:single port=8080"
+serve: setup ## serve a demo page and an API at http://127.0.0.1:8000; ARGS="run=pretrained:single port=8080"
 	$(BIN)/python -m mnist_seq.serve $(ARGS)
 
-app: setup ## a page to draw on and play with, at http://127.0.0.1:8501
-	$(BIN)/python -m mnist_seq.app $(ARGS)
+app: serve ## the same
 
 test: setup ## the quick tests, in minutes
 	$(PYTEST) -m "not slow and not engines and not browser"
@@ -73,4 +72,4 @@ clean: ## remove caches and builds; outputs/ and .venv stay
 	find mnist_seq tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## pin the newest versions of all packages, with hashes, for every platform
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --group dev --extra serve --extra app --extra onnx --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade --group dev --extra serve --extra onnx --python-version 3.11 pyproject.toml -o requirements.lock

@@ -153,20 +153,22 @@ def _export_page(config: ExportConfig) -> Path:
     from mnist_seq.atomic_io import atomic_write_text
     from mnist_seq.find_runs import resolve_run
     from mnist_seq.inference import weights
-    from mnist_seq.serving.page_builder import build_page
-    from mnist_seq.serving.page_models import page_examples, page_model
+    from mnist_seq.serving.page_builder import PageModel, build_page
+    from mnist_seq.serving.page_models import pack_graph, page_card
 
     runs = [resolve_run(run) for run in (config.run if isinstance(config.run, list) else [config.run])]
     loaded = [weights.load(run, trust=config.trust) for run in runs]
     names = [str(card.get("name") or Path(run).name) for run, (_, card) in zip(runs, loaded, strict=True)]
     labels = [f"{name} ({run})" if names.count(name) > 1 else name for name, run in zip(names, runs, strict=True)]
-    models = [page_model(label, *it) for label, it in zip(labels, loaded, strict=True)]
-    examples = [example for index, (_, card) in enumerate(loaded) for example in page_examples(index, card)]
+    models = [
+        PageModel(page_card(label, model, card, f"model-{index}"), pack_graph(model, card))
+        for index, (label, (model, card)) in enumerate(zip(labels, loaded, strict=True))
+    ]
     name = config.name or re.sub(r"[^\w.-]+", "-", names[0]).strip(".-")[:80] or "page"
     folder = Path(config.output_dir or Path("outputs", "exported"))
     make_dir("output_dir", folder)
     path = folder / f"{name}.html"
-    atomic_write_text(path, build_page(models, examples))
+    atomic_write_text(path, build_page(models))
     return path
 
 

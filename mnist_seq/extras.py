@@ -16,7 +16,6 @@ EXTRAS = {
         "starlette",
         "uvicorn",
     ),
-    "app": ("streamlit", "streamlit_drawable_canvas"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
 }
 """Extra -> its modules; pyproject.toml has the versions."""

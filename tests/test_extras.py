@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mnist_seq import app, extras
+from mnist_seq import extras
 from mnist_seq.errors import UserError
 from tests.test_architecture import COMMANDS, FILES, PACKAGE
 
@@ -86,7 +86,6 @@ NEEDS = {
     "serve": (["serve"], "serve needs fastapi: pip install 'mnist_seq[serve]'"),
     "bench": (["bench", "suite=serving"], "suite=serving needs fastapi: pip install 'mnist_seq[serve]'"),
     "export": (["export", "format=onnx"], "format=onnx needs onnx: pip install 'mnist_seq[onnx]'"),
-    "app": (["app"], "app needs streamlit: pip install 'mnist_seq[app]'"),
 }
 
 
@@ -99,13 +98,10 @@ def test_a_command_without_its_extra_names_it_before_any_work(
     monkeypatch.setattr("importlib.util.find_spec", lambda it, *where: None if it in absent else find_spec(it, *where))
     arguments, line = NEEDS[name]
     assert name in COMMANDS
-    if name == "app":
-        assert app.main([]) == 1
-    else:
-        monkeypatch.setattr(sys, "argv", arguments)
-        with pytest.raises(SystemExit) as left:
-            importlib.import_module(f"mnist_seq.{name}").main()
-        assert left.value.code == 1
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as left:
+        importlib.import_module(f"mnist_seq.{name}").main()
+    assert left.value.code == 1
     assert capsys.readouterr().err == f"mnist_seq: {line}\n"
 
 

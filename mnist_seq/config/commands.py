@@ -275,7 +275,6 @@ COMMANDS: dict[str, Command] = {
     "read": Command(),
     "export": Command(ExportConfig),
     "serve": Command(ServeConfig, values={"token": "${oc.env:MNIST_SEQ_TOKEN,null}"}),
-    "app": Command(),
     "bench": Command(
         BenchConfig,
         values={"output_dir": "outputs/bench/${now:%Y-%m-%d_%H-%M-%S}", "hydra": {"run": {"dir": "${output_dir}"}}},

@@ -74,7 +74,10 @@ def export_graph(module: nn.Module, inputs: Inputs, outputs: Sequence[str]) -> o
             dynamic_shapes=(tuple(inputs.dynamic_dims.values()),),
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # stack traces of the export, which are larger than the weights
+    return model
 
 
 class _Positional(nn.Module):
@@ -136,8 +139,8 @@ def export_with_loop(
         ["continue", *(f"next_{name}" for name in state), *(f"step_{name}" for name in scanned)],
     )
     predicted = [name for name in scanned if name != "attention"]
-    ids = torch.full((_TRACED_LENGTH, 2, 1), BOS)
-    examples = (*(torch.zeros(ids.shape) if "prob" in name else ids for name in predicted), canvases)
+    dtypes = (torch.float32 if "prob" in name else torch.int64 for name in predicted)
+    examples = (*(torch.zeros(_TRACED_LENGTH, 2, 1, dtype=dtype) for dtype in dtypes), canvases)
     dynamic_dims = {name: {0: steps, 1: rows} for name in predicted} | {"canvases": {0: rows}}
     after = export_graph(postprocess, Inputs(examples, dynamic_dims), outputs)
     results = [*outputs, *preprocessed, *(["attention", "canvases"] if explain else [])]

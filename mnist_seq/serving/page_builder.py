@@ -1,22 +1,21 @@
-"""Build the page: one HTML file with models, ONNX Runtime Web and everything else inlined, under a strict policy.
+"""Build the page: one HTML file with its scripts inlined, and models and ONNX Runtime Web too, under a strict policy.
 
-The scripts in `demo_page/` are ES modules, for editors and the type checker. They are joined in the order of their
+The scripts in `page/` are ES modules, for editors and the type checker. They are joined in the order of their
 imports, without a bundler: `import` lines go, and `export` goes from the declarations.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PAGE_DIR = Path(__file__).with_name("demo_page")
+PAGE_DIR = Path(__file__).with_name("page")
 _IMPORT = re.compile(r'^import \{(?:(?! as )[^}])*\} from "(?P<path>\.[\w./]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) )", re.MULTILINE)
 
@@ -25,34 +24,22 @@ class PageModel(NamedTuple):
     """A model of the page."""
 
     card: dict[str, Any]
-    """What the page needs to know: see `Card` in demo_page/runtime.js."""
-    graph: bytes
-    """An ONNX graph of pictures, with attention among its outputs."""
+    """What the page needs to know: see `Card` in page/runtime.js."""
+    graph: bytes | None
+    """An ONNX graph of pictures, in gzip; None if it is not part of the page."""
 
 
-class PageExample(NamedTuple):
-    """A scene that the page shows."""
+def build_page(models: Sequence[PageModel], service: bool = False, needs_token: bool = False) -> str:
+    """Build the page as the text of an HTML file.
 
-    model: int
-    """Index of its model in the page."""
-    png: bytes
-    digits: list[int]
-
-
-def build_page(models: Iterable[PageModel], examples: Iterable[PageExample]) -> str:
-    """Build the page as the text of an HTML file."""
-    cards, graphs = zip(*((model.card, model.graph) for model in models), strict=True)
-    runtime = (PAGE_DIR / "vendor" / "ort-wasm-simd-threaded.wasm.gz").read_bytes()
-    shown = [{"model": it.model, "image": base64.b64encode(it.png).decode(), "digits": it.digits} for it in examples]
-    data = [
-        _data_element("cards", json.dumps(cards)),
-        _data_element("examples", json.dumps(shown)),
-        _data_element("runtime", base64.b64encode(runtime).decode()),
-        *(
-            _data_element(f"model-{index}", base64.b64encode(gzip.compress(graph, 9, mtime=0)).decode())
-            for index, graph in enumerate(graphs)
-        ),
-    ]
+    Args:
+        service: the page belongs to a service, which reads too, and sends the runtime and the graphs when asked.
+        needs_token: the service needs a token.
+    """
+    graphs = {model.card["graph"]: model.graph for model in models if model.graph is not None}
+    packed = graphs if service else {"runtime": packed_runtime(), **graphs}
+    data = [_data_element("cards", json.dumps([model.card for model in models]))]
+    data += [_data_element(name, base64.b64encode(content).decode()) for name, content in packed.items()]
     scripts, style = [_runtime_script(), join_modules("main.js")], (PAGE_DIR / "style.css").read_text(encoding="utf-8")
     policy = "; ".join(
         [
@@ -60,6 +47,7 @@ def build_page(models: Iterable[PageModel], examples: Iterable[PageExample]) -> 
             f"script-src 'wasm-unsafe-eval' {' '.join(_hash_source(script) for script in scripts)}",
             f"style-src {_hash_source(style)}",
             "img-src blob:",
+            "connect-src 'self'" if service else "connect-src 'none'",
             "base-uri 'none'",
             "form-action 'none'",
         ]
@@ -67,11 +55,17 @@ def build_page(models: Iterable[PageModel], examples: Iterable[PageExample]) -> 
     parts = {
         "policy": policy,
         "style": style,
+        "token": "" if needs_token else "hidden",
         "data": "\n".join(data),
         "scripts": "\n".join(f'<script type="module">{script}</script>' for script in scripts),
     }
     template = (PAGE_DIR / "index.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{ (\w+) \}\}", lambda match: parts[match[1]], template)
+
+
+def packed_runtime() -> bytes:
+    """Return the WebAssembly of ONNX Runtime Web, in gzip."""
+    return (PAGE_DIR / "vendor" / "ort-wasm-simd-threaded.wasm.gz").read_bytes()
 
 
 def join_modules(entry: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import tempfile
 from dataclasses import replace
@@ -11,60 +13,63 @@ from typing import Any
 from PIL import Image
 
 from mnist_seq.config.serialization import data_from_dict
-from mnist_seq.config.validation import check
 from mnist_seq.data import datasets, sources
 from mnist_seq.errors import UserError
 from mnist_seq.inference.model_card import describe_task
 from mnist_seq.inference.onnx_export import export_onnx
+from mnist_seq.inference.onnx_loop import can_loop
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.model import Model
-from mnist_seq.serving.page_builder import PageExample, PageModel
 
 _NUM_EXAMPLES = 12
 
 
-def page_model(name: str, model: Model, card: dict[str, Any]) -> PageModel:
-    """Export a model for the page.
-
-    Raises:
-        UserError: not an encoder-decoder; or the extra `onnx` is not installed.
-    """
-    check(
-        isinstance(model, EncoderDecoder),
-        f"format=page: {name} is a {type(model).__name__}, whose steps the page cannot show: serve it instead",
-    )
-    assert isinstance(model, EncoderDecoder)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.onnx")
-        export_onnx(model, path, card, explain=True, quantize=True)
-        graph = path.read_bytes()
-    patch_embed = model.encoder.patch_embed
-    rows, columns = patch_embed.grid_size
-    parameters = sum(weight.numel() for weight in model.parameters())
-    about = f"{name} reads {describe_task(model.spec, card.get('data', {}))}. It has {parameters:,} parameters."
-    return PageModel(
-        {
-            "name": name,
-            "about": about,
-            "height": model.spec.height,
-            "width": model.spec.width,
-            "maxLength": model.spec.max_length,
-            "heads": model.config.num_heads,
-            "patchRows": rows,
-            "patchColumns": columns,
-            "patchSize": (model.spec.height + patch_embed.padding[-1]) // rows,
-            "ordered": model.spec.ordered,
-        },
-        graph,
-    )
-
-
-def page_examples(index: int, card: dict[str, Any]) -> list[PageExample]:
-    """Draw test scenes of a model's own data; none if its data are not on this machine.
+def page_card(name: str, model: Model, card: dict[str, Any], graph: str | None) -> dict[str, Any]:
+    """Describe a model to the page: see `Card` in page/runtime.js.
 
     Args:
-        index: of the model in the page.
+        name: shown.
+        graph: id of its graph; None if the service runs the model.
     """
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return {
+        "name": name,
+        "graph": graph,
+        "about": f"{name} reads {describe_task(model.spec, card.get('data', {}))}. It has {parameters:,} parameters.",
+        "height": model.spec.height,
+        "width": model.spec.width,
+        "maxLength": model.spec.max_length,
+        "attended": _attended(model) if graph and can_loop(model) else None,
+        "examples": _examples(card),
+    }
+
+
+def pack_graph(model: Model, card: dict[str, Any]) -> bytes:
+    """Export a model for the page, in gzip.
+
+    Raises:
+        UserError: the extra `onnx` is not installed, or the model has an operator without an ONNX counterpart.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        export_onnx(model, path, card, explain=can_loop(model), quantize=True)
+        return gzip.compress(path.read_bytes(), 9, mtime=0)
+
+
+def _attended(model: Model) -> dict[str, int]:
+    assert isinstance(model, EncoderDecoder)
+    patch_embed = model.encoder.patch_embed
+    rows, columns = patch_embed.grid_size
+    return {
+        "patchRows": rows,
+        "patchColumns": columns,
+        "patchSize": (model.spec.height + patch_embed.padding[-1]) // rows,
+        "heads": model.config.num_heads,
+    }
+
+
+def _examples(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """Draw test scenes of a model's own data; none if its data are not on this machine."""
     if "data" not in card:
         return []
     config = data_from_dict(card["data"])
@@ -72,12 +77,12 @@ def page_examples(index: int, card: dict[str, Any]) -> list[PageExample]:
         splits = datasets.load(replace(config, digits=sources.resolve_offline(config.digits))).splits
     except UserError:
         return []
-    scenes = splits["test" if "test" in splits else "val"][:_NUM_EXAMPLES] if {"test", "val"} & set(splits) else None
-    if scenes is None:
+    name = next((name for name in ("test", "val") if name in splits), None)
+    if name is None:
         return []
-    examples = []
+    scenes, examples = splits[name][:_NUM_EXAMPLES], []
     for image, digits, count in zip(scenes.images[:, 0], scenes.digits.tolist(), scenes.counts.tolist(), strict=True):
         file = io.BytesIO()
         Image.fromarray(image.numpy()).save(file, "PNG", optimize=True)
-        examples.append(PageExample(index, file.getvalue(), digits[:count]))
+        examples.append({"image": base64.b64encode(file.getvalue()).decode(), "digits": digits[:count]})
     return examples

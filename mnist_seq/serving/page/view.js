@@ -1,11 +1,12 @@
 // Show a reading: its digits, how sure the model is, and where it looked.
 
-import { contextOf } from "./picture.js";
+import { canvasOf, contextOf } from "./picture.js";
 
 /**
  * @typedef {{ card: import("./runtime.js").Card, width: number, height: number,
  *   rows: import("./runtime.js").Row[] }} Reading  what a model read on a picture of this size
- * @typedef {{ weights: Float32Array, card: import("./runtime.js").Card }} Attention  the weight of each patch
+ * @typedef {{ weights: Float32Array, card: import("./runtime.js").Card, patches: import("./runtime.js").Attended }}
+ *   Attention  the weight of each patch
  */
 
 /** Probabilities from which a digit counts as sure, and below which it counts as doubtful. */
@@ -117,17 +118,20 @@ export function showCandidates(body, candidates) {
  * @param {number} row
  * @param {number} digit
  * @param {number} head -1 for the mean of all
- * @returns {Attention}
+ * @returns {Attention | null} null if the model does not explain itself
  */
 export function attentionOf({ card, rows }, row, digit, head) {
-  const numPatches = card.patchRows * card.patchColumns;
-  const start = digit * card.heads * numPatches;
+  const { explanation } = rows[row];
+  const patches = card.attended;
+  if (!explanation || !patches) return null;
+  const numPatches = patches.patchRows * patches.patchColumns;
+  const start = digit * patches.heads * numPatches;
   const weights = new Float32Array(numPatches);
-  for (let index = 0; index < card.heads; index++)
+  for (let index = 0; index < patches.heads; index++)
     if (head < 0 || head === index)
       for (let patch = 0; patch < numPatches; patch++)
-        weights[patch] += rows[row].attention[start + index * numPatches + patch];
-  return { weights, card };
+        weights[patch] += explanation.attention[start + index * numPatches + patch];
+  return { weights, card, patches };
 }
 
 /**
@@ -169,7 +173,7 @@ export function drawOverlay(overlay, reading, chosen, attention) {
   context.strokeStyle = `rgb(${FRAME.join(" ")} / .8)`;
   context.lineWidth = 1.5 * devicePixelRatio;
   reading.rows.forEach(({ box, digits }, index) => {
-    if (!digits.length) return;
+    if (!digits.length || !box) return;
     const [left, top, right, bottom] = box.map((edge) => edge * scale);
     const inset = context.lineWidth / 2;
     const [x, y] = [Math.max(left, inset), Math.max(top, inset)];
@@ -188,8 +192,9 @@ export function drawOverlay(overlay, reading, chosen, attention) {
  * @param {number} top
  * @param {number} scale pixels of the context for each pixel that the model sees
  */
-function shade(context, { weights, card }, left, top, scale) {
-  const { patchRows, patchColumns, patchSize, width, height } = card;
+function shade(context, { weights, card, patches }, left, top, scale) {
+  const { width, height } = card;
+  const { patchRows, patchColumns, patchSize } = patches;
   const largest = weights.reduce((most, weight) => Math.max(most, weight), 1e-9);
   const image = new ImageData(patchColumns, patchRows);
   weights.forEach((weight, patch) => image.data.set([...SHADE, (160 * weight) / largest], 4 * patch));
@@ -200,12 +205,4 @@ function shade(context, { weights, card }, left, top, scale) {
   context.imageSmoothingEnabled = true;
   context.drawImage(canvasOf(image), left, top, patchColumns * patchSize * scale, patchRows * patchSize * scale);
   context.restore();
-}
-
-/** @param {ImageData} image */
-function canvasOf(image) {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.width, image.height];
-  contextOf(canvas).putImageData(image, 0, 0);
-  return canvas;
 }

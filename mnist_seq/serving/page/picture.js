@@ -40,6 +40,17 @@ export function pixelsOf(canvas) {
 }
 
 /**
+ * @param {ImageData} image
+ * @returns {HTMLCanvasElement}
+ */
+export function canvasOf(image) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.width, image.height];
+  contextOf(canvas).putImageData(image, 0, 0);
+  return canvas;
+}
+
+/**
  * @param {HTMLCanvasElement} canvas
  * @returns {CanvasRenderingContext2D}
  */

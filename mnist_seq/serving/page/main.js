@@ -2,13 +2,13 @@
 
 import { Drawing } from "./drawing.js";
 import { decode, pixelsOf } from "./picture.js";
-import { Model, startRuntime, textOf } from "./runtime.js";
+import { BrowserModel, fromBase64 } from "./runtime.js";
+import { ServiceModel } from "./service.js";
 import {
   attentionOf, confidenceOf, create, digitsOf, drawOverlay, drawSeen, element, percent, showCandidates, showRows,
   summaryOf,
 } from "./view.js";
 
-/** @typedef {{ model: number, image: string, digits: number[] }} Example  image: PNG in base64 */
 /** @typedef {"draw" | "open" | "example"} Source */
 
 /** Least time between two readings of a drawing, milliseconds, and in multiples of what one takes. */
@@ -25,9 +25,7 @@ const canvas = (id) => /** @type {HTMLCanvasElement} */ (element(id));
 const input = (id) => /** @type {HTMLInputElement} */ (element(id));
 
 /** @type {import("./runtime.js").Card[]} */
-const cards = JSON.parse(textOf("cards"));
-/** @type {Example[]} */
-const allExamples = JSON.parse(textOf("examples"));
+const cards = JSON.parse(element("cards").textContent ?? "");
 const drawing = new Drawing(canvas("drawing"), () => {
   if (state.source !== "draw") return;
   showTools();
@@ -35,7 +33,7 @@ const drawing = new Drawing(canvas("drawing"), () => {
 });
 
 const state = {
-  /** @type {Map<number, Model>} */
+  /** @type {Map<number, BrowserModel | ServiceModel>} */
   models: new Map(),
   model: 0,
   /** @type {Source} */
@@ -53,8 +51,6 @@ const state = {
   /** raised by every new picture: a slower one is dropped */
   ticket: 0,
 };
-const runtime = startRuntime();
-runtime.catch(() => {}); // whoever awaits it is told
 
 // ---------------------------------------------------------------------------------------------------- reading
 
@@ -118,8 +114,8 @@ async function modelAt(index) {
   let model = state.models.get(index);
   if (!model) {
     if (!state.reading) element("result").textContent = "Loading the model …";
-    await runtime;
-    model = await Model.load(cards[index], index);
+    const { graph } = cards[index];
+    model = graph === null ? new ServiceModel(cards[index]) : await BrowserModel.load(cards[index], graph);
     state.models.set(index, model);
   }
   return model;
@@ -166,10 +162,9 @@ function render(text) {
   clearTimeout(announcing);
   announcing = window.setTimeout(() => (element("announcement").textContent = text), QUIET);
   showRows(element("rows"), reading?.rows ?? [], choose, chosen);
-  const { maxLength } = cards[state.model];
-  const most = Math.max(0, ...(reading?.rows ?? []).map(({ numShapes }) => numShapes));
-  element("warning").hidden = most <= maxLength;
-  element("warning").textContent = `There seem to be ${most} digits; this model reads at most ${maxLength} in a row.`;
+  const warning = reading?.rows.find((row) => row.warning)?.warning ?? "";
+  element("warning").hidden = !warning;
+  element("warning").textContent = warning;
   element("copy").hidden = !reading || !digitsOf(reading.rows).length;
   element("compare").hidden = !reading || cards.length < 2;
   element("comparison").hidden = true;
@@ -178,27 +173,31 @@ function render(text) {
 
 function showDetails() {
   const { reading, chosen, head } = state;
+  const card = cards[state.model];
   const first = reading?.rows.findIndex(({ digits }) => digits.length) ?? -1;
-  element("details").hidden = first < 0;
+  element("details").hidden = first < 0 || !card.attended;
+  element("seen-side").hidden = !card.attended;
   if (!reading || first < 0) {
-    drawSeen(canvas("seen"), cards[state.model], reading?.rows[0]?.canvas ?? null, null);
+    drawSeen(canvas("seen"), card, reading?.rows[0]?.explanation?.canvas ?? null, null);
     drawOverlay(canvas("overlay"), null, null, null);
     return;
   }
   const [rowIndex, digit] = chosen ?? [first, 0];
   const row = reading.rows[rowIndex];
   const attention = chosen && attentionOf(reading, rowIndex, digit, head);
-  drawSeen(canvas("seen"), reading.card, row.canvas, attention);
   drawOverlay(canvas("overlay"), reading, chosen, attention);
+  if (!row.explanation) return;
+  drawSeen(canvas("seen"), reading.card, row.explanation.canvas, attention);
   const place = reading.rows.length > 1 ? ` of row ${rowIndex + 1}` : "";
   element("choice").textContent = chosen
     ? `Digit ${digit + 1} of ${row.digits.length}${place}. The picture shows where the model looks while it reads it.`
     : "Choose a digit above to see where the model looks while it reads it.";
   element("alternatives").hidden = element("heads").hidden = !chosen;
-  const other = row.runnerUp[digit] > 9 ? "the end" : String(row.runnerUp[digit]);
+  const { runnerUp, runnerUpProbability } = row.explanation;
+  const other = runnerUp[digit] > 9 ? "the end" : String(runnerUp[digit]);
   showCandidates(/** @type {HTMLElement} */ (element("alternatives").querySelector("tbody")), [
     [String(row.digits[digit]), row.probability[digit]],
-    [other, row.runnerUpProbability[digit]],
+    [other, runnerUpProbability[digit]],
   ]);
 }
 
@@ -246,7 +245,7 @@ function setSource(source) {
 
 // ---------------------------------------------------------------------------------------------------- sources
 
-const examples = () => allExamples.filter(({ model }) => model === state.model);
+const examples = () => cards[state.model].examples;
 
 /**
  * @param {Blob | null | undefined} file
@@ -271,8 +270,7 @@ function showExample(step) {
   if (!all.length) return;
   state.example = (state.example + step + all.length) % all.length;
   const { image, digits } = all[state.example];
-  const bytes = Uint8Array.from(atob(image), (character) => character.charCodeAt(0));
-  void openFile(new Blob([bytes], { type: "image/png" }), digits);
+  void openFile(new Blob([fromBase64(image)], { type: "image/png" }), digits);
 }
 
 /** @param {DataTransfer | null} data what was dropped or pasted */
@@ -310,7 +308,10 @@ function describeModel() {
   state.head = -1;
   element("about").textContent = card.about;
   element("examples-group").hidden = !examples().length;
-  const labels = Array.from({ length: card.heads }, (_, index) => `head ${index + 1}`);
+  element("privacy").textContent = card.graph
+    ? "A small Transformer that runs in this page. What you draw or open stays on this device."
+    : "What you draw or open is read by the service that sent this page.";
+  const labels = Array.from({ length: card.attended?.heads ?? 0 }, (_, index) => `head ${index + 1}`);
   radios("heads", "Show the attention of", ["all heads", ...labels], (index) => {
     state.head = index - 1;
     showDetails();
@@ -364,6 +365,7 @@ function listen() {
     drawing.undo();
   });
   window.addEventListener("resize", showDetails);
+  element("token").addEventListener("change", () => void read());
 }
 
 listen();

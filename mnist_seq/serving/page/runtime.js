@@ -1,0 +1,138 @@
+// Run models in this browser: unpack them, and hand them pictures.
+
+import { request } from "./service.js";
+import { ort } from "./vendor/ort.js";
+
+/**
+ * @typedef {{ image: string, digits: number[] }} Example  image: PNG in base64
+ * @typedef {{ patchRows: number, patchColumns: number, patchSize: number, heads: number }} Attended  what a model
+ *   that explains itself attends to
+ * @typedef {{ name: string, graph: string | null, about: string, height: number, width: number, maxLength: number,
+ *   attended: Attended | null, examples: Example[] }} Card  graph: id of its graph; null if the service runs the model
+ * @typedef {{ data: Uint8ClampedArray<ArrayBuffer>, width: number, height: number }} Rgba  rows of red, green, blue,
+ *   alpha
+ * @typedef {{ canvas: Float32Array, attention: Float32Array, runnerUp: number[], runnerUpProbability: number[] }}
+ *   Explanation  attention: of each step, head and patch
+ * @typedef {{ digits: number[], probability: number[], confidence: number, box: number[] | null, warning: string,
+ *   explanation: Explanation | null }} Row
+ */
+
+/**
+ * Unpack what the exporter packed with gzip. It stands in an element in base64; in a page of the service it is fetched.
+ * @param {string} id
+ * @returns {Promise<Uint8Array>}
+ */
+async function unpack(id) {
+  const element = document.getElementById(id);
+  const packed = element ? fromBase64(element.textContent ?? "") : await (await request(`page/${id}`)).arrayBuffer();
+  element?.remove();
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** @param {string} text */
+export const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
+/** @type {Promise<void> | null} */
+let runtime = null;
+
+/** Prepare ONNX Runtime: one thread, so that no special headers are needed, from bytes, so that nothing is fetched. */
+async function startRuntime() {
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmBinary = await unpack("runtime");
+}
+
+/** A model that runs in this browser, and reads pictures of any size. */
+export class BrowserModel {
+  /**
+   * @param {Card} card
+   * @param {any} session
+   */
+  constructor(card, session) {
+    this.card = card;
+    this.session = session;
+  }
+
+  /**
+   * @param {Card} card
+   * @param {string} graph id of its graph
+   * @returns {Promise<BrowserModel>}
+   */
+  static async load(card, graph) {
+    runtime ??= startRuntime();
+    await runtime.catch((error) => {
+      runtime = null; // the next model tries anew
+      throw error;
+    });
+    const options = { extra: { session: { disable_quant_qdq: "1" } } }; // else weights stay in 8 bits, and all is slower
+    return new BrowserModel(card, await ort.InferenceSession.create(await unpack(graph), options));
+  }
+
+  /**
+   * Read a picture, row by row.
+   * @param {Rgba} picture
+   * @returns {Promise<Row[]>}
+   */
+  async read({ data, width, height }) {
+    const planes = new Uint8Array(4 * width * height);
+    for (let plane = 0; plane < 4; plane++)
+      for (let pixel = 0; pixel < width * height; pixel++)
+        planes[plane * width * height + pixel] = data[4 * pixel + plane];
+    const outputs = await this.session.run({
+      pictures: new ort.Tensor("uint8", planes, [1, 4, height, width]),
+      sizes: new ort.Tensor("int64", BigInt64Array.of(BigInt(height), BigInt(width)), [1, 2]),
+    });
+    return Array.from({ length: outputs.digits.dims[0] }, (_, row) => this.#row(outputs, row));
+  }
+
+  /**
+   * @param {any} outputs of the graph
+   * @param {number} row
+   * @returns {Row}
+   */
+  #row(outputs, row) {
+    const { maxLength, height, width, attended } = this.card;
+    /**
+     * @param {string} name
+     * @param {number} size of a row
+     */
+    const part = (name, size) => outputs[name].data.slice(row * size, (row + 1) * size);
+    const all = Array.from(part("digits", maxLength), Number);
+    const length = all.findIndex((digit) => digit > 9);
+    const count = length < 0 ? maxLength : length;
+    /** @param {string} name */
+    const perDigit = (name) => Array.from(part(name, maxLength).slice(0, count), Number);
+    const numShapes = Number(outputs.num_shapes.data[row]);
+    return {
+      digits: all.slice(0, count),
+      probability: perDigit("probability"),
+      confidence: Number(outputs.confidence.data[row]),
+      box: Array.from(part("window", 4), Number),
+      warning:
+        numShapes > maxLength
+          ? `There seem to be ${numShapes} digits; this model reads at most ${maxLength} in a row.`
+          : "",
+      explanation: attended && {
+        canvas: part("canvases", height * width),
+        attention: attentionOfRow(outputs.attention, row),
+        runnerUp: perDigit("runner_up"),
+        runnerUpProbability: perDigit("runner_up_probability"),
+      },
+    };
+  }
+}
+
+/**
+ * @param {{ data: Float32Array, dims: number[] }} attention of each step, row, head and patch
+ * @param {number} row
+ * @returns {Float32Array} of each step, head and patch
+ */
+function attentionOfRow({ data, dims: [numSteps, numRows, numHeads, numPatches] }, row) {
+  const stepSize = numHeads * numPatches;
+  const attention = new Float32Array(numSteps * stepSize);
+  for (let step = 0; step < numSteps; step++) {
+    const start = (step * numRows + row) * stepSize;
+    attention.set(data.subarray(start, start + stepSize), step * stepSize);
+  }
+  return attention;
+}

@@ -1,0 +1,59 @@
+// Read pictures by the service that sent this page.
+
+import { canvasOf } from "./picture.js";
+
+/**
+ * @typedef {{ digits: number[], confidence: number, per_digit: number[], box: number[] | null, warning: string,
+ *   rows: Reading[] }} Reading  see the documentation of the service
+ */
+
+/**
+ * Ask the service, with the token that was entered.
+ * @param {string} path
+ * @param {BodyInit} [body] sent by POST
+ * @returns {Promise<Response>}
+ * @throws {Error} with the reason, for people
+ */
+export async function request(path, body) {
+  const { value: token } = /** @type {HTMLInputElement} */ (document.getElementById("token"));
+  const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
+  const response = await fetch(path, { method: body ? "POST" : "GET", body, headers }).catch(() => null);
+  if (!response) throw new Error("The service does not answer. Is it still running?");
+  if (response.status === 401) throw new Error("This service needs its token: enter it above.");
+  if (!response.ok) {
+    const { detail } = await response.json().catch(() => ({ detail: response.statusText }));
+    throw new Error(`The service refuses the picture: ${detail}`);
+  }
+  return response;
+}
+
+/** A model that the service runs. */
+export class ServiceModel {
+  /** @param {import("./runtime.js").Card} card */
+  constructor(card) {
+    this.card = card;
+  }
+
+  /**
+   * Read a picture, row by row.
+   * @param {import("./runtime.js").Rgba} picture
+   * @returns {Promise<import("./runtime.js").Row[]>}
+   */
+  async read({ data, width, height }) {
+    const canvas = canvasOf(new ImageData(data, width, height));
+    const file = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    const form = new FormData();
+    form.append("files", file, "picture.png");
+    const response = await request("read", form);
+    /** @type {Reading} */
+    const reading = (await response.json()).readings[0];
+    return (reading.rows.length ? reading.rows : [reading]).map(({ digits, confidence, per_digit, box, warning }) => ({
+      digits,
+      probability: per_digit,
+      confidence,
+      box,
+      warning,
+      explanation: null,
+    }));
+  }
+}
