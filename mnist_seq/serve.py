@@ -1,4 +1,4 @@
-"""Serve a model over HTTP: `python -m mnist_seq.serve run=pretrained:grid`, then http://127.0.0.1:8000/docs."""
+"""Serve a model: `python -m mnist_seq.serve run=pretrained:grid`, then http://127.0.0.1:8000."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _job(config: ServeConfig, run_dir: Path) -> None:
     if not config.token and host not in ("127.0.0.1", "::1"):
         logger.warning(f"no authentication on {host}: set MNIST_SEQ_TOKEN to require a token")
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    logger.info(f"listening on {address}, docs on {address}/docs")
+    logger.info(f"listening on {address}, with a demo page there and docs on {address}/docs")
     server = uvicorn.Server(
         uvicorn.Config(
             service.create_app(loaded, config, self_test),

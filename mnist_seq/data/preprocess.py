@@ -23,8 +23,8 @@ from mnist_seq.data.image_io import LUMA_WEIGHTS
 from mnist_seq.data.levels import MIN_RANGE, PAPER, stretch_levels
 from mnist_seq.data.row_detection import SMALL_SIDE, find_ink, find_rows, inside_of, is_dark_on_light
 
-_PADDED_PIXELS = 2**22
-"""Pixels of pictures that are preprocessed together, padding included; a larger picture is preprocessed alone."""
+_PADDED_PIXELS, _MAX_PICTURES = 2**20, 16
+"""Most pixels, padding included, and most pictures that are preprocessed together: so that caches hold them."""
 _MARGIN = 0.18
 """Margin around a row, as a fraction of its height."""
 _DIGIT_HEIGHT = 20 / 28
@@ -125,11 +125,11 @@ def preprocess_batches(preprocess: Preprocess, pictures: Iterable[UInt8[Tensor, 
 
 
 def _batches(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Group pictures, 4 H W each, whose padded batch has at most `_PADDED_PIXELS`."""
+    """Group pictures, 4 H W each, into batches of at most `_MAX_PICTURES` and `_PADDED_PIXELS`."""
     batch: list[Tensor] = []
     for picture in pictures:
         height, width = (max(it.shape[axis] for it in (*batch, picture)) for axis in (1, 2))
-        if batch and (len(batch) + 1) * height * width > _PADDED_PIXELS:
+        if batch and (len(batch) == _MAX_PICTURES or (len(batch) + 1) * height * width > _PADDED_PIXELS):
             yield batch
             batch = []
         batch.append(picture)
@@ -183,7 +183,7 @@ def shrink(
     small_sizes = (sizes * scale[:, None]).ceil().long()
     positions = (torch.arange(SMALL_SIDE, device=grey.device) + 0.5) / scale[:, None]
     rows, cols = (resampling(positions, 1 / scale, sizes[:, axis], grey.shape[axis + 1]) for axis in (0, 1))
-    small = rows @ grey @ cols.mT * inside_of(small_sizes, SMALL_SIDE, SMALL_SIDE)
+    small = rows @ (grey @ cols.mT) * inside_of(small_sizes, SMALL_SIDE, SMALL_SIDE)
     return small, small_sizes, scale
 
 

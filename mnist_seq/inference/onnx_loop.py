@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -169,7 +168,7 @@ class _Step(nn.Module):
         self.model, self.cache_spec, self.carried, self.explain = model, cache_spec, carried, explain
 
     def forward(self, token: Tensor, ended: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
-        with record_attention(self.model) if self.explain else nullcontext({}) as attention_maps:
+        with record_attention(self.model) as attention_maps:  # which export drops unless they are returned
             logits, cache = self.model.step(token, pytree.tree_unflatten(leaves, self.cache_spec))
         logits = logits[:, -1].masked_fill(forbidden_tokens(logits.device), -torch.inf)
         token = logits.argmax(-1, keepdim=True)

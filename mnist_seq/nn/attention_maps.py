@@ -5,8 +5,9 @@ Shapes: B batch, H heads, L queries, S keys, N longest sequence, T tokens or cel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,14 +35,13 @@ def compute_attention_maps(
         first) over patches; `decoder.0.attention`: tokens (BOS first) over themselves and earlier ones;
         `decoder.0.cross_attention`: tokens over patches.
     """
-    training = model.training
-    model.eval()
-    tokens = None
-    if model.output_type == "sequence":
-        tokens = encode(model.read(images).digits if digits is None else digits)[:, :-1]
+    training, inputs = model.training, [images]
     try:
+        model.eval()
+        if model.output_type == "sequence":
+            inputs.append(encode(model.read(images).digits if digits is None else digits)[:, :-1])
         with record_attention(model) as maps:
-            model(images) if tokens is None else model(images, tokens)
+            model(*inputs)
     finally:
         model.train(training)
     return maps
@@ -55,23 +55,14 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """
     maps: dict[str, Tensor] = {}
 
-    def record(name: str) -> Callable[..., None]:
-        def hook(attention: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
-            assert isinstance(attention, Attention)
-            maps[name] = attention.attention_weights(*args, **kwargs)
+    def record(name: str, attention: Any, args: Any, kwargs: Any, output: Tensor) -> None:
+        maps[name] = attention.attention_weights(*args, **kwargs)
 
-        return hook
-
-    hooks = [
-        module.register_forward_hook(record(name), with_kwargs=True)
-        for name, module in model.named_modules()
-        if isinstance(module, Attention)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if isinstance(module, Attention):
+                hooks.enter_context(module.register_forward_hook(partial(record, name), with_kwargs=True))
         yield maps
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def attention_on_image(

@@ -8,7 +8,7 @@ import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
@@ -18,6 +18,7 @@ from mnist_seq.errors import UserError
 from mnist_seq.inference.model_card import describe_task
 from mnist_seq.inference.onnx_export import export_onnx
 from mnist_seq.inference.onnx_loop import can_loop
+from mnist_seq.nn.blocks import DecoderBlock
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.model import Model
 
@@ -64,7 +65,7 @@ def _attended(model: Model) -> dict[str, int]:
         "patchRows": rows,
         "patchColumns": columns,
         "patchSize": (model.spec.height + patch_embed.padding[-1]) // rows,
-        "heads": model.config.num_heads,
+        "heads": cast(DecoderBlock, model.decoder[-1]).cross_attention.num_heads,
     }
 
 

@@ -1,4 +1,4 @@
-"""The HTTP API of a model: POST /read, GET /healthz, GET /metrics, and /docs."""
+"""The HTTP API of a model: POST /read, GET /healthz, GET /metrics, and /docs; and the demo page."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from mnist_seq.inference.reading import Box
 from mnist_seq.serving import uploads
 from mnist_seq.serving.metrics import ServiceMetrics
 from mnist_seq.serving.middleware import RequestMiddleware
+from mnist_seq.serving.page_routes import add_page
 from mnist_seq.serving.pipeline import InferencePipeline, QueueFull
 
 T = TypeVar("T")
@@ -218,6 +219,7 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
     async def metrics() -> Response:
         return Response(service_metrics.render(), media_type="text/plain; version=0.0.4")
 
+    add_page(app, reader, config, name, authentication)
     return app
 
 

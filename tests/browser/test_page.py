@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import mnist_seq
 from mnist_seq.serving.page_builder import PAGE_DIR, PageModel, build_page
+from tests.serving.service_process import Service
 
 pytestmark = pytest.mark.browser
 PATIENCE = 20_000
@@ -45,25 +46,25 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Visit:
-    """A person who has opened the file, offline."""
+    """A person who has opened the file, offline, or the page of a service."""
 
     def __init__(
         self,
         chromium: Any,
-        file: Path,
+        address: Path | str,
         width: int = 1000,
         scheme: str = "light",
         ready: str | None = "Ready: write a number",
     ) -> None:
         phone = {"has_touch": True, "is_mobile": True} if width < 500 else {}
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **phone)
-        context.set_offline(True)
+        context.set_offline(isinstance(address, Path))
         self.page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda it: it.type == "error" and self.complaints.append(it.text))
-        self.page.goto(file.as_uri())
+        self.page.goto(address.as_uri() if isinstance(address, Path) else address)
         if ready:
             self.says(ready)
 
@@ -324,3 +325,22 @@ def test_vendored_files_are_those_that_are_named() -> None:
         )
     ]
     assert re.findall(r"`([0-9a-f]{64})`", (folder / "README.md").read_text()) == sums
+
+
+def test_page_of_a_service_reads_by_it_and_in_the_browser(chromium: Any) -> None:
+    token = "a-secret-of-16-or-more"
+    with Service("pretrained:line", f"token={token}") as service:
+        visit = Visit(chromium, service.url)
+        visit.draw(*THREE_SEVEN_ONE)
+        visit.says("This service needs its token: enter it above.")
+        visit.complaints.clear()  # of Chromium, about status 401
+        visit.page.get_by_label("Token of this service").fill(token)
+        visit.page.keyboard.press("Enter")
+        visit.sees([3, 7, 1])
+        assert visit.page.locator("#details").is_hidden()
+        visit.page.get_by_label("line, in this browser").check()
+        visit.page.locator("#details").wait_for(timeout=120_000)
+        visit.sees([3, 7, 1])
+        visit.page.context.set_offline(True)
+        visit.page.get_by_role("button", name="Undo").click()
+        visit.sees([3, 7])

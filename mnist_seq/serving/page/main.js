@@ -366,6 +366,7 @@ function listen() {
   });
   window.addEventListener("resize", showDetails);
   element("token").addEventListener("change", () => void read());
+  element("access").addEventListener("submit", (event) => event.preventDefault()); // Enter has changed the token
 }
 
 listen();

@@ -1,0 +1,84 @@
+"""Routes of the page: GET /, and what it fetches to read in the browser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from http import HTTPStatus
+from multiprocessing import get_context
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import HTMLResponse, Response
+
+from mnist_seq.config import ServeConfig
+from mnist_seq.errors import UserError
+from mnist_seq.extras import missing_package
+from mnist_seq.find_runs import resolve_run
+from mnist_seq.inference import weights
+from mnist_seq.inference.reader import Reader
+from mnist_seq.serving.page_builder import PageModel, build_page, packed_runtime
+from mnist_seq.serving.page_models import pack_graph, page_card
+
+_GRAPH = "model"
+"""Id of the model's graph."""
+_GZIP = "application/gzip"
+
+
+def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, dependencies: Sequence[Any]) -> None:
+    """Add the page to a service.
+
+    The service reads for it; if the extra `onnx` is installed, the browser can read too. What the page fetches for that
+    needs the token, if the service has one; the page itself does not.
+
+    Args:
+        dependencies: check the token.
+    """
+    graph = _Once(_exported_graph, config.run, config.trust)
+
+    @cache
+    def html() -> str:
+        cards = [page_card(name, reader.model, reader.card, None)]
+        if missing_package("onnx") is None:
+            cards.append(page_card(name, reader.model, reader.card, _GRAPH) | {"name": f"{name}, in this browser"})
+        return build_page([PageModel(card, None) for card in cards], True, config.token is not None)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(await asyncio.to_thread(html))
+
+    @app.get("/page/runtime", dependencies=dependencies, include_in_schema=False)
+    async def runtime() -> Response:
+        return Response(packed_runtime(), media_type=_GZIP)
+
+    @app.get(f"/page/{_GRAPH}", dependencies=dependencies, include_in_schema=False)
+    async def model() -> Response:
+        try:
+            return Response(await graph.get(), media_type=_GZIP)
+        except UserError as error:
+            raise HTTPException(HTTPStatus.NOT_IMPLEMENTED, str(error)) from error
+
+
+class _Once:
+    """A value that is computed at its first use, in a process of its own: the service goes on meanwhile."""
+
+    def __init__(self, function: Callable[..., bytes], *args: Any) -> None:
+        self._function, self._args = function, args
+        self._task: asyncio.Task[bytes] | None = None
+
+    async def get(self) -> bytes:
+        self._task = self._task or asyncio.create_task(self._compute())
+        return await asyncio.shield(self._task)
+
+    async def _compute(self) -> bytes:
+        pool = ProcessPoolExecutor(1, get_context("spawn"))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, self._function, *self._args)
+        finally:
+            pool.shutdown(wait=False)
+
+
+def _exported_graph(run: str, trust: Any) -> bytes:
+    return pack_graph(*weights.load(resolve_run(run), trust=trust))

@@ -1,0 +1,62 @@
+"""The page of the service."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from mnist_seq.errors import UserError
+from mnist_seq.inference.reader import Reader
+from mnist_seq.serving import page_routes
+from tests.serving.conftest import make_client
+
+TOKEN = "a-secret-of-16-or-more"
+ACCESS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def test_page_allows_nothing_from_elsewhere(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', response.text)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; ")
+    assert "connect-src 'self'" in policy[1]
+    assert "http" not in policy[1]
+
+
+def test_page_names_the_model_by_the_service_and_in_the_browser(client: TestClient) -> None:
+    (cards,) = re.findall(r'id="cards">(.*?)</script>', client.get("/").text)
+    assert [(card["name"], card["graph"]) for card in json.loads(cards)] == [
+        ("tiny", None),
+        ("tiny, in this browser", "model"),
+    ]
+
+
+def test_page_without_onnx_reads_by_the_service_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_routes, "missing_package", lambda extra: "onnx")
+    (cards,) = re.findall(r'id="cards">(.*?)</script>', client.get("/").text)
+    assert [card["graph"] for card in json.loads(cards)] == [None]
+
+
+def test_a_token_guards_the_model_and_the_page_asks_for_it(reader: Reader) -> None:
+    with make_client(reader, token=TOKEN) as client:
+        assert 'id="access" hidden' not in client.get("/").text
+        for path in ("/page/runtime", "/page/model"):
+            assert client.get(path).status_code == 401
+        runtime = client.get("/page/runtime", headers=ACCESS)
+        assert gzip.decompress(runtime.content).startswith(b"\0asm")
+
+
+def test_a_model_that_cannot_be_exported_is_told(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get(self: object) -> bytes:
+        raise UserError("MyModel cannot be exported")
+
+    monkeypatch.setattr(page_routes._Once, "get", get)
+    with make_client(reader) as client:
+        response = client.get("/page/model")
+    assert response.status_code == 501
+    assert response.json() == {"detail": "MyModel cannot be exported"}
