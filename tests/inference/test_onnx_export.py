@@ -15,10 +15,11 @@ from mnist_seq import vocabulary
 from mnist_seq.config import GridConfig, Spec, StringConfig
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.data.preprocess import pad_pictures
+from mnist_seq.errors import UserError
 from mnist_seq.inference import onnx_export
 from mnist_seq.inference.export import count_mismatches, predictor
 from mnist_seq.inference.reader import Reader
-from mnist_seq.nn import build
+from mnist_seq.nn import build, compute_attention_maps
 from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from tests.conftest import stirred, tiny_models
@@ -143,3 +144,47 @@ def test_graph_reads_the_pixels_that_the_reader_reads(name: str, spec: Spec, tmp
             assert bool(num_shapes[index] > spec.max_length) == bool(row.warning)
             assert row.blank or window[index].tolist() == pytest.approx(row.box, abs=0.01)
     assert any(len(it.rows) == 3 for it in reader.read([it.permute(1, 2, 0) for it in pictures])) == (name == "enc_dec")
+
+
+def test_graph_that_explains_reads_as_the_plain_one_and_returns_the_attention_of_the_model(
+    tmp_path: Path, grids: SyntheticDataset
+) -> None:
+    model, images = stirred(build(MODELS["enc_dec"], GridConfig().spec), 0.3), grids[:8].images
+    onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, include_preprocessing=False, explain=True)
+    session = onnx_export.create_session(tmp_path / "model.onnx", num_threads=1)
+    names = [output.name for output in session.get_outputs()]
+    outputs = dict(zip(names, session.run(None, {"images": images.numpy()}), strict=True))
+    expected = model.read(images)
+    assert (outputs["digits"] == expected.digits.numpy()).all()
+    torch.testing.assert_close(torch.from_numpy(outputs["probability"]), expected.probs, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(outputs["canvases"]), images / 255)
+    *_, maps = (it for name, it in compute_attention_maps(model, images).items() if name.endswith("cross_attention"))
+    steps = min(len(outputs["attention"]), maps.shape[2])
+    for index, digits in enumerate(expected.digits.tolist()):
+        length = min(steps, sum(digit < 10 for digit in digits))
+        attention = torch.from_numpy(outputs["attention"][:length, index]).transpose(0, 1)
+        torch.testing.assert_close(attention, maps[index, :, :length], rtol=1e-3, atol=1e-5)
+    both = outputs["probability"] + outputs["runner_up_probability"]
+    assert ((outputs["runner_up_probability"] <= outputs["probability"] + 1e-6) | (outputs["digits"] > 9)).all()
+    assert (both[outputs["digits"] < 10] <= 1 + 1e-5).all()
+    assert (outputs["runner_up"] != outputs["digits"])[outputs["digits"] < 10].all()
+
+
+@pytest.mark.parametrize("name", ["classifier", "enc_dec"])
+def test_graph_with_weights_in_8_bits_is_smaller_and_reads_alike(
+    name: str, tmp_path: Path, grids: SyntheticDataset
+) -> None:
+    model, images, sizes, probs = stirred(build(MODELS[name], GridConfig().spec), 0.3), grids[:64].images, [], []
+    for quantize in (False, True):
+        path = tmp_path / f"{quantize}.onnx"
+        onnx_export.export_onnx(model, path, {}, include_preprocessing=False, quantize=quantize)
+        sizes.append(path.stat().st_size)
+        probs.append(onnx_export.create_session(path).run(["probability"], {"images": images.numpy()})[0][:, 0])
+    assert sizes[1] < sizes[0]
+    assert abs(probs[0] - probs[1]).max() < 0.05
+
+
+def test_only_an_encoder_decoder_explains(tmp_path: Path) -> None:
+    model = build(MODELS["classifier"], GridConfig().spec)
+    with pytest.raises(UserError, match="is no EncoderDecoder"):
+        onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, explain=True)
