@@ -211,7 +211,7 @@ class SynthesiseConfig(Validated):
 _TRAINING_SUITES = ("rendering", "dataloader", "train_step", "train_loop")
 SPEED_SUITES = (*_TRAINING_SUITES, "inference", "step_scaling", "startup", "serving")
 """The suites of `suite=all`."""
-SUITES = (*SPEED_SUITES, "ocr")
+SUITES = (*SPEED_SUITES, "page", "ocr")
 
 
 @dataclass
@@ -219,12 +219,12 @@ class BenchConfig(Validated):
     """Measure speed, and compare with other OCR: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """Suites to run: one, several, as suite=[rendering,inference], or `all`, which is all but `ocr`."""
+    """Suites to run: one, several, as suite=[rendering,inference], or `all`, which is all but `page` and `ocr`."""
     images: str | None = None
     """Pictures that `suite=ocr` reads: a folder with labels.jsonl or labels.csv."""
     run: str = ServeConfig.run
-    """Model that `suite=ocr` compares: pretrained:NAME, a run directory, a checkpoint or weights; `latest` takes the
-    newest finished run under outputs/."""
+    """Model that `suite=ocr` and `suite=page` take: pretrained:NAME, a run directory, a checkpoint or weights; `latest`
+    takes the newest finished run under outputs/."""
     trust: Trust = None
     """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
     repeats: PositiveInt = 30

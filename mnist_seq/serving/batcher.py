@@ -1,93 +1,93 @@
-"""Dynamic batching: images of many requests are read together.
+"""Dynamic batching: items of many requests are processed together.
 
-No request waits for others: while one batch is read, the images that arrive form the next one.
-
-Shapes   B images   H W canvas
+No request waits for others: while one batch is processed, the items that arrive form the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
 
-from mnist_seq.inference.reading import Reading
-
-_Item = tuple[Tensor, "asyncio.Future[Reading]"]
-"""A canvas, H W, and the future of its reading."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Batcher:
-    """Read queued images in batches, in a single thread. An async context manager."""
+class Batcher(Generic[Item, Result]):
+    """Process queued items in batches, in threads. An async context manager."""
 
     def __init__(
-        self, read_fn: Callable[[Tensor], list[Reading]], max_batch_size: int, num_threads: int | None = None
+        self,
+        process_fn: Callable[[list[Item]], list[Result]],
+        max_batch_size: int,
+        num_threads: int | None = None,
+        num_workers: int = 1,
     ) -> None:
         """
         Args:
-            read_fn: from canvases, B H W, to readings; called in the thread.
-            max_batch_size: most images in a batch.
-            num_threads: torch's CPU threads in `read_fn`, set in the thread that computes; None keeps torch's default.
+            process_fn: from items to a result for each; called in the threads.
+            max_batch_size: most items in a batch.
+            num_threads: torch's CPU threads in `process_fn`; None keeps torch's default.
+            num_workers: most batches at a time, each in a thread of its own.
         """
-        self._read_fn, self._max_batch_size = read_fn, max_batch_size
+        self._process_fn, self._max_batch_size, self._num_workers = process_fn, max_batch_size, num_workers
         initializer = (torch.set_num_threads, (num_threads,)) if num_threads else (None, ())
-        self._executor = ThreadPoolExecutor(1, "batcher", *initializer)
-        self._queue: asyncio.Queue[_Item] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(num_workers, "batcher", *initializer)
+        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Result]]] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
         self.on_batch: Callable[[int], object] = lambda size: None
         """Called with the size of each batch."""
 
-    async def __aenter__(self) -> Batcher:
-        self._task = asyncio.create_task(self._run())
+    async def __aenter__(self) -> Batcher[Item, Result]:
+        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._num_workers)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._task
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         self._executor.shutdown()
 
     @property
     def alive(self) -> bool:
-        return self._task is not None and not self._task.done()
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
-    async def read(self, canvases: Tensor) -> list[Reading]:
-        """Read canvases, B H W. If the caller is cancelled, those still in the queue are never read."""
+    async def process(self, items: Iterable[Item]) -> list[Result]:
+        """Process items. If the caller is cancelled, those still in the queue are dropped."""
         loop = asyncio.get_running_loop()
-        items: list[_Item] = [(canvas, loop.create_future()) for canvas in canvases]
-        for item in items:
+        queued: list[tuple[Item, asyncio.Future[Result]]] = [(item, loop.create_future()) for item in items]
+        for item in queued:
             self._queue.put_nowait(item)
-        return list(await asyncio.gather(*(future for _, future in items)))
+        return list(await asyncio.gather(*(future for _, future in queued)))
 
     async def _run(self) -> None:
         while True:
             items = [await self._queue.get()]
             while len(items) < self._max_batch_size and not self._queue.empty():
                 items.append(self._queue.get_nowait())
-            items = [(canvas, future) for canvas, future in items if not future.done()]  # done: cancelled by its caller
+            items = [(item, future) for item, future in items if not future.done()]  # done: cancelled by its caller
             if items:
                 self.on_batch(len(items))
-                await self._read_batch(items)
+                await self._process_batch(items)
 
-    async def _read_batch(self, items: list[_Item]) -> None:
-        """Read a batch; if it fails, read its images one by one, so that an image fails alone."""
+    async def _process_batch(self, items: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        """Process a batch; if it fails, process its items one by one, so that an item fails alone."""
         loop = asyncio.get_running_loop()
         try:
-            canvases = torch.stack([canvas for canvas, _ in items])
-            readings = await loop.run_in_executor(self._executor, self._read_fn, canvases)
-            results = list(zip(items, readings, strict=True))
+            results = await loop.run_in_executor(self._executor, self._process_fn, [item for item, _ in items])
+            pairs = list(zip(items, results, strict=True))
         except Exception as error:
             if len(items) > 1:
                 for item in items:
-                    await self._read_batch([item])
+                    await self._process_batch([item])
             elif not items[0][1].done():
                 items[0][1].set_exception(error)
             return
-        for (_, future), reading in results:
+        for (_, future), result in pairs:
             if not future.done():
-                future.set_result(reading)
+                future.set_result(result)

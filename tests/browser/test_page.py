@@ -20,6 +20,8 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 import mnist_seq
+from mnist_seq.benchmarks import page as page_benchmark
+from mnist_seq.config import BenchConfig
 from mnist_seq.serving.page_builder import PAGE_DIR, PageModel, build_page
 from tests.serving.service_process import Service
 
@@ -313,6 +315,13 @@ def test_page_reads_what_the_reader_reads(chromium: Any, page_file: Path) -> Non
         picture = written(320 + 40 * index, 160 + 10 * index, strokes=strokes).rotate(index - 6, fillcolor="white")
         visit.upload(f"{index}.png", encoded(picture))
         visit.sees(reader.read(picture).digits)
+
+
+def test_suite_page_measures_size_and_times() -> None:
+    size, ready, reading = page_benchmark.page(BenchConfig(repeats=2))
+    assert 3 < size.median < 7
+    assert ready.minimum > 0
+    assert reading.minimum > 0
 
 
 def test_vendored_files_are_those_that_are_named() -> None:
