@@ -4,7 +4,7 @@ Written rows are found on a small copy of the picture, cut out of the picture it
 cleaned: paper, print and noise are left for the model, which was trained on them.
 
 Shapes   B pictures   Y X padded size of the pictures   R rows of a picture   K canvases   h w canvas
-         T side of the small copy
+         T U padded size of the small copies
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mnist_seq.data.image_io import LUMA_WEIGHTS
 from mnist_seq.data.levels import MIN_RANGE, PAPER, stretch_levels
 from mnist_seq.data.row_detection import SMALL_SIDE, find_ink, find_rows, inside_of, is_dark_on_light
 
-_PADDED_PIXELS, _MAX_PICTURES = 2**20, 16
+_PADDED_PIXELS, _MAX_PICTURES = 2**19, 16
 """Most pixels, padding included, and most pictures that are preprocessed together: so that caches hold them."""
 _MARGIN = 0.18
 """Margin around a row, as a fraction of its height."""
@@ -173,17 +173,25 @@ def composite(pictures: UInt8[Tensor, "B 4 Y X"], sizes: Int[Tensor, "B 2"]) -> 
 
 def shrink(
     grey: Float[Tensor, "B Y X"], sizes: Int[Tensor, "B 2"]
-) -> tuple[Float[Tensor, "B T T"], Int[Tensor, "B 2"], Float[Tensor, "B"]]:
-    """Shrink pictures to at most T pixels on the longer side, by averaging.
+) -> tuple[Float[Tensor, "B T U"], Int[Tensor, "B 2"], Float[Tensor, "B"]]:
+    """Shrink pictures to at most `SMALL_SIDE` pixels on the longer side, by averaging.
 
     Returns:
         The small pictures, their sizes, and small pixels per pixel of the picture.
     """
     scale = (SMALL_SIDE / sizes.amax(1)).clamp(max=1)
     small_sizes = (sizes * scale[:, None]).ceil().long()
-    positions = (torch.arange(SMALL_SIDE, device=grey.device) + 0.5) / scale[:, None]
-    rows, cols = (resampling(positions, 1 / scale, sizes[:, axis], grey.shape[axis + 1]) for axis in (0, 1))
-    small = rows @ (grey @ cols.mT) * inside_of(small_sizes, SMALL_SIDE, SMALL_SIDE)
+    padded = [SMALL_SIDE, SMALL_SIDE] if torch.compiler.is_exporting() else small_sizes.amax(0).clamp(min=32).tolist()
+    rows, cols = (
+        resampling(
+            (torch.arange(padded[axis], device=grey.device) + 0.5) / scale[:, None],
+            1 / scale,
+            sizes[:, axis],
+            grey.shape[axis + 1],
+        )
+        for axis in (0, 1)
+    )
+    small = rows @ (grey @ cols.mT) * inside_of(small_sizes, *padded)
     return small, small_sizes, scale
 
 

@@ -1,6 +1,6 @@
 """Row detection: where writing stands in small copies of pictures, and whether it is dark on light.
 
-Shapes   B pictures   R rows of a picture   S shapes of a row   T side of a small copy
+Shapes   B pictures   R rows of a picture   S shapes of a row   T U padded size of the small copies
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mnist_seq.data.digits import enclosing_boxes
 from mnist_seq.data.levels import quantiles
 
 SMALL_SIDE = 128
-"""T, the longer side of the copy on which ink is found, pixels."""
+"""Longer side of the copy on which ink is found, pixels."""
 _STROKE_WINDOW, _BOLD_WINDOW = 15, 47
 """What is lighter than its surroundings and narrower than this is a stroke, or a bold one, pixels of the small copy."""
 _MIN_BOLD_MASS, _MAX_EDGE = 1.7, 0.15
@@ -54,23 +54,24 @@ class Rows(NamedTuple):
         return Rows(box, height, num_shapes, self.present.any(1, keepdim=True))
 
 
-def is_dark_on_light(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B"]:
+def is_dark_on_light(pictures: Float[Tensor, "B T U"], sizes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B"]:
     """Tell whether ink is darker than paper: it covers the smaller part, which skews what is left without the light."""
-    inside = inside_of(sizes, SMALL_SIDE, SMALL_SIDE).float()
+    inside = inside_of(sizes, *pictures.shape[1:]).float()
     index = torch.arange(SMALL_SIDE, device=pictures.device)
     window = ((index[:, None] - index).abs() <= SMALL_SIDE // 8).float()
-    mean = (window @ (pictures * inside) @ window) / (window @ inside @ window).clamp(min=1)
+    rows, cols = (window[:size, :size] for size in pictures.shape[1:])
+    mean = (rows @ (pictures * inside) @ cols) / (rows @ inside @ cols).clamp(min=1)
     return (((pictures - mean) * inside) ** 3).sum((1, 2)) < 0
 
 
-def find_ink(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B T T"]:
+def find_ink(pictures: Float[Tensor, "B T U"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B T U"]:
     """Find strokes: lighter than all that surrounds them, and narrower than a window; in [0, 1].
 
     What is wider than the window is no stroke (a table, a shadow, a finger), nor what lies along most of an edge (a
     border), nor a ruled line, nor what is as frequent as noise and print. Only where most of the ink is wider does a
     larger window find it, unless it reaches the edges, as a shadow does.
     """
-    inside = inside_of(sizes, SMALL_SIDE, SMALL_SIDE)
+    inside = inside_of(sizes, *pictures.shape[1:])
     ink = _narrower_than(_STROKE_WINDOW, _MIN_CONTRAST, pictures, inside)
     bold = _narrower_than(_BOLD_WINDOW, _MIN_BOLD_CONTRAST, pictures, inside)
     edges = inside & ~(F.avg_pool2d(inside[:, None].float(), 3, 1, 1)[:, 0] > 0.99)
@@ -80,8 +81,8 @@ def find_ink(pictures: Float[Tensor, "B T T"], sizes: Int[Tensor, "B 2"]) -> Flo
 
 
 def _narrower_than(
-    window: int, min_contrast: float, pictures: Float[Tensor, "B T T"], inside: Bool[Tensor, "B T T"]
-) -> Float[Tensor, "B T T"]:
+    window: int, min_contrast: float, pictures: Float[Tensor, "B T U"], inside: Bool[Tensor, "B T U"]
+) -> Float[Tensor, "B T U"]:
     """Return the ink that is narrower than a window, and has at least some contrast."""
     eroded = -_max_filter((-pictures).masked_fill(~inside, -1), window, axes=(1, 2))
     opened = _max_filter(eroded.masked_fill(~inside, 0), window, axes=(1, 2))
@@ -94,7 +95,7 @@ def _narrower_than(
     return ink - _max_filter(-_max_filter(-ink, _LINE_LENGTH, axes=(2,)), _LINE_LENGTH, axes=(2,))
 
 
-def find_rows(ink: Float[Tensor, "B T T"]) -> Rows:
+def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     """Find the rows with the most ink, at most `_MAX_ROWS`."""
     profile = ink.sum(2)
     inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5)
@@ -107,11 +108,11 @@ def find_rows(ink: Float[Tensor, "B T T"]) -> Rows:
     best = (mass * kept).topk(_MAX_ROWS).indices
     best = torch.where(kept.gather(1, best), best, SMALL_SIDE).sort(1).values  # from top to bottom, the rest last
     present, best = best < SMALL_SIDE, best.clamp(max=of_row.shape[1] - 1)
-    rows = of_row.gather(1, best[..., None].expand(-1, -1, SMALL_SIDE)) & inked[:, None]
+    rows = of_row.gather(1, best[..., None].expand(-1, -1, of_row.shape[2])) & inked[:, None]
     cols = (rows.float() @ ink) > 0.5
     (top, bottom), (left, right) = _extent(rows), _extent(cols)
     heights = bottom - top
-    of_shape = _runs(cols)  # B R S T
+    of_shape = _runs(cols)  # B R S U
     covered = of_shape.float() @ ink.mT[:, None] > 0.5  # B R S T: which lines of the picture each shape has ink on
     tall = (covered & rows[:, :, None]).sum(3) >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
     return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present)
@@ -121,7 +122,7 @@ def _runs(marked: Bool[Tensor, "*B T"]) -> Bool[Tensor, "*B S T"]:
     """Return the positions of each run of marked positions; S = T / 2 - 1 is more than there can be."""
     starts = marked & ~F.pad(marked, (1, 0))[..., :-1]
     number = starts.long().cumsum(-1) * marked  # 0 between runs, then 1, 2, ...
-    return number[..., None, :] == torch.arange(1, SMALL_SIDE // 2, device=marked.device)[:, None]
+    return number[..., None, :] == torch.arange(1, marked.shape[-1] // 2, device=marked.device)[:, None]
 
 
 def inside_of(sizes: Int[Tensor, "B 2"], height: int, width: int) -> Bool[Tensor, "B {height} {width}"]:
@@ -138,7 +139,7 @@ def _extent(marked: Bool[Tensor, "B R T"]) -> tuple[Int[Tensor, "B R"], Int[Tens
     return first, torch.where(marked, index + 1, 0).amax(-1).maximum(first)
 
 
-def _along_edges(marked: Bool[Tensor, "B T T"], inside: Bool[Tensor, "B T T"]) -> Bool[Tensor, "B T T"]:
+def _along_edges(marked: Bool[Tensor, "B T U"], inside: Bool[Tensor, "B T U"]) -> Bool[Tensor, "B T U"]:
     """Return what reaches inwards without a gap from those edges of the pictures that are marked for the most part."""
     reached = torch.zeros_like(marked)
     gap = ~marked & inside
@@ -150,7 +151,7 @@ def _along_edges(marked: Bool[Tensor, "B T T"], inside: Bool[Tensor, "B T T"]) -
     return reached
 
 
-def _max_filter(images: Float[Tensor, "B T T"], window: int, axes: tuple[int, ...]) -> Float[Tensor, "B T T"]:
+def _max_filter(images: Float[Tensor, "B T U"], window: int, axes: tuple[int, ...]) -> Float[Tensor, "B T U"]:
     """Take the maximum over a window around each pixel; the window grows by doubling, so that few steps suffice."""
     half = window // 2
     for axis in axes:
