@@ -57,7 +57,7 @@ def distributions(package: str) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_import_of_the_package_is_declared(path: Path) -> None:
-    declared = names(PROJECT["project"]["dependencies"]) | names(GROUPS["baselines"])
+    declared = names(PROJECT["project"]["dependencies"]) | names(GROUPS["baselines"]) | names(GROUPS["browser"])
     declared |= set().union(*(names(it) for it in EXTRAS.values()))
     assert {package for package in imported(path) if not distributions(package) & declared} == set()
 

@@ -60,7 +60,8 @@ def page(config: BenchConfig) -> list[Measurement]:
 def _export(config: BenchConfig, folder: str) -> Path:
     arguments = [f"run={config.run}", "format=page", f"output_dir={folder}", "name=page"]
     arguments += [] if config.trust is None else [f"trust={config.trust}"]
-    done = subprocess.run([sys.executable, "-m", "mnist_seq.export", *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-m", "mnist_seq.export", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         raise UserError(f"run={config.run} cannot be exported: {done.stderr.strip()}")
     return Path(folder, "page.html")

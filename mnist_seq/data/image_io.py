@@ -176,7 +176,10 @@ def _pil_to_rgba(image: Image.Image) -> UInt8[Tensor, "4 H W"]:
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits per pixel
         return _to_rgba(_high_bit_depth_to_grayscale(image)[None])
     if image.mode in ("L", "1") and not image.has_transparency_data:  # expanding grey in torch is faster
-        return _to_rgba(_to_unit_range(torch.from_numpy(np.array(image.convert("L")))[None]))
+        grey = torch.from_numpy(np.array(image.convert("L")))
+        if _white_level(int(grey.max())) < 255:
+            return _to_rgba(_to_unit_range(grey[None]))
+        return torch.stack([grey, grey, grey, torch.full_like(grey, 255)])
     return torch.from_numpy(np.array(image.convert("RGBA"))).permute(2, 0, 1)
 
 

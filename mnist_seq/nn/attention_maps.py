@@ -51,7 +51,7 @@ def compute_attention_maps(
 def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Record the attention weights of a model while it runs: module name -> B H L S, of its last call.
 
-    Forward hooks compute the weights a second time; the model itself is unchanged afterwards.
+    Forward hooks compute the weights a second time, and are gone afterwards.
     """
     maps: dict[str, Tensor] = {}
 
@@ -81,9 +81,7 @@ def attention_on_image(
     patch_embed = next((module for module in model.modules() if isinstance(module, PatchEmbed)), None)
     if patch_embed is None:
         return {}
-    (rows, cols), (height, width) = patch_embed.grid_size, patch_embed.image_size
-    patch_size = (height + patch_embed.padding[-1]) // rows
-    on_image = {}
+    (rows, cols), (height, width), on_image = patch_embed.grid_size, patch_embed.image_size, {}
     for name, weights in compute_attention_maps(model, images, digits).items():
         num_class_tokens = weights.shape[-1] - rows * cols
         if model.output_type == "cells" and num_class_tokens > 0:
@@ -91,6 +89,6 @@ def attention_on_image(
         elif model.output_type != "sequence" or not name.endswith("cross_attention") or num_class_tokens:
             continue
         grid = weights.unflatten(-1, (rows, cols))
-        pixels = grid.repeat_interleave(patch_size, -2).repeat_interleave(patch_size, -1)
+        pixels = grid.repeat_interleave(patch_embed.patch_size, -2).repeat_interleave(patch_embed.patch_size, -1)
         on_image[name] = pixels[..., :height, :width]
     return on_image

@@ -18,44 +18,42 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Process queued items in batches, in threads. An async context manager."""
+    """Process queued items in batches, in a single thread. An async context manager."""
 
     def __init__(
         self,
         process_fn: Callable[[list[Item]], list[Result]],
         max_batch_size: int,
         num_threads: int | None = None,
-        num_workers: int = 1,
     ) -> None:
         """
         Args:
-            process_fn: from items to a result for each; called in the threads.
+            process_fn: from items to a result for each; called in the thread.
             max_batch_size: most items in a batch.
             num_threads: torch's CPU threads in `process_fn`; None keeps torch's default.
-            num_workers: most batches at a time, each in a thread of its own.
         """
-        self._process_fn, self._max_batch_size, self._num_workers = process_fn, max_batch_size, num_workers
+        self._process_fn, self._max_batch_size = process_fn, max_batch_size
         initializer = (torch.set_num_threads, (num_threads,)) if num_threads else (None, ())
-        self._executor = ThreadPoolExecutor(num_workers, "batcher", *initializer)
+        self._executor = ThreadPoolExecutor(1, "batcher", *initializer)
         self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Result]]] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self.on_batch: Callable[[int], object] = lambda size: None
         """Called with the size of each batch."""
 
     async def __aenter__(self) -> Batcher[Item, Result]:
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._num_workers)]
+        self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        assert self._task
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
         self._executor.shutdown()
 
     @property
     def alive(self) -> bool:
-        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+        return self._task is not None and not self._task.done()
 
     async def process(self, items: Iterable[Item]) -> list[Result]:
         """Process items. If the caller is cancelled, those still in the queue are dropped."""

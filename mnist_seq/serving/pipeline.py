@@ -1,4 +1,8 @@
-"""The inference pipeline: decode files in threads, preprocess and read them in batches, bounded in flight."""
+"""The inference pipeline: decode files in threads, and read them in batches; the number in flight is limited.
+
+Images are preprocessed and read in a single thread: several would wait for each other's Python code, and a batch is
+several times faster than its images one by one.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
+import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from mnist_seq.data.preprocess import Canvases, concatenate
 from mnist_seq.inference.reader import Reader
 from mnist_seq.inference.reading import Reading
 from mnist_seq.serving.batcher import Batcher
 from mnist_seq.serving.metrics import ServiceMetrics
 
-_NUM_THREADS = 2
-"""Threads that decode images, and threads that preprocess them."""
-_PREPROCESS_BATCH_SIZE = 8
-"""Most images that are preprocessed together: more take longer and are hardly faster."""
+_NUM_DECODE_THREADS = 2
+"""Threads that decode images."""
 DecodeFn = Callable[[bytes, int], Image.Image]
 """From a file and its index in the request to an image."""
 
@@ -50,16 +51,14 @@ class InferencePipeline:
             num_threads: torch's CPU threads to read with; None keeps torch's default.
         """
         self._reader, self._decode, self._max_in_flight, self._metrics = reader, decode, max_in_flight, metrics
-        self._decode_pool = ThreadPoolExecutor(_NUM_THREADS, "decode", torch.set_num_threads, (1,))
-        self._preprocessor = Batcher(self._preprocess, _PREPROCESS_BATCH_SIZE, 1, num_workers=_NUM_THREADS)
-        self._batcher = Batcher(self._read_canvases, max_batch_size, num_threads)
+        self._batcher = Batcher(reader.read, max_batch_size, num_threads)
+        self._decode_pool = ThreadPoolExecutor(_NUM_DECODE_THREADS, "decode", torch.set_num_threads, (1,))
         self.num_in_flight = 0
 
     async def __aenter__(self) -> InferencePipeline:
-        await self._preprocessor.__aenter__()
         await self._batcher.__aenter__()
         spec = self._reader.model.spec
-        await self._batcher.process(torch.eye(spec.height, spec.width)[None])  # warm up, and fail early
+        await self._batcher.process([Image.fromarray(np.eye(spec.height, spec.width, dtype=bool))])  # fail early
         self._batcher.on_batch = self._metrics.observe_batch
         return self
 
@@ -67,13 +66,12 @@ class InferencePipeline:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._decode_pool.shutdown(cancel_futures=True)
-        await self._preprocessor.__aexit__(exc_type, exc, traceback)
         await self._batcher.__aexit__(exc_type, exc, traceback)
 
     @property
     def ready(self) -> bool:
         """Whether images are being read."""
-        return self._preprocessor.alive and self._batcher.alive
+        return self._batcher.alive
 
     async def read(self, files: list[bytes]) -> list[Reading]:
         """Read image files. If the caller is cancelled, work that has not started is dropped.
@@ -89,19 +87,8 @@ class InferencePipeline:
         jobs = [loop.run_in_executor(self._decode_pool, self._decode, data, index) for index, data in enumerate(files)]
         decoded = asyncio.gather(*jobs)
         try:
-            canvases = concatenate(await self._preprocessor.process(await decoded), [1] * len(files))
-            return self._reader.join_rows(await self._batcher.process(canvases.images), canvases)
+            return await self._batcher.process(await decoded)
         finally:
             self.num_in_flight -= len(files)
             for job in jobs:
                 job.cancel()
-
-    def _preprocess(self, images: list[Image.Image]) -> list[Canvases]:
-        """Preprocess images; return the canvases of each."""
-        canvases = self._reader.preprocess(images)
-        counts = canvases.picture.bincount(minlength=len(images)).tolist()
-        parts = zip(*(values.split(counts) for values in canvases), strict=True)
-        return [Canvases(*part)._replace(picture=torch.zeros_like(part[1])) for part in parts]
-
-    def _read_canvases(self, canvases: list[Tensor]) -> list[Reading]:
-        return self._reader.read_canvases(torch.stack(canvases))

@@ -63,7 +63,7 @@ def healthy_service(service: Service, grids: SyntheticDataset, tiny_run: Run) ->
 def with_read_canvases(reader: Reader, read: Callable[[torch.Tensor], list[Reading]]) -> Reader:
     """A copy of a reader with another `read_canvases`."""
     other = copy.copy(reader)
-    other.read_canvases = read  # type: ignore[method-assign]
+    other.read_canvases = lambda canvases, num_beams=1: read(canvases)  # type: ignore[method-assign]
     return other
 
 

@@ -134,17 +134,3 @@ def test_num_threads_is_set_in_the_thread_that_computes() -> None:
     before = torch.get_num_threads()
     assert asyncio.run(ask())[0].digits == [1]
     assert torch.get_num_threads() == before
-
-
-def test_workers_process_batches_side_by_side() -> None:
-    async def ask() -> None:
-        async with Batcher(meet, max_batch_size=1, num_workers=2) as batcher:
-            await asyncio.wait_for(batcher.process([1, 2]), 10)
-
-    both = threading.Barrier(2)
-
-    def meet(items: list[int]) -> list[int]:
-        both.wait(10)
-        return items
-
-    asyncio.run(ask())
