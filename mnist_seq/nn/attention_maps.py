@@ -82,6 +82,7 @@ def attention_on_image(
     if patch_embed is None:
         return {}
     (rows, cols), (height, width), on_image = patch_embed.grid_size, patch_embed.image_size, {}
+    patch_size = (height + patch_embed.padding[-1]) // rows
     for name, weights in compute_attention_maps(model, images, digits).items():
         num_class_tokens = weights.shape[-1] - rows * cols
         if model.output_type == "cells" and num_class_tokens > 0:
@@ -89,6 +90,6 @@ def attention_on_image(
         elif model.output_type != "sequence" or not name.endswith("cross_attention") or num_class_tokens:
             continue
         grid = weights.unflatten(-1, (rows, cols))
-        pixels = grid.repeat_interleave(patch_embed.patch_size, -2).repeat_interleave(patch_embed.patch_size, -1)
+        pixels = grid.repeat_interleave(patch_size, -2).repeat_interleave(patch_size, -1)
         on_image[name] = pixels[..., :height, :width]
     return on_image

@@ -23,8 +23,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, config: EncoderConfig, spec: Spec) -> None:
         super().__init__()
-        self.patch_size = patch_size = config.patch_size
-        largest = min(spec.height, spec.width)
+        patch_size, largest = config.patch_size, min(spec.height, spec.width)
         if patch_size > largest:
             raise UserError(
                 f"model.patch_size={patch_size} is larger than the {spec.height}x{spec.width} image: "
@@ -61,6 +60,7 @@ class LinearStem(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        self.patch_size = config.patch_size
         self.proj = nn.Linear(config.patch_size**2, config.dim)
 
     def forward(self, images: Float[Tensor, "B 1 Y X"]) -> Float[Tensor, "B P D"]:

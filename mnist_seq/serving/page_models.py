@@ -64,7 +64,7 @@ def _attended(model: Model) -> dict[str, int]:
     return {
         "patchRows": rows,
         "patchColumns": columns,
-        "patchSize": patch_embed.patch_size,
+        "patchSize": (model.spec.height + patch_embed.padding[-1]) // rows,
         "heads": cast(DecoderBlock, model.decoder[-1]).cross_attention.num_heads,
     }
 
