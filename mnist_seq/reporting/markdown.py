@@ -9,6 +9,7 @@ from typing import Any
 from mnist_seq.atomic_io import atomic_write_text
 from mnist_seq.config import PublishedScore, ResultsConfig
 from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.inference import pretrained
 from mnist_seq.reporting.tables import METRIC_LABELS
 
 _OTHER_DATA_METRICS = ("digit_accuracy", "count_accuracy", "exact_match")
@@ -164,7 +165,8 @@ def _format_training(trained: dict[str, Any], pretraining_seconds: float) -> str
     minutes = trained["seconds"] / 60
     text = f"{trained['scenes'] / 1e6:.1f} M scenes, {minutes:.0f} min"
     if "init_from" in trained:
-        text += f", initialised from `{trained['init_from']}` ({minutes + pretraining_seconds / 60:.0f} min in total)"
+        initial = trained["init_from"].removeprefix(pretrained.PREFIX)
+        text += f", initialised from `{initial}` ({minutes + pretraining_seconds / 60:.0f} min in total)"
     return text
 
 
