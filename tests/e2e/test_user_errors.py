@@ -62,7 +62,14 @@ USER_ERRORS = {
     "a queue too short": ("serve limits.queue_size=2", "limits.files=64 do not fit into limits.queue_size=2"),
     "no such port": ("serve port=99999", "port=99999 must lie in 0..65535"),
     "no address to serve at": ("serve host=192.0.2.1", "host=192.0.2.1 port=8000 cannot be bound"),
-    "a page on no port": ("app --port 0", "--port 0 must lie in 1..65535"),
+    "several models, but no page": (
+        "export run=[pretrained:line,pretrained:grid] format=onnx",
+        "only format=page takes several models, each once",
+    ),
+    "a page of the same model twice": (
+        "export run=[pretrained:line,pretrained:line] format=page",
+        "only format=page takes several models, each once",
+    ),
     "no picture": ("read gone.png --run RUN", "gone.png does not exist"),
     "not a picture": ("read text.png --run RUN", "text.png is not a readable image"),
     "scenes of another size": ("evaluate run=RUN data=single", "28x28 scenes, but"),
