@@ -35,7 +35,7 @@ _WAIT = """async ([name, count]) => {
 
 def page(config: BenchConfig) -> list[Measurement]:
     """The exported page in Chromium, from a file, without network: its size, time to ready, and time of a picture."""
-    with tempfile.TemporaryDirectory() as folder, _running_browser() as browser:
+    with tempfile.TemporaryDirectory() as folder, running_browser() as browser:
         path = _export(config, folder)
         ready, pictures = [], _pictures(config.repeats)
         for _ in range(NUM_LOADS):
@@ -82,7 +82,7 @@ def _pictures(repeats: int) -> list[bytes]:
 
 
 @contextmanager
-def _running_browser() -> Iterator[Any]:
+def running_browser() -> Iterator[Any]:
     """Run Chromium.
 
     Raises:

@@ -182,15 +182,8 @@ def shrink(
     scale = (SMALL_SIDE / sizes.amax(1)).clamp(max=1)
     small_sizes = (sizes * scale[:, None]).ceil().long()
     padded = [SMALL_SIDE, SMALL_SIDE] if torch.compiler.is_exporting() else small_sizes.amax(0).clamp(min=32).tolist()
-    rows, cols = (
-        resampling(
-            (torch.arange(padded[axis], device=grey.device) + 0.5) / scale[:, None],
-            1 / scale,
-            sizes[:, axis],
-            grey.shape[axis + 1],
-        )
-        for axis in (0, 1)
-    )
+    positions = [(torch.arange(length, device=grey.device) + 0.5) / scale[:, None] for length in padded]
+    rows, cols = (resampling(positions[axis], 1 / scale, sizes[:, axis], grey.shape[axis + 1]) for axis in (0, 1))
     small = rows @ (grey @ cols.mT) * inside_of(small_sizes, *padded)
     return small, small_sizes, scale
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
-
-from PIL import Image
 
 from mnist_seq.config.serialization import data_from_dict
 from mnist_seq.data import datasets, sources
@@ -21,16 +17,18 @@ from mnist_seq.inference.onnx_loop import can_loop
 from mnist_seq.nn.blocks import DecoderBlock
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.model import Model
+from mnist_seq.reporting.data_uri import png_data_uri
+from mnist_seq.vocabulary import decode
 
 _NUM_EXAMPLES = 12
 
 
-def page_card(name: str, model: Model, card: dict[str, Any], graph: str | None) -> dict[str, Any]:
+def page_card(name: str, model: Model, card: dict[str, Any], graph: str) -> dict[str, Any]:
     """Describe a model to the page: see `Card` in page/runtime.js.
 
     Args:
         name: shown.
-        graph: id of its graph; None if the service runs the model.
+        graph: id of its graph.
     """
     parameters = sum(weight.numel() for weight in model.parameters())
     return {
@@ -40,7 +38,7 @@ def page_card(name: str, model: Model, card: dict[str, Any], graph: str | None) 
         "height": model.spec.height,
         "width": model.spec.width,
         "maxLength": model.spec.max_length,
-        "attended": _attended(model) if graph and can_loop(model) else None,
+        "attended": _attended(model) if can_loop(model) else None,
         "examples": _examples(card),
     }
 
@@ -81,9 +79,8 @@ def _examples(card: dict[str, Any]) -> list[dict[str, Any]]:
     name = next((name for name in ("test", "val") if name in splits), None)
     if name is None:
         return []
-    scenes, examples = splits[name][:_NUM_EXAMPLES], []
-    for image, digits, count in zip(scenes.images[:, 0], scenes.digits.tolist(), scenes.counts.tolist(), strict=True):
-        file = io.BytesIO()
-        Image.fromarray(image.numpy()).save(file, "PNG", optimize=True)
-        examples.append({"image": base64.b64encode(file.getvalue()).decode(), "digits": digits[:count]})
-    return examples
+    scenes = splits[name][:_NUM_EXAMPLES]
+    return [
+        {"image": png_data_uri(image.numpy()).partition(",")[2], "digits": digits}
+        for image, digits in zip(scenes.images[:, 0], decode(scenes.digits), strict=True)
+    ]

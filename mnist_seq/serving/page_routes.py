@@ -40,9 +40,10 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
 
     @cache
     def html() -> str:
-        cards = [page_card(name, reader.model, reader.card, None)]
+        card = page_card(name, reader.model, reader.card, _GRAPH)
+        cards = [card | {"graph": None, "attended": None}]
         if missing_package("onnx") is None:
-            cards.append(page_card(name, reader.model, reader.card, _GRAPH) | {"name": f"{name}, in this browser"})
+            cards.append(card | {"name": f"{name}, in this browser"})
         return build_page([PageModel(card, None) for card in cards], True, config.token is not None)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
