@@ -266,9 +266,11 @@ def test_page_of_a_service_reads_by_it_and_in_the_browser(chromium: Any) -> None
         visit = Visit(chromium, service.url)
         visit.draw(*THREE_SEVEN_ONE)
         visit.says("This service needs its token: enter it above.")
-        visit.complaints.clear()  # of Chromium, about status 401
         visit.page.get_by_label("Token of this service").fill(token)
         visit.page.keyboard.press("Enter")
+        visit.says(re.compile("sure$"))
+        assert all("401" in complaint for complaint in visit.complaints)  # of Chromium, before the token
+        visit.complaints.clear()
         visit.sees([3, 7, 1])
         assert visit.page.locator("#details").is_hidden()
         visit.page.get_by_label("line, in this browser").check()
