@@ -175,6 +175,10 @@ class ExportConfig(Validated):
             not several or (self.format == "page" and len(self.run) == len(set(self.run)) > 0),
             f"run={self.run}: only format=page takes several models, each once",
         )
+        check(
+            self.format != "page" or not (self.seed_runs or self.calibrate_on),
+            "format=page ignores seed_runs and calibrate_on: export format=weights with them, and the page from that",
+        )
         valid = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
         check(bool(valid), f"name={self.name} must be letters, digits, _, - and dots: it names a folder")
 

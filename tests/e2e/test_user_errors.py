@@ -66,6 +66,10 @@ USER_ERRORS = {
         "export run=[pretrained:line,pretrained:grid] format=onnx",
         "only format=page takes several models, each once",
     ),
+    "a page that is to calibrate": (
+        "export run=pretrained:line format=page calibrate_on=pictures",
+        "format=page ignores seed_runs and calibrate_on",
+    ),
     "a page of the same model twice": (
         "export run=[pretrained:line,pretrained:line] format=page",
         "only format=page takes several models, each once",
