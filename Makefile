@@ -7,7 +7,7 @@ ARGS   ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train results docs serve app test test-slow test-engines test-browser lint format bench baselines clean lock
+.PHONY: help setup train results docs serve app test test-slow test-engines test-gpu test-browser lint format bench bench-gpu baselines clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ test-engines: setup ## searches and sweeps on a real PostgreSQL and a real Slurm
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group engines
 	$(BIN)/python -m pytest -m engines
 
+test-gpu: setup ## laws that hold on a GPU as on a CPU; without a GPU, on the CPU as far as that goes
+	$(BIN)/python -m pytest -m gpu
+
 test-browser: setup ## pages in a real browser (apt: chromium)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group browser
 	$(BIN)/python -m pytest -m browser
@@ -63,6 +66,9 @@ format: setup ## fix the style
 
 bench: setup ## measure the speed of rendering, training, inference and start-up, beside other libraries after `make baselines`
 	$(BIN)/python -m mnist_seq.bench $(ARGS)
+
+bench-gpu: setup ## measure on the GPU where there is one, else on the CPU: rendering, training, reading; a table each
+	$(BIN)/python -m mnist_seq.bench device=auto 'suite=[rendering,train_step,train_loop,inference]' $(ARGS)
 
 baselines: setup ## install the libraries that bench compares with
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group baselines

@@ -31,7 +31,7 @@ _STEEPNESS = 4
 _INK_LEVEL = 0.4
 """Grey, 0..1, that becomes half ink; below a half, since thin strokes are grey throughout."""
 _P_UPRIGHT = 0.12
-"""Probability of each upright line; where they are as common as others, a 1 at the edge is taken for one."""
+"""Probability of each upright edge in a scene with ruled lines; where they are common, a 1 at the edge passes for one."""
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,18 @@ def add_print(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tenso
 
 
 def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
-    """Draw up to two ruled lines, each on half of the scenes, and up to two upright edges of boxes, which are rarer."""
-    lines = pictures.new_zeros(())
+    """Draw up to two ruled lines, each on half of the scenes, and up to two upright edges of boxes, which are rarer.
+
+    Upright edges come with ruled lines only: alone, one beside the digits could not be told from a 1.
+    """
+    lines, ruled = pictures.new_zeros(()), pictures.new_zeros(len(pictures), dtype=torch.bool)
     for axis, length, probability in ((1, pictures.shape[1], 0.5), (2, pictures.shape[2], _P_UPRIGHT)):
         for index in range(2):
-            position, thickness, drawn = amounts.rng.uniform(f"ruling {axis} {index}", 3).unbind(1)
+            position, thickness, uniform = amounts.rng.uniform(f"ruling {axis} {index}", 3).unbind(1)
+            drawn = uniform < probability
+            drawn, ruled = (drawn, ruled | drawn) if axis == 1 else (drawn & ruled, ruled)
             distance = (torch.arange(length, device=pictures.device) + 0.5 - (position * length)[:, None]).abs()
-            line = (0.5 + (1.5 * thickness)[:, None] / 2 - distance).clamp(0, 1) * (drawn < probability)[:, None]
+            line = (0.5 + (1.5 * thickness)[:, None] / 2 - distance).clamp(0, 1) * drawn[:, None]
             lines = torch.maximum(lines, line.unsqueeze(3 - axis))
     return torch.maximum(pictures, amounts("ruling") * lines)
 

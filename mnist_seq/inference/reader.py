@@ -14,18 +14,21 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mnist_seq.config.trust import Trust
 from mnist_seq.data.image_io import ImageInput, load_rgba
 from mnist_seq.data.preprocess import Canvases, Preprocess, has_ink, preprocess_batches
 from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
+from mnist_seq.inference.locate import locate_digits
 from mnist_seq.inference.platt_scaling import PlattScaling
 from mnist_seq.inference.reading import Reading, join_rows, to_readings
 from mnist_seq.nn import compute_attention_maps
 from mnist_seq.nn.beam_search import beam_search
 from mnist_seq.nn.decoding import AutoregressiveModel
 from mnist_seq.nn.model import Model
+from mnist_seq.vocabulary import PAD
 
 _BATCH_SIZE = 256
 """Images held, and sequences decoded, at a time: this bounds memory however many images are read."""
@@ -48,6 +51,7 @@ class Reader:
         num_beams: int = 1,
         channels: str | None = None,
         beams: int | None = None,
+        locate: bool = False,
     ) -> Any:
         """Read an image, or a list of images in batches.
 
@@ -59,40 +63,41 @@ class Reader:
             num_beams: beam width; 1 decodes greedily.
             channels: `first` or `last`, for arrays whose shape is ambiguous: 3 28 28 can be one image or three.
             beams: deprecated name of `num_beams`.
+            locate: find where each digit stands too, `Reading.positions`, by the decoder's attention.
 
         Returns:
             A Reading, or a list of them. An image without ink has no digits.
 
         Raises:
             NotFoundError: no such file.
-            UserError: not an image; or beams for a model that is not autoregressive. For a list, the message names
-                the index of the image; `stream` continues with the others.
+            UserError: not an image; or beams or `locate` for a model that is not autoregressive. For a list, the
+                message names the index of the image; `stream` continues with the others.
         """
         if beams is not None:
             warnings.warn("Reader.read(beams=...) is deprecated: use num_beams", FutureWarning, stacklevel=2)
             num_beams = beams
         if not isinstance(images, (list, tuple)):
-            return self.read_preprocessed(self.preprocess(images, channels), num_beams)[0]
+            return self.read_preprocessed(self.preprocess(images, channels), num_beams, locate)[0]
         readings = []
-        for index, reading in enumerate(self.stream(images, num_beams, channels)):
+        for index, reading in enumerate(self.stream(images, num_beams, channels, locate)):
             if isinstance(reading, UserError):
                 raise type(reading)(f"images[{index}]: {reading}") from reading
             readings.append(reading)
         return readings
 
     def stream(
-        self, images: Iterable[ImageInput], num_beams: int = 1, channels: str | None = None
+        self, images: Iterable[ImageInput], num_beams: int = 1, channels: str | None = None, locate: bool = False
     ) -> Iterator[Reading | UserError]:
         """Read any number of images, a batch at a time; an image that cannot be read yields its error.
 
         Args:
-            images, num_beams, channels: as in `read`.
+            images, num_beams, channels, locate: as in `read`.
         """
         remaining = iter(images)
         while batch := list(islice(remaining, _BATCH_SIZE)):
             errors: dict[int, UserError] = {}
             canvases = preprocess_batches(self._preprocess, _load_all(batch, channels, errors))
-            readings = iter(self.read_preprocessed(canvases, num_beams))
+            readings = iter(self.read_preprocessed(canvases, num_beams, locate))
             for index in range(len(batch)):
                 yield errors[index] if index in errors else next(readings)
 
@@ -112,16 +117,30 @@ class Reader:
         several = images if isinstance(images, (list, tuple)) else [images]
         return preprocess_batches(self._preprocess, (load_rgba(image, channels) for image in several))
 
-    def read_preprocessed(self, canvases: Canvases, num_beams: int = 1) -> list[Reading]:
+    def read_preprocessed(self, canvases: Canvases, num_beams: int = 1, locate: bool = False) -> list[Reading]:
         """Read images that `preprocess` returned: a reading for each image.
 
         Args:
-            num_beams: beam width; 1 decodes greedily.
+            num_beams, locate: as in `read`.
 
         Raises:
-            UserError: beams for a model that is not autoregressive.
+            UserError: beams or `locate` for a model that is not autoregressive.
         """
-        return self.join_rows(self.read_canvases(canvases.images, num_beams), canvases)
+        readings = self.read_canvases(canvases.images, num_beams)
+        return self.join_rows(self._locate(readings, canvases) if locate else readings, canvases)
+
+    def _locate(self, readings: list[Reading], canvases: Canvases) -> list[Reading]:
+        """Add where the digits stand in the images that the canvases show parts of."""
+        size, located = torch.tensor(canvases.images.shape[:0:-1]), []
+        for start in range(0, len(readings), _BATCH_SIZE):
+            part = slice(start, start + _BATCH_SIZE)
+            digits = pad_sequence([torch.tensor(it.digits).long() for it in readings[part]], True, PAD)
+            on_canvas = locate_digits(self.model, *(it.to(self.device) for it in (canvases.images[part, None], digits)))
+            corners, ends = canvases.windows[part, None].split(2, -1)
+            positions = corners + on_canvas.cpu() / size * (ends - corners)
+            for reading, points in zip(readings[part], positions.tolist(), strict=True):
+                located.append(replace(reading, positions=[(x, y) for x, y in points[: len(reading.digits)]]))
+        return located
 
     def join_rows(self, readings: Sequence[Reading], canvases: Canvases) -> list[Reading]:
         """Join the readings of preprocessed canvases, K, into one for each image."""

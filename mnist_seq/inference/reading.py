@@ -14,6 +14,8 @@ from mnist_seq.vocabulary import NUM_DIGITS
 
 Box = tuple[float, float, float, float]
 """x0 y0 x1 y1, pixels of the image."""
+Point = tuple[float, float]
+"""x y, pixels of the image."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Reading:
     """The part of the image that the model saw; it may extend beyond the image. None for several rows."""
     warning: str = ""
     """Why the digits cannot be right, whatever the confidence; empty if nothing speaks against them."""
+    positions: list[Point] = field(default_factory=list)
+    """Centre of each digit, if `locate=True` asked for it."""
     rows: list[Reading] = field(default_factory=list)
     """The reading of each row from top to bottom, if the image has several and the model reads rows."""
 
@@ -76,5 +80,7 @@ def _confidence(rows: Sequence[Reading]) -> float:
 
 
 def _concatenate(rows: Sequence[Reading]) -> Reading:
-    digits, per_digit = ([value for row in rows for value in getattr(row, key)] for key in ("digits", "per_digit"))
-    return Reading(digits, _confidence(rows), per_digit)
+    digits, per_digit, positions = (
+        [value for row in rows for value in getattr(row, key)] for key in ("digits", "per_digit", "positions")
+    )
+    return Reading(digits, _confidence(rows), per_digit, positions=positions)

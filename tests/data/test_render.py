@@ -36,6 +36,7 @@ def test_scene_is_the_same_alone_in_a_batch_and_in_any_order(name: str) -> None:
     assert not torch.equal(batch.sources, SyntheticDataset(config, pool("train"), seed=6)[:40].sources)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", PRESETS)
 def test_gpu_renders_the_same_scene(name: str) -> None:

@@ -1,0 +1,53 @@
+"""Where digits stand: by the attention of the decoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import mnist_seq
+from mnist_seq.data import sources
+from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.inference.locate import locate_digits
+from mnist_seq.inference.reader import Reader
+from tests.data.preset_configs import preset
+
+
+@pytest.mark.parametrize(("name", "share"), [("line", 0.85), ("grid", 0.99), ("scatter_96", 0.95)])
+def test_digits_are_located_nearer_to_their_own_centre_than_to_another(name: str, share: float) -> None:
+    scenes = SyntheticDataset(preset(name, "data/corruptions=none"), sources.load("uci").pools["val"])[:200]
+    found = locate_digits(mnist_seq.load(f"pretrained:{name}").model, scenes.images / 255, scenes.digits)
+    present = torch.arange(scenes.digits.shape[1]) < scenes.counts[:, None]
+    centres = (scenes.boxes[..., :2] + scenes.boxes[..., 2:]).float() / 2
+    distances = torch.cdist(found, centres).masked_fill(~present[:, None], torch.inf)
+    own = distances.argmin(-1) == torch.arange(distances.shape[-1])
+    assert float(own[present].float().mean()) > share
+
+
+def test_positions_are_pixels_of_the_picture_row_by_row() -> None:
+    """Two digits above one, each 60 pixels tall, on a page: 7 at (90, 80), 1 at (250, 80), 7 at (170, 240)."""
+    reader, page = mnist_seq.load("pretrained:line"), np.zeros((320, 340), np.uint8)
+    seven = np.zeros((60, 40), np.uint8)
+    seven[:8], seven[:, 30:38] = 255, 255
+    one = np.zeros((60, 40), np.uint8)
+    one[:, 16:24] = 255
+    for digit, x, y in ((seven, 90, 80), (one, 250, 80), (seven, 170, 240)):
+        page[y - 30 : y + 30, x - 20 : x + 20] = digit
+    reading, plain = reader.read(page, locate=True), reader.read(page)
+    assert reading.digits == plain.digits == [7, 1, 7]
+    assert plain.positions == []
+    assert reading.positions == [*reading.rows[0].positions, *reading.rows[1].positions]
+    for (x, y), expected in zip(reading.positions, ((90, 80), (250, 80), (170, 240)), strict=True):
+        assert abs(x - expected[0]) < 45, (x, expected)
+        assert abs(y - expected[1]) < 45, (y, expected)
+
+
+def test_picture_without_ink_has_no_positions() -> None:
+    assert mnist_seq.load("pretrained:line").read(np.zeros((50, 50), np.uint8), locate=True).positions == []
+
+
+def test_classifier_is_refused() -> None:
+    module, _ = mnist_seq.build("model=classifier", "data=grid", "data.digits=uci")
+    with pytest.raises(ValueError, match="locate=True: this model has no cross-attention"):
+        Reader(module.model, {}).read(np.full((56, 56), 255, np.uint8) * (np.arange(56) < 20), locate=True)
