@@ -31,7 +31,7 @@ _STEEPNESS = 4
 _INK_LEVEL = 0.4
 """Grey, 0..1, that becomes half ink; below a half, since thin strokes are grey throughout."""
 _P_UPRIGHT = 0.12
-"""Probability of each upright edge in a scene with ruled lines; where they are common, a 1 at the edge passes for one."""
+"""Probability of each upright edge in a scene with ruled lines; if they were common, a 1 could pass for one."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tests.training.test_resume import assert_same, stop  # noqa: F401
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
 HAS_GPU = torch.cuda.is_available()
-SMALL = tuple(key for key in TINY if key != "trainer=cpu") + (f"trainer={'gpu' if HAS_GPU else 'cpu'}",)
+SMALL = (*(key for key in TINY if key != "trainer=cpu"), f"trainer={'gpu' if HAS_GPU else 'cpu'}")
 
 
 def fit(path: Path, *overrides: str) -> Run:
