@@ -39,11 +39,17 @@ def _job(config: ServeConfig, run_dir: Path) -> None:
     logger.handlers[0].setFormatter(JSONFormatter())
     logging.getLogger("uvicorn").handlers = logger.handlers
     listener = _bind_socket(config)
-    loaded = reader.load(resolve_run(config.run), resolve_device(config.device), config.trust)
+    device = "cpu" if config.engine == "onnx" else resolve_device(config.device)
+    loaded = reader.load(resolve_run(config.run), device, config.trust)
     if config.self_test:
         self_test = release_check.check_release_scores(loaded.model, loaded.card)
     else:
         self_test = "skipped: self_test=false"
+    if config.engine == "onnx":
+        check_extra("engine=onnx", "onnx")
+        from mnist_seq.inference.onnx_reader import OnnxReader
+
+        loaded = OnnxReader(loaded.model, loaded.card, config.threads or 0)
     host, port = listener.getsockname()[:2]
     logger.info(f"{config.run}: {self_test}")
     if not config.token and host not in ("127.0.0.1", "::1"):

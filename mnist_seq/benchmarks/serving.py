@@ -1,4 +1,4 @@
-"""Suite serving: throughput and latency of the HTTP service, with and without batching."""
+"""Suite serving: throughput and latency of the HTTP service, with and without batching, and by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from mnist_seq import extras
 from mnist_seq.benchmarks.load_generator import LoadTestResult, encode_request, generate_load
 from mnist_seq.benchmarks.timer import Measurement, ratio, summarize, time_interleaved
 from mnist_seq.compose_config import compose_training
@@ -32,31 +33,38 @@ ROUND_SECONDS = 10.0
 SEQUENTIAL_REQUESTS = 200
 """Images that a single client sends one after the other."""
 MODEL_NAME = "grid"
-BATCH_SIZES = {"batched": 32, "unbatched": 1}
-"""Name -> max_batch_size of the service."""
+SERVICES = {"batched": "max_batch_size=32", "unbatched": "max_batch_size=1", "ONNX Runtime": "engine=onnx"}
+"""Name -> override of the service; it is batched unless that says otherwise."""
 
 
 def serving(config: BenchConfig) -> list[Measurement]:
-    """The pretrained `grid` model over HTTP on a CPU: 64 clients, batched and unbatched; then a single client."""
+    """The pretrained `grid` model over HTTP on a CPU: 64 clients; then a single client."""
     model = reader.load(f"pretrained:{MODEL_NAME}")
     images = _images()
     expected = [reading.digits for reading in model.read(images)]
     requests = [encode_request(image) for image in images]
-    results: dict[str, list[LoadTestResult]] = {name: [] for name in BATCH_SIZES}
+    services = {name: it for name, it in SERVICES.items() if "onnx" not in it or extras.missing_package("onnx") is None}
+    results: dict[str, list[LoadTestResult]] = {name: [] for name in services}
     with ExitStack() as stack:
-        ports = {name: stack.enter_context(_running_service(size)) for name, size in BATCH_SIZES.items()}
+        ports = {name: stack.enter_context(_running_service(override)) for name, override in services.items()}
         for _ in range(NUM_ROUNDS):
             for name, port in ports.items():
                 results[name].append(asyncio.run(generate_load(port, requests, expected, NUM_CLIENTS, ROUND_SECONDS)))
-        single = asyncio.run(generate_load(ports["batched"], requests, expected, 1, ROUND_SECONDS))
+        single = {
+            name: asyncio.run(generate_load(port, requests, expected, 1, ROUND_SECONDS)).latencies
+            for name, port in ports.items()
+            if name != "unbatched"
+        }
     with limit_threads(1):  # as the service runs it
         read_seconds = time_interleaved({"read": lambda: model.read(images[0])}, SEQUENTIAL_REQUESTS)["read"]
-    batched, unbatched = ([float(len(it.latencies)) for it in rounds] for rounds in results.values())
-    http_seconds = single.latencies[-SEQUENTIAL_REQUESTS:]
+    responses = {name: [float(len(it.latencies)) for it in rounds] for name, rounds in results.items()}
     return [
         *(measurement for name, rounds in results.items() for measurement in _measurements(name, rounds)),
-        ratio("batched, speedup over unbatched", batched, unbatched),
-        summarize("single client, latency over HTTP", "ms", (1000 * it for it in http_seconds)),
+        ratio("batched, speedup over unbatched", responses["batched"], responses["unbatched"]),
+        *(
+            summarize(f"{name}, latency of a single client", "ms", (1000 * it for it in seconds[-SEQUENTIAL_REQUESTS:]))
+            for name, seconds in single.items()
+        ),
         summarize("single image, latency of Reader.read", "ms", (1000 * it for it in read_seconds)),
     ]
 
@@ -80,14 +88,13 @@ def _images() -> list[Image.Image]:
 
 
 @contextmanager
-def _running_service(batch_size: int) -> Iterator[int]:
+def _running_service(override: str) -> Iterator[int]:
     """Run a service in a process of its own; yields its port.
 
     Raises:
         UserError: the service does not start.
     """
-    arguments = [f"run=pretrained:{MODEL_NAME}", "port=0", f"max_batch_size={batch_size}"]
-    command = [sys.executable, "-m", "mnist_seq.serve", *arguments]
+    command = [sys.executable, "-m", "mnist_seq.serve", f"run=pretrained:{MODEL_NAME}", "port=0", override]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         assert process.stderr

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from mnist_seq.config.field_types import Device, PositiveFloat, PositiveInt, within
+from mnist_seq.config.field_types import Device, PositiveFloat, PositiveInt, one_of, within
 from mnist_seq.config.trust import Trust
 from mnist_seq.config.validation import Validated, check
 
@@ -61,10 +61,16 @@ class ServeConfig(Validated):
     """Let code from outside the package run that the model names: true for any, or the name of a module."""
     device: Device = "cpu"
     """Device: auto, cpu, cuda or mps."""
+    engine: Annotated[str, one_of(("torch", "onnx"))] = "torch"
+    """What reads: torch, or ONNX Runtime, whose graph is exported at the start, which takes half a minute."""
     limits: RequestLimits = field(default_factory=RequestLimits)
     """Limits of requests."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         valid = self.token is None or re.fullmatch(r"[!-~]{16,}", self.token)
+        check(
+            self.engine == "torch" or self.device in ("auto", "cpu"),
+            f"engine=onnx reads on the CPU, not on device={self.device}: leave device out, or use engine=torch",
+        )
         check(bool(valid), "token must be 16 or more printable ASCII characters without spaces, or null for none")

@@ -25,6 +25,8 @@ from mnist_seq.data.row_detection import SMALL_SIDE, find_ink, find_rows, inside
 
 _PADDED_PIXELS, _MAX_PICTURES = 2**19, 16
 """Most pixels, padding included, and most pictures that are preprocessed together: so that caches hold them."""
+_MIN_SMALL_SIDE = 32
+"""Least padded side of a small copy, pixels: it has room for all rows that can be found."""
 _MARGIN = 0.18
 """Margin around a row, as a fraction of its height."""
 _DIGIT_HEIGHT = 20 / 28
@@ -117,14 +119,14 @@ def preprocess_batches(preprocess: Preprocess, pictures: Iterable[UInt8[Tensor, 
     """Preprocess any number of pictures; no more are held than are preprocessed together."""
     none = torch.zeros(0).long()
     parts, sizes = [Canvases(torch.zeros(0, *preprocess.canvas_size), none, torch.zeros(0, 4), none)], [0]
-    for batch in _batches(pictures):
+    for batch in batch_pictures(pictures):
         parts.append(preprocess(*pad_pictures(batch)))
         sizes.append(len(batch))
         del batch  # before the next pictures are loaded
     return concatenate(parts, sizes)
 
 
-def _batches(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+def batch_pictures(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Group pictures, 4 H W each, into batches of at most `_MAX_PICTURES` and `_PADDED_PIXELS`."""
     batch: list[Tensor] = []
     for picture in pictures:
@@ -181,7 +183,10 @@ def shrink(
     """
     scale = (SMALL_SIDE / sizes.amax(1)).clamp(max=1)
     small_sizes = (sizes * scale[:, None]).ceil().long()
-    padded = [SMALL_SIDE, SMALL_SIDE] if torch.compiler.is_exporting() else small_sizes.amax(0).clamp(min=32).tolist()
+    padded = small_sizes.amax(0).clamp(min=_MIN_SMALL_SIDE).tolist()
+    for side in padded:  # torch.export knows nothing of it
+        torch._check(side >= _MIN_SMALL_SIDE)
+        torch._check(side <= SMALL_SIDE)
     positions = [(torch.arange(length, device=grey.device) + 0.5) / scale[:, None] for length in padded]
     rows, cols = (resampling(positions[axis], 1 / scale, sizes[:, axis], grey.shape[axis + 1]) for axis in (0, 1))
     small = rows @ (grey @ cols.mT) * inside_of(small_sizes, *padded)

@@ -99,7 +99,7 @@ def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     """Find the rows with the most ink, at most `_MAX_ROWS`."""
     profile = ink.sum(2)
     inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5)
-    joined = F.max_pool1d(inked[:, None].float(), 3, 1, 1)[:, 0] > 0  # gaps of up to two pixels are no gaps
+    joined = F.pad(inked, (1, 1)).unfold(1, 3, 1).any(-1)  # gaps of up to two pixels are no gaps
     of_row = _runs(joined)
     mass, height = (of_row * profile[:, None]).sum(2), of_row.sum(2)
     largest = mass.argmax(1, keepdim=True)

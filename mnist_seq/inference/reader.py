@@ -77,7 +77,7 @@ class Reader:
             warnings.warn("Reader.read(beams=...) is deprecated: use num_beams", FutureWarning, stacklevel=2)
             num_beams = beams
         if not isinstance(images, (list, tuple)):
-            return self.read_preprocessed(self.preprocess(images, channels), num_beams, locate)[0]
+            return self._read_pictures([load_rgba(cast(ImageInput, images), channels)], num_beams, locate)[0]
         readings = []
         for index, reading in enumerate(self.stream(images, num_beams, channels, locate)):
             if isinstance(reading, UserError):
@@ -96,10 +96,13 @@ class Reader:
         remaining = iter(images)
         while batch := list(islice(remaining, _BATCH_SIZE)):
             errors: dict[int, UserError] = {}
-            canvases = preprocess_batches(self._preprocess, _load_all(batch, channels, errors))
-            readings = iter(self.read_preprocessed(canvases, num_beams, locate))
+            readings = iter(self._read_pictures(_load_all(batch, channels, errors), num_beams, locate))
             for index in range(len(batch)):
                 yield errors[index] if index in errors else next(readings)
+
+    def _read_pictures(self, pictures: Iterable[Tensor], num_beams: int, locate: bool) -> list[Reading]:
+        """Read pictures, 4 H W each: RGBA in 8 bits."""
+        return self.read_preprocessed(preprocess_batches(self._preprocess, pictures), num_beams, locate)
 
     def preprocess(self, images: ImageInput | Sequence[ImageInput], channels: str | None = None) -> Canvases:
         """Convert an image, or a list of images, to the model's input: find what is written, and draw it on canvases.

@@ -59,6 +59,7 @@ USER_ERRORS = {
     "scenes disturbed too far": ("evaluate run=RUN corruptions.noise=2", "corruptions.noise=2.0 must lie in 0..1"),
     "other seeds that are not there": ("export run=RUN seed_runs=[gone]", "gone does not exist"),
     "no reader to serve": ("serve run=gone", "gone does not exist: give a run directory"),
+    "ONNX Runtime on a GPU": ("serve engine=onnx device=cuda", "engine=onnx reads on the CPU, not on device=cuda"),
     "a queue too short": ("serve limits.queue_size=2", "limits.files=64 do not fit into limits.queue_size=2"),
     "no such port": ("serve port=99999", "port=99999 must lie in 0..65535"),
     "no address to serve at": ("serve host=192.0.2.1", "host=192.0.2.1 port=8000 cannot be bound"),
