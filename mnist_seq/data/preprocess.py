@@ -179,17 +179,18 @@ def shrink(
     """Shrink pictures to at most `SMALL_SIDE` pixels on the longer side, by averaging.
 
     Returns:
-        The small pictures, their sizes, and small pixels per pixel of the picture.
+        The small pictures, of even padded sides, their sizes, and small pixels per pixel of the picture.
     """
     scale = (SMALL_SIDE / sizes.amax(1)).clamp(max=1)
     small_sizes = (sizes * scale[:, None]).ceil().long()
-    padded = small_sizes.amax(0).clamp(min=_MIN_SMALL_SIDE).tolist()
-    for side in padded:  # torch.export knows nothing of it
-        torch._check(side >= _MIN_SMALL_SIDE)
-        torch._check(side <= SMALL_SIDE)
+    halves = ((small_sizes.amax(0).clamp(min=_MIN_SMALL_SIDE) + 1) // 2).tolist()
+    for half in halves:  # torch.export knows nothing of it
+        torch._check(half >= _MIN_SMALL_SIDE // 2)
+        torch._check(half <= SMALL_SIDE // 2)
+    padded = [2 * half for half in halves]
     positions = [(torch.arange(length, device=grey.device) + 0.5) / scale[:, None] for length in padded]
     rows, cols = (resampling(positions[axis], 1 / scale, sizes[:, axis], grey.shape[axis + 1]) for axis in (0, 1))
-    small = rows @ (grey @ cols.mT) * inside_of(small_sizes, *padded)
+    small = rows @ grey @ cols.mT * inside_of(small_sizes, *padded)
     return small, small_sizes, scale
 
 

@@ -18,7 +18,8 @@ from mnist_seq.data.levels import quantiles
 SMALL_SIDE = 128
 """Longer side of the copy on which ink is found, pixels."""
 _STROKE_WINDOW, _BOLD_WINDOW = 15, 47
-"""What is lighter than its surroundings and narrower than this is a stroke, or a bold one, pixels of the small copy."""
+"""What is lighter than its surroundings and narrower than this is a stroke, or a bold one, pixels of the small copy.
+Bold strokes are found at half its resolution, which takes a quarter of the time."""
 _MIN_BOLD_MASS, _MAX_EDGE = 1.7, 0.15
 """Bold strokes have this many times the ink of what is narrower, and cover less than this fraction of the edges."""
 _LINE_LENGTH = 77
@@ -72,18 +73,24 @@ def find_ink(pictures: Float[Tensor, "B T U"], sizes: Int[Tensor, "B 2"]) -> Flo
     larger window find it, unless it reaches the edges, as a shadow does.
     """
     inside = inside_of(sizes, *pictures.shape[1:])
-    ink = _narrower_than(_STROKE_WINDOW, _MIN_CONTRAST, pictures, inside)
-    bold = _narrower_than(_BOLD_WINDOW, _MIN_BOLD_CONTRAST, pictures, inside)
+    ink = _narrower_than(_STROKE_WINDOW, _MIN_CONTRAST, _LINE_LENGTH, pictures, inside)
+    halved = F.avg_pool2d(pictures[:, None], 2)[:, 0]
+    inside = inside_of(sizes // 2, *halved.shape[1:])
+    bold = _narrower_than(_BOLD_WINDOW // 2, _MIN_BOLD_CONTRAST, _LINE_LENGTH // 2 + 1, halved, inside)
     edges = inside & ~(F.avg_pool2d(inside[:, None].float(), 3, 1, 1)[:, 0] > 0.99)
-    at_edges = (bold * edges).sum((1, 2)) / edges.sum((1, 2))
-    is_bold = (bold.sum((1, 2)) > _MIN_BOLD_MASS * ink.sum((1, 2))) & (at_edges < _MAX_EDGE)
-    return torch.where(is_bold[:, None, None], bold, ink)
+    at_edges = (bold * edges).sum((1, 2)) / edges.sum((1, 2)).clamp(min=1)
+    is_bold = (4 * bold.sum((1, 2)) > _MIN_BOLD_MASS * ink.sum((1, 2))) & (at_edges < _MAX_EDGE)
+    return torch.where(is_bold[:, None, None], F.interpolate(bold[:, None], scale_factor=2)[:, 0], ink)
 
 
 def _narrower_than(
-    window: int, min_contrast: float, pictures: Float[Tensor, "B T U"], inside: Bool[Tensor, "B T U"]
+    window: int,
+    min_contrast: float,
+    line_length: int,
+    pictures: Float[Tensor, "B T U"],
+    inside: Bool[Tensor, "B T U"],
 ) -> Float[Tensor, "B T U"]:
-    """Return the ink that is narrower than a window, and has at least some contrast."""
+    """Return the ink that is narrower than a window, has at least some contrast, and is no ruled line."""
     eroded = -_max_filter((-pictures).masked_fill(~inside, -1), window, axes=(1, 2))
     opened = _max_filter(eroded.masked_fill(~inside, 0), window, axes=(1, 2))
     contrast = (pictures - opened).clamp(min=0) * inside
@@ -92,7 +99,7 @@ def _narrower_than(
     contrast = contrast * (contrast.amax((1, 2), keepdim=True) >= (_MIN_PEAK * noise).clamp(min=min_contrast))
     ink = ((contrast - torch.maximum(0.3 * full, 2.5 * noise)) / (0.3 * full)).clamp(0, 1)
     ink = ink * ~_along_edges(ink > 0, inside)
-    return ink - _max_filter(-_max_filter(-ink, _LINE_LENGTH, axes=(2,)), _LINE_LENGTH, axes=(2,))
+    return ink - _max_filter(-_max_filter(-ink, line_length, axes=(2,)), line_length, axes=(2,))
 
 
 def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
