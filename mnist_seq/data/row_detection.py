@@ -121,7 +121,8 @@ def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     heights = bottom - top
     of_shape = _runs(cols)  # B R S U
     covered = of_shape.float() @ ink.mT[:, None] > 0.5  # B R S T: which lines of the picture each shape has ink on
-    tall = (covered & rows[:, :, None]).sum(3) >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
+    shape_heights = (covered.float() @ rows[..., None].float())[..., 0]
+    tall = shape_heights >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
     return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present)
 
 
