@@ -6,7 +6,7 @@ RUN pip install --no-cache-dir uv
 # What changes seldom comes first, so that a change of the code leaves it cached. --torch-backend picks torch without CUDA.
 COPY pyproject.toml requirements.lock ./
 RUN uv venv /app && grep -E '^[a-zA-Z0-9_.-]+==' requirements.lock | sed 's/ *\\$//' | grep -vE '^(torch|torchvision|triton|nvidia-|cuda-)' > pins \
-    && uv pip install --python /app/bin/python --torch-backend cpu --constraint pins --compile-bytecode --extra serve -r pyproject.toml
+    && uv pip install --python /app/bin/python --torch-backend cpu --constraint pins --compile-bytecode --extra serve --extra onnx -r pyproject.toml
 COPY . .
 RUN uv pip install --python /app/bin/python --no-deps --compile-bytecode .
 

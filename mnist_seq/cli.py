@@ -21,6 +21,7 @@ from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.config.override_syntax import format_value
 from mnist_seq.config.sweep_syntax import require_finite_sweep, require_multirun
 from mnist_seq.config.user_presets import check_presets, preset_dirs
+from mnist_seq.cpu_cores import respect_quota
 from mnist_seq.errors import Interrupted, UserError, one_line
 from mnist_seq.malloc import tune_malloc
 from mnist_seq.override_shorthands import expand_shorthands, make_paths_absolute
@@ -43,6 +44,7 @@ def run_command(command: str, job: Job, has_run_dir: bool = False, keep_memory: 
         has_run_dir: the command writes into a directory of its own, `hydra.run.dir`.
         keep_memory: set glibc to keep freed memory for reuse.
     """
+    respect_quota()
     with escape_unencodable(), report_errors():
         arguments = expand_shorthands(command, sys.argv[1:])
         check_presets(command, arguments)

@@ -47,9 +47,10 @@ def _job(config: ServeConfig, run_dir: Path) -> None:
         self_test = "skipped: self_test=false"
     if config.engine == "onnx":
         check_extra("engine=onnx", "onnx")
-        from mnist_seq.inference.onnx_reader import OnnxReader
+        from mnist_seq.inference.onnx_reader import OnnxReader, export_graph
 
-        loaded = OnnxReader(loaded.model, loaded.card, config.threads or 0)
+        graph = export_graph(loaded.model, loaded.card)
+        loaded = OnnxReader(loaded.model, loaded.card, graph, config.threads or 0)
     host, port = listener.getsockname()[:2]
     logger.info(f"{config.run}: {self_test}")
     if not config.token and host not in ("127.0.0.1", "::1"):

@@ -33,8 +33,12 @@ ROUND_SECONDS = 10.0
 SEQUENTIAL_REQUESTS = 200
 """Images that a single client sends one after the other."""
 MODEL_NAME = "grid"
-SERVICES = {"batched": "max_batch_size=32", "unbatched": "max_batch_size=1", "ONNX Runtime": "engine=onnx"}
-"""Name -> override of the service; it is batched unless that says otherwise."""
+SERVICES = {
+    "batched": ["engine=torch"],
+    "unbatched": ["engine=torch", "max_batch_size=1"],
+    "ONNX Runtime": ["engine=onnx"],
+}
+"""Name -> overrides of the service."""
 
 
 def serving(config: BenchConfig) -> list[Measurement]:
@@ -43,10 +47,12 @@ def serving(config: BenchConfig) -> list[Measurement]:
     images = _images()
     expected = [reading.digits for reading in model.read(images)]
     requests = [encode_request(image) for image in images]
-    services = {name: it for name, it in SERVICES.items() if "onnx" not in it or extras.missing_package("onnx") is None}
+    services = {
+        name: it for name, it in SERVICES.items() if "engine=torch" in it or extras.missing_package("onnx") is None
+    }
     results: dict[str, list[LoadTestResult]] = {name: [] for name in services}
     with ExitStack() as stack:
-        ports = {name: stack.enter_context(_running_service(override)) for name, override in services.items()}
+        ports = {name: stack.enter_context(_running_service(overrides)) for name, overrides in services.items()}
         for _ in range(NUM_ROUNDS):
             for name, port in ports.items():
                 results[name].append(asyncio.run(generate_load(port, requests, expected, NUM_CLIENTS, ROUND_SECONDS)))
@@ -88,13 +94,13 @@ def _images() -> list[Image.Image]:
 
 
 @contextmanager
-def _running_service(override: str) -> Iterator[int]:
+def _running_service(overrides: list[str]) -> Iterator[int]:
     """Run a service in a process of its own; yields its port.
 
     Raises:
         UserError: the service does not start.
     """
-    command = [sys.executable, "-m", "mnist_seq.serve", f"run=pretrained:{MODEL_NAME}", "port=0", override]
+    command = [sys.executable, "-m", "mnist_seq.serve", f"run=pretrained:{MODEL_NAME}", "port=0", *overrides]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         assert process.stderr

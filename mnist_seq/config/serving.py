@@ -61,8 +61,10 @@ class ServeConfig(Validated):
     """Let code from outside the package run that the model names: true for any, or the name of a module."""
     device: Device = "cpu"
     """Device: auto, cpu, cuda or mps."""
-    engine: Annotated[str, one_of(("torch", "onnx"))] = "torch"
-    """What reads: torch, or ONNX Runtime, whose graph is exported at the start, which takes half a minute."""
+    engine: Annotated[str, one_of(("auto", "torch", "onnx"))] = "auto"
+    """What reads: `torch`, or ONNX Runtime, which is faster and needs a graph that takes half a minute to export: with
+    `onnx`, the service starts after that; with `auto`, torch reads until then, or throughout where ONNX Runtime
+    cannot."""
     limits: RequestLimits = field(default_factory=RequestLimits)
     """Limits of requests."""
 
@@ -70,7 +72,7 @@ class ServeConfig(Validated):
         super().__post_init__()
         valid = self.token is None or re.fullmatch(r"[!-~]{16,}", self.token)
         check(
-            self.engine == "torch" or self.device in ("auto", "cpu"),
+            self.engine != "onnx" or self.device in ("auto", "cpu"),
             f"engine=onnx reads on the CPU, not on device={self.device}: leave device out, or use engine=torch",
         )
         check(bool(valid), "token must be 16 or more printable ASCII characters without spaces, or null for none")

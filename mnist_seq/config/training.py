@@ -103,7 +103,8 @@ class TrainerConfig(Validated):
     gradient_clip_val: float | None = None
     """Largest gradient norm; 0 does not clip."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; null leaves it to torch."""
+    """CPU threads of torch; null takes one for each core that the process may use, by its affinity and its
+    container's quota."""
 
     def __post_init__(self) -> None:
         check(

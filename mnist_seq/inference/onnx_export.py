@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -60,6 +61,8 @@ EXPLAIN_METADATA = {
     "canvases": "float32 (rows, 1, {height}, {width}): what the model sees of each row",
 }
 """Further outputs of a graph that explains what it reads; stored in its metadata."""
+_COLOR_CODE = re.compile(r"\x1b\[[0-9;]*m")
+"""What colours torch's messages in a terminal."""
 
 
 class _Canvases(nn.Module):
@@ -188,8 +191,8 @@ def export_onnx(
         else:
             graph = export_graph(_UnrolledReader(model, preprocess, postprocess), inputs, [*outputs, *preprocessed])
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"format=onnx: {type(model).__name__} cannot be exported: {reason}") from error
+        reason = _COLOR_CODE.sub("", str(error)).splitlines()[0]
+        raise UserError(f"{type(model).__name__} cannot be exported to ONNX: {reason}") from error
     if quantize:
         quantize_weights(graph)
     sizes = {"height": spec.height, "width": spec.width, "max_length": spec.max_length}
@@ -218,10 +221,11 @@ def load_predictor(path: Path) -> Callable[[Tensor], Tensor]:
     return predict
 
 
-def create_session(path: Path, num_threads: int = 0) -> Any:
+def create_session(graph: Path | bytes, num_threads: int = 0) -> Any:
     """Create an ONNX Runtime session on the CPU, with telemetry off.
 
     Args:
+        graph: a file, or its content.
         num_threads: threads per operator; 0 lets ONNX Runtime choose.
     """
     check_extra("ONNX", "onnx")
@@ -231,4 +235,4 @@ def create_session(path: Path, num_threads: int = 0) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads slow everything else
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

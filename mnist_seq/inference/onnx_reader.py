@@ -23,20 +23,17 @@ class OnnxReader(Reader):
     """A reader whose pictures ONNX Runtime reads, preprocessing included; beams and `locate` are left to torch.
 
     Args:
+        graph: the model, as `export_onnx` writes it.
         num_threads: threads of ONNX Runtime; 0 lets it choose.
 
     Raises:
-        UserError: a model that classifies cells, which the graph does not return, or that cannot be exported; or the
-            extra `onnx` is not installed.
+        UserError: a model that classifies cells, which the graph does not return; or the extra `onnx` is not installed.
     """
 
-    def __init__(self, model: Model, card: dict[str, Any], num_threads: int = 0) -> None:
+    def __init__(self, model: Model, card: dict[str, Any], graph: bytes, num_threads: int = 0) -> None:
         super().__init__(model, card)
-        check(model.output_type == "sequence", "engine=onnx returns no cells, which this model reads: use engine=torch")
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "reader.onnx"
-            export_onnx(model, path, card)
-            self._session = create_session(path, num_threads)
+        check(returns_readings(model), "engine=onnx returns no cells, which this model reads: use engine=torch")
+        self._session = create_session(graph, num_threads)
 
     def _read_pictures(self, pictures: Iterable[Tensor], num_beams: int, locate: bool) -> list[Reading]:
         if num_beams > 1 or locate:
@@ -55,3 +52,20 @@ class OnnxReader(Reader):
             readings.append(self._blank_reading() if without_ink else reading)
         rows = map(torch.from_numpy, (picture, windows, num_shapes))
         return self.join_rows(readings, Canvases(torch.empty(0), *rows))
+
+
+def returns_readings(model: Model) -> bool:
+    """Whether the graph of a model returns all that a reading has: cells it does not."""
+    return model.output_type == "sequence"
+
+
+def export_graph(model: Model, card: dict[str, Any]) -> bytes:
+    """Export the graph of a reader, which takes half a minute.
+
+    Raises:
+        UserError: the extra `onnx` is not installed, or the model cannot be exported.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "reader.onnx")
+        export_onnx(model, path, card)
+        return path.read_bytes()

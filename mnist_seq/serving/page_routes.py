@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from http import HTTPStatus
-from multiprocessing import get_context
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
@@ -19,6 +17,7 @@ from mnist_seq.extras import missing_package
 from mnist_seq.find_runs import resolve_run
 from mnist_seq.inference import weights
 from mnist_seq.inference.reader import Reader
+from mnist_seq.serving.background import run_in_process
 from mnist_seq.serving.page_builder import PageModel, build_page, packed_runtime
 from mnist_seq.serving.page_models import pack_graph, page_card
 
@@ -63,22 +62,15 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
 
 
 class _Once:
-    """A value that is computed at its first use, in a process of its own: the service goes on meanwhile."""
+    """A value that is computed at its first use, in a process of its own."""
 
     def __init__(self, function: Callable[..., bytes], *args: Any) -> None:
         self._function, self._args = function, args
         self._task: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
-        self._task = self._task or asyncio.create_task(self._compute())
+        self._task = self._task or asyncio.create_task(run_in_process(self._function, *self._args))
         return await asyncio.shield(self._task)
-
-    async def _compute(self) -> bytes:
-        pool = ProcessPoolExecutor(1, get_context("spawn"))
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, self._function, *self._args)
-        finally:
-            pool.shutdown(wait=False)
 
 
 def _exported_graph(run: str, trust: Any) -> bytes:

@@ -50,14 +50,17 @@ class InferencePipeline:
             max_in_flight: most images being decoded, queued or read.
             num_threads: torch's CPU threads to read with; None keeps torch's default.
         """
-        self._reader, self._decode, self._max_in_flight, self._metrics = reader, decode, max_in_flight, metrics
-        self._batcher = Batcher(reader.read, max_batch_size, num_threads)
+        self.reader, self._decode, self._max_in_flight, self._metrics = reader, decode, max_in_flight, metrics
+        """`reader` may be replaced by another one of the same model at any time."""
+        self._batcher: Batcher[Image.Image, Reading] = Batcher(
+            lambda images: self.reader.read(images), max_batch_size, num_threads
+        )
         self._decode_pool = ThreadPoolExecutor(_NUM_DECODE_THREADS, "decode", torch.set_num_threads, (1,))
         self.num_in_flight = 0
 
     async def __aenter__(self) -> InferencePipeline:
         await self._batcher.__aenter__()
-        spec = self._reader.model.spec
+        spec = self.reader.model.spec
         await self._batcher.process([Image.fromarray(np.eye(spec.height, spec.width, dtype=bool))])  # fail early
         self._batcher.on_batch = self._metrics.observe_batch
         return self

@@ -23,9 +23,11 @@ from starlette.requests import ClientDisconnect
 
 from mnist_seq import __version__
 from mnist_seq.config import ServeConfig
+from mnist_seq.inference.onnx_reader import OnnxReader
 from mnist_seq.inference.reader import Reader
 from mnist_seq.inference.reading import Box
 from mnist_seq.serving import uploads
+from mnist_seq.serving.engine import take_over
 from mnist_seq.serving.metrics import ServiceMetrics
 from mnist_seq.serving.middleware import RequestMiddleware
 from mnist_seq.serving.page_routes import add_page
@@ -76,6 +78,8 @@ class HealthResponse(BaseModel):
     version: str = Field(examples=["0.1.0"])
     self_test: str
     """scores on built-in scenes, compared with those at export"""
+    engine: str = Field(examples=["torch"])
+    """what reads: torch, or onnx for ONNX Runtime"""
     canvas: list[int] = Field(examples=[[56, 56]])
     """height and width of the model's input, pixels"""
     max_digits: int = Field(examples=[4])
@@ -144,7 +148,9 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with pipeline:
+            taking_over = asyncio.create_task(take_over(pipeline, config))
             yield
+            taking_over.cancel()
 
     app = FastAPIOffline(
         title=f"mnist_seq: {name}",
@@ -203,6 +209,7 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
             commit=reader.card.get("revision"),
             version=__version__,
             self_test=self_test,
+            engine="onnx" if isinstance(pipeline.reader, OnnxReader) else "torch",
             canvas=[spec.height, spec.width],
             max_digits=spec.max_length,
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mnist_seq.config.validation import check
+from mnist_seq.cpu_cores import available_cores
 
 if TYPE_CHECKING:
     from mnist_seq.config import DevicesLauncherConfig
@@ -85,11 +86,6 @@ def allocate_slots(config: DevicesLauncherConfig) -> list[Slot]:
     num_groups = len(devices) // config.gpus_per_job
     groups = [",".join(devices[i * config.gpus_per_job : (i + 1) * config.gpus_per_job]) for i in range(num_groups)]
     return gpu_slots(groups, config.jobs_per_gpu, config.threads)
-
-
-def available_cores() -> int:
-    """Number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpu_slots(devices: Sequence[str], jobs_per_gpu: int = 1, threads: int | None = None) -> list[Slot]:

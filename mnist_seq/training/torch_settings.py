@@ -11,6 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mnist_seq.config import TrainerConfig
+from mnist_seq.cpu_cores import available_cores
 from mnist_seq.training.hardware import is_cpu_float32
 
 
@@ -58,9 +59,10 @@ def restore_torch_settings() -> Iterator[None]:
 
 @contextmanager
 def limit_threads(num_threads: int | None) -> Iterator[None]:
-    """Set the number of CPU threads per operation within the context; None leaves it as it is."""
-    with ExitStack() as restore:
-        if num_threads is not None:
-            restore.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(num_threads)
+    """Set the number of CPU threads per operation within the context; None takes at most the available cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads or min(before, available_cores()))
+    try:
         yield
+    finally:
+        torch.set_num_threads(before)

@@ -69,7 +69,7 @@ def with_read_canvases(reader: Reader, read: Callable[[torch.Tensor], list[Readi
 
 def make_client(reader: Reader, **config: Any) -> TestClient:
     """A client of a service in this process, to be used as a context manager."""
-    return TestClient(create_app(reader, ServeConfig(run="tiny", **config)))
+    return TestClient(create_app(reader, ServeConfig(run="tiny", **{"engine": "torch", **config})))
 
 
 def encode_image(image: Image.Image, format_: str = "png", **options: Any) -> bytes:

@@ -15,10 +15,11 @@ from tests.e2e.background_command import environment
 
 
 class Service:
-    """`python -m mnist_seq.serve` on a free port, with its log."""
+    """`python -m mnist_seq.serve` on a free port, with its log; torch reads, unless the arguments name an engine."""
 
     def __init__(self, run: Path | str, *arguments: str, **extra: str) -> None:
         command = [sys.executable, "-m", "mnist_seq.serve", f"run={run}", "port=0", *arguments]
+        command += [] if any(it.startswith("engine=") for it in arguments) else ["engine=torch"]
         self.process = subprocess.Popen(command, env=environment(**extra), stderr=subprocess.PIPE, text=True)
         self.log: list[dict[str, Any]] = []
         self._ready = threading.Event()

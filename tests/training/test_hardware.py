@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import mnist_seq
 from mnist_seq.config import TrainerConfig
 from mnist_seq.inference.device import resolve_device
-from mnist_seq.training import hardware
+from mnist_seq.training import hardware, torch_settings
 from mnist_seq.training.callbacks import MatmulPrecision
 from mnist_seq.training.torch_settings import limit_threads, matmul_precision
 from tests.conftest import TINY
@@ -125,12 +125,16 @@ def test_matmul_precision_is_restored_after_the_context() -> None:
         assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_number_of_threads_is_restored_after_the_context() -> None:
+def test_number_of_threads_is_restored_after_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    with limit_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
+    monkeypatch.setattr(torch_settings, "available_cores", lambda: 2)
+    with limit_threads(3):
+        assert torch.get_num_threads() == 3
         with limit_threads(None):
-            assert torch.get_num_threads() == before + 1
+            assert torch.get_num_threads() == 2, "no more than there are cores"
+        with limit_threads(1), limit_threads(None):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
     assert torch.get_num_threads() == before
 
 

@@ -1,0 +1,73 @@
+"""The cores that a process may use: by its affinity, and by the quota of its container."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_seq import cpu_cores
+from mnist_seq.cpu_cores import available_cores
+
+V1 = "4:memory:/a/b\n3:cpuset:/\n2:cpu,cpuacct:/a/b\n1:name=systemd:/a\n0::/\n"
+V2 = "0::/a/b\n"
+
+
+@pytest.fixture(autouse=True)
+def _affinity_of_64_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_cores, "_affinity", lambda: 64)
+
+
+def make_root(root: Path, cgroup: str, files: dict[str, str]) -> Path:
+    for name, text in {"../../../proc/self/cgroup": cgroup, **files}.items():
+        path = Path(os.path.normpath(root / "sys/fs/cgroup" / name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "cores"),
+    [
+        (V2, {"a/b/cpu.max": "200000 100000\n"}, 2),
+        (V2, {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "350000 100000\n"}, 3),  # of the group above; half is left
+        (V2, {"cpu.max": "400000 100000\n"}, 4),  # in a container, which sees its own group as the root
+        (V2, {"a/b/cpu.max": "50000 100000\n"}, 1),
+        (V2, {"a/b/cpu.max": "max 100000\n"}, 64),
+        (V2, {"a/b/cpu.max": "nonsense"}, 64),
+        (V2, {"a/b/cpu.max": "9900000 100000\n"}, 64),  # more than the affinity
+        (V1, {"cpu/a/b/cpu.cfs_quota_us": "600000\n", "cpu/a/b/cpu.cfs_period_us": "100000\n"}, 6),
+        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "100000\n", "cpu,cpuacct/cpu.cfs_period_us": "50000\n"}, 2),
+        (V1, {"cpu/a/b/cpu.cfs_quota_us": "-1\n", "cpu/a/b/cpu.cfs_period_us": "100000\n"}, 64),
+        (V1, {"unified/cpu.max": "300000 100000\n"}, 3),
+        ("", {}, 64),
+    ],
+)
+def test_quota_of_a_container_limits_the_cores(cgroup: str, files: dict[str, str], cores: int, tmp_path: Path) -> None:
+    assert available_cores(make_root(tmp_path, cgroup, files)) == cores
+
+
+def test_without_cgroups_the_affinity_counts(tmp_path: Path) -> None:
+    assert available_cores(tmp_path) == 64
+
+
+@pytest.mark.parametrize(("quota", "before", "after"), [(2, None, "2"), (2, "5", "5"), (64, None, None)])
+def test_commands_start_no_more_threads_than_the_quota_allows(
+    quota: int, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user has chosen a number."""
+    monkeypatch.setattr(cpu_cores, "available_cores", lambda: quota)
+    monkeypatch.setenv("OMP_NUM_THREADS", before or "")  # restored afterwards
+    if before is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    cpu_cores.respect_quota()
+    assert os.environ.get("OMP_NUM_THREADS") == after
+
+
+def test_torch_is_loaded_after_the_threads_are_chosen() -> None:
+    """OpenMP reads the variable once."""
+    code = "import mnist_seq.cli, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
