@@ -44,7 +44,7 @@ def _time_axis(axis: str, sizes: Sequence[int], config: BenchConfig) -> list[Ste
     for size in sizes:
         sized_config = replace(config, batch_size=size) if axis == "batch" else config
         module = build_module("enc_dec", "grid", sized_config, *_overrides(axis, size))
-        workloads[str(size)] = make_default_step(module, "grid", sized_config)
+        workloads[str(size)] = make_default_step(module, "grid", "light", sized_config)
         # The backward pass takes twice the FLOPs of the forward pass.
         flops[size] = 3 * costs_per_scene(module.model)[""].flops * sized_config.batch_size
     seconds = time_interleaved(workloads, min(config.repeats, _MAX_REPEATS))

@@ -34,6 +34,23 @@ _MAX_GRAD_NORM = 1.0
 """Gradient clipping threshold, as in our trainer presets."""
 
 
+class _Rendered(NamedTuple):
+    """Scenes whose rendering is compared with a training step."""
+
+    augment: str
+    """Preset of `data/augment`."""
+    model: tuple[str, ...] = ()
+    """Overrides of the default model."""
+
+
+_RENDERED = {
+    "grid": _Rendered("light"),
+    "scatter_96": _Rendered("light"),
+    "line": _Rendered("hand", ("model.stem=conv", "model.patch_size=16")),
+}
+"""By data preset; scenes of `line` are corrupted like photographs too, and its model is that of its recipe."""
+
+
 class Precision(NamedTuple):
     """Arithmetic of a training step."""
 
@@ -90,11 +107,12 @@ def train_step(config: BenchConfig) -> list[Measurement]:
 
 def train_loop(config: BenchConfig, num_rounds: int = 3) -> list[Measurement]:
     """Whole runs with Lightning, rendering and logging, beside the bare step; without validation."""
-    measurements = []
-    modules = {preset: build_module("enc_dec", preset, config) for preset in ("grid", "scatter_96")}
-    steps = {preset: make_default_step(module, preset, config) for preset, module in modules.items()}
-    for preset, step in steps.items():
-        seconds = time_interleaved({"render": renderer(preset, "light", config), "step": step}, config.repeats)
+    measurements, steps = [], {}
+    for preset, rendered in _RENDERED.items():
+        module = build_module("enc_dec", preset, config, *rendered.model)
+        steps[preset] = make_default_step(module, preset, rendered.augment, config)
+        workloads = {"render": renderer(preset, rendered.augment, config), "step": steps[preset]}
+        seconds = time_interleaved(workloads, config.repeats)
         measurements.append(throughput(f"{preset}, bare step", config.batch_size, seconds["step"]))
         measurements.append(ratio(f"{preset}, rendering, share of a step", seconds["render"], seconds["step"], "%"))
     step_seconds, run_seconds = [], []
@@ -134,9 +152,9 @@ def make_step(model: nn.Module, loss_fn: Callable[[], Tensor], precision: Precis
     return step
 
 
-def make_default_step(module: ReaderModule, data: str, config: BenchConfig) -> Workload:
+def make_default_step(module: ReaderModule, data: str, augment: str, config: BenchConfig) -> Workload:
     """A workload that trains the module on scenes of a data preset, in the precision of our trainer preset."""
-    loss_fn = partial(_loss, module, renderer(data, "light", config)())
+    loss_fn = partial(_loss, module, renderer(data, augment, config)())
     return make_step(module.model, loss_fn, available_precisions(config.device)[-1], config.device)
 
 
