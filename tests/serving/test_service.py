@@ -120,6 +120,7 @@ def test_healthz_describes_the_model(client: TestClient, reader: Reader) -> None
         "commit": reader.card["revision"],
         "version": "",
         "self_test": "not checked",
+        "engine": "torch",
         "canvas": [56, 56],
         "max_digits": 4,
     }
