@@ -56,6 +56,6 @@ def _cores(quota: str = "", period: str = "") -> Iterator[float]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
