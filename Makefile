@@ -48,7 +48,7 @@ test-engines: setup ## searches and sweeps on a real PostgreSQL and a real Slurm
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group engines
 	$(BIN)/python -m pytest -m engines
 
-test-gpu: setup ## laws that hold on a GPU as on a CPU; without a GPU, on the CPU as far as that goes
+test-gpu: setup ## training and rendering on a GPU; without one, training runs on the CPU and the rest is skipped
 	$(BIN)/python -m pytest -m gpu
 
 test-browser: setup ## pages in a real browser (apt: chromium)

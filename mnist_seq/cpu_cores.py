@@ -10,7 +10,7 @@ from pathlib import Path
 def available_cores(root: Path = Path("/")) -> int:
     """Number of CPU cores that this process may use: those of its affinity, or its cgroup's quota if that is smaller.
 
-    Half a core of a quota is left unused: threads that exceed a quota are all stopped until the next period.
+    A fraction of a core is left unused: threads that exceed a quota are all stopped until the next period.
 
     Args:
         root: of the file system.

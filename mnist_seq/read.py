@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mnist_seq.cpu_cores import respect_quota
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnist_seq.read", description="Read the digits in images.")
@@ -20,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     args = parser.parse_args(arguments)
+    respect_quota()
     from mnist_seq.cli import escape_unencodable
 
     with escape_unencodable():

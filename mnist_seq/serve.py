@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnist_seq import cli
 from mnist_seq.config import ServeConfig
+from mnist_seq.cpu_cores import available_cores
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
 
@@ -23,6 +24,8 @@ def main() -> None:
 
 def _job(config: ServeConfig, run_dir: Path) -> None:
     check_extra("serve", "serve")
+    if config.engine == "onnx":
+        check_extra("engine=onnx", "onnx")
     import uvicorn
     from PIL import Image
 
@@ -46,11 +49,12 @@ def _job(config: ServeConfig, run_dir: Path) -> None:
     else:
         self_test = "skipped: self_test=false"
     if config.engine == "onnx":
-        check_extra("engine=onnx", "onnx")
-        from mnist_seq.inference.onnx_reader import OnnxReader, export_graph
+        from mnist_seq.inference.onnx_export import build_graph
+        from mnist_seq.inference.onnx_reader import OnnxReader, check_returns_readings
 
-        graph = export_graph(loaded.model, loaded.card)
-        loaded = OnnxReader(loaded.model, loaded.card, graph, config.threads or 0)
+        check_returns_readings(loaded.model)
+        graph = build_graph(loaded.model, loaded.card)
+        loaded = OnnxReader(loaded.model, loaded.card, graph, config.threads or available_cores())
     host, port = listener.getsockname()[:2]
     logger.info(f"{config.run}: {self_test}")
     if not config.token and host not in ("127.0.0.1", "::1"):

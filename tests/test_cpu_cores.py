@@ -33,7 +33,11 @@ def make_root(root: Path, cgroup: str, files: dict[str, str]) -> Path:
     ("cgroup", "files", "cores"),
     [
         (V2, {"a/b/cpu.max": "200000 100000\n"}, 2),
-        (V2, {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "350000 100000\n"}, 3),  # of the group above; half is left
+        (
+            V2,
+            {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "350000 100000\n"},
+            3,
+        ),  # of the group above
         (V2, {"cpu.max": "400000 100000\n"}, 4),  # in a container, which sees its own group as the root
         (V2, {"a/b/cpu.max": "50000 100000\n"}, 1),
         (V2, {"a/b/cpu.max": "max 100000\n"}, 64),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NUM_CLIENTS = 64
 NUM_ROUNDS = 6
-"""Rounds of each batch size."""
+"""Rounds of each service."""
 ROUND_SECONDS = 10.0
 SEQUENTIAL_REQUESTS = 200
 """Images that a single client sends one after the other."""

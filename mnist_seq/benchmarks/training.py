@@ -34,7 +34,7 @@ _MAX_GRAD_NORM = 1.0
 """Gradient clipping threshold, as in our trainer presets."""
 
 
-class _Rendered(NamedTuple):
+class _LoopPreset(NamedTuple):
     """Scenes whose rendering is compared with a training step."""
 
     augment: str
@@ -43,10 +43,10 @@ class _Rendered(NamedTuple):
     """Overrides of the default model."""
 
 
-_RENDERED = {
-    "grid": _Rendered("light"),
-    "scatter_96": _Rendered("light"),
-    "line": _Rendered("hand", ("model.stem=conv", "model.patch_size=16")),
+_LOOP_PRESETS = {
+    "grid": _LoopPreset("light"),
+    "scatter_96": _LoopPreset("light"),
+    "line": _LoopPreset("hand", ("model.stem=conv", "model.patch_size=16")),
 }
 """By data preset; scenes of `line` are corrupted like photographs too, and its model is that of its recipe."""
 
@@ -108,10 +108,10 @@ def train_step(config: BenchConfig) -> list[Measurement]:
 def train_loop(config: BenchConfig, num_rounds: int = 3) -> list[Measurement]:
     """Whole runs with Lightning, rendering and logging, beside the bare step; without validation."""
     measurements, steps = [], {}
-    for preset, rendered in _RENDERED.items():
-        module = build_module("enc_dec", preset, config, *rendered.model)
-        steps[preset] = make_default_step(module, preset, rendered.augment, config)
-        workloads = {"render": renderer(preset, rendered.augment, config), "step": steps[preset]}
+    for preset, loop in _LOOP_PRESETS.items():
+        module = build_module("enc_dec", preset, config, *loop.model)
+        steps[preset] = make_default_step(module, preset, loop.augment, config)
+        workloads = {"render": renderer(preset, loop.augment, config), "step": steps[preset]}
         seconds = time_interleaved(workloads, config.repeats)
         measurements.append(throughput(f"{preset}, bare step", config.batch_size, seconds["step"]))
         measurements.append(ratio(f"{preset}, rendering, share of a step", seconds["render"], seconds["step"], "%"))

@@ -54,7 +54,7 @@ class ServeConfig(Validated):
     max_batch_size: PositiveInt = 32
     """Images per batch, of one or several requests."""
     threads: PositiveInt | None = 1
-    """CPU threads of torch; null leaves it to torch."""
+    """CPU threads that read; null takes one for each available core."""
     self_test: bool = True
     """Refuse to serve a model whose accuracy on built-in scenes is below that of its release."""
     trust: Trust = None

@@ -103,7 +103,7 @@ class TrainerConfig(Validated):
     gradient_clip_val: float | None = None
     """Largest gradient norm; 0 does not clip."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; null takes one for each core that the process may use, by its affinity and its
+    """CPU threads of torch; null takes torch's default, but no more than the cores in the process' affinity and in its
     container's quota."""
 
     def __post_init__(self) -> None:

@@ -153,7 +153,10 @@ def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tens
         for index in range(2):
             position, thickness, uniform = amounts.rng.uniform(f"ruling {axis} {index}", 3).unbind(1)
             drawn = uniform < probability
-            drawn, ruled = (drawn, ruled | drawn) if axis == 1 else (drawn & ruled, ruled)
+            if axis == 1:
+                ruled = ruled | drawn
+            else:
+                drawn = drawn & ruled
             distance = (torch.arange(length, device=pictures.device) + 0.5 - (position * length)[:, None]).abs()
             line = (0.5 + (1.5 * thickness)[:, None] / 2 - distance).clamp(0, 1) * drawn[:, None]
             lines = torch.maximum(lines, line.unsqueeze(3 - axis))

@@ -184,7 +184,7 @@ def shrink(
     scale = (SMALL_SIDE / sizes.amax(1)).clamp(max=1)
     small_sizes = (sizes * scale[:, None]).ceil().long()
     halves = ((small_sizes.amax(0).clamp(min=_MIN_SMALL_SIDE) + 1) // 2).tolist()
-    for half in halves:  # torch.export knows nothing of it
+    for half in halves:  # torch.export does not know these bounds
         torch._check(half >= _MIN_SMALL_SIDE // 2)
         torch._check(half <= SMALL_SIDE // 2)
     padded = [2 * half for half in halves]

@@ -1,6 +1,6 @@
 """Row detection: where writing stands in small copies of pictures, and whether it is dark on light.
 
-Shapes   B pictures   R rows of a picture   S shapes of a row   T U padded size of the small copies
+Shapes   B pictures   R rows of a picture   S shapes of a row   T U padded size of the small copies, even
 """
 
 from __future__ import annotations

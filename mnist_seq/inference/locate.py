@@ -14,8 +14,8 @@ from mnist_seq.nn.attention_maps import compute_attention_maps
 from mnist_seq.nn.model import Model
 from mnist_seq.nn.patch_embed import PatchEmbed
 
-_SHARPEST = 4.0
-"""Variance that no head's attention is taken to be below, pixels squared."""
+_EXTRA_VARIANCE = 4.0
+"""Added to the variance of each head's attention, pixels squared: attention to one patch would have none."""
 
 
 @torch.no_grad()
@@ -50,7 +50,7 @@ def locate_digits(model: Model, images: Float[Tensor, "B 1 H W"], digits: Int[Te
     y = (torch.arange(rows, device=images.device) + 0.5) * ((height + below) / rows)
     x = (torch.arange(cols, device=images.device) + 0.5) * ((width + right) / cols)
     weights = weights[:, :, : digits.shape[1]].unflatten(-1, (rows, cols))  # B A T R C
-    centres, variances = [], torch.full_like(weights[..., 0, 0], _SHARPEST)
+    centres, variances = [], torch.full_like(weights[..., 0, 0], _EXTRA_VARIANCE)
     for positions, along in ((x, weights.sum(-2)), (y, weights.sum(-1))):
         centre = (along * positions).sum(-1)
         variances += (along * (positions - centre[..., None]) ** 2).sum(-1)

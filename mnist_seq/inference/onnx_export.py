@@ -94,7 +94,8 @@ class _Postprocess(nn.Module):
     def forward(self, digits: Tensor, probs: Tensor, confidence: Tensor, canvases: Tensor) -> tuple[Tensor, ...]:
         inked = has_ink(canvases[:, 0])
         digits, probs = torch.where(inked[:, None], digits, PAD), torch.where(inked[:, None], probs, 1.0)
-        return digits, probs, torch.where(inked, self.scale_confidence(confidence), 1.0)
+        confidence = self.scale_confidence(confidence).clamp(max=1 - 2**-24)  # 1 says that there is no ink
+        return digits, probs, torch.where(inked, confidence, 1.0)
 
 
 class _PostprocessSteps(nn.Module):
@@ -136,15 +137,21 @@ class _UnrolledReader(nn.Module):
         return *self.postprocess(output.digits, output.probs, output.confidence, canvases), *others
 
 
-def export_onnx(
+def export_onnx(model: Model, path: Path, card: dict[str, Any], **options: bool) -> None:
+    """Write a model as an ONNX graph; see `build_graph` for the options and errors."""
+    graph = build_graph(model, card, **options)
+    with atomic_path(path) as temp_path:
+        temp_path.write_bytes(graph)
+
+
+def build_graph(
     model: Model,
-    path: Path,
     card: dict[str, Any],
     include_preprocessing: bool = True,
     explain: bool = False,
     quantize: bool = False,
-) -> None:
-    """Write a model as an ONNX graph; its metadata describes inputs and outputs and holds the card.
+) -> bytes:
+    """Build the ONNX graph of a model; its metadata describes inputs and outputs and holds the card.
 
     Args:
         include_preprocessing: read pictures of any size; else canvases of the model.
@@ -198,8 +205,7 @@ def export_onnx(
     sizes = {"height": spec.height, "width": spec.width, "max_length": spec.max_length}
     texts = {key: text.format(**sizes) for key, text in metadata.items()}
     onnx.helper.set_model_props(graph, texts | {"card": json.dumps(card)})
-    with atomic_path(path) as temp_path:
-        onnx.save(graph, temp_path)
+    return bytes(graph.SerializeToString())
 
 
 def _example_pictures() -> Tensor:
@@ -234,5 +240,6 @@ def create_session(graph: Path | bytes, num_threads: int = 0) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
+    options.enable_mem_pattern = False  # a plan is kept for each new size of the pictures
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads slow everything else
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

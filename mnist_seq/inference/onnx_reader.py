@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor
 
 from mnist_seq.config.validation import check
 from mnist_seq.data.preprocess import Canvases, batch_pictures, pad_pictures
-from mnist_seq.inference.onnx_export import DECODER_METADATA, ROWS_METADATA, create_session, export_onnx
+from mnist_seq.inference.onnx_export import DECODER_METADATA, ROWS_METADATA, create_session
 from mnist_seq.inference.reader import Reader
 from mnist_seq.inference.reading import Reading
 from mnist_seq.nn.model import Model
@@ -23,7 +21,7 @@ class OnnxReader(Reader):
     """A reader whose pictures ONNX Runtime reads, preprocessing included; beams and `locate` are left to torch.
 
     Args:
-        graph: the model, as `export_onnx` writes it.
+        graph: of the model, as `build_graph` returns it.
         num_threads: threads of ONNX Runtime; 0 lets it choose.
 
     Raises:
@@ -32,11 +30,11 @@ class OnnxReader(Reader):
 
     def __init__(self, model: Model, card: dict[str, Any], graph: bytes, num_threads: int = 0) -> None:
         super().__init__(model, card)
-        check(returns_readings(model), "engine=onnx returns no cells, which this model reads: use engine=torch")
+        check_returns_readings(model)
         self._session = create_session(graph, num_threads)
 
     def _read_pictures(self, pictures: Iterable[Tensor], num_beams: int, locate: bool) -> list[Reading]:
-        if num_beams > 1 or locate:
+        if num_beams != 1 or locate:
             return super()._read_pictures(pictures, num_beams, locate)
         return [reading for batch in batch_pictures(pictures) for reading in self._read_batch(batch)]
 
@@ -47,7 +45,7 @@ class OnnxReader(Reader):
         readings = []
         for digits, probs, confidence in zip(*(it.tolist() for it in predicted), strict=True):
             length = sum(digit < NUM_DIGITS for digit in digits)
-            without_ink = length == 0 and confidence == 1  # the confidence in what was read is below 1
+            without_ink = length == 0 and confidence == 1  # the graph gives what was read less
             reading = Reading(digits[:length], confidence, probs[:length])
             readings.append(self._blank_reading() if without_ink else reading)
         rows = map(torch.from_numpy, (picture, windows, num_shapes))
@@ -59,13 +57,9 @@ def returns_readings(model: Model) -> bool:
     return model.output_type == "sequence"
 
 
-def export_graph(model: Model, card: dict[str, Any]) -> bytes:
-    """Export the graph of a reader, which takes half a minute.
-
-    Raises:
-        UserError: the extra `onnx` is not installed, or the model cannot be exported.
+def check_returns_readings(model: Model) -> None:
     """
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "reader.onnx")
-        export_onnx(model, path, card)
-        return path.read_bytes()
+    Raises:
+        UserError: a model that classifies cells.
+    """
+    check(returns_readings(model), "engine=onnx returns no cells, which this model reads: use engine=torch")

@@ -70,8 +70,9 @@ class Reader:
 
         Raises:
             NotFoundError: no such file.
-            UserError: not an image; or beams or `locate` for a model that is not autoregressive. For a list, the
-                message names the index of the image; `stream` continues with the others.
+            UserError: not an image; beams for a model that is not autoregressive; or `locate` for one without
+                cross-attention over patches. For a list, the message names the index of the image; `stream` continues
+                with the others.
         """
         if beams is not None:
             warnings.warn("Reader.read(beams=...) is deprecated: use num_beams", FutureWarning, stacklevel=2)
@@ -127,7 +128,7 @@ class Reader:
             num_beams, locate: as in `read`.
 
         Raises:
-            UserError: beams or `locate` for a model that is not autoregressive.
+            UserError: as `read`.
         """
         readings = self.read_canvases(canvases.images, num_beams)
         return self.join_rows(self._locate(readings, canvases) if locate else readings, canvases)

@@ -83,4 +83,5 @@ def _concatenate(rows: Sequence[Reading]) -> Reading:
     digits, per_digit, positions = (
         [value for row in rows for value in getattr(row, key)] for key in ("digits", "per_digit", "positions")
     )
-    return Reading(digits, _confidence(rows), per_digit, positions=positions)
+    located = len(positions) == len(digits)  # alternatives are not located
+    return Reading(digits, _confidence(rows), per_digit, positions=positions if located else [])

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from mnist_seq.errors import UserError
+
+
+class ProcessDied(RuntimeError):
+    """A process ended without a result."""
 
 
 async def run_in_process(function: Callable[..., bytes], *args: Any) -> bytes:
@@ -21,27 +27,44 @@ async def run_in_process(function: Callable[..., bytes], *args: Any) -> bytes:
 
     Raises:
         UserError: the function raised one.
-        RuntimeError: it raised another exception, whose traceback is on stderr, or the process was killed.
+        ProcessDied: it raised another exception, whose traceback is on stderr, or the process was killed.
     """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, function, args), daemon=True)
-    process.start()
+    with _without_ctrl_c():
+        process.start()
     sender.close()
     try:
         result = await asyncio.to_thread(receiver.recv)
     except EOFError:
-        raise RuntimeError(f"{function.__name__} failed in its process") from None
+        raise ProcessDied(f"the process of {function.__name__} ended without a result") from None
     finally:
         process.terminate()
+        process.join(5)
     if isinstance(result, UserError):
         raise result
     return result
 
 
+@contextlib.contextmanager
+def _without_ctrl_c() -> Any:
+    """Processes that are started within the context never see Ctrl-C: who started them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _call(sender: Connection, function: Callable[..., bytes], args: tuple[Any, ...]) -> None:
-    with contextlib.suppress(OSError, AttributeError):  # not on Windows
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no priorities of this kind
         os.nice(10)
+    with contextlib.suppress(OSError):  # where memory runs out, this process is killed and not the service
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
     try:
         sender.send(function(*args))
     except UserError as error:

@@ -17,7 +17,7 @@ from mnist_seq.extras import missing_package
 from mnist_seq.find_runs import resolve_run
 from mnist_seq.inference import weights
 from mnist_seq.inference.reader import Reader
-from mnist_seq.serving.background import run_in_process
+from mnist_seq.serving.background import ProcessDied, run_in_process
 from mnist_seq.serving.page_builder import PageModel, build_page, packed_runtime
 from mnist_seq.serving.page_models import pack_graph, page_card
 
@@ -70,7 +70,11 @@ class _Once:
 
     async def get(self) -> bytes:
         self._task = self._task or asyncio.create_task(run_in_process(self._function, *self._args))
-        return await asyncio.shield(self._task)
+        try:
+            return await asyncio.shield(self._task)
+        except ProcessDied:
+            self._task = None  # the next one tries anew
+            raise
 
 
 def _exported_graph(run: str, trust: Any) -> bytes:

@@ -42,6 +42,17 @@ def test_positions_are_pixels_of_the_picture_row_by_row() -> None:
         assert abs(y - expected[1]) < 30, (y, expected)
 
 
+def test_readings_have_the_position_of_every_digit_or_none() -> None:
+    """Alternatives of the beam search are not located, nor what is put together of them."""
+    scenes = SyntheticDataset(preset("line", "data.min_digits=1"), sources.load("uci").pools["val"])[:6].images[:, 0]
+    pages = [torch.cat([scenes[index], scenes[index + 1]]).numpy() for index in range(5)]
+    readings = mnist_seq.load("pretrained:line").read(pages, num_beams=3, locate=True)
+    assert any(len(reading.rows) > 1 and reading.digits for reading in readings)
+    for reading in readings:
+        assert len(reading.positions) == len(reading.digits)
+        assert {len(it.positions) for it in reading.alternatives} <= {0}
+
+
 def test_picture_without_ink_has_no_positions() -> None:
     assert mnist_seq.load("pretrained:line").read(np.zeros((50, 50), np.uint8), locate=True).positions == []
 

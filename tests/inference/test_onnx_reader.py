@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mnist_seq.config import GridConfig, LineConfig
-from mnist_seq.inference.onnx_reader import OnnxReader, export_graph
+from mnist_seq.inference.onnx_export import build_graph
+from mnist_seq.inference.onnx_reader import OnnxReader
 from mnist_seq.inference.reader import Reader
 from mnist_seq.nn import build
 from tests.conftest import stirred, tiny_models
@@ -23,7 +24,7 @@ def pictures() -> list[np.ndarray]:
 
 def test_readings_equal_those_of_torch() -> None:
     model = stirred(build(tiny_models()["enc_dec"], LineConfig(width=96, max_digits=4).spec), 0.3)
-    torch_reader, onnx_reader = Reader(model, {}), OnnxReader(model, {}, export_graph(model, {}), num_threads=1)
+    torch_reader, onnx_reader = Reader(model, {}), OnnxReader(model, {}, build_graph(model, {}), num_threads=1)
     expected, found = torch_reader.read(pictures()), onnx_reader.read(pictures())
     assert [len(it.rows) for it in expected] == [0, 2, 0, 0]
     for one, other in zip(found, expected, strict=True):

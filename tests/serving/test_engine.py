@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,11 @@ from PIL import Image
 from mnist_seq.config import ServeConfig
 from mnist_seq.errors import UserError
 from mnist_seq.inference.reader import Reader, load
+from mnist_seq.inference.reading import Reading
 from mnist_seq.run_dir import Run
 from mnist_seq.serving import engine
-from mnist_seq.serving.background import run_in_process
-from tests.serving.conftest import encode_image
+from mnist_seq.serving.background import ProcessDied, run_in_process
+from tests.serving.conftest import encode_image, with_read_canvases
 from tests.serving.service_process import Service
 
 
@@ -45,7 +47,7 @@ def test_function_runs_in_a_process_of_its_own_and_its_errors_arrive() -> None:
     assert int(asyncio.run(run_in_process(get_pid, ""))) != os.getpid()
     with pytest.raises(UserError, match="no operator"):
         asyncio.run(run_in_process(fail, "no operator"))
-    with pytest.raises(RuntimeError, match="die failed in its process"):
+    with pytest.raises(ProcessDied, match="the process of die ended without a result"):
         asyncio.run(run_in_process(die, ""))
 
 
@@ -59,16 +61,8 @@ def test_cancelled_call_ends_its_process(tmp_path: Path) -> None:
             await task
         return int((tmp_path / "pid").read_text())
 
-    pid = asyncio.run(start_and_cancel())
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.1)
-    pytest.fail("the process lives on")
+    with pytest.raises(ProcessLookupError):
+        os.kill(asyncio.run(start_and_cancel()), 0)
 
 
 def test_torch_goes_on_where_a_model_cannot_be_exported(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +95,27 @@ def test_onnx_runtime_takes_over_and_reads_what_torch_read(tiny_run: Run, images
 
 
 @pytest.mark.slow
-def test_service_that_is_stopped_during_the_export_ends_at_once(tiny_run: Run) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_service_that_is_stopped_during_the_export_ends_it(tiny_run: Run, signum: int) -> None:
+    """Also by Ctrl-C, which a terminal sends to both processes."""
     with Service(tiny_run.path, "engine=auto") as service:
-        time.sleep(3)
-        assert service.stop() == 0
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+        while len(pids := children.read_text().split()) < 2:  # the export, and the process that multiprocessing adds
+            time.sleep(0.1)
+        for pid in pids if signum == signal.SIGINT else ():
+            os.kill(int(pid), signum)
+        assert service.stop(signum) == 0
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        messages = [line.get("message", "") for line in service.log]
+        assert "ONNX Runtime reads from now on" not in messages
         assert not any("Traceback" in str(line) for line in service.log), service.log
+
+
+def test_engine_that_reads_other_digits_does_not_take_over(reader: Reader) -> None:
+    other = with_read_canvases(reader, lambda canvases: [Reading([1], 1.0, [1.0])] * len(canvases))
+    engine._check_readings(reader, reader)
+    with pytest.raises(UserError, match="ONNX Runtime reads other digits"):
+        engine._check_readings(other, reader)

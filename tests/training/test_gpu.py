@@ -1,4 +1,4 @@
-"""Laws that hold on a GPU as on a CPU: `make test-gpu`. Without a GPU they run on the CPU, as far as that goes."""
+"""Training on a GPU obeys the laws of training on a CPU: `make test-gpu`. Without a GPU, it runs on the CPU."""
 
 from __future__ import annotations
 
