@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ async def run_in_process(function: Callable[..., bytes], *args: Any) -> bytes:
         ProcessDied: it raised another exception, whose traceback is on stderr, or the process was killed.
     """
     context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(sender, function, args), daemon=True)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_call, args=(theirs,), daemon=True)
     with _without_ctrl_c():
         process.start()
-    sender.close()
+    theirs.close()
     try:
-        result = await asyncio.to_thread(receiver.recv)
-    except EOFError:
+        result = await asyncio.to_thread(_exchange, ours, (function, args))
+    except (EOFError, OSError):
         raise ProcessDied(f"the process of {function.__name__} ended without a result") from None
     finally:
         process.terminate()
@@ -47,12 +47,19 @@ async def run_in_process(function: Callable[..., bytes], *args: Any) -> bytes:
     return result
 
 
+def _exchange(connection: Connection, call: Any) -> Any:
+    """Send a call and wait for its result: not among the arguments of the process, whose start would wait for it."""
+    connection.send(call)
+    return connection.recv()
+
+
 @contextlib.contextmanager
 def _without_ctrl_c() -> Any:
     """Processes that are started within the context never see Ctrl-C: who started them ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    resource_tracker.ensure_running()  # its start would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -60,12 +67,13 @@ def _without_ctrl_c() -> Any:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _call(sender: Connection, function: Callable[..., bytes], args: tuple[Any, ...]) -> None:
+def _call(connection: Connection) -> None:
     with contextlib.suppress(OSError, AttributeError):  # Windows has no priorities of this kind
-        os.nice(10)
+        os.nice(5)
     with contextlib.suppress(OSError):  # where memory runs out, this process is killed and not the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
+    function, args = connection.recv()
     try:
-        sender.send(function(*args))
+        connection.send(function(*args))
     except UserError as error:
-        sender.send(error)
+        connection.send(error)

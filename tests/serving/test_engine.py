@@ -33,6 +33,10 @@ def get_pid(_: str) -> bytes:
     return str(os.getpid()).encode()
 
 
+def get_length(data: bytes) -> bytes:
+    return str(len(data)).encode()
+
+
 def die(_: str) -> bytes:
     os._exit(3)
 
@@ -47,6 +51,7 @@ def test_function_runs_in_a_process_of_its_own_and_its_errors_arrive() -> None:
     assert int(asyncio.run(run_in_process(get_pid, ""))) != os.getpid()
     with pytest.raises(UserError, match="no operator"):
         asyncio.run(run_in_process(fail, "no operator"))
+    assert asyncio.run(run_in_process(get_length, bytes(10_000_000))) == b"10000000", "more than a pipe holds"
     with pytest.raises(ProcessDied, match="the process of die ended without a result"):
         asyncio.run(run_in_process(die, ""))
 
@@ -85,7 +90,7 @@ def test_onnx_runtime_takes_over_and_reads_what_torch_read(tiny_run: Run, images
 
         assert httpx.get(f"{service.url}/healthz").json()["engine"] == "torch"
         before = read()
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while httpx.get(f"{service.url}/healthz").json()["engine"] == "torch":
             assert time.monotonic() < deadline
             time.sleep(0.5)
