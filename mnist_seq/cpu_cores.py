@@ -20,8 +20,8 @@ def available_cores(root: Path = Path("/")) -> int:
 
 def respect_quota() -> None:
     """Have libraries that are loaded later start no more threads than the quota allows: OpenMP knows nothing of it."""
-    if available_cores() < _affinity():
-        os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
+    if (cores := available_cores()) < _affinity():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def _affinity() -> int:

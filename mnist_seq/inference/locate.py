@@ -1,6 +1,6 @@
 """Where the digits of a reading stand, by the attention of the decoder.
 
-Shapes   B images   N longest sequence   A attention heads   T tokens read   R C rows and columns of patches or cells
+Shapes   B images   N longest sequence   A attention heads   T tokens read   R C rows and columns of patches
 """
 
 from __future__ import annotations

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 from mnist_seq.config.serialization import data_from_dict
 from mnist_seq.data import datasets, sources
 from mnist_seq.errors import UserError
 from mnist_seq.inference.model_card import describe_task
-from mnist_seq.inference.onnx_export import export_onnx
+from mnist_seq.inference.onnx_export import build_graph
 from mnist_seq.inference.onnx_loop import can_loop
 from mnist_seq.nn.blocks import DecoderBlock
 from mnist_seq.nn.encoder_decoder import EncoderDecoder
@@ -49,10 +47,7 @@ def pack_graph(model: Model, card: dict[str, Any]) -> bytes:
     Raises:
         UserError: the extra `onnx` is not installed, or the model has an operator without an ONNX counterpart.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.onnx")
-        export_onnx(model, path, card, explain=can_loop(model), quantize=True)
-        return gzip.compress(path.read_bytes(), 9, mtime=0)
+    return gzip.compress(build_graph(model, card, explain=can_loop(model), quantize=True), 9, mtime=0)
 
 
 def _attended(model: Model) -> dict[str, int]:
