@@ -18,17 +18,24 @@ from torch import Tensor
 from mnist_seq.config import DataConfig, Spec
 from mnist_seq.config.validation import check
 from mnist_seq.data import datasets, rng
+from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.errors import UserError
 
 _MIN_EVAL_BATCH_SIZE = 500
+_PIXELS_PER_RENDER = 2**24
+"""Pixels of the canvases that are rendered at once on a GPU."""
+_MAX_BATCHES_PER_RENDER = 16
 
 
 class SceneIds(NamedTuple):
-    """A batch before it is rendered."""
+    """A batch before it is rendered, as a slice of several that are rendered together."""
 
     split: str
     ids: Int[Tensor, "B"]
+    """Of all batches that are rendered together."""
+    scenes: slice
+    """Those of this batch; the first slice starts at 0."""
 
 
 @dataclass(eq=False)
@@ -57,6 +64,8 @@ class IdLoader:
     """Shuffled scenes get new ids in each epoch: `num_scenes` is added to them."""
     accumulate_grad_batches: int = 1
     """Batches per optimizer step."""
+    batches_per_render: int = 1
+    """Batches that are rendered together."""
     num_yielded: int = 0
 
     def __len__(self) -> int:
@@ -70,12 +79,20 @@ class IdLoader:
     def __iter__(self) -> Iterator[SceneIds]:
         start = 0 if self.finite else self.num_yielded
         end = len(self) if self.finite else (start // len(self) + 1) * len(self)
-        for batch_index in range(start, end):
-            self.num_yielded = batch_index + 1
-            first = (batch_index * self.world_size + self.rank) * self.batch_size
-            last = first + self.batch_size
-            ids = torch.arange(first, min(last, self.num_scenes) if self.finite else last)
-            yield SceneIds(self.split, ids if self.shuffle_seed is None else self._shuffle_ids(ids, self.shuffle_seed))
+        for first in range(start, end, self.batches_per_render):
+            together = range(first, min(first + self.batches_per_render, end))
+            batches = [self._batch_ids(batch_index) for batch_index in together]
+            ids, last = torch.cat(batches), 0
+            for batch_index, batch in zip(together, batches, strict=True):
+                self.num_yielded = batch_index + 1
+                last += len(batch)
+                yield SceneIds(self.split, ids, slice(last - len(batch), last))
+
+    def _batch_ids(self, batch_index: int) -> Tensor:
+        first = (batch_index * self.world_size + self.rank) * self.batch_size
+        last = first + self.batch_size
+        ids = torch.arange(first, min(last, self.num_scenes) if self.finite else last)
+        return ids if self.shuffle_seed is None else self._shuffle_ids(ids, self.shuffle_seed)
 
     def _shuffle_ids(self, positions: Tensor, seed: int) -> Tensor:
         """Map positions in the endless sequence of epochs to scene ids; each epoch has its own permutation."""
@@ -106,6 +123,7 @@ class SceneDataModule(L.LightningDataModule):
         self.config, self.seed = config, seed
         self.source, self.notice, self.train_includes_val = config.digits, "", False
         self.datasets: dict[str, SceneDataset] = {}
+        self._rendered_ahead: SceneBatch
 
     @property
     def spec(self) -> Spec:
@@ -139,6 +157,7 @@ class SceneDataModule(L.LightningDataModule):
             shuffle_seed=self.seed if train.fixed else None,
             varies=train.varies,
             accumulate_grad_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
+            batches_per_render=self._batches_per_render(),
         )
 
     def val_dataloader(self) -> IdLoader | list[IdLoader]:
@@ -151,12 +170,29 @@ class SceneDataModule(L.LightningDataModule):
         return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Render a batch of ids on its device."""
+        """Render a batch of ids on its device, or return its part of what was rendered with an earlier batch."""
         if not isinstance(batch, SceneIds):
             return batch
+        if batch.scenes.start > 0:
+            scenes = self._rendered_ahead
+        else:
+            scenes = self._render(batch)
+            if batch.scenes.stop < len(batch.ids):
+                self._rendered_ahead = scenes
+        return SceneBatch(*(tensor[batch.scenes] for tensor in scenes))
+
+    def _render(self, batch: SceneIds) -> SceneBatch:
         if batch.ids.device.type == "mps":  # its 64-bit products do not wrap
             return self.datasets[batch.split].render(batch.ids.cpu()).to(batch.ids.device)
         return self.datasets[batch.split].render(batch.ids)
+
+    def _batches_per_render(self) -> int:
+        """On a GPU, rendering a small batch takes as long as rendering a large one: its operations wait for Python."""
+        if self.trainer is None or self.trainer.strategy.root_device.type == "cpu":
+            return 1
+        spec = self.datasets["train"].spec
+        pixels = self.config.batch_size * spec.height * spec.width
+        return max(1, min(_MAX_BATCHES_PER_RENDER, _PIXELS_PER_RENDER // pixels))
 
     def _eval_dataloader(self, split: str) -> IdLoader:
         """Build a loader with at least one batch for every rank: a rank without one would block the all-reduce."""

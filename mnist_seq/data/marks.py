@@ -29,8 +29,8 @@ _STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "point": [(14, 22.5, 14, 22.5)],
     "comma": [(14.5, 21.5, 13, 26)],
     "colon": [(14, 13, 14, 13), (14, 21, 14, 21)],
-    "three points": [(11, 21, 11, 21), (17, 21, 17, 21), (14, 15, 14, 15)],
     "dash": [(8, 15, 20, 14)],
+    "three points": [(11, 21, 11, 21), (17, 21, 17, 21), (14, 15, 14, 15)],
     "long dash": [(2, 15, 26, 13)],
     "raised dash": [(9, 6, 19, 5)],
     "double dash": [(8, 11, 20, 11), (8, 17, 20, 17)],
@@ -44,6 +44,8 @@ _STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "wave": [(8, 16, 12, 13), (12, 13, 15, 16), (15, 16, 19, 12)],
 }
 """Kind of mark -> its strokes, x0 y0 x1 y1 in a digit's frame; digits stand from y = 4 to 24."""
+_INNER_KINDS = ("point", "comma", "colon", "dash")
+"""Kinds that may stand between two digits, the first of `_STROKES`; a slash, say, could pass for a 1."""
 
 
 @cache
@@ -60,6 +62,11 @@ def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {siz
         for kind, strokes in _STROKES.items()
     ]
     return (255 * torch.cat(images)).round().to(torch.uint8)
+
+
+def num_inner_marks() -> int:
+    """Count the marks that may stand between two digits, the first of `mark_images`."""
+    return _VARIANTS * len(_INNER_KINDS)
 
 
 @cache

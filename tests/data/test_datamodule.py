@@ -1,6 +1,7 @@
 """Loaders share scenes out between ranks, epochs and resumed runs."""
 
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, islice
 from types import SimpleNamespace
 
 import pytest
@@ -76,6 +77,24 @@ def test_resumed_loader_continues_with_the_next_batch() -> None:
     second.load_state_dict(first.state_dict())
     assert yielded + epoch_ids(second) == expected[0]
     assert epoch_ids(second) == expected[1]
+
+
+@pytest.mark.parametrize("keys", [{}, {"num_train_scenes": 28}])
+def test_batches_are_the_same_however_many_are_rendered_together(keys: dict[str, int]) -> None:
+    """Also from the middle of an epoch on, and with a batch of val between two of train."""
+    data = SceneDataModule(GridConfig(digits="uci", batch_size=4, val_scenes=5, **keys), seed=1)
+    data.setup()
+    one_by_one = data.train_dataloader()
+    one_by_one.load_state_dict({"num_yielded": 2})
+    together = replace(one_by_one, batches_per_render=3)
+    val = next(iter(data.val_dataloader()))
+    pairs = list(islice(zip(one_by_one, together, strict=True), 8))
+    assert [one.num_yielded for one in (one_by_one, together)] == [2 + len(pairs)] * 2
+    expected = [data.on_after_batch_transfer(batch, 0) for batch, _ in pairs]
+    for (_, batch), scenes in zip(pairs, expected, strict=True):
+        for ours, theirs in zip(data.on_after_batch_transfer(batch, 0), scenes, strict=True):
+            assert torch.equal(ours, theirs)
+        assert len(data.on_after_batch_transfer(val, 0).images) == 5
 
 
 def test_val_scenes_do_not_depend_on_the_seed_but_training_scenes_do() -> None:

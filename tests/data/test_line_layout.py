@@ -11,7 +11,7 @@ from scipy import stats
 from mnist_seq.config import LineConfig, MixedConfig
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.layouts import LAYOUTS, Layout
-from mnist_seq.data.marks import mark_images
+from mnist_seq.data.marks import mark_images, num_inner_marks
 from tests.data.preset_configs import pool
 
 IDS = torch.arange(4000)
@@ -43,8 +43,10 @@ def test_marks_follow_digits_with_their_probabilities() -> None:
     is_last = torch.arange(12) == count.clamp(min=1)[:, None] - 1
     for slots, probability in ((short & ~is_last, 0.3), (short & is_last, 0.7)):
         assert stats.binomtest(int((marked & slots).sum()), int(slots.sum()), probability).pvalue > 0.001
-    kinds = torch.bincount(layout.marks.indices[marked & short], minlength=len(mark_images(28)))
-    assert stats.chisquare(kinds).pvalue > 0.001
+    for slots, num_kinds in ((short & is_last, len(mark_images(28))), (short & ~is_last, num_inner_marks())):
+        kinds = torch.bincount(layout.marks.indices[marked & slots], minlength=num_kinds)
+        assert len(kinds) == num_kinds
+        assert stats.chisquare(kinds).pvalue > 0.001
     assert not sample(LineConfig(p_mark=0, p_final_mark=0)).marks.present.any()  # type: ignore[union-attr]
 
 
@@ -56,8 +58,18 @@ def test_gaps_lie_between_ink_and_within_the_jitter_of_the_lines_own() -> None:
     assert set(gaps[inner].tolist()) == set(range(-3, 7))
     spread = gaps.masked_fill(~inner, -99).amax(1) - gaps.masked_fill(~inner, 99).amin(1)
     assert spread[inner.any(1)].max() <= 2
-    first = gaps[inner[:, 0], 0]
-    assert abs(float(first.float().mean()) - 1.5) < 0.15
+
+
+def test_narrow_gaps_are_more_frequent_than_wide_ones() -> None:
+    config = LineConfig(max_digits=3, p_mark=0, p_final_mark=0, min_gap=-2, max_gap=30, gap_jitter=0)
+    layout = sample(config)
+    left, right = ink_columns(layout)
+    gaps = (left[:, 1] - right[:, 0])[layout.present[:, 1]]
+    bounds = torch.tensor([-2, -1, 3, 8, 15, 31])
+    counts = torch.histogram(gaps.double(), bounds.double()).hist
+    shares = ((bounds + 2) / 33.0).pow(1 / 3).diff()
+    assert counts.sum() == len(gaps)
+    assert stats.chisquare(counts, shares.double() / shares.double().sum() * len(gaps)).pvalue > 0.001
 
 
 @settings(max_examples=40, deadline=None)

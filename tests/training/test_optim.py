@@ -53,7 +53,10 @@ def test_muon_optimises_the_matrices_of_the_blocks_and_adamw_the_rest(name: str)
 def test_muon_equals_muon_and_adamw_of_torch_on_their_own_weights(
     grids: SyntheticDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also after its state went through a checkpoint; in bfloat16, the only dtype that torch.optim.Muon supports."""
+    """Up to the rounding of Muon's products in bfloat16, the only dtype that torch.optim.Muon supports.
+
+    Also after the state went through a checkpoint.
+    """
     monkeypatch.setattr(hardware, "supports_fast_bf16", lambda: True)
     config = OptimConfig(name="muon", lr=1e-2)
     torch.manual_seed(0)
@@ -75,13 +78,16 @@ def test_muon_equals_muon_and_adamw_of_torch_on_their_own_weights(
             state = combined.state_dict()
             combined = optim.muon(ours, config)
             combined.load_state_dict(state)
-        for model, optimizers in ((ours, [combined]), (theirs, separate)):
-            compute_loss(model, grids[:8], LossConfig()).loss.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
+        compute_loss(ours, grids[:8], LossConfig()).loss.backward()
+        for our_weight, their_weight in zip(ours.parameters(), theirs.parameters(), strict=True):
+            their_weight.grad = our_weight.grad.clone() if our_weight.grad is not None else None
+        for optimizer in (combined, *separate):
+            optimizer.step()
+        combined.zero_grad()
+    matrices = {id(matrix) for matrix in hidden["params"]}
     for our_weight, their_weight in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(our_weight, their_weight)
+        tolerance = 0.02 * 0.2 * config.lr if id(their_weight) in matrices else 0  # of the size of an update
+        torch.testing.assert_close(our_weight, their_weight, rtol=0, atol=tolerance * 6)
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (128, 512), (384, 128), (1, 8)])
@@ -91,13 +97,15 @@ def test_orthogonalize_sets_singular_values_near_one_and_keeps_singular_vectors(
 ) -> None:
     """For singular values of at least 1/30 of the largest."""
     generator = torch.Generator().manual_seed(0)
-    left, _, right = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    left, _, right = torch.linalg.svd(torch.randn(3, *shape, generator=generator), full_matrices=False)
     values = torch.logspace(0, -1.5, min(shape))
-    aligned = left.mT @ orthogonalize(7 * left @ values.diag() @ right, dtype).float() @ right.mT
-    assert aligned.diagonal().min() > 0.5
-    assert aligned.diagonal().max() < 1.3
+    sizes = torch.tensor([7.0, 0.1, 50])[:, None, None]
+    aligned = left.mT @ orthogonalize(sizes * left @ values.diag() @ right, dtype).float() @ right.mT
+    kept = aligned.diagonal(dim1=1, dim2=2)
+    assert kept.min() > 0.5
+    assert kept.max() < 1.3
     tolerance = 1e-4 if dtype == torch.float32 else 0.1
-    assert (aligned - aligned.diagonal().diag()).abs().max() < tolerance
+    assert (aligned - kept.diag_embed()).abs().max() < tolerance
 
 
 @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
@@ -109,7 +117,7 @@ def test_muon_computes_in_bfloat16_only_where_the_cpu_has_instructions_for_it(
     weight = start.clone().requires_grad_()
     weight.grad = torch.randn(8, 16, generator=torch.Generator().manual_seed(1))
     Muon([weight], lr=1.0, weight_decay=0.0, momentum=0.0).step()
-    assert torch.equal(weight, start.add(orthogonalize(weight.grad, dtype), alpha=-0.8))
+    assert torch.equal(weight, start.add(orthogonalize(weight.grad[None], dtype)[0], alpha=-0.8))
 
 
 @pytest.mark.parametrize("schedule", training.SCHEDULES)
