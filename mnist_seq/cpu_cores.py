@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_SAMPLE_SECONDS = 0.25
+"""How long the load of the cores is watched."""
 
 
 def available_cores(root: Path = Path("/")) -> int:
@@ -16,6 +20,33 @@ def available_cores(root: Path = Path("/")) -> int:
         root: of the file system.
     """
     return max(1, int(min([_affinity(), *_quotas(root)])))
+
+
+def idle_cores(root: Path = Path("/")) -> int:
+    """Number of the available cores that other processes leave idle at present, at least 1; Linux only, else all.
+
+    Threads that work in step all wait for the one whose core is shared: a thread less is faster. Processes of low
+    priority (`nice`) do not count, since they give way.
+
+    Args:
+        root: of the file system.
+    """
+    own, before = time.process_time(), _busy_seconds(root)
+    time.sleep(_SAMPLE_SECONDS)
+    own, after = time.process_time() - own, _busy_seconds(root)
+    busy = max(0.0, after - before - own) / _SAMPLE_SECONDS
+    return max(1, min(available_cores(root), round(_affinity() - busy)))
+
+
+def _busy_seconds(root: Path) -> float:
+    """Seconds for which the cores of the affinity were busy since the machine started; 0 where that is unknown."""
+    allowed = {f"cpu{core}" for core in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else set()
+    ticks = 0
+    for name, *counts in map(str.split, _read(root / "proc/stat").splitlines()):
+        if name in allowed:
+            user, _nice, system, _idle, _iowait, *interrupts_and_steal = map(int, counts[:8])
+            ticks += user + system + sum(interrupts_and_steal)
+    return ticks / os.sysconf("SC_CLK_TCK") if ticks else 0.0
 
 
 def respect_quota() -> None:

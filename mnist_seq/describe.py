@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
 from mnist_seq.config import TrainConfig
+from mnist_seq.cpu_cores import available_cores
 
 if TYPE_CHECKING:
     from mnist_seq.nn.flops import Cost
@@ -34,6 +35,7 @@ def hardware_info(config: TrainConfig) -> dict[str, Any]:
     import torch
 
     from mnist_seq.training.hardware import resolve_auto
+    from mnist_seq.training.torch_settings import choose_threads
 
     trainer = resolve_auto(config.trainer)
     device = (
@@ -44,7 +46,7 @@ def hardware_info(config: TrainConfig) -> dict[str, Any]:
         "device": f"{trainer.devices} x {device}",
         "precision": trainer.precision,
         "matmul precision": trainer.matmul_precision,
-        "CPU threads": trainer.threads or torch.get_num_threads(),
+        "CPU threads": f"{trainer.threads or choose_threads()} of {available_cores()} cores",
         "steps": trainer.max_steps,
         "scenes": (trainer.max_steps or 0) * config.data.batch_size,
     }

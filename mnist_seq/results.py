@@ -115,7 +115,6 @@ def _training_facts(evaluator: Evaluator) -> dict[str, Any]:
         "digits": evaluator.datasets.source,
         "card": {key: card.get(key) for key in ("parameters", "trained", "revision", "val_curve", "sha256")},
         "seeds": comparable_seeds(card, evaluator.data, evaluator.num_scenes),
-        "pretraining_seconds": pretraining_seconds(card),
     }
 
 
@@ -139,17 +138,6 @@ def _evaluate_other_data(name: str, config: ResultsConfig) -> dict[str, Any]:
         for label, overrides in config.other_data.get(name, {}).items()
     }
     return {label: load_evaluator(it).evaluate().summary() for label, it in configs.items()}
-
-
-def pretraining_seconds(card: dict[str, Any]) -> float:
-    """Return the training time of the pretrained models that a model was initialised from, directly or indirectly."""
-    from mnist_seq.inference import pretrained, weights
-
-    name = str(card["trained"].get("init_from")).removeprefix(pretrained.PREFIX)
-    if name not in pretrained.list_models():
-        return 0.0
-    _, previous = weights.load(f"{pretrained.PREFIX}{name}")
-    return float(previous["trained"]["seconds"]) + pretraining_seconds(previous)
 
 
 def comparable_seeds(card: dict[str, Any], data: DataConfig, num_scenes: int) -> list[dict[str, Any]]:

@@ -71,6 +71,46 @@ def test_commands_start_no_more_threads_than_the_quota_allows(
     assert os.environ.get("OMP_NUM_THREADS") == after
 
 
+@pytest.mark.parametrize(
+    ("user", "nice", "interrupts", "own", "idle"),
+    [
+        (0.0, 0.0, 0.0, 0.0, 4),
+        (0.3, 0.0, 0.1, 0.0, 4),
+        (1.0, 0.0, 0.0, 0.0, 3),
+        (2.2, 0.0, 0.5, 0.0, 1),
+        (9.0, 0.0, 0.0, 0.0, 1),
+        (0.0, 4.0, 0.0, 0.0, 4),  # gives way
+        (2.0, 0.0, 0.0, 2.0, 4),  # ourselves
+    ],
+)
+def test_cores_that_others_keep_busy_are_not_idle(
+    user: float, nice: float, interrupts: float, own: float, idle: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four cores in the affinity; what the others do does not count."""
+    monkeypatch.setattr(cpu_cores, "_affinity", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
+    clock, own_clock, ticks = [0.0], [0.0], os.sysconf("SC_CLK_TCK")
+    (tmp_path / "proc").mkdir()
+
+    def write(seconds: float) -> None:
+        clock[0] += seconds
+        own_clock[0] += own * seconds
+        spent = [round(ticks * clock[0] * cores) for cores in (user, nice, 0.0, 1.0, 0.3, 0.0, interrupts, 0.0)]
+        lines = ["cpu 9 9 9 9 9 9 9 9 0 0", f"cpu5 {' '.join(map(str, spent))} 0 0"]
+        lines += [f"cpu{index} 0 0 0 0 0 0 0 0 0 0" for index in (0, 1, 2)] + [f"cpu3 {ticks * clock[0] * 9:.0f} 0 0 0"]
+        (tmp_path / "proc/stat").write_text("\n".join([*lines, "intr 1 2 3"]), encoding="utf-8")
+
+    write(10)
+    monkeypatch.setattr(cpu_cores.time, "sleep", write)
+    monkeypatch.setattr(cpu_cores.time, "process_time", lambda: own_clock[0])
+    assert cpu_cores.idle_cores(tmp_path) == idle
+
+
+def test_without_counts_of_the_load_all_available_cores_are_idle(tmp_path: Path) -> None:
+    root = make_root(tmp_path, V2, {"a/b/cpu.max": "300000 100000\n"})
+    assert cpu_cores.idle_cores(root) == 3
+
+
 def test_torch_is_loaded_after_the_threads_are_chosen() -> None:
     """OpenMP reads the variable once."""
     code = "import mnist_seq.cli, sys; sys.exit('torch' in sys.modules)"

@@ -18,12 +18,3 @@ def test_other_seeds_count_only_if_evaluated_on_the_same_test_scenes() -> None:
         card = {"data": to_dict(mnist_seq.compose(f"experiment={recipe}").data), "seeds": [first, second]}
         assert results.comparable_seeds(card, mnist_seq.compose(f"data={preset}").data, 300) == expected
     assert results.comparable_seeds({"data": {}}, mnist_seq.compose("data=single").data, 300) == []
-
-
-def test_pretraining_time_is_that_of_all_models_it_was_initialised_from() -> None:
-    cards = {name: mnist_seq.load(name).card for name in ("grid", "scatter_96", "cluttered")}
-    earlier = sum(cards[name]["trained"]["seconds"] for name in ("grid", "scatter_96"))
-    assert results.pretraining_seconds(cards["cluttered"]) == earlier
-    assert results.pretraining_seconds(cards["grid"]) == 0
-    not_included = {"trained": {"init_from": "outputs/mine"}}
-    assert results.pretraining_seconds(not_included) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mnist_seq.benchmarks import inference, page, rendering, serving, startup, step_scaling, training
+from mnist_seq.benchmarks import contention, inference, page, rendering, serving, startup, step_scaling, training
 from mnist_seq.benchmarks.timer import Measurement
 from mnist_seq.config import BenchConfig
 
@@ -20,5 +20,6 @@ SUITES: dict[str, Suite] = {
     "step_scaling": step_scaling.step_scaling,
     "startup": startup.startup,
     "serving": serving.serving,
+    "contention": contention.contention,
     "page": page.page,
 }

@@ -215,7 +215,7 @@ class SynthesiseConfig(Validated):
 _TRAINING_SUITES = ("rendering", "dataloader", "train_step", "train_loop")
 SPEED_SUITES = (*_TRAINING_SUITES, "inference", "step_scaling", "startup", "serving")
 """The suites of `suite=all`."""
-SUITES = (*SPEED_SUITES, "page", "ocr")
+SUITES = (*SPEED_SUITES, "contention", "page", "ocr")
 
 
 @dataclass
@@ -223,7 +223,8 @@ class BenchConfig(Validated):
     """Measure speed, and compare with other OCR: `python -m mnist_seq.bench`."""
 
     suite: Any = "all"
-    """Suites to run: one, several, as suite=[rendering,inference], or `all`, which is all but `page` and `ocr`."""
+    """Suites to run: one, several, as suite=[rendering,inference], or `all`, which is all but `contention`, `page` and
+    `ocr`."""
     images: str | None = None
     """Pictures that `suite=ocr` reads: a folder with labels.jsonl or labels.csv."""
     run: str = ServeConfig.run

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from mnist_seq.config.data import DataConfig, Spec, VariableCountConfig
-from mnist_seq.config.field_types import Below1, NonNegativeInt, PositiveInt
+from mnist_seq.config.field_types import Below1, NonNegativeInt, PositiveInt, within
 from mnist_seq.config.folder import FolderConfig
 from mnist_seq.config.line import LineConfig
 from mnist_seq.config.scatter import ScatterConfig
@@ -74,6 +74,26 @@ class StringConfig(VariableCountConfig):
     @property
     def spec(self) -> Spec:
         return self._make_spec((1, -(-self.width // self.min_advance)))
+
+
+@dataclass
+class MultidigitConfig(DataConfig):
+    """The digits of a random number side by side, each frame over the edge of the one before it; left to right."""
+
+    reading_order = "left_to_right"
+
+    family: str = "multidigit_mnist"
+    max_digits: Annotated[int, within(1, 100)] = 5
+    """Largest number of digits, 1..100."""
+    max_overlap: Below1 = 0.4
+    """Largest overlap of neighbouring frames, as a fraction of their width, 0 or more and below 1."""
+
+    @property
+    def spec(self) -> Spec:
+        width = self.max_digits * self.digit_size
+        smallest_advance = self.digit_size - int(self.max_overlap * self.digit_size)
+        cells = (1, -(-width // smallest_advance))
+        return Spec(self.digit_size + 4, width, self.max_digits, cells, digit_size=self.digit_size)
 
 
 @dataclass
@@ -148,7 +168,10 @@ class MixedConfig(DataConfig):
         shared = DataConfig()
         height, width = self.spec.height, self.spec.width
         for name, part in self.parts.items():
-            check(part.family not in ("mixed", "folder"), f"data.parts.{name}: {part.family} cannot be mixed")
+            check(
+                part.family not in ("mixed", "folder", "multidigit_mnist"),
+                f"data.parts.{name}: {part.family} cannot be mixed",
+            )
             for key in vars(shared).keys() - {"family", "augment", "corruptions", "digit_size"}:
                 same = getattr(part, key) in (getattr(shared, key), getattr(self, key))
                 check(same, f"data.parts.{name}.{key}={getattr(part, key)} has no effect: set data.{key}")
@@ -181,6 +204,7 @@ FAMILY_CONFIGS: dict[str, type[DataConfig]] = {
     "scatter": ScatterConfig,
     "line": LineConfig,
     "string": StringConfig,
+    "multidigit_mnist": MultidigitConfig,
     "overlap": OverlapConfig,
     "cluttered": ClutteredConfig,
     "mixed": MixedConfig,

@@ -103,8 +103,8 @@ class TrainerConfig(Validated):
     gradient_clip_val: float | None = None
     """Largest gradient norm; 0 does not clip."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; null takes torch's default, but no more than the cores in the process' affinity and in its
-    container's quota."""
+    """CPU threads of torch; null takes as many as OMP_NUM_THREADS says, or as cores are idle when the run starts, of
+    those in the process' affinity and in its container's quota. A resumed run keeps its number."""
 
     def __post_init__(self) -> None:
         check(

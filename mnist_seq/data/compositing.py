@@ -13,9 +13,14 @@ from torch import Tensor
 
 
 def paste(
-    images: UInt8[Tensor, "B N h w"], corners: Int[Tensor, "B N 2"], height: int, width: int, bleed: int = 0
+    images: UInt8[Tensor, "B N h w"],
+    corners: Int[Tensor, "B N 2"],
+    height: int,
+    width: int,
+    bleed: int = 0,
+    take_maximum: bool = False,
 ) -> UInt8[Tensor, "B {height} {width}"]:
-    """Add the images up on each canvas, clipped at 255.
+    """Add the images up on each canvas, clipped at 255; or take the maximum at each pixel.
 
     Args:
         images: ink on a background of 0.
@@ -23,12 +28,13 @@ def paste(
         height: height of the canvas, pixels.
         width: width of the canvas, pixels.
         bleed: how far an image may reach beyond the canvas, pixels; that part of it is lost.
+        take_maximum: take the maximum where images overlap, not the sum.
     """
     batch_size, _, *size = images.shape
     rows, cols = height + 2 * bleed, width + 2 * bleed
     indices = flat_pixel_indices(corners + bleed, size, cols)
     canvas = torch.zeros(batch_size, rows * cols, dtype=torch.int16, device=images.device)
-    canvas.scatter_add_(1, indices.flatten(1), images.flatten(1).short())
+    canvas.scatter_reduce_(1, indices.flatten(1), images.flatten(1).short(), "amax" if take_maximum else "sum")
     canvas = canvas.view(batch_size, rows, cols)[:, bleed : bleed + height, bleed : bleed + width]
     return canvas.clamp(max=255).to(torch.uint8)
 

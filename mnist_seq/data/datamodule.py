@@ -24,8 +24,7 @@ from mnist_seq.errors import UserError
 
 _MIN_EVAL_BATCH_SIZE = 500
 _PIXELS_PER_RENDER = 2**24
-"""Pixels of the canvases that are rendered at once on a GPU."""
-_MAX_BATCHES_PER_RENDER = 16
+"""Pixels of the canvases that a GPU renders together: for one batch, its operations would wait for Python."""
 
 
 class SceneIds(NamedTuple):
@@ -80,11 +79,9 @@ class IdLoader:
         start = 0 if self.finite else self.num_yielded
         end = len(self) if self.finite else (start // len(self) + 1) * len(self)
         for first in range(start, end, self.batches_per_render):
-            together = range(first, min(first + self.batches_per_render, end))
-            batches = [self._batch_ids(batch_index) for batch_index in together]
+            batches = [self._batch_ids(index) for index in range(first, min(first + self.batches_per_render, end))]
             ids, last = torch.cat(batches), 0
-            for batch_index, batch in zip(together, batches, strict=True):
-                self.num_yielded = batch_index + 1
+            for self.num_yielded, batch in enumerate(batches, first + 1):
                 last += len(batch)
                 yield SceneIds(self.split, ids, slice(last - len(batch), last))
 
@@ -123,7 +120,7 @@ class SceneDataModule(L.LightningDataModule):
         self.config, self.seed = config, seed
         self.source, self.notice, self.train_includes_val = config.digits, "", False
         self.datasets: dict[str, SceneDataset] = {}
-        self._rendered_ahead: SceneBatch
+        self._rendered: dict[str, SceneBatch] = {}
 
     @property
     def spec(self) -> Spec:
@@ -150,14 +147,16 @@ class SceneDataModule(L.LightningDataModule):
             self.train_includes_val = loaded.train_includes_val
 
     def train_dataloader(self) -> IdLoader:
-        train = self.datasets["train"]
+        train, batch_size = self.datasets["train"], self.config.batch_size
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+        pixels = batch_size * train.spec.height * train.spec.width
         return replace(
-            self._dataloader("train", self.config.batch_size, train.scenes_per_epoch),
+            self._dataloader("train", batch_size, train.scenes_per_epoch),
             finite=False,
             shuffle_seed=self.seed if train.fixed else None,
             varies=train.varies,
             accumulate_grad_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
-            batches_per_render=self._batches_per_render(),
+            batches_per_render=max(1, _PIXELS_PER_RENDER // pixels) if on_gpu else 1,
         )
 
     def val_dataloader(self) -> IdLoader | list[IdLoader]:
@@ -173,26 +172,10 @@ class SceneDataModule(L.LightningDataModule):
         """Render a batch of ids on its device, or return its part of what was rendered with an earlier batch."""
         if not isinstance(batch, SceneIds):
             return batch
-        if batch.scenes.start > 0:
-            scenes = self._rendered_ahead
-        else:
-            scenes = self._render(batch)
-            if batch.scenes.stop < len(batch.ids):
-                self._rendered_ahead = scenes
-        return SceneBatch(*(tensor[batch.scenes] for tensor in scenes))
-
-    def _render(self, batch: SceneIds) -> SceneBatch:
-        if batch.ids.device.type == "mps":  # its 64-bit products do not wrap
-            return self.datasets[batch.split].render(batch.ids.cpu()).to(batch.ids.device)
-        return self.datasets[batch.split].render(batch.ids)
-
-    def _batches_per_render(self) -> int:
-        """On a GPU, rendering a small batch takes as long as rendering a large one: its operations wait for Python."""
-        if self.trainer is None or self.trainer.strategy.root_device.type == "cpu":
-            return 1
-        spec = self.datasets["train"].spec
-        pixels = self.config.batch_size * spec.height * spec.width
-        return max(1, min(_MAX_BATCHES_PER_RENDER, _PIXELS_PER_RENDER // pixels))
+        if batch.scenes.start == 0:
+            ids = batch.ids.cpu() if batch.ids.device.type == "mps" else batch.ids  # its 64-bit products do not wrap
+            self._rendered[batch.split] = self.datasets[batch.split].render(ids).to(batch.ids.device)
+        return SceneBatch(*(tensor[batch.scenes] for tensor in self._rendered[batch.split]))
 
     def _eval_dataloader(self, split: str) -> IdLoader:
         """Build a loader with at least one batch for every rank: a rank without one would block the all-reduce."""

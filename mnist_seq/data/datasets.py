@@ -1,4 +1,4 @@
-"""Datasets of scenes: drawn, on disk, mixed or corrupted; and `load`, which builds every split of a config.
+"""Datasets of scenes: drawn, on disk or corrupted; and `load`, which builds every split of a config.
 
 Shapes   B scenes
 """
@@ -6,24 +6,22 @@ Shapes   B scenes
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from mnist_seq import vocabulary
 from mnist_seq.config import ClutteredConfig, CorruptionConfig, DataConfig, FolderConfig, MixedConfig, Spec
 from mnist_seq.config.corruptions import DIGIT_CORRUPTIONS
-from mnist_seq.data import corruptions, image_folder, render, rng, sources
+from mnist_seq.data import corruptions, image_folder, render, sources
 from mnist_seq.data.continental import train_pool
 from mnist_seq.data.digit_corruptions import corrupt_pool
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.labels import Label
+from mnist_seq.data.mixture_dataset import MixtureDataset
 from mnist_seq.data.picture_augment import augment_pictures
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.scene_dataset import SceneDataset
@@ -106,30 +104,6 @@ class FolderDataset(SceneDataset):
         return image_folder.read_scenes(self.labels, self.spec)
 
 
-class MixtureDataset(SceneDataset):
-    """Images on disk for training, and synthetic scenes in place of a random part of them.
-
-    Args:
-        folder: the images.
-        synthetic: scenes on the same canvas.
-        fraction: of the scenes that are synthetic.
-        seed: of the choice.
-    """
-
-    varies = True
-
-    def __init__(self, folder: FolderDataset, synthetic: SyntheticDataset, fraction: float, seed: int) -> None:
-        super().__init__(folder.split, folder.spec, len(folder), folder.scenes_per_epoch, fixed=True)
-        self.folder, self.synthetic, self.fraction, self.seed = folder, synthetic, fraction, seed
-
-    def _render(self, ids: Tensor) -> SceneBatch:
-        drawn = rng.uniform(rng.key(self.seed, self.split, "synthetic"), ids, 1)[:, 0] < self.fraction
-        of_folder = ids[~drawn] if self.folder.varies else ids[~drawn] % len(self)
-        parts = (self.folder.render(of_folder), _fit(self.synthetic.render(ids[drawn]), self.spec))
-        order = torch.cat([(~drawn).nonzero()[:, 0], drawn.nonzero()[:, 0]]).argsort()
-        return SceneBatch(*(torch.cat(tensors)[order] for tensors in zip(*parts, strict=True)))
-
-
 class CorruptedDataset(SceneDataset):
     """The scenes of a dataset, corrupted: the same digits at the same positions.
 
@@ -196,8 +170,11 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
         splits: dict[str, SceneDataset] = {**load_folder(config, seed)}
         notice = card.get("notice", "")
         if config.synthetic is not None and "train" in splits:
-            splits["train"], synthetic_notice = _mix(splits["train"], config, seed)
-            notice = " ".join(filter(None, (notice, synthetic_notice)))
+            synthetic, fraction = load(config.synthetic, seed), float(config.synthetic_fraction)
+            what = f"{config.synthetic.family} of {synthetic.source}"
+            log.info("%.0f %% of the training scenes are synthetic: %s", 100 * fraction, what)
+            splits["train"] = MixtureDataset(splits["train"], synthetic.splits["train"], fraction, seed)
+            notice = " ".join(filter(None, (notice, synthetic.notice)))
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
         return DatasetSplits(card.get("digits", "folder"), notice, splits, full)
     source = sources.load(config.digits, config.pool)
@@ -220,31 +197,6 @@ def load_folder(config: FolderConfig, seed: int = 0) -> dict[str, FolderDataset]
     """
     labels, spec = image_folder.read_splits(config)
     return {split: FolderDataset(split, rows, spec, config, seed) for split, rows in labels.items()}
-
-
-def _mix(folder: SceneDataset, config: FolderConfig, seed: int) -> tuple[MixtureDataset, str]:
-    """Mix synthetic scenes into the images of a folder; return them with the notice of the scenes' digits."""
-    assert isinstance(folder, FolderDataset)
-    source, fraction = sources.load(config.synthetic.digits, "split"), float(config.synthetic_fraction)
-    log.info(
-        "%.0f %% of the training scenes are synthetic: %s of %s", 100 * fraction, config.synthetic.family, source.name
-    )
-    pool = train_pool(source, config.synthetic.augment.continental)
-    synthetic = SyntheticDataset(config.synthetic, pool, seed)
-    return MixtureDataset(folder, synthetic, fraction, seed), source.notice
-
-
-def _fit(batch: SceneBatch, spec: Spec) -> SceneBatch:
-    """Pad the sequences of a batch to the longest of a problem, and leave the cells out where it has none."""
-    padding = (0, spec.max_length - batch.digits.shape[1])
-    digits = F.pad(batch.digits, padding, value=vocabulary.PAD)
-    return batch._replace(
-        digits=digits,
-        tokens=vocabulary.encode(digits),
-        cells=batch.cells[:, : math.prod(spec.cells)],
-        boxes=F.pad(batch.boxes, (0, 0, *padding)),
-        sources=F.pad(batch.sources, padding, value=-1),
-    )
 
 
 def _has_distractors(config: DataConfig) -> bool:

@@ -30,6 +30,7 @@ from mnist_seq.data import reading_order, rng
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.layout_types import Distractors, Layout
 from mnist_seq.data.line_layout import line
+from mnist_seq.data.multidigit_layout import multidigit_mnist
 from mnist_seq.data.sampling import sample_counts, sample_digits, sample_distinct_digits
 from mnist_seq.data.scatter_layout import place_digits
 
@@ -165,6 +166,7 @@ LAYOUTS: dict[str, LayoutFn] = {
     "scatter": scatter,
     "line": line,
     "string": string,
+    "multidigit_mnist": multidigit_mnist,
     "overlap": overlap,
     "cluttered": cluttered,
     "mixed": mixed,

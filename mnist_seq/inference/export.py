@@ -80,6 +80,7 @@ def _training_results(card: dict[str, Any], run: Run | None) -> dict[str, Any]:
     trained = {key: metrics[key] for key in _TRAINING_KEYS if key in metrics}
     if "init_from" in metrics:
         trained["init_from"] = metrics["init_from"]["source"]
+        trained["pretraining_seconds"] = metrics["init_from"].get("pretraining_seconds")
     scores = {split: {key: metrics[split][key] for key in _SCORE_KEYS} for split in ("val", "test") if split in metrics}
     return {"trained": trained, "scores": scores, "val_curve": run.val_curve}
 

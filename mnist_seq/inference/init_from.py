@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +29,8 @@ class InitReport:
     """Fraction of the model's weights that were loaded, in [0, 1]."""
     trained_on_val: list[str]
     """Digit sources whose val digits the source model, or its own `init_from`, was trained on (`data.pool=full`)."""
+    pretraining_seconds: float | None = None
+    """How long the source model was trained, with all that it was itself initialized from; None where unknown."""
 
     def __str__(self) -> str:
         skipped, differences = (
@@ -72,7 +75,14 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
         },
         loaded_fraction=num_loaded / sum(weight.numel() for weight in own_state.values()),
         trained_on_val=card.get("trained_on_val", []),
+        pretraining_seconds=_total_seconds(card.get("trained", {})),
     )
+
+
+def _total_seconds(trained: dict[str, Any]) -> float | None:
+    """Return the training time of a model with a card, and of all that it was initialized from."""
+    before = trained.get("pretraining_seconds") if "init_from" in trained else 0.0
+    return None if before is None or "seconds" not in trained else trained["seconds"] + before
 
 
 def _format_shape(weight: Tensor) -> str:

@@ -116,7 +116,7 @@ def _protocol_row(name: str, result: dict[str, Any], published: PublishedScore) 
         "published, %": _format_published(published),
         "our model is": _compare_with_published(result, published),
         "parameters": f"{card['parameters']:,}",
-        "training": _format_training(card["trained"], result["pretraining_seconds"]),
+        "training": _format_training(card["trained"]),
     }
 
 
@@ -161,12 +161,14 @@ def _format_published(published: PublishedScore) -> str:
     return "none" if published.score is None else f"{100 * published.score:.2f}, {published.source}"
 
 
-def _format_training(trained: dict[str, Any], pretraining_seconds: float) -> str:
-    minutes = trained["seconds"] / 60
-    text = f"{trained['scenes'] / 1e6:.1f} M scenes, {minutes:.0f} min"
+def _format_training(trained: dict[str, Any]) -> str:
+    text = f"{trained['scenes'] / 1e6:.1f} M scenes, {trained['seconds'] / 60:.0f} min"
+    if str(trained.get("device")).startswith("cuda"):
+        text += " on a GPU"
     if "init_from" in trained:
-        initial = trained["init_from"].removeprefix(pretrained.PREFIX)
-        text += f", initialised from `{initial}` ({minutes + pretraining_seconds / 60:.0f} min in total)"
+        text += f", initialised from `{trained['init_from'].removeprefix(pretrained.PREFIX)}`"
+    if before := trained.get("pretraining_seconds"):
+        text += f" ({before / 60:.0f} min)"
     return text
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -17,9 +18,10 @@ from rich.markup import escape
 from mnist_seq import nn
 from mnist_seq.cli import escape_unencodable
 from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import EvaluateConfig, TrainConfig
+from mnist_seq.config import EvaluateConfig, TrainConfig, TrainerConfig
 from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
+from mnist_seq.cpu_cores import available_cores
 from mnist_seq.data.datamodule import SceneDataModule
 from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.find_runs import resolve_resume
@@ -116,6 +118,8 @@ def train(config: TrainConfig, run_dir: Path, overrides: list[str] | None = None
     else:
         trainer_config = config.trainer = hardware.resolve_auto(config.trainer)
         check_trainer_arguments(trainer_config)
+        if trainer_config.threads is None and trainer_config.world_size == 1:
+            trainer_config.threads = torch_settings.choose_threads()
     is_rank_zero = distributed.process_rank(trainer_config) == 0
     lock = lock_run_dir(run.path, "directory" if config.resume else "hydra.run.dir") if is_rank_zero else nullcontext()
     with distributed.set_rank_zero(trainer_config), lock:
@@ -247,12 +251,18 @@ def _record_training(run: Run, config: TrainConfig, trainer: L.Trainer, throughp
     )
 
 
+def _format_threads(config: TrainerConfig) -> str:
+    threads, cores = config.threads or min(torch.get_num_threads(), available_cores()), available_cores()
+    return f"{threads} thread{'s' * (threads > 1)}" + f" on {cores} cores" * (threads != cores)
+
+
 def _print_run_header(run: Run, config: TrainConfig, data: SceneDataModule, console: Console) -> None:
     trainer = config.trainer
+    settings = f"{trainer.precision}, matmul {trainer.matmul_precision}, {_format_threads(trainer)}"
     console.print(
         f"training [bold]{config.model.name}[/] on [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
-        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({trainer.precision}, matmul "
-        f"{trainer.matmul_precision}), digits={data.source}, seed {config.seed}, in {escape(str(run.path))}",
+        f"{config.data.batch_size} scenes, trainer={trainer.preset} ({settings}), digits={data.source}, seed "
+        f"{config.seed}, in {escape(str(run.path))}",
         highlight=False,
         soft_wrap=True,
     )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 
 from mnist_seq.config import CustomConfig, TrainConfig, trust
 from mnist_seq.config.override_syntax import split_override
 from mnist_seq.config.validation import check
+from mnist_seq.cpu_cores import available_cores
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
 
+log = logging.getLogger(__name__)
+
 
 def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> TrainConfig:
-    """Load the saved config of the run to resume, with the new number of steps and loggers.
+    """Load the saved config of the run to resume, with the new number of steps, threads and loggers.
 
     Args:
         run: the run to resume.
@@ -30,12 +34,16 @@ def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> 
         _, key, _ = split_override(override)
         if key == "trainer.max_steps":
             saved.trainer.max_steps = config.trainer.max_steps
+        elif key == "trainer.threads":
+            saved.trainer.threads = config.trainer.threads
         elif key == "test":
             saved.test = config.test
         elif key.split(".")[0] == "logger":
             saved.logger = config.logger
         elif key not in ("resume", "trust"):
-            raise UserError(f"{override} cannot change a resumed run: only trainer.max_steps, test and logger can")
+            raise UserError(
+                f"{override} cannot change a resumed run: only trainer.max_steps, trainer.threads, test and logger can"
+            )
     if not run.last_checkpoint.is_file():
         raise NotFoundError(f"{run.path} has no checkpoint to resume from: start it again without resume=")
     steps_taken, max_steps = weights.load_checkpoint(run.last_checkpoint)["global_step"], saved.trainer.max_steps
@@ -43,6 +51,14 @@ def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> 
         max_steps is None or max_steps >= steps_taken,
         f"trainer.max_steps={max_steps} is less than the {steps_taken} steps that {run.path} has taken: choose more",
     )
+    if (saved.trainer.threads or 1) > (cores := available_cores()):
+        log.warning(
+            "%s has %d threads, but this machine has %d cores: trainer.threads=%d is faster, and rounds differently",
+            run.path,
+            saved.trainer.threads,
+            cores,
+            cores,
+        )
     trust.check_trusted(run.path, _custom_code(saved), config.trust, user_targets=_custom_code(config))
     return saved
 

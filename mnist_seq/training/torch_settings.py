@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -11,7 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mnist_seq.config import TrainerConfig
-from mnist_seq.cpu_cores import available_cores
+from mnist_seq.cpu_cores import available_cores, idle_cores
 from mnist_seq.training.hardware import is_cpu_float32
 
 
@@ -55,6 +56,11 @@ def restore_torch_settings() -> Iterator[None]:
         restore.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
         restore.callback(torch.set_grad_enabled, torch.is_grad_enabled())
         yield
+
+
+def choose_threads() -> int:
+    """Choose the number of CPU threads for a run: OMP_NUM_THREADS where it is set, else as many as cores are idle."""
+    return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else min(torch.get_num_threads(), idle_cores())
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchConfig:
 
 
 def test_suite_names_of_the_config_are_the_implemented_ones() -> None:
-    assert tuple(suites.SUITES) == (*SPEED_SUITES, "page")
+    assert tuple(suites.SUITES) == (*SPEED_SUITES, "contention", "page")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Reference implementations of two published protocols in NumPy: one scene at a time, line by line as they are worded.
+"""Reference implementations of three published protocols in NumPy: one scene at a time, line by line as worded.
 
 Pixels are uint8 in 0..255, x to the right and y downwards, and integer ranges include both ends. Sampling and rendering
 are separate, so that the same draw can be rendered elsewhere and compared pixel by pixel.
@@ -157,3 +157,44 @@ def render_cluttered(images: Images, distractor_images: Images, draw: ClutterDra
     for digit, (x, y) in zip(draw.digits, positions(draw), strict=True):
         canvas[y : y + DIGIT, x : x + DIGIT] += images[digit]
     return np.minimum(canvas, 255).astype(np.uint8)
+
+
+# Multi-digit MNIST (github.com/kingyiusuen/handwritten-multi-digit-number-recognition)
+
+LONGEST = 5
+"""Largest number of digits."""
+LARGEST_OVERLAP = 0.4
+"""Of neighbouring frames, as a fraction of their width."""
+
+
+@dataclass
+class NumberDraw:
+    """The random draws of one image."""
+
+    digits: list[int]
+    """Indices into the pool."""
+    overlap: int
+    """Of neighbouring frames, pixels."""
+    padding: int
+    """Empty frames before the first digit."""
+
+
+def draw_number(labels: NDArray[np.integer[Any]], generator: np.random.Generator) -> NumberDraw:
+    """Draw a number, its digits, their overlap and its place; `labels`, P, are the classes of the pool."""
+    lengths = np.arange(1, LONGEST + 1)
+    length = int(generator.choice(lengths, p=lengths / lengths.sum()))
+    number = str(uniform(generator, 10 ** (length - 1), 10**length - 1))
+    digits = [int(generator.choice(np.flatnonzero(labels == int(digit)))) for digit in number]
+    overlap = int(generator.uniform(0, LARGEST_OVERLAP) * DIGIT)
+    return NumberDraw(digits, overlap, uniform(generator, 0, LONGEST - length))
+
+
+def render_number(images: Images, draw: NumberDraw) -> NDArray[np.uint8]:
+    """Paste each frame over the edge of the one before it, where the larger of the two pixels stays; 32 140."""
+    canvas = np.zeros((32, DIGIT * LONGEST), np.uint8)
+    for slot, index in enumerate(draw.digits, draw.padding):
+        x = slot * (DIGIT - draw.overlap)
+        frame = images[index].copy()
+        frame[:, : draw.overlap] = np.maximum(frame[:, : draw.overlap], canvas[2:30, x : x + draw.overlap])
+        canvas[2:30, x : x + DIGIT] = frame
+    return canvas

@@ -38,7 +38,7 @@ def test_digit_counts_are_uniform_and_exact(name: str) -> None:
     assert (layout.present.long().diff(dim=1) <= 0).all(), "slots with a digit come first"
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "multidigit_mnist"])
 def test_digits_are_uniform_over_the_pool(name: str) -> None:
     layout = sample_layout(name, 6000)
     counts = torch.bincount(layout.indices[layout.present], minlength=len(pool("train")))

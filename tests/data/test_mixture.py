@@ -13,7 +13,7 @@ from mnist_seq import vocabulary
 from mnist_seq.config import FolderConfig
 from mnist_seq.config.serialization import data_from_dict, to_dict
 from mnist_seq.data import datasets
-from mnist_seq.data.datasets import MixtureDataset
+from mnist_seq.data.mixture_dataset import MixtureDataset
 from mnist_seq.errors import UserError
 from tests.data.preset_configs import preset
 from tests.data.test_image_folder import BOXES, draw_line, write_pictures

@@ -1,4 +1,4 @@
-"""MultiMNIST and cluttered sequences equal a slow, independent implementation of their protocols.
+"""MultiMNIST, cluttered sequences and multi-digit MNIST equal a slow, independent implementation of their protocols.
 
 Pixel by pixel for the same draws, and in distribution over 20,000 scenes for independent draws.
 """
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mnist_seq.data.datasets import SyntheticDataset
-from mnist_seq.data.layouts import LAYOUTS
+from mnist_seq.data.layouts import LAYOUTS, Layout
 from tests.data import reference_protocols
 from tests.data.preset_configs import pool, preset
+from tests.data.reference_protocols import DIGIT
 
 MULTI = ["multimnist_s4", "multimnist_s6"]
 NUM_SCENES = 20_000
@@ -140,3 +141,44 @@ def test_cluttered_equals_the_protocol_in_distribution() -> None:
             ours_ink, theirs_ink = (np.take(each, place, axis).sum(1, dtype=np.int64) for each in (images, rendered))
             assert same_distribution(ours_ink, theirs_ink)
     assert scenes.counts.tolist() == [3] * NUM_SCENES
+
+
+def test_multidigit_equals_the_protocol_pixel_by_pixel() -> None:
+    scenes, layout = (
+        SyntheticDataset(preset("multidigit_mnist", "data/augment=none"), POOL)[:300],
+        multidigit_layout(300),
+    )
+    for image, indices, corners, present in zip(scenes.images[:, 0].numpy(), *layout[:3], strict=True):
+        count, x = int(present.sum()), corners[:, 0].tolist()
+        overlap = DIGIT - (x[1] - x[0]) if count > 1 else 0
+        padding = x[0] // (DIGIT - overlap)
+        draw = reference_protocols.NumberDraw(indices[:count].tolist(), overlap, padding if count > 1 else 0)
+        expected = reference_protocols.render_number(IMAGES, draw)
+        np.testing.assert_array_equal(image, np.roll(expected, x[0], 1) if count == 1 else expected)
+
+
+@pytest.mark.slow
+def test_multidigit_equals_the_protocol_in_distribution() -> None:
+    generator = np.random.default_rng(1)
+    draws = [reference_protocols.draw_number(LABELS, generator) for _ in range(NUM_SCENES)]
+    layout = multidigit_layout(NUM_SCENES)
+    counts, x = layout.present.sum(1).numpy(), layout.corners[..., 0].numpy()
+    lengths = np.array([len(draw.digits) for draw in draws])
+    starts = np.array([draw.padding * (DIGIT - draw.overlap) for draw in draws])
+    overlaps = np.array([draw.overlap for draw in draws])
+    assert same_distribution(counts, lengths)
+    for length in range(1, 6):
+        assert same_distribution(x[counts == length, 0], starts[lengths == length])
+    assert same_distribution(DIGIT - np.diff(x)[counts > 1, 0], overlaps[lengths > 1])
+    classes = LABELS[layout.indices.numpy()]
+    theirs = [LABELS[draw.digits] for draw in draws]
+    assert same_distribution(classes[:, 0], np.array([it[0] for it in theirs]))
+    assert same_distribution(classes[counts > 1, 1], np.array([it[1] for it in theirs if len(it) > 1]))
+    assert same_distribution(layout.indices[:, 0].numpy(), np.array([draw.digits[0] for draw in draws]))
+    sums = np.array([int(reference_protocols.render_number(IMAGES, draw).sum()) for draw in draws])
+    scenes = SyntheticDataset(preset("multidigit_mnist", "data/augment=none"), POOL)[:NUM_SCENES]
+    assert same_distribution(scenes.images.flatten(1).sum(1).numpy(), sums)
+
+
+def multidigit_layout(num_scenes: int) -> Layout:
+    return LAYOUTS["multidigit_mnist"](torch.arange(num_scenes), preset("multidigit_mnist"), POOL, 0)

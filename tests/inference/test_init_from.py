@@ -39,6 +39,24 @@ def test_matching_weights_are_loaded_and_all_others_are_reported(tmp_path: Path)
     assert report.loaded_fraction == pytest.approx(num_loaded / sum(map(torch.numel, state.values())))
 
 
+@pytest.mark.parametrize(
+    ("trained", "seconds"),
+    [
+        ({"seconds": 60.0}, 60),
+        ({"seconds": 60.0, "init_from": "pretrained:grid", "pretraining_seconds": 40.0}, 100),
+        ({"seconds": 60.0, "init_from": "outputs/mine", "pretraining_seconds": None}, None),
+        ({}, None),
+    ],
+)
+def test_training_time_adds_up_over_all_models_that_one_was_initialized_from(
+    trained: dict[str, object], seconds: float | None, tmp_path: Path
+) -> None:
+    """Whatever a name such as pretrained:grid stands for later."""
+    source = stirred(build(MODELS["enc_dec"], GRID))
+    weights.save(source, tmp_path / "weights.safetensors", trained=trained)
+    assert load_matching(build(MODELS["enc_dec"], GRID), tmp_path).pretraining_seconds == seconds
+
+
 def test_model_without_matching_weights_is_rejected(tmp_path: Path) -> None:
     weights.save(build(MODELS["classifier"], SINGLE), tmp_path / "weights.safetensors")
     other = build(replace(MODELS["enc_dec"], dim=24, num_heads=2), GRID)
