@@ -31,11 +31,11 @@ DISTRIBUTIONS = packages_distributions()
 
 
 def names(requirements: list[str]) -> set[str]:
-    """Of the distributions, as package indexes normalise them."""
-    return {normalised(re.match(r"[\w.-]+", it)[0]) for it in requirements}  # type: ignore[index]
+    """Of the distributions, as package indexes normalize them."""
+    return {normalized(re.match(r"[\w.-]+", it)[0]) for it in requirements}  # type: ignore[index]
 
 
-def normalised(name: str) -> str:
+def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -52,7 +52,7 @@ def imported(path: Path) -> set[str]:
 
 def distributions(package: str) -> set[str]:
     """That install a package; its own name where it is not installed."""
-    return {normalised(it) for it in DISTRIBUTIONS.get(package, [package])}
+    return {normalized(it) for it in DISTRIBUTIONS.get(package, [package])}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

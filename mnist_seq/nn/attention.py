@@ -81,7 +81,7 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "*#B #L #S"] | None = None,
         rope: Rope | None = None,
     ) -> Float[Tensor, "B H L S"]:
-        """Compute the attention weights, for inspection only: `forward` never materialises them.
+        """Compute the attention weights, for inspection only: `forward` never materializes them.
 
         Takes the arguments of `forward`. Each row over S sums to 1.
         """

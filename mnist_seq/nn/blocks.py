@@ -20,7 +20,7 @@ _EPS = 1e-5
 
 
 class RMSNorm(nn.RMSNorm):
-    """Root mean square layer normalisation (Zhang & Sennrich 2019), in the dtype of its weights like LayerNorm."""
+    """Root mean square layer normalization (Zhang & Sennrich 2019), in the dtype of its weights like LayerNorm."""
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return super().forward(x.to(self.weight.dtype))
@@ -163,12 +163,12 @@ class DecoderBlock(nn.Module):
 
 
 def final_norm(config: EncoderConfig) -> nn.Module:
-    """Create the norm after the last block. Post-norm blocks need none: their output is normalised already."""
+    """Create the norm after the last block. Post-norm blocks need none: their output is normalized already."""
     return NORM_TYPES[config.norm_type](config.dim) if config.norm == "pre" else nn.Identity()
 
 
 def init_weights(module: nn.Module) -> None:
-    """Initialise a module's own weights; for `nn.Module.apply`.
+    """Initialize a module's own weights; for `nn.Module.apply`.
 
     Matrices are Xavier-uniform and biases zero. The last matrix of each residual branch is zero, so that every branch
     starts as the identity (as in Fixup, Zhang, Dauphin & Ma 2019): training is faster that way.

@@ -51,7 +51,7 @@ class PositionEmbedding(nn.Module):
     """
 
     token_init_std = 0.02
-    """Standard deviation with which the token embeddings are initialised."""
+    """Standard deviation with which the token embeddings are initialized."""
 
     def __init__(self, shape: tuple[int, ...], dim: int, head_dim: int) -> None:
         super().__init__()

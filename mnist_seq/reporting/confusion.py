@@ -58,7 +58,7 @@ def describe(label: int, predicted: int) -> str:
     return f"{label} read as {predicted}" if predicted < NUM_DIGITS else f"{label} not read"
 
 
-def summarise(counts: Tensor) -> str:
+def summarize(counts: Tensor) -> str:
     """State the number of misread digits and the most confused pairs.
 
     Args:

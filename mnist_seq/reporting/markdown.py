@@ -166,7 +166,7 @@ def _format_training(trained: dict[str, Any]) -> str:
     if str(trained.get("device")).startswith("cuda"):
         text += " on a GPU"
     if "init_from" in trained:
-        text += f", initialised from `{trained['init_from'].removeprefix(pretrained.PREFIX)}`"
+        text += f", initialized from `{trained['init_from'].removeprefix(pretrained.PREFIX)}`"
     if before := trained.get("pretraining_seconds"):
         text += f" ({before / 60:.0f} min)"
     return text

@@ -106,7 +106,7 @@ def _confusion_section(scenes: SceneDataset, result: EvalResult) -> dict[str, An
     return {
         "columns": [*map(str, range(NUM_DIGITS)), "none"],
         "confusion": confusion.table_cells(result.confusion),
-        "confusion_summary": confusion.summarise(result.confusion),
+        "confusion_summary": confusion.summarize(result.confusion),
         "pairs": [
             {
                 "title": f"{confusion.describe(label, predicted)}: {int(result.confusion[label, predicted]):,}",

@@ -1,1 +1,1 @@
-"""Training: the LightningModule, optimisers, callbacks, checkpoints, loggers, and whole runs."""
+"""Training: the LightningModule, optimizers, callbacks, checkpoints, loggers, and whole runs."""

@@ -20,7 +20,7 @@ from mnist_seq.training.steps import should_log
 
 
 class StopOnDivergence(Callback):
-    """Stops training when the loss is NaN or infinite; it synchronises with the device only at logged steps.
+    """Stops training when the loss is NaN or infinite; it synchronizes with the device only at logged steps.
 
     Such a step is never saved, whichever callback saves: before each checkpoint, the weights and the optimizer's
     averages are checked as well. An infinite gradient spoils them one step before the loss shows it.

@@ -1,4 +1,4 @@
-"""The Muon optimiser (Jordan et al. 2024): momentum updates with all singular values close to one.
+"""The Muon optimizer (Jordan et al. 2024): momentum updates with all singular values close to one.
 
 Shapes: M weight matrices of one shape, R C its rows and columns.
 """

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module, OptimConfig, bool], torch.optim.Optim
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon and AdamW as one optimiser, with one schedule and one state dict."""
+    """Muon and AdamW as one optimizer, with one schedule and one state dict."""
 
     def __init__(
         self, matrices: list[Tensor], adamw_groups: list[dict[str, Any]], config: OptimConfig, fused: bool

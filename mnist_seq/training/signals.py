@@ -64,7 +64,7 @@ class StopOnSignal(Callback):
 
     def _sync_signal(self, trainer: L.Trainer) -> int | None:
         """The signal to stop for; all ranks stop at the same step, whichever of them received it."""
-        signum = self.received_signal  # read once: a signal that comes while ranks synchronise is for the next step
+        signum = self.received_signal  # read once: a signal that comes while ranks synchronize is for the next step
         if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(signum is not None, all=False):
             return signum or signal.SIGTERM
         return signum

@@ -59,7 +59,7 @@ def build_trainer(
         "use_distributed_sampler": False,
     }
     if config.strategy == "ddp" or config.world_size > 1:
-        # ranks have different numbers of validation batches, so the forward pass must not synchronise
+        # ranks have different numbers of validation batches, so the forward pass must not synchronize
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
     try:
         return L.Trainer(**fixed | arguments)

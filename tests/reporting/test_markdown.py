@@ -78,12 +78,12 @@ def test_scores_on_other_digits_are_not_compared() -> None:
     assert row[5:7] == ["96.00, another", ""]
 
 
-def test_training_names_the_model_that_it_was_initialised_from() -> None:
+def test_training_names_the_model_that_it_was_initialized_from() -> None:
     facts = {"init_from": "grid", "pretraining_seconds": 3600, "device": "cuda:0"}
     later = protocol_result(0.9, 0.8, 1, trained=facts)
     assert (
         cells(markdown.results_tables(make_results(single=later), ResultsConfig()))[3][-1]
-        == "2.6 M scenes, 90 min on a GPU, initialised from `grid` (60 min)"
+        == "2.6 M scenes, 90 min on a GPU, initialized from `grid` (60 min)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_norms_biases_and_positions_are_not_decayed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_muon_optimises_the_matrices_of_the_blocks_and_adamw_the_rest(name: str) -> None:
+def test_muon_optimizes_the_matrices_of_the_blocks_and_adamw_the_rest(name: str) -> None:
     model = build(MODELS[name], Spec(56, 56, 4, (2, 2)))
     optimizer = optim.muon(model, OptimConfig(name="muon", weight_decay=0.1))
     names = {id(weight): name for name, weight in model.named_parameters()}

@@ -74,7 +74,7 @@ def test_signal_during_the_last_step_is_not_lost(tmp_path: Path, stop: list[int]
     assert mnist_seq.fit(f"resume={tmp_path / 'run'}").finished
 
 
-def test_signal_while_ranks_synchronise_counts_for_the_next_step(tmp_path: Path) -> None:
+def test_signal_while_ranks_synchronize_counts_for_the_next_step(tmp_path: Path) -> None:
     """Only one rank received it: if that rank stopped now, the other would wait for it."""
     saved: list[int] = []
     stop = signals.StopOnSignal(Run(tmp_path), SimpleNamespace(save_between_steps=lambda it: saved.append(1)))  # type: ignore[arg-type]
