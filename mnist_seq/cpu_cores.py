@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_SAMPLE_SECONDS = 0.25
+_SAMPLE_SECONDS = 0.5
 """How long the load of the cores is watched."""
+_BY_QUOTA = "MNIST_SEQ_QUOTA"
+"""Environment variable with the value of OMP_NUM_THREADS that the quota chose."""
 
 
 def available_cores(root: Path = Path("/")) -> int:
@@ -26,12 +28,14 @@ def idle_cores(root: Path = Path("/")) -> int:
     """Number of the available cores that other processes leave idle at present, at least 1; Linux only, else all.
 
     Threads that work in step all wait for the one whose core is shared: a thread less is faster. Processes of low
-    priority (`nice`) do not count, since they give way.
+    priority (`nice`) do not count, since they give way, unless this one has a low priority too.
 
     Args:
         root: of the file system.
     """
     own, before = time.process_time(), _busy_seconds(root)
+    if before == 0:
+        return available_cores(root)
     time.sleep(_SAMPLE_SECONDS)
     own, after = time.process_time() - own, _busy_seconds(root)
     busy = max(0.0, after - before - own) / _SAMPLE_SECONDS
@@ -44,15 +48,20 @@ def _busy_seconds(root: Path) -> float:
     ticks = 0
     for name, *counts in map(str.split, _read(root / "proc/stat").splitlines()):
         if name in allowed:
-            user, _nice, system, _idle, _iowait, *interrupts_and_steal = map(int, counts[:8])
-            ticks += user + system + sum(interrupts_and_steal)
+            user, nice, system, _idle, _iowait, *interrupts_and_steal = map(int, counts[:8])
+            ticks += user + nice * (os.nice(0) > 0) + system + sum(interrupts_and_steal)
     return ticks / os.sysconf("SC_CLK_TCK") if ticks else 0.0
 
 
 def respect_quota() -> None:
     """Have libraries that are loaded later start no more threads than the quota allows: OpenMP knows nothing of it."""
-    if (cores := available_cores()) < _affinity():
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    if "OMP_NUM_THREADS" not in os.environ and (cores := available_cores()) < _affinity():
+        os.environ["OMP_NUM_THREADS"] = os.environ[_BY_QUOTA] = str(cores)
+
+
+def user_chose_threads() -> bool:
+    """Whether OMP_NUM_THREADS is set, and not by `respect_quota`, in this process or one that started it."""
+    return os.environ.get("OMP_NUM_THREADS") not in (None, os.environ.get(_BY_QUOTA))
 
 
 def _affinity() -> int:

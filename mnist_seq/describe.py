@@ -46,7 +46,7 @@ def hardware_info(config: TrainConfig) -> dict[str, Any]:
         "device": f"{trainer.devices} x {device}",
         "precision": trainer.precision,
         "matmul precision": trainer.matmul_precision,
-        "CPU threads": f"{trainer.threads or choose_threads()} of {available_cores()} cores",
+        "CPU threads": f"{trainer.threads or choose_threads()} on {available_cores()} cores",
         "steps": trainer.max_steps,
         "scenes": (trainer.max_steps or 0) * config.data.batch_size,
     }

@@ -101,8 +101,9 @@ class Run:
 
     @property
     def config_without_seed(self) -> TrainConfig:
-        """The config without seed, logger and outputs: equal for the seeds of one recipe."""
-        return replace(self.config, seed=0, logger=None, report="auto", test=False)
+        """The config without seed, logger, outputs and threads: equal for the seeds of one recipe."""
+        config = replace(self.config, seed=0, logger=None, report="auto", test=False)
+        return replace(config, trainer=replace(config.trainer, threads=None))
 
     @property
     def config_text(self) -> str:

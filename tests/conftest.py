@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
 
 import jaxtyping
 import pytest
+
+from mnist_seq.cpu_cores import available_cores
+
+os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))  # one number for all runs, however busy the machine
+
 import torch
 
 jaxtyping.install_import_hook(["mnist_seq.nn", "mnist_seq.data"], "beartype.beartype")

@@ -64,6 +64,7 @@ def test_commands_start_no_more_threads_than_the_quota_allows(
 ) -> None:
     """Unless the user has chosen a number."""
     monkeypatch.setattr(cpu_cores, "available_cores", lambda: quota)
+    monkeypatch.setenv("MNIST_SEQ_QUOTA", "")
     monkeypatch.setenv("OMP_NUM_THREADS", before or "")  # restored afterwards
     if before is None:
         monkeypatch.delenv("OMP_NUM_THREADS")
@@ -109,6 +110,19 @@ def test_cores_that_others_keep_busy_are_not_idle(
 def test_without_counts_of_the_load_all_available_cores_are_idle(tmp_path: Path) -> None:
     root = make_root(tmp_path, V2, {"a/b/cpu.max": "300000 100000\n"})
     assert cpu_cores.idle_cores(root) == 3
+
+
+def test_quota_is_no_choice_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads still follow the idle cores then, also in a process that inherits the environment."""
+    monkeypatch.setattr(cpu_cores, "available_cores", lambda: 2)
+    for name in ("OMP_NUM_THREADS", "MNIST_SEQ_QUOTA"):
+        monkeypatch.setenv(name, "")  # restored afterwards
+        monkeypatch.delenv(name)
+    assert not cpu_cores.user_chose_threads()
+    cpu_cores.respect_quota()
+    assert not cpu_cores.user_chose_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cpu_cores.user_chose_threads()
 
 
 def test_torch_is_loaded_after_the_threads_are_chosen() -> None:

@@ -19,8 +19,8 @@ from mnist_seq.cpu_cores import available_cores
 if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
 
-_LOG_EVERY_N_STEPS = 20
-_NUM_STEPS = 6 * _LOG_EVERY_N_STEPS
+LOG_EVERY_N_STEPS = 20
+"""Steps between two logged throughputs of a run; a run logs six."""
 _BUSY_LOOP = "while True: pass"
 
 
@@ -34,7 +34,7 @@ class _Setting(NamedTuple):
 
 
 def contention(config: BenchConfig) -> list[Measurement]:
-    """Training runs on grids, alone and beside a process that keeps one core busy."""
+    """Training runs on grids, alone and beside a process that keeps one core busy; at most five rounds, 3 min each."""
     cores = available_cores()
     settings = {
         "default": _Setting(None, None),
@@ -64,13 +64,13 @@ def _throughput(setting: _Setting, config: BenchConfig) -> float:
     if setting.spin_count is not None:
         env["GOMP_SPINCOUNT"] = str(setting.spin_count)
     overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
-    overrides += ["trainer=cpu", f"trainer.log_every_n_steps={_LOG_EVERY_N_STEPS}", "report=false"]
-    overrides += [f"trainer.max_steps={_NUM_STEPS}", f"trainer.val_check_interval={_NUM_STEPS}"]
+    overrides += ["trainer=cpu", f"trainer.log_every_n_steps={LOG_EVERY_N_STEPS}", "report=false"]
+    overrides += [f"trainer.max_steps={6 * LOG_EVERY_N_STEPS}", f"trainer.val_check_interval={6 * LOG_EVERY_N_STEPS}"]
     if setting.threads is not None:
         overrides.append(f"trainer.threads={setting.threads}")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mnist_seq.train", *overrides, f"hydra.run.dir={folder}/run"]
-        subprocess.run(command, env=env, capture_output=True, check=True)
+        subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
         with (Path(folder) / "run" / "metrics.csv").open(encoding="utf-8", newline="") as file:
             speeds = [float(rate) for row in csv.DictReader(file) if (rate := row.get("train/scenes_per_second"))]
     return median(speeds[1:])  # the first includes warm-up

@@ -29,7 +29,7 @@ class TrainConfig(Validated):
     data: Any = None
     """Scenes: a preset of `data`, and its keys."""
     optim: OptimConfig = field(default_factory=OptimConfig)
-    """Optimiser and learning rate schedule: a preset of `optim`, and its keys."""
+    """Optimizer and learning rate schedule: a preset of `optim`, and its keys."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Training loss: a preset of `loss`, and its keys."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

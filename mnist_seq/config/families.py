@@ -168,10 +168,8 @@ class MixedConfig(DataConfig):
         shared = DataConfig()
         height, width = self.spec.height, self.spec.width
         for name, part in self.parts.items():
-            check(
-                part.family not in ("mixed", "folder", "multidigit_mnist"),
-                f"data.parts.{name}: {part.family} cannot be mixed",
-            )
+            mixable = part.family not in ("mixed", "folder", "multidigit_mnist")  # the last does not add up its digits
+            check(mixable, f"data.parts.{name}: {part.family} cannot be mixed, choose another family")
             for key in vars(shared).keys() - {"family", "augment", "corruptions", "digit_size"}:
                 same = getattr(part, key) in (getattr(shared, key), getattr(self, key))
                 check(same, f"data.parts.{name}.{key}={getattr(part, key)} has no effect: set data.{key}")

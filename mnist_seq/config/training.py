@@ -1,4 +1,4 @@
-"""Optimiser, loss and trainer."""
+"""Optimizer, loss and trainer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OptimConfig(Validated):
     key_prefix = "optim."
 
     name: Annotated[str, one_of(OPTIMIZERS)] = "adamw"
-    """Optimiser: `adamw`, or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for the rest."""
+    """Optimizer: `adamw`, or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for the rest."""
     lr: PositiveFloat = 2e-3
     """Peak learning rate, above 0."""
     weight_decay: Annotated[float, at_least(0)] = 0.05
@@ -79,7 +79,7 @@ class TrainerConfig(Validated):
     preset: str = "auto"
     """Name of this preset; `auto` picks cpu, gpu or mps by the hardware when a run starts."""
     max_steps: PositiveInt | None = None
-    """Optimiser steps."""
+    """Optimizer steps."""
     accelerator: Annotated[str, one_of(ACCELERATORS)] | None = None
     """Device: auto, cpu, gpu, cuda or mps."""
     devices: PositiveInt | None = None
@@ -103,8 +103,9 @@ class TrainerConfig(Validated):
     gradient_clip_val: float | None = None
     """Largest gradient norm; 0 does not clip."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; null takes as many as OMP_NUM_THREADS says, or as cores are idle when the run starts, of
-    those in the process' affinity and in its container's quota. A resumed run keeps its number."""
+    """CPU threads of torch; null takes OMP_NUM_THREADS, or as many as cores are idle when the run starts, of those in
+    the process' affinity and its container's quota. A resumed run keeps its number. With several devices, null takes
+    OMP_NUM_THREADS or all of these cores."""
 
     def __post_init__(self) -> None:
         check(

@@ -24,7 +24,7 @@ from mnist_seq.errors import UserError
 
 _MIN_EVAL_BATCH_SIZE = 500
 _PIXELS_PER_RENDER = 2**24
-"""Pixels of the canvases that a GPU renders together: for one batch, its operations would wait for Python."""
+"""Pixels of the scenes that a GPU renders together: for one batch, its operations would wait for Python."""
 
 
 class SceneIds(NamedTuple):
@@ -34,7 +34,9 @@ class SceneIds(NamedTuple):
     ids: Int[Tensor, "B"]
     """Of all batches that are rendered together."""
     scenes: slice
-    """Those of this batch; the first slice starts at 0."""
+    """Those of this batch."""
+    first_batch: int
+    """Index of the first batch that is rendered together with this one."""
 
 
 @dataclass(eq=False)
@@ -78,12 +80,14 @@ class IdLoader:
     def __iter__(self) -> Iterator[SceneIds]:
         start = 0 if self.finite else self.num_yielded
         end = len(self) if self.finite else (start // len(self) + 1) * len(self)
-        for first in range(start, end, self.batches_per_render):
+        for first in range(start - start % self.batches_per_render, end, self.batches_per_render):
             batches = [self._batch_ids(index) for index in range(first, min(first + self.batches_per_render, end))]
             ids, last = torch.cat(batches), 0
-            for self.num_yielded, batch in enumerate(batches, first + 1):
+            for index, batch in enumerate(batches, first):
                 last += len(batch)
-                yield SceneIds(self.split, ids, slice(last - len(batch), last))
+                if index >= start:
+                    self.num_yielded = index + 1
+                    yield SceneIds(self.split, ids, slice(last - len(batch), last), first)
 
     def _batch_ids(self, batch_index: int) -> Tensor:
         first = (batch_index * self.world_size + self.rank) * self.batch_size
@@ -120,7 +124,7 @@ class SceneDataModule(L.LightningDataModule):
         self.config, self.seed = config, seed
         self.source, self.notice, self.train_includes_val = config.digits, "", False
         self.datasets: dict[str, SceneDataset] = {}
-        self._rendered: dict[str, SceneBatch] = {}
+        self._rendered: dict[tuple[str, int, int], SceneBatch] = {}
 
     @property
     def spec(self) -> Spec:
@@ -148,8 +152,9 @@ class SceneDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> IdLoader:
         train, batch_size = self.datasets["train"], self.config.batch_size
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
-        pixels = batch_size * train.spec.height * train.spec.width
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        spec = train.spec
+        pixels = batch_size * max(spec.height * spec.width, spec.max_length * spec.digit_size**2)
         return replace(
             self._dataloader("train", batch_size, train.scenes_per_epoch),
             finite=False,
@@ -172,10 +177,11 @@ class SceneDataModule(L.LightningDataModule):
         """Render a batch of ids on its device, or return its part of what was rendered with an earlier batch."""
         if not isinstance(batch, SceneIds):
             return batch
-        if batch.scenes.start == 0:
+        key = (batch.split, batch.first_batch, len(batch.ids))
+        if key not in self._rendered:
             ids = batch.ids.cpu() if batch.ids.device.type == "mps" else batch.ids  # its 64-bit products do not wrap
-            self._rendered[batch.split] = self.datasets[batch.split].render(ids).to(batch.ids.device)
-        return SceneBatch(*(tensor[batch.scenes] for tensor in self._rendered[batch.split]))
+            self._rendered = {key: self.datasets[batch.split].render(ids).to(batch.ids.device)}
+        return SceneBatch(*(tensor[batch.scenes] for tensor in self._rendered[key]))
 
     def _eval_dataloader(self, split: str) -> IdLoader:
         """Build a loader with at least one batch for every rank: a rank without one would block the all-reduce."""

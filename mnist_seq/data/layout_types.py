@@ -46,5 +46,5 @@ class Layout(NamedTuple):
     marks: Marks | None = None
     bleed: int = 0
     """How far a frame may reach beyond the canvas, pixels."""
-    takes_maximum: bool = False
+    take_maximum: bool = False
     """Where digits overlap, the more ink of the two counts, not the sum."""

@@ -33,7 +33,8 @@ def multidigit_mnist(ids: Int[Tensor, "B"], config: MultidigitConfig, pool: Pool
         return rng.integers(rng.key(seed, pool.split, "number", purpose), ids, slots, high)
 
     slots = config.max_digits
-    lengths = torch.arange(1, slots + 1, device=ids.device).repeat_interleave(torch.arange(1, slots + 1))
+    lengths = torch.arange(1, slots + 1, device=ids.device)
+    lengths = lengths.repeat_interleave(lengths)
     counts = lengths[integers("length", 1, len(lengths))]
     slot = torch.arange(slots, device=ids.device)
     is_first = (slot == 0).long()
@@ -45,4 +46,4 @@ def multidigit_mnist(ids: Int[Tensor, "B"], config: MultidigitConfig, pool: Pool
     x = (integers("padding", 1, slots - counts + 1) + slot) * advance
     present = slot < counts
     corners = torch.stack([x, torch.full_like(x, _TOP)], -1) * present[..., None]
-    return Layout(pool.by_class[position.clamp(max=len(pool) - 1)], corners, present, takes_maximum=True)
+    return Layout(pool.by_class[position.clamp(max=len(pool) - 1)], corners, present, take_maximum=True)

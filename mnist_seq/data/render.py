@@ -59,7 +59,7 @@ def render(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: int, aug
     digit_images, ink = _digit_images(ids, layout, pool, seed, augment_config)
     if layout.bleed:
         ink = ink_boxes(_crop_to_canvas(digit_images, layout, spec).flatten(0, 1)).view_as(ink)
-    images = paste(digit_images, layout.corners, spec.height, spec.width, layout.bleed, layout.takes_maximum)
+    images = paste(digit_images, layout.corners, spec.height, spec.width, layout.bleed, layout.take_maximum)
     if layout.distractors is not None:
         background = _render_distractors(ids, layout.distractors, pool, seed, augment_config, spec)
         images = (images.short() + background).clamp(max=255).to(torch.uint8)

@@ -44,7 +44,7 @@ class Classifier(Model):
         return self.head(pooled).unflatten(-1, (-1, EMPTY_CELL + 1)).flatten(1, 2)
 
     def embed(self, images: Num[Tensor, "B 1 Y X"]) -> Float[Tensor, "B D"]:
-        """Summarise each image by the mean of the pooled vectors."""
+        """Summarize each image by the mean of the pooled vectors."""
         return self.pool(self.encoder(images)).mean(1)
 
     @torch.no_grad()

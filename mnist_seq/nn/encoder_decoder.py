@@ -72,7 +72,7 @@ class EncoderDecoder(Model):
         return self.step(tokens, self.start(images))[0]
 
     def embed(self, images: Num[Tensor, "B 1 Y X"]) -> Float[Tensor, "B D"]:
-        """Summarise each image by the mean of the encoder's output."""
+        """Summarize each image by the mean of the encoder's output."""
         return self.encoder(images).mean(1)
 
     def start(self, images: Num[Tensor, "B 1 Y X"]) -> Cache:

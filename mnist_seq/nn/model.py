@@ -52,7 +52,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, images: Num[Tensor, "B 1 Y X"]) -> Float[Tensor, "B D"]:
-        """Summarise each image as a vector."""
+        """Summarize each image as a vector."""
 
 
 def check_cells(name: str, spec: Spec) -> None:

@@ -166,9 +166,9 @@ def _format_training(trained: dict[str, Any]) -> str:
     if str(trained.get("device")).startswith("cuda"):
         text += " on a GPU"
     if "init_from" in trained:
-        text += f", initialized from `{trained['init_from'].removeprefix(pretrained.PREFIX)}`"
-    if before := trained.get("pretraining_seconds"):
-        text += f" ({before / 60:.0f} min)"
+        before = trained.get("pretraining_seconds")
+        minutes = "time unknown" if before is None else f"after {before / 60:.0f} min of its own"
+        text += f", initialized from `{trained['init_from'].removeprefix(pretrained.PREFIX)}` ({minutes})"
     return text
 
 

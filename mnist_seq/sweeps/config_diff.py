@@ -67,6 +67,8 @@ def _auto_keys(config: TrainConfig, overrides: list[str], run: Run) -> list[str]
         trainer = vars(config.trainer) | vars(run.config.trainer)
         explicit = {key for key, value in vars(config.trainer).items() if value not in (None, "auto")}
         keys += [f"trainer.{key}" for key in trainer if key not in explicit]
+    if config.trainer.threads is None:
+        keys.append("trainer.threads")
     return keys
 
 

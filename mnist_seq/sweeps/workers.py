@@ -161,6 +161,7 @@ def _mp_context(slot: Slot) -> Any:
 
 def _worker_main(slot: Slot, output_path: Path, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
     os.environ["OMP_NUM_THREADS"] = str(slot.threads)
+    os.environ.pop("MNIST_SEQ_QUOTA", None)  # this number is the launcher's choice
     if slot.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.device
     if "torch" in sys.modules:  # the fork server imported it, and it has read OMP_NUM_THREADS already

@@ -36,6 +36,11 @@ def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDat
     if result:
         run.update_metrics(val=result.summary())
     card = {"data": to_dict(data.config), "digits": data.source, "loss": to_dict(config.loss), "revision": revision}
+    trained = {"seconds": run.metrics.get("seconds")}
+    if "init_from" in run.metrics:
+        trained["init_from"] = run.metrics["init_from"]["source"]
+        trained["pretraining_seconds"] = run.metrics["init_from"]["pretraining_seconds"]
+    card["trained"] = trained
     weights.save(model, run.weights, trained_on_val=module.trained_on_val, **card)
     _save_plots(run, model, data)
     if result and val and config.report:

@@ -248,6 +248,7 @@ def _record_training(run: Run, config: TrainConfig, trainer: L.Trainer, throughp
         device=str(trainer.strategy.root_device),
         precision=str(trainer.precision),
         matmul_precision=config.trainer.matmul_precision,
+        threads=torch.get_num_threads(),
     )
 
 

@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        """Update matrices of one shape: stacked, they take as many operations as one."""
+        """Update matrices of one shape, stacked: their products are computed together."""
         grads = [matrix.grad for matrix in matrices if matrix.grad is not None]
         for matrix, grad in zip(matrices, grads, strict=True):
             if not self.state[matrix]:

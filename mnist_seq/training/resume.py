@@ -13,6 +13,7 @@ from mnist_seq.cpu_cores import available_cores
 from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
+from mnist_seq.training.torch_settings import choose_threads
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> 
         if key == "trainer.max_steps":
             saved.trainer.max_steps = config.trainer.max_steps
         elif key == "trainer.threads":
-            saved.trainer.threads = config.trainer.threads
+            saved.trainer.threads = config.trainer.threads or choose_threads()
         elif key == "test":
             saved.test = config.test
         elif key.split(".")[0] == "logger":

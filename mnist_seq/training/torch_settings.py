@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -12,7 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mnist_seq.config import TrainerConfig
-from mnist_seq.cpu_cores import available_cores, idle_cores
+from mnist_seq.cpu_cores import available_cores, idle_cores, user_chose_threads
 from mnist_seq.training.hardware import is_cpu_float32
 
 
@@ -60,7 +59,7 @@ def restore_torch_settings() -> Iterator[None]:
 
 def choose_threads() -> int:
     """Choose the number of CPU threads for a run: OMP_NUM_THREADS where it is set, else as many as cores are idle."""
-    return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else min(torch.get_num_threads(), idle_cores())
+    return torch.get_num_threads() if user_chose_threads() else min(torch.get_num_threads(), idle_cores())
 
 
 @contextmanager

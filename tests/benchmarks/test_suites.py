@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_seq.benchmarks import rendering, serving, startup, step_scaling, suites, training
+from mnist_seq.benchmarks import contention, rendering, serving, startup, step_scaling, suites, training
 from mnist_seq.benchmarks.timer import Measurement
 from mnist_seq.config import BenchConfig
 from mnist_seq.config.commands import SPEED_SUITES
@@ -23,7 +23,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchConfig:
     commands = {name: startup.COMMANDS[name] for name in ("bare python", *startup.COMPARED)}
     monkeypatch.setattr(startup, "COMMANDS", commands)
     monkeypatch.setattr(startup, "SHORT_RUN", (*startup.SHORT_RUN, "model.encoder_depth=1", "data.val_scenes=100"))
-    monkeypatch.setattr(training, "LOG_EVERY_N_STEPS", 2)
+    for suite in (training, contention):
+        monkeypatch.setattr(suite, "LOG_EVERY_N_STEPS", 2)
     for name, value in SERVING.items():
         monkeypatch.setattr(serving, name, value)
     return BenchConfig(repeats=1, batch_size=4, device="cpu", output_dir=str(tmp_path))
@@ -34,7 +35,7 @@ def test_suite_names_of_the_config_are_the_implemented_ones() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SPEED_SUITES)
+@pytest.mark.parametrize("name", [*SPEED_SUITES, "contention"])
 def test_every_suite_returns_finite_measurements_with_unique_names(
     name: str, config: BenchConfig, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mnist_seq.config import LineConfig, MixedConfig
+from mnist_seq.data import marks
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.layouts import LAYOUTS, Layout
 from mnist_seq.data.marks import mark_images, num_inner_marks
@@ -47,6 +48,7 @@ def test_marks_follow_digits_with_their_probabilities() -> None:
         kinds = torch.bincount(layout.marks.indices[marked & slots], minlength=num_kinds)
         assert len(kinds) == num_kinds
         assert stats.chisquare(kinds).pvalue > 0.001
+    assert list(marks._INNER_STROKES) == ["point", "comma", "colon", "dash"]
     assert not sample(LineConfig(p_mark=0, p_final_mark=0)).marks.present.any()  # type: ignore[union-attr]
 
 

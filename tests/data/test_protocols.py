@@ -143,11 +143,12 @@ def test_cluttered_equals_the_protocol_in_distribution() -> None:
     assert scenes.counts.tolist() == [3] * NUM_SCENES
 
 
-def test_multidigit_equals_the_protocol_pixel_by_pixel() -> None:
-    scenes, layout = (
-        SyntheticDataset(preset("multidigit_mnist", "data/augment=none"), POOL)[:300],
-        multidigit_layout(300),
-    )
+@pytest.mark.parametrize("max_overlap", [0.4, 0.9])
+def test_multidigit_equals_the_protocol_pixel_by_pixel(max_overlap: float) -> None:
+    """Also where frames overlap by more than their blank edges, so that ink lies on ink."""
+    config = preset("multidigit_mnist", "data/augment=none", f"data.max_overlap={max_overlap}")
+    scenes = SyntheticDataset(config, POOL)[:300]
+    layout = LAYOUTS["multidigit_mnist"](torch.arange(300), config, POOL, 0)
     for image, indices, corners, present in zip(scenes.images[:, 0].numpy(), *layout[:3], strict=True):
         count, x = int(present.sum()), corners[:, 0].tolist()
         overlap = DIGIT - (x[1] - x[0]) if count > 1 else 0

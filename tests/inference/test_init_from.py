@@ -57,6 +57,14 @@ def test_training_time_adds_up_over_all_models_that_one_was_initialized_from(
     assert load_matching(build(MODELS["enc_dec"], GRID), tmp_path).pretraining_seconds == seconds
 
 
+def test_training_time_of_a_run_is_known(tiny_run: Run, tmp_path: Path) -> None:
+    run = mnist_seq.fit(*TINY, "trainer.max_steps=2", f"init_from={tiny_run.path}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert run.metrics["init_from"]["pretraining_seconds"] == tiny_run.metrics["seconds"]
+    assert load_matching(build(MODELS["enc_dec"], GRID), run.path).pretraining_seconds == pytest.approx(
+        run.metrics["seconds"] + tiny_run.metrics["seconds"]
+    )
+
+
 def test_model_without_matching_weights_is_rejected(tmp_path: Path) -> None:
     weights.save(build(MODELS["classifier"], SINGLE), tmp_path / "weights.safetensors")
     other = build(replace(MODELS["enc_dec"], dim=24, num_heads=2), GRID)

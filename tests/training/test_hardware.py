@@ -98,6 +98,16 @@ def test_gradient_clipping_can_be_turned_off() -> None:
     assert hardware.resolve_auto(TrainerConfig()).gradient_clip_val == 1
 
 
+@pytest.mark.parametrize(("user_chose", "expected"), [(False, 1), (True, 3)])
+def test_threads_follow_the_idle_cores_unless_the_user_chose_a_number(
+    user_chose: bool, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_settings, "user_chose_threads", lambda: user_chose)
+    monkeypatch.setattr(torch_settings, "idle_cores", lambda: 1)
+    with limit_threads(3):
+        assert torch_settings.choose_threads() == expected
+
+
 def flash_enabled() -> bool:
     return bool(torch.backends.cuda.flash_sdp_enabled())
 

@@ -16,7 +16,7 @@ from mnist_seq.errors import Interrupted
 from mnist_seq.inference import weights
 from mnist_seq.reporting.run_summary import print_run_summary
 from mnist_seq.run_dir import Run
-from mnist_seq.training import callbacks, signals
+from mnist_seq.training import callbacks, resume, signals, torch_settings
 from tests.conftest import TINY
 from tests.training.test_fit import rows
 
@@ -131,14 +131,31 @@ def test_moved_run_resumes_and_keeps_its_best_checkpoint(tmp_path: Path) -> None
     assert again.best_checkpoint.read_bytes() == best
 
 
-def test_only_steps_and_loggers_can_change_on_resuming(tiny_run: Run) -> None:
+def test_only_steps_threads_and_loggers_can_change_on_resuming(tiny_run: Run) -> None:
     before = {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()}
     for override in ("optim.lr=1", "seed=3", "model=classifier"):
-        with pytest.raises(ValueError, match=f"{override}.*only trainer.max_steps, test and logger"):
+        with pytest.raises(ValueError, match=f"{override}.*only trainer.max_steps, trainer.threads, test and logger"):
             mnist_seq.fit(f"resume={tiny_run.path}", override)
     with pytest.raises(ValueError, match="already holds a run"):
         mnist_seq.fit(*TINY, f"hydra.run.dir={tiny_run.path}")
     assert before == {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()}
+
+
+def test_resumed_run_keeps_its_threads_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their number is chosen when a run starts, by the cores that are idle, and recorded; seeds may differ in it."""
+    for threads, name in ((2, "two"), (1, "one")):
+        monkeypatch.setattr(torch_settings, "choose_threads", lambda threads=threads: threads)
+        mnist_seq.fit(*TINY, "trainer.max_steps=2", f"hydra.run.dir={tmp_path / name}")
+    two, one = (Run.open(tmp_path / name) for name in ("two", "one"))
+    assert [run.config.trainer.threads for run in (two, one)] == [2, 1]
+    assert two.config_without_seed == one.config_without_seed
+    monkeypatch.setattr(resume, "available_cores", lambda: 1)
+    resumed = mnist_seq.fit(f"resume={two.path}", "trainer.max_steps=4")
+    assert (resumed.config.trainer.threads, resumed.metrics["threads"]) == (2, 2)
+    assert "has 2 threads, but this machine has 1 cores: trainer.threads=1 is faster" in caplog.text
+    assert mnist_seq.fit(f"resume={two.path}", "trainer.threads=1").config.trainer.threads == 1
 
 
 def test_run_without_val_is_saved_regularly_and_resumes_bit_identically(
