@@ -23,13 +23,17 @@ class LineConfig(VariableCountConfig):
     p_empty: Fraction = 0.05
     """Probability that a scene has no digits, 0..1; it may still have a mark."""
     p_mark: Fraction = 0.15
-    """Probability that a mark that is not read (a point, comma, colon or dash) follows a digit but the last, 0..1."""
+    """Probability that a mark that is not read (a point, a comma, a dash) follows a digit but the last, 0..1."""
     p_final_mark: Fraction = 0.5
-    """Probability that a mark of any kind follows the last digit, or stands in a scene without digits, 0..1."""
+    """Probability that such a mark follows the last digit, or stands in a scene without digits, 0..1."""
     min_gap: int = -3
     """Smallest gap between the ink of neighbours, pixels, at least -digit_size / 4; below 0 they overlap."""
     max_gap: int = 10
-    """Largest such gap, pixels; wide gaps are rare, and all of a line's gaps shrink where it would not fit."""
+    """Largest such gap, pixels; all of a line's gaps shrink where it would not fit."""
+    p_wide: Fraction = 0.0
+    """Probability that the digits of a line stand far apart, 0..1: its gap is then in max_gap..max_wide_gap."""
+    max_wide_gap: int = 40
+    """Largest gap of such a line, pixels."""
     gap_jitter: NonNegativeInt = 2
     """Largest difference between a gap and the line's own, pixels."""
     slope: Annotated[float, within(0, 0.5)] = 0.06
@@ -45,6 +49,7 @@ class LineConfig(VariableCountConfig):
         lowest = -(self.digit_size // 4)
         check(low >= lowest, f"data.min_gap={low} must be at least {lowest}: further back, digits would change places")
         check(low <= high, f"data.min_gap={low} must be at most data.max_gap={high}")
+        check(high <= self.max_wide_gap, f"data.max_wide_gap={self.max_wide_gap} must be at least data.max_gap={high}")
         typical = 5 * self.digit_size // 7 + min(low, 0)  # MNIST's ink fills 20 of 28 pixels
         check(
             self.max_digits * typical <= self.width,

@@ -16,13 +16,13 @@ from mnist_seq.config import LineConfig
 from mnist_seq.data import rng
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.layout_types import Layout, Marks
-from mnist_seq.data.marks import mark_boxes, num_inner_marks
+from mnist_seq.data.marks import mark_boxes
 from mnist_seq.data.sampling import sample_counts, sample_digits
 
 _MARGIN = 2
 """Least distance between ink and the left and right edges, pixels."""
 _FIXED_POINT = 1024
-"""Slopes and the shares of gaps are multiples of 1 / 1024: rounded products of floats could differ between devices."""
+"""Slopes are multiples of 1 / 1024: rounded products of floats could differ between devices."""
 
 
 def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
@@ -30,8 +30,8 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
 
     The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After the last digit,
     and in place of the first where there is none, comes a mark with probability `p_final_mark`, after each other digit
-    with probability `p_mark`, where the line has room for it; uniform over `mark_images`, between digits over the
-    points, commas, colons and dashes among them. `place_on_line` states the distribution of the positions.
+    with probability `p_mark`, uniform over `mark_images`, where the line has room for it. `place_on_line` states the
+    distribution of the positions.
     """
     slots = config.max_digits
     indices = sample_digits(ids, slots, pool, seed)
@@ -40,9 +40,8 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     slot = torch.arange(slots, device=ids.device)
     present = slot < counts[:, None]
     boxes = mark_boxes(pool.digit_size, ids.device)
+    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(boxes))
     last = counts.clamp(min=1)[:, None] - 1
-    num_kinds = torch.where(slot == last, len(boxes), num_inner_marks())
-    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, num_kinds)
     probability = torch.where(slot == last, config.p_final_mark, config.p_mark)
     marked = (rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < probability) & (slot <= last)
     ink = torch.stack([pool.boxes[indices], boxes[marks]], 2).flatten(1, 2)
@@ -63,10 +62,10 @@ def place_on_line(
 ) -> tuple[Int[Tensor, "B E 2"], Bool[Tensor, "B E"]]:
     """Place the elements of each line, from left to right.
 
-    A line's gap is min_gap + (max_gap - min_gap + 1) u^3, rounded down, with u uniform in [0, 1): mostly narrow, at
-    times wide. Each of its gaps lies within `gap_jitter` of that. A line that would not fit on the canvas loses its
-    marks, and if it still does not fit, all of its gaps shrink. It starts at any x and height that fits, its baseline
-    has a slope uniform in [-slope, slope], and each element lies within `jitter` of it.
+    A line's gap is uniform in min_gap..max_gap, or with probability `p_wide` in max_gap..max_wide_gap, and each of its
+    gaps lies within `gap_jitter` of that. A line that would not fit on the canvas loses its marks, and if it still does
+    not fit, all of its gaps shrink. It starts at any x and height that fits, its baseline has a slope uniform in
+    [-slope, slope], and each element lies within `jitter` of it.
 
     Args:
         ids: scene ids, int64.
@@ -81,8 +80,9 @@ def place_on_line(
         return low + rng.integers(rng.key(seed, split, "line", purpose), ids, slots, high - low + 1)
 
     num_elements, size, bleed = present.shape[1], config.digit_size, config.bleed
-    uniforms = draw("gap", 1, 0, _FIXED_POINT - 1)
-    gaps = config.min_gap + (config.max_gap - config.min_gap + 1) * uniforms**3 // _FIXED_POINT**3
+    gaps = draw("gap", 1, config.min_gap, config.max_gap)
+    is_wide = rng.uniform(rng.key(seed, split, "line", "is wide"), ids, 1) < config.p_wide
+    gaps = torch.where(is_wide, draw("wide gap", 1, config.max_gap, config.max_wide_gap), gaps)
     gaps = gaps + draw("gap jitter", num_elements, -config.gap_jitter, config.gap_jitter)
     available = config.width - 2 * _MARGIN
     is_mark = torch.arange(num_elements, device=ids.device) % 2 == 1

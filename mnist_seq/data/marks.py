@@ -25,17 +25,12 @@ _JITTER = 1.5
 _STROKE_WIDTHS = (1.5, 4.0)
 """Range of stroke widths, pixels; MNIST's strokes are 2 to 4 pixels wide."""
 
-_INNER_STROKES: dict[str, list[tuple[int | float, ...]]] = {
+_STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "point": [(14, 22.5, 14, 22.5)],
     "comma": [(14.5, 21.5, 13, 26)],
     "colon": [(14, 13, 14, 13), (14, 21, 14, 21)],
-    "dash": [(8, 15, 20, 14)],
-}
-"""Marks that may stand between two digits and after the last: kind -> strokes, x0 y0 x1 y1 in a digit's frame.
-
-Digits stand from y = 4 to 24."""
-_FINAL_STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "three points": [(11, 21, 11, 21), (17, 21, 17, 21), (14, 15, 14, 15)],
+    "dash": [(8, 15, 20, 14)],
     "long dash": [(2, 15, 26, 13)],
     "raised dash": [(9, 6, 19, 5)],
     "double dash": [(8, 11, 20, 11), (8, 17, 20, 17)],
@@ -48,7 +43,7 @@ _FINAL_STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "angle": [(18, 11, 11, 14), (11, 14, 18, 18)],
     "wave": [(8, 16, 12, 13), (12, 13, 15, 16), (15, 16, 19, 12)],
 }
-"""Marks that may stand after the last digit alone; a slash, say, could pass for a 1 between two others."""
+"""Kind of mark -> its strokes, x0 y0 x1 y1 in a digit's frame; digits stand from y = 4 to 24."""
 
 
 @cache
@@ -62,14 +57,9 @@ def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {siz
         return mark_images(size).to(device)
     images = [
         torch.stack([_draw(stroke, f"{kind} {index}", size) for index, stroke in enumerate(strokes)]).amax(0)
-        for kind, strokes in (_INNER_STROKES | _FINAL_STROKES).items()
+        for kind, strokes in _STROKES.items()
     ]
     return (255 * torch.cat(images)).round().to(torch.uint8)
-
-
-def num_inner_marks() -> int:
-    """Count the marks that may stand between two digits, the first of `mark_images`."""
-    return _VARIANTS * len(_INNER_STROKES)
 
 
 @cache
