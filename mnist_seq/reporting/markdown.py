@@ -167,7 +167,7 @@ def _format_training(trained: dict[str, Any]) -> str:
         text += " on a GPU"
     if "init_from" in trained:
         before = trained.get("pretraining_seconds")
-        minutes = "time unknown" if before is None else f"after {before / 60:.0f} min of its own"
+        minutes = "time unknown" if before is None else f"trained for {before / 60:.0f} min"
         text += f", initialized from `{trained['init_from'].removeprefix(pretrained.PREFIX)}` ({minutes})"
     return text
 

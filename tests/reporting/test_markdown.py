@@ -83,7 +83,7 @@ def test_training_names_the_model_that_it_was_initialized_from() -> None:
     later = protocol_result(0.9, 0.8, 1, trained=facts)
     assert (
         cells(markdown.results_tables(make_results(single=later), ResultsConfig()))[3][-1]
-        == "2.6 M scenes, 90 min on a GPU, initialized from `grid` (after 60 min of its own)"
+        == "2.6 M scenes, 90 min on a GPU, initialized from `grid` (trained for 60 min)"
     )
 
 
