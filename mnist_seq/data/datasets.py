@@ -170,11 +170,11 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
         splits: dict[str, SceneDataset] = {**load_folder(config, seed)}
         notice = card.get("notice", "")
         if config.synthetic is not None and "train" in splits:
-            synthetic, fraction = load(config.synthetic, seed), float(config.synthetic_fraction)
-            what = f"{config.synthetic.family} of {synthetic.source}"
+            drawn, fraction = load(config.synthetic, seed), float(config.synthetic_fraction)
+            what = f"{config.synthetic.family} of {drawn.source}"
             log.info("%.0f %% of the training scenes are synthetic: %s", 100 * fraction, what)
-            splits["train"] = MixtureDataset(splits["train"], synthetic.splits["train"], fraction, seed)
-            notice = " ".join(filter(None, (notice, synthetic.notice)))
+            splits["train"] = MixtureDataset(splits["train"], drawn.splits["train"], fraction, seed)
+            notice = " ".join(filter(None, (notice, drawn.notice)))
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
         return DatasetSplits(card.get("digits", "folder"), notice, splits, full)
     source = sources.load(config.digits, config.pool)

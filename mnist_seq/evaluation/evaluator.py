@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -96,7 +96,7 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     check(bool(config.data) or "data" in card, f"{run} has no record of its training data: give data=")
     data: DataConfig = config.data or data_from_dict(card["data"])
     if isinstance(data, FolderConfig):
-        data = data.for_model(model.spec)
+        data = replace(data.for_model(model.spec), synthetic=None)  # only train is mixed: its digits need not be here
     _check_spec(run, model, data)
     datasets = datasets or load(data, Run(run).metrics.get("seed", 0))
     check(

@@ -10,11 +10,13 @@ import torch
 
 import mnist_seq
 from mnist_seq import vocabulary
-from mnist_seq.config import FolderConfig
+from mnist_seq.config import EvaluateConfig, FolderConfig
 from mnist_seq.config.serialization import data_from_dict, to_dict
 from mnist_seq.data import datasets
 from mnist_seq.data.mixture_dataset import MixtureDataset
 from mnist_seq.errors import UserError
+from mnist_seq.evaluation.evaluator import load_evaluator
+from tests.conftest import TINY
 from tests.data.preset_configs import preset
 from tests.data.test_image_folder import BOXES, draw_line, write_pictures
 
@@ -43,6 +45,16 @@ def test_fraction_of_the_training_scenes_is_synthetic_and_no_other_split_is_mixe
     for fraction in (0, 1):
         sources = train_split(folder, synthetic_fraction=fraction).render(list(range(50))).sources
         assert bool((sources >= 0).any()) == bool(fraction)
+
+
+def test_evaluating_on_the_images_needs_no_digits_of_the_mixture(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["data@data.synthetic=string", "data.synthetic.digits=uci", *TINY, "report=false"]
+    mnist_seq.fit(f"data.from={folder}", *overrides, f"hydra.run.dir={tmp_path / 'run'}")
+    monkeypatch.setattr(datasets.sources, "load", lambda *_: pytest.fail("digits were loaded"))
+    evaluator = load_evaluator(EvaluateConfig(run=str(tmp_path / "run")))
+    assert evaluator.evaluate().summary()["scenes"] == evaluator.num_scenes == 2
 
 
 def test_mixed_scene_is_the_same_alone_and_in_a_batch_and_depends_on_the_seed(folder: Path) -> None:
