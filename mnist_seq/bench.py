@@ -46,7 +46,7 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     for name in config.suites:
         if name == "ocr":
             results = ocr.compare_readers(readers, labels)
-            values["ocr"] = ocr.to_dict(results, labels, str(config.images))
+            values["ocr"] = ocr.to_dict(results, labels)
             title = f"ocr: {len(labels):,} pictures, one at a time, on one thread of the CPU"
             console.print(tables.ocr_table([it[:-1] for it in results], title))
         else:

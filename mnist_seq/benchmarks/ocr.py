@@ -93,7 +93,7 @@ def build_readers(run: str, trust: bool | str | None) -> list[OcrReader]:
     return [ocr_readers.our_reader(run, trust), *ocr_readers.build_baselines()]
 
 
-def to_dict(results: list[OcrResult], labels: list[Label], images: str) -> dict[str, Any]:
+def to_dict(results: list[OcrResult], labels: list[Label]) -> dict[str, Any]:
     """Results as plain values: scores of each reader, and what it read in each picture."""
     scores = [
         {
@@ -107,7 +107,7 @@ def to_dict(results: list[OcrResult], labels: list[Label], images: str) -> dict[
     ]
     pictures = [
         {
-            "image": label.image.relative_to(images).as_posix(),
+            "image": label.name,
             "digits": label.digits,
             "readings": {it.reader: it.digits[index] for it in results},
         }

@@ -156,6 +156,14 @@ def test_command_prints_a_row_a_reader_and_a_line_for_what_is_missing(
     assert saved["versions"]["torch"]
 
 
+def test_images_may_lie_outside_the_folder_of_their_labels(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "labels"
+    elsewhere.mkdir()
+    (elsewhere / "labels.jsonl").write_text(json.dumps({"image": str(folder / "n42.png"), "digits": "42"}))
+    (picture,) = ocr.to_dict([], ocr.load_labels(str(elsewhere)))["pictures"]
+    assert picture == {"image": str(folder / "n42.png"), "digits": [4, 2], "readings": {}}
+
+
 def test_a_wrong_folder_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^images=gone is not a directory: name a folder with labels.jsonl or .*$"):
         ocr.load_labels("gone")
