@@ -9,7 +9,7 @@ from pathlib import Path
 
 _SAMPLE_SECONDS = 0.5
 """How long the load of the cores is watched."""
-_BY_QUOTA = "MNIST_SEQ_QUOTA"
+QUOTA_VARIABLE = "MNIST_SEQ_QUOTA"
 """Environment variable with the value of OMP_NUM_THREADS that the quota chose."""
 
 
@@ -56,12 +56,12 @@ def _busy_seconds(root: Path) -> float:
 def respect_quota() -> None:
     """Have libraries that are loaded later start no more threads than the quota allows: OpenMP knows nothing of it."""
     if "OMP_NUM_THREADS" not in os.environ and (cores := available_cores()) < _affinity():
-        os.environ["OMP_NUM_THREADS"] = os.environ[_BY_QUOTA] = str(cores)
+        os.environ["OMP_NUM_THREADS"] = os.environ[QUOTA_VARIABLE] = str(cores)
 
 
 def user_chose_threads() -> bool:
     """Whether OMP_NUM_THREADS is set, and not by `respect_quota`, in this process or one that started it."""
-    return os.environ.get("OMP_NUM_THREADS") not in (None, os.environ.get(_BY_QUOTA))
+    return os.environ.get("OMP_NUM_THREADS") not in (None, os.environ.get(QUOTA_VARIABLE))
 
 
 def _affinity() -> int:

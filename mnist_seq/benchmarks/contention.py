@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
@@ -10,11 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from mnist_seq.benchmarks import training
 from mnist_seq.benchmarks.timer import Measurement, ratio, summarize
 from mnist_seq.cpu_cores import available_cores
+from mnist_seq.run_dir import Run
 
 if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
@@ -71,9 +71,7 @@ def _throughput(setting: _Setting, config: BenchConfig) -> float:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mnist_seq.train", *overrides, f"hydra.run.dir={folder}/run"]
         subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
-        with (Path(folder) / "run" / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            speeds = [float(rate) for row in csv.DictReader(file) if (rate := row.get("train/scenes_per_second"))]
-    return median(speeds[1:])  # the first includes warm-up
+        return training.median_throughput(Run(Path(folder) / "run"))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from mnist_seq.training.torch_settings import matmul_precision
 
 if TYPE_CHECKING:
     from mnist_seq.data.render import SceneBatch
+    from mnist_seq.run_dir import Run
     from mnist_seq.training.module import ReaderModule
 
 LOG_EVERY_N_STEPS = 20
@@ -169,6 +170,10 @@ def _train_throughput(config: BenchConfig) -> float:
     overrides += [f"trainer={hardware.DEVICE_PRESETS[config.device]}", f"trainer.log_every_n_steps={LOG_EVERY_N_STEPS}"]
     overrides += [f"trainer.max_steps={num_steps}", f"trainer.val_check_interval={num_steps}"]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        rows = fit([*overrides, f"hydra.run.dir={folder}/run"]).logged_metrics
-    speeds = [row["train/scenes_per_second"] for row in rows if "train/scenes_per_second" in row]
+        return median_throughput(fit([*overrides, f"hydra.run.dir={folder}/run"]))
+
+
+def median_throughput(run: Run) -> float:
+    """Median of the throughputs that a run has logged, scenes/s."""
+    speeds = [row["train/scenes_per_second"] for row in run.logged_metrics if "train/scenes_per_second" in row]
     return median(speeds[1:])  # the first includes warm-up

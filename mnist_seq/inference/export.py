@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mnist_seq.atomic_io import atomic_write_text
 from mnist_seq.inference import weights
+from mnist_seq.inference.init_from import describe_init
 from mnist_seq.inference.model_card import render_card
 from mnist_seq.nn.model import Model
 from mnist_seq.run_dir import Run
@@ -77,10 +78,7 @@ def _training_results(card: dict[str, Any], run: Run | None) -> dict[str, Any]:
     if run is None:
         return {key: card.get(key) or empty for key, empty in (("trained", {}), ("scores", {}), ("val_curve", []))}
     metrics = run.metrics
-    trained = {key: metrics[key] for key in _TRAINING_KEYS if key in metrics}
-    if "init_from" in metrics:
-        trained["init_from"] = metrics["init_from"]["source"]
-        trained["pretraining_seconds"] = metrics["init_from"].get("pretraining_seconds")
+    trained = {key: metrics[key] for key in _TRAINING_KEYS if key in metrics} | describe_init(metrics)
     scores = {split: {key: metrics[split][key] for key in _SCORE_KEYS} for split in ("val", "test") if split in metrics}
     return {"trained": trained, "scores": scores, "val_curve": run.val_curve}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,18 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
         trained_on_val=card.get("trained_on_val", []),
         pretraining_seconds=_total_seconds(card.get("trained", {})),
     )
+
+
+def describe_init(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Say in a card what a run was initialized from, and how long that was trained; empty for a run from scratch.
+
+    Args:
+        metrics: of the run.
+    """
+    if "init_from" not in metrics:
+        return {}
+    report = metrics["init_from"]
+    return {"init_from": report["source"], "pretraining_seconds": report.get("pretraining_seconds")}
 
 
 def _total_seconds(trained: dict[str, Any]) -> float | None:

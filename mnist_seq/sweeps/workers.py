@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mnist_seq.config.validation import check
-from mnist_seq.cpu_cores import available_cores
+from mnist_seq.cpu_cores import QUOTA_VARIABLE, available_cores
 
 if TYPE_CHECKING:
     from mnist_seq.config import DevicesLauncherConfig
@@ -161,7 +161,7 @@ def _mp_context(slot: Slot) -> Any:
 
 def _worker_main(slot: Slot, output_path: Path, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
     os.environ["OMP_NUM_THREADS"] = str(slot.threads)
-    os.environ.pop("MNIST_SEQ_QUOTA", None)  # this number is the launcher's choice
+    os.environ.pop(QUOTA_VARIABLE, None)  # this number is the launcher's choice
     if slot.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.device
     if "torch" in sys.modules:  # the fork server imported it, and it has read OMP_NUM_THREADS already

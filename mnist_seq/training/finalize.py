@@ -10,6 +10,7 @@ from mnist_seq.data.datasets import DatasetSplits
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.evaluation.evaluator import Evaluator
 from mnist_seq.inference import weights
+from mnist_seq.inference.init_from import describe_init
 from mnist_seq.nn import flops
 from mnist_seq.nn.model import Model
 from mnist_seq.reporting import curves, plots, report
@@ -36,11 +37,7 @@ def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDat
     if result:
         run.update_metrics(val=result.summary())
     card = {"data": to_dict(data.config), "digits": data.source, "loss": to_dict(config.loss), "revision": revision}
-    trained = {"seconds": run.metrics.get("seconds")}
-    if "init_from" in run.metrics:
-        trained["init_from"] = run.metrics["init_from"]["source"]
-        trained["pretraining_seconds"] = run.metrics["init_from"]["pretraining_seconds"]
-    card["trained"] = trained
+    card["trained"] = {"seconds": run.metrics.get("seconds")} | describe_init(run.metrics)
     weights.save(model, run.weights, trained_on_val=module.trained_on_val, **card)
     _save_plots(run, model, data)
     if result and val and config.report:

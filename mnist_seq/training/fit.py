@@ -18,7 +18,7 @@ from rich.markup import escape
 from mnist_seq import nn
 from mnist_seq.cli import escape_unencodable
 from mnist_seq.compose_config import compose, to_dataclass
-from mnist_seq.config import EvaluateConfig, TrainConfig, TrainerConfig
+from mnist_seq.config import EvaluateConfig, TrainConfig
 from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
 from mnist_seq.cpu_cores import available_cores
@@ -252,14 +252,14 @@ def _record_training(run: Run, config: TrainConfig, trainer: L.Trainer, throughp
     )
 
 
-def _format_threads(config: TrainerConfig) -> str:
-    threads, cores = config.threads or min(torch.get_num_threads(), available_cores()), available_cores()
+def _format_threads() -> str:
+    threads, cores = torch.get_num_threads(), available_cores()
     return f"{threads} thread{'s' * (threads > 1)}" + f" on {cores} cores" * (threads != cores)
 
 
 def _print_run_header(run: Run, config: TrainConfig, data: SceneDataModule, console: Console) -> None:
     trainer = config.trainer
-    settings = f"{trainer.precision}, matmul {trainer.matmul_precision}, {_format_threads(trainer)}"
+    settings = f"{trainer.precision}, matmul {trainer.matmul_precision}, {_format_threads()}"
     console.print(
         f"training [bold]{config.model.name}[/] on [bold]{config.data.family}[/]: {trainer.max_steps} steps of "
         f"{config.data.batch_size} scenes, trainer={trainer.preset} ({settings}), digits={data.source}, seed "
