@@ -175,7 +175,7 @@ class MixedConfig(DataConfig):
                 check(same, f"data.parts.{name}.{key}={getattr(part, key)} has no effect: set data.{key}")
             size = part.digit_size
             check(size == self.digit_size, f"data.parts.{name}.digit_size={size} is not data.digit_size")
-            for key in ("p_mark", "p_final_mark"):
+            for key in ("p_mark", "p_final_mark", "p_scrawl"):
                 marks = getattr(part, key, 0)
                 check(marks == 0, f"data.parts.{name}.{key}={marks}: marks cannot be mixed, set it to 0")
             loses_ink = isinstance(part, OverlapConfig) or getattr(part, "bleed", 0) > 0

@@ -22,6 +22,8 @@ class LineConfig(VariableCountConfig):
     max_digits: Annotated[int, within(1, 100)] = 12
     p_empty: Fraction = 0.05
     """Probability that a scene has no digits, 0..1; it may still have a mark."""
+    p_scrawl: Fraction = 0.0
+    """Probability that a scene without digits has one to six scrawls (random strokes and curves) instead, 0..1."""
     p_mark: Fraction = 0.15
     """Probability that a mark that is not read (a point, a comma, a dash) follows a digit but the last, 0..1."""
     p_final_mark: Fraction = 0.5

@@ -16,11 +16,13 @@ from mnist_seq.config import LineConfig
 from mnist_seq.data import rng
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.layout_types import Layout, Marks
-from mnist_seq.data.marks import mark_boxes
+from mnist_seq.data.marks import NUM_MARKS, NUM_SCRAWLS, mark_boxes
 from mnist_seq.data.sampling import sample_counts, sample_digits
 
 _MARGIN = 2
 """Least distance between ink and the left and right edges, pixels."""
+_MAX_SCRAWLS = 6
+"""Most scrawls of a scene without digits."""
 _FIXED_POINT = 1024
 """Slopes are multiples of 1 / 1024: rounded products of floats could differ between devices."""
 
@@ -30,8 +32,8 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
 
     The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After the last digit,
     and in place of the first where there is none, comes a mark with probability `p_final_mark`, after each other digit
-    with probability `p_mark`, uniform over `mark_images`, where the line has room for it. `place_on_line` states the
-    distribution of the positions.
+    with probability `p_mark`, uniform over the marks, where the line has room for it. A scene without digits has one to
+    six scrawls instead with probability `p_scrawl`. `place_on_line` states the distribution of the positions.
     """
     slots = config.max_digits
     indices = sample_digits(ids, slots, pool, seed)
@@ -40,10 +42,15 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     slot = torch.arange(slots, device=ids.device)
     present = slot < counts[:, None]
     boxes = mark_boxes(pool.digit_size, ids.device)
-    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, len(boxes))
+    marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, NUM_MARKS)
     last = counts.clamp(min=1)[:, None] - 1
     probability = torch.where(slot == last, config.p_final_mark, config.p_mark)
     marked = (rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < probability) & (slot <= last)
+    is_scrawled = (counts == 0) & (rng.uniform(rng.key(seed, pool.split, "scrawled"), ids, 1)[:, 0] < config.p_scrawl)
+    scrawls = NUM_MARKS + rng.integers(rng.key(seed, pool.split, "scrawl"), ids, slots, NUM_SCRAWLS)
+    num_scrawls = 1 + rng.integers(rng.key(seed, pool.split, "scrawls"), ids, 1, min(slots, _MAX_SCRAWLS))
+    marks = torch.where(is_scrawled[:, None], scrawls, marks)
+    marked = torch.where(is_scrawled[:, None], slot < num_scrawls, marked)
     ink = torch.stack([pool.boxes[indices], boxes[marks]], 2).flatten(1, 2)
     elements = torch.stack([present, marked], 2).flatten(1)
     corners, elements = place_on_line(ids, ink, elements, config, seed, pool.split)

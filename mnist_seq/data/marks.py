@@ -1,6 +1,9 @@
-"""Marks that are no digits: points, commas, dashes and strokes, as people write them between and after digits.
+"""What is written but is no digit: marks between and after digits, and scrawls in lines without digits.
 
-Shapes   M marks   S side of a frame
+Marks are points, commas, dashes and other strokes. Scrawls are random strokes and curves: crosses, scribbles, shapes that
+look like letters.
+
+Shapes   M marks, then scrawls   S side of a frame
 """
 
 from __future__ import annotations
@@ -13,17 +16,24 @@ from torch import Tensor
 
 from mnist_seq.data import rng
 from mnist_seq.data.digits import ink_boxes
-from mnist_seq.data.strokes import draw_strokes
+from mnist_seq.data.strokes import draw_curves, draw_strokes
 
 _CPU = torch.device("cpu")
 _VARIANTS = 48
 """Images of each kind of mark."""
+NUM_SCRAWLS = 1024
 _FRAME = 28
 """Size of the frame in whose pixels the strokes below are given."""
 _JITTER = 1.5
 """Largest shift of each end of a stroke along each axis, pixels."""
 _STROKE_WIDTHS = (1.5, 4.0)
 """Range of stroke widths, pixels; MNIST's strokes are 2 to 4 pixels wide."""
+_SCALES = (0.5, 1.25)
+"""Range of the size of a mark relative to the strokes below, about their centre."""
+_SCRAWL_POINTS = 6
+"""Points of a scrawl's curve."""
+_SCRAWL_RANGE = (3.0, 25.0)
+"""Range of the coordinates of a scrawl's points, pixels."""
 
 _STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "point": [(14, 22.5, 14, 22.5)],
@@ -45,33 +55,55 @@ _STROKES: dict[str, list[tuple[int | float, ...]]] = {
 }
 """Kind of mark -> its strokes, x0 y0 x1 y1 in a digit's frame; digits stand from y = 4 to 24."""
 
+NUM_MARKS = _VARIANTS * len(_STROKES)
+
 
 @cache
 def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {size} {size}"]:
-    """Draw every mark: ink on a background of 0, the same in every run and on every device.
+    """Draw NUM_MARKS marks, then NUM_SCRAWLS scrawls: ink on a background of 0, the same in every run and on every device.
 
     Args:
         size: side of the frames, pixels.
     """
     if device != _CPU:
         return mark_images(size).to(device)
-    images = [
-        torch.stack([_draw(stroke, f"{kind} {index}", size) for index, stroke in enumerate(strokes)]).amax(0)
-        for kind, strokes in _STROKES.items()
-    ]
-    return (255 * torch.cat(images)).round().to(torch.uint8)
+    images = torch.cat([*(_draw_mark(kind, strokes, size) for kind, strokes in _STROKES.items()), _draw_scrawls(size)])
+    return (255 * images).round().to(torch.uint8)
 
 
 @cache
 def mark_boxes(size: int, device: torch.device = _CPU) -> Int[Tensor, "M 4"]:
-    """Compute the box of each mark's ink, x0 y0 x1 y1 in pixels, half open."""
+    """Compute the box of the ink of each mark and scrawl, x0 y0 x1 y1 in pixels, half open."""
     return ink_boxes(mark_images(size, device))
 
 
-def _draw(stroke: tuple[int | float, ...], purpose: str, size: int) -> Float[Tensor, "V S S"]:
-    """Draw variants of a stroke, V, with antialiased edges; each has its own ends and width."""
-    uniforms = rng.uniform(rng.key(0, "marks", purpose), torch.arange(_VARIANTS), 5)
-    ends = (torch.tensor(stroke) + _JITTER * (2 * uniforms[:, :4] - 1)) * (size / _FRAME)
-    thinnest, thickest = _STROKE_WIDTHS
-    widths = (thinnest + (thickest - thinnest) * uniforms[:, 4]) * (size / _FRAME)
-    return draw_strokes(ends, widths, size)
+def _draw_mark(kind: str, strokes: list[tuple[int | float, ...]], size: int) -> Float[Tensor, "V S S"]:
+    """Draw variants of a mark, V; each has its own size, and each of its strokes its own ends and width."""
+    variants, unit = torch.arange(_VARIANTS), size / _FRAME
+    scale = _uniform(f"{kind} size", variants, 1, _SCALES)
+    centre = torch.tensor(strokes).float().view(-1, 2).mean(0).repeat(2)
+    images = torch.zeros(_VARIANTS, size, size)
+    for number, stroke in enumerate(strokes):
+        jitter = _uniform(f"{kind} {number}", variants, 4, (-_JITTER, _JITTER))
+        width = _uniform(f"{kind} {number} width", variants, 1, _STROKE_WIDTHS)[:, 0]
+        ends = centre + scale * (torch.tensor(stroke) - centre) + jitter
+        images = images.maximum(draw_strokes(ends * unit, width * unit, size))
+    return images
+
+
+def _draw_scrawls(size: int) -> Float[Tensor, "V S S"]:
+    """Draw scrawls, V: by turns three strokes, a curve, and a curve with two strokes."""
+    variants, unit = torch.arange(NUM_SCRAWLS), size / _FRAME
+    width = _uniform("scrawl width", variants, 1, _STROKE_WIDTHS)[:, 0] * unit
+    points = _uniform("scrawl curve", variants, 2 * _SCRAWL_POINTS, _SCRAWL_RANGE) * unit
+    images = draw_curves(points.unflatten(1, (-1, 2)), width, size) * (variants % 3 > 0)[:, None, None]
+    num_strokes = torch.tensor([3, 0, 2])[variants % 3]
+    for number in range(3):
+        ends = _uniform(f"scrawl {number}", variants, 4, _SCRAWL_RANGE) * unit
+        images = images.maximum(draw_strokes(ends, width, size) * (number < num_strokes)[:, None, None])
+    return images
+
+
+def _uniform(purpose: str, ids: Int[Tensor, "V"], slots: int, bounds: tuple[float, float]) -> Float[Tensor, "V slots"]:
+    low, high = bounds
+    return low + (high - low) * rng.uniform(rng.key(0, "marks", purpose), ids, slots)

@@ -230,7 +230,7 @@ def test_sharpening_steepens_edges_and_keeps_black_and_white() -> None:
 
 
 def test_ruling_draws_lines_across_the_picture() -> None:
-    blank = SyntheticDataset(preset("line", "data.p_empty=1", "data.p_mark=0", "data.p_final_mark=0"), pool("test"))
+    blank = SyntheticDataset(preset("line", "data.p_empty=1", "data.p_scrawl=0", "data.p_final_mark=0"), pool("test"))
     ruled = CorruptedDataset(blank, CorruptionConfig(ruling=0.8))[:200].images[:, 0]
     has_upright, has_level = ((ruled > 60).all(axis).any(1) for axis in (1, 2))
     assert 0.65 < float(has_level.float().mean()) < 0.85, "up to two lines, each on half of the scenes"

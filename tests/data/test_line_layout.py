@@ -13,7 +13,7 @@ from scipy import stats
 from mnist_seq.config import LineConfig, MixedConfig
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.layouts import LAYOUTS, Layout
-from mnist_seq.data.marks import mark_images
+from mnist_seq.data.marks import NUM_MARKS, NUM_SCRAWLS, mark_images
 from tests.data.preset_configs import pool
 
 IDS = torch.arange(4000)
@@ -45,9 +45,21 @@ def test_marks_follow_digits_with_their_probabilities() -> None:
     is_last = torch.arange(12) == count.clamp(min=1)[:, None] - 1
     for slots, probability in ((short & ~is_last, 0.3), (short & is_last, 0.7)):
         assert stats.binomtest(int((marked & slots).sum()), int(slots.sum()), probability).pvalue > 0.001
-    kinds = torch.bincount(layout.marks.indices[marked & short], minlength=len(mark_images(28)))
+    kinds = torch.bincount(layout.marks.indices[marked & short], minlength=NUM_MARKS)
+    assert len(kinds) == NUM_MARKS, "no scrawl"
     assert stats.chisquare(kinds).pvalue > 0.001
     assert not sample(LineConfig(p_mark=0, p_final_mark=0)).marks.present.any()  # type: ignore[union-attr]
+
+
+def test_scrawls_stand_in_place_of_digits_with_probability_p_scrawl() -> None:
+    layout = sample(LineConfig(p_empty=0.5, p_scrawl=0.4, p_mark=0, p_final_mark=0))
+    assert layout.marks is not None
+    num_scrawls = layout.marks.present.sum(1)
+    empty = ~layout.present.any(1)
+    assert not num_scrawls[~empty].any()
+    assert stats.binomtest(int((num_scrawls > 0).sum()), int(empty.sum()), 0.4).pvalue > 0.001
+    assert stats.chisquare(torch.bincount(num_scrawls[num_scrawls > 0], minlength=7)[1:]).pvalue > 0.001
+    assert (layout.marks.indices[layout.marks.present] >= NUM_MARKS).all()
 
 
 def test_gaps_lie_between_ink_and_within_the_jitter_of_the_lines_own() -> None:
@@ -127,7 +139,7 @@ def test_baseline_has_the_slope_of_its_line() -> None:
 
 def test_marks_are_ink_within_their_frames_and_scale_with_them() -> None:
     boxes, large = ink_boxes(mark_images(28)), ink_boxes(mark_images(56))
-    assert len(boxes) % 48 == 0
+    assert len(boxes) == NUM_MARKS + NUM_SCRAWLS
     assert (boxes[:, 2:] > boxes[:, :2]).all(), "no mark is blank"
     assert float((large / 2 - boxes).abs().max()) <= 1.5
 
