@@ -27,10 +27,19 @@ def stretch_levels(
     """
     pooled = F.avg_pool2d(images[:, None], 2, ceil_mode=True, count_include_pad=False)
     counted = torch.ones_like(pooled) if inside is None else F.max_pool2d(inside[:, None].float(), 2, ceil_mode=True)
-    paper, ink = quantiles((255 * pooled).long().flatten(1), counted.flatten(1), (PAPER, INK)).unbind(1)
+    paper, ink = quantiles(to_grey_levels(pooled).flatten(1), counted.flatten(1), (PAPER, INK)).unbind(1)
     low, span = paper[:, None, None] / 255, ((ink - paper) / 255).clamp(min=MIN_RANGE)[:, None, None]
     stretched = ((images - low) / span).clamp(0, 1)
     return stretched if inside is None else stretched * inside
+
+
+def to_grey_levels(values: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
+    """Round values in 0..1 down to grey levels, 0..255.
+
+    Means of four pixels, and differences of pixels, are multiples of a quarter of a level. An eighth is added, so that
+    their rounding errors, which differ between torch and ONNX Runtime, do not decide.
+    """
+    return (255 * values + 0.125).long()
 
 
 def quantiles(

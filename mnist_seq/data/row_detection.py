@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mnist_seq.data.digits import enclosing_boxes
-from mnist_seq.data.levels import quantiles
+from mnist_seq.data.levels import quantiles, to_grey_levels
 
 SMALL_SIDE = 128
 """Longer side of the copy on which ink is found, pixels."""
@@ -26,7 +26,7 @@ _LINE_LENGTH = 77
 """A level run of ink longer than this is a ruled line, pixels of the small copy."""
 _MIN_CONTRAST, _MIN_BOLD_CONTRAST = 0.08, 0.25
 """Least contrast of ink, and of bold ink, which uneven light must not pass for, as fractions of white."""
-_MIN_PEAK = 4
+_MIN_PEAK = 3.99
 """Least contrast of the darkest ink, in medians of the contrast; Gaussian noise has a peak of about 3."""
 _MAX_ROWS = 8
 """R, most rows that are found in a picture."""
@@ -34,6 +34,9 @@ _MIN_ROW_MASS, _MIN_ROW_HEIGHT = 0.15, 0.4
 """A row with less ink or less height than these fractions of the largest row's is dirt."""
 _MIN_SHAPE_HEIGHT = 0.6
 """A shape that may be a digit has at least this fraction of its row's height."""
+_EPSILON = 3e-4
+"""Least ink that counts. In a picture that is not shrunk, ink is a multiple of 1 / (3 * 255) or more, and often exactly
+at a threshold; there, rounding errors, which differ between torch and ONNX Runtime, would decide."""
 
 
 class Rows(NamedTuple):
@@ -91,36 +94,34 @@ def _narrower_than(
     inside: Bool[Tensor, "B T U"],
 ) -> Float[Tensor, "B T U"]:
     """Return the ink that is narrower than a window, has at least some contrast, and is no ruled line."""
-    eroded = -_max_filter((-pictures).masked_fill(~inside, -1), window, axes=(1, 2))
-    opened = _max_filter(eroded.masked_fill(~inside, 0), window, axes=(1, 2))
-    contrast = (pictures - opened).clamp(min=0) * inside
-    levels = quantiles((255 * contrast).long().flatten(1), inside.flatten(1).float(), (0.5, 0.99)) / 255
+    contrast = (pictures - _open(pictures, inside, window, axes=(1, 2))).clamp(min=0) * inside
+    levels = quantiles(to_grey_levels(contrast).flatten(1), inside.flatten(1).float(), (0.5, 0.99)) / 255
     noise, full = levels[:, :1, None], levels[:, 1:, None].clamp(min=min_contrast)
     contrast = contrast * (contrast.amax((1, 2), keepdim=True) >= (_MIN_PEAK * noise).clamp(min=min_contrast))
     ink = ((contrast - torch.maximum(0.3 * full, 2.5 * noise)) / (0.3 * full)).clamp(0, 1)
-    ink = ink * ~_along_edges(ink > 0, inside)
-    return ink - _max_filter(-_max_filter(-ink, line_length, axes=(2,)), line_length, axes=(2,))
+    ink = ink * ~_along_edges(ink > _EPSILON, inside)
+    return ink - _open(ink, inside, line_length, axes=(2,)) * inside
 
 
 def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     """Find the rows with the most ink, at most `_MAX_ROWS`."""
     profile = ink.sum(2)
-    inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5)
+    inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5) + _EPSILON
     joined = F.pad(inked, (1, 1)).unfold(1, 3, 1).any(-1)  # gaps of up to two pixels are no gaps
     of_row = _runs(joined)
     mass, height = (of_row * profile[:, None]).sum(2), of_row.sum(2)
     largest = mass.argmax(1, keepdim=True)
-    kept = (mass >= _MIN_ROW_MASS * mass.gather(1, largest)) & (height >= _MIN_ROW_HEIGHT * height.gather(1, largest))
-    kept = kept & (mass > 1)
+    kept = (mass > _MIN_ROW_MASS * mass.gather(1, largest) + _EPSILON) & (height >= _MIN_ROW_HEIGHT * height.gather(1, largest))
+    kept = kept & (mass > 1 + _EPSILON)
     best = (mass * kept).topk(_MAX_ROWS).indices
     best = torch.where(kept.gather(1, best), best, SMALL_SIDE).sort(1).values  # from top to bottom, the rest last
     present, best = best < SMALL_SIDE, best.clamp(max=of_row.shape[1] - 1)
     rows = of_row.gather(1, best[..., None].expand(-1, -1, of_row.shape[2])) & inked[:, None]
-    cols = (rows.float() @ ink) > 0.5
+    cols = (rows.float() @ ink) > 0.5 + _EPSILON
     (top, bottom), (left, right) = _extent(rows), _extent(cols)
     heights = bottom - top
     of_shape = _runs(cols)  # B R S U
-    covered = of_shape.float() @ ink.mT[:, None] > 0.5  # B R S T: which lines of the picture each shape has ink on
+    covered = of_shape.float() @ ink.mT[:, None] > 0.5 + _EPSILON  # B R S T: which lines of the picture each shape has ink on
     shape_heights = (covered.float() @ rows[..., None].float())[..., 0]
     tall = shape_heights >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
     return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present)
@@ -157,6 +158,14 @@ def _along_edges(marked: Bool[Tensor, "B T U"], inside: Bool[Tensor, "B T U"]) -
             run = run & ~gap & inside
             reached = reached | (run & (2 * run.any(axis).sum(1) > length)[:, None, None])
     return reached
+
+
+def _open(
+    images: Float[Tensor, "B T U"], inside: Bool[Tensor, "B T U"], window: int, axes: tuple[int, ...]
+) -> Float[Tensor, "B T U"]:
+    """Remove what is light and shorter than a window; beyond the edges of its picture, all goes on as light as can be."""
+    eroded = -_max_filter((-images).masked_fill(~inside, -1), window, axes)
+    return _max_filter(eroded.masked_fill(~inside, 0), window, axes)
 
 
 def _max_filter(images: Float[Tensor, "B T U"], window: int, axes: tuple[int, ...]) -> Float[Tensor, "B T U"]:
