@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mnist_seq.compose_config import compose, setup_hydra, to_dataclass
 from mnist_seq.config import hydra_compat
+from mnist_seq.config.composition_errors import explain
 from mnist_seq.config.config_store import CONFIG_DIR
 from mnist_seq.config.override_syntax import format_value
 from mnist_seq.config.sweep_syntax import require_finite_sweep, require_multirun
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _PLUGIN_PATH = str(Path(__file__).parent / "sweeps" / "plugins")
+_FULL_ERROR = "HYDRA_FULL_ERROR"
 _cleanup = contextlib.ExitStack()
 Job = Callable[[Any, Path], None]
 """The body of a command: takes its config, as a dataclass, and the output directory."""
@@ -56,9 +58,10 @@ def run_command(command: str, job: Job, has_run_dir: bool = False, keep_memory: 
         _check_sweep_finite(arguments)
         with process_setup([sys.argv[0], *arguments]), _cleanup:
             setup_hydra()
-            hydra_compat.hydra_main(config_path=str(CONFIG_DIR), config_name=command)(
-                JobWrapper(job, has_run_dir, keep_memory)
-            )()
+            with _composition_errors() as full_error:
+                hydra_compat.hydra_main(config_path=str(CONFIG_DIR), config_name=command)(
+                    JobWrapper(job, has_run_dir, keep_memory, full_error)
+                )()
 
 
 def _help(command: str, arguments: list[str]) -> str:
@@ -85,6 +88,33 @@ def process_setup(argv: list[str]) -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def _composition_errors() -> Iterator[str | None]:
+    """Report what Hydra cannot compose in one line; Hydra's own reports take many, and it raises with this variable.
+
+    Yields what the user has set it to, for jobs.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    full_error = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield full_error
+    except (HydraException, OmegaConfBaseException) as error:
+        _set_full_error(full_error)
+        raise UserError(explain(error)) from error
+    finally:
+        _set_full_error(full_error)
+
+
+def _set_full_error(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(_FULL_ERROR, None)
+    else:
+        os.environ[_FULL_ERROR] = value
+
+
 @dataclass(frozen=True)
 class JobWrapper:
     """The function that Hydra calls with the config of a job. Launchers pickle it to call it in another process."""
@@ -92,9 +122,13 @@ class JobWrapper:
     job: Job
     has_run_dir: bool
     keep_memory: bool = True
+    full_error: str | None = None
+    """The user's HYDRA_FULL_ERROR, which holds while the job runs."""
 
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
+
+        _set_full_error(self.full_error)
 
         hydra = HydraConfig.get()
         run_dir = Path(hydra.runtime.output_dir)
@@ -108,6 +142,7 @@ class JobWrapper:
             if self.keep_memory:
                 tune_malloc()
             self.job(to_dataclass(cfg, object), run_dir)
+        os.environ[_FULL_ERROR] = "1"  # while the next job of a sweep is composed
 
 
 def is_multirun() -> bool:
@@ -153,7 +188,7 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     except Interrupted as interrupt:
         message, code = one_line(interrupt), 128 + interrupt.signum
     except UserError as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
+        if os.environ.get(_FULL_ERROR):
             raise
         message, code = one_line(error), 1
     remove_empty_dirs(run_dir)
@@ -191,7 +226,8 @@ def isolate_job_failure(run_dir: Path) -> Iterator[None]:
         raise
     except Exception as error:
         report = f"{one_line(error)}\n\n{traceback.format_exc()}"
-        failure_file.write_text(report, encoding="utf-8", errors="backslashreplace")
+        with contextlib.suppress(OSError):  # a full disk may be the reason of the failure
+            failure_file.write_text(report, encoding="utf-8", errors="backslashreplace")
         print(f"mnist_seq: {run_dir} failed: {one_line(error)}", file=sys.stderr)
     finally:
         gc.collect()  # a trainer and its module reference each other

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mnist_seq.config import TrainConfig, hydra_compat
+from mnist_seq.config.composition_errors import explain
 from mnist_seq.config.config_store import CONFIG_DIR, register_schemas
 from mnist_seq.config.override_syntax import split_override
 from mnist_seq.config.renamed_keys import version_1_overrides
@@ -54,8 +55,7 @@ def compose(command: str, overrides: list[str], single_run: bool = False) -> Com
         with hydra_compat.initialize_config_dir(CONFIG_DIR):
             cfg = hydra.compose(command, expand_shorthands(command, overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        cause = f" ({str(error.__cause__).partition(chr(10))[0]})" if error.__cause__ else ""
-        raise UserError(one_line(error) + cause) from error
+        raise UserError(explain(error)) from error
     if single_run:
         require_multirun(OmegaConf.select(cfg, "hydra.sweeper.params"), overrides)
     run_dir, is_default = Path(OmegaConf.select(cfg, "hydra.run.dir")), is_default_dir(cfg.hydra.run)

@@ -21,7 +21,7 @@ from tests.sweeps.test_search import study_of, write_search
 UNTRAINABLE: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": (
         {"model.width": [3]},
-        "space.model.width=3 is invalid in every combination: Could not override 'model.width'",
+        "space.model.width=3 is invalid in every combination: model.width=3 is unknown",
     ),
     "unknown preset": ({"model": ["enc_dec", "rnn"]}, "space.model=rnn is invalid in every combination"),
     "wrong type": ({"model.dim": [16, "wide"]}, "space.model.dim=wide is invalid"),
