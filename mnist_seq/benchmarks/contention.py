@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnist_seq.config import BenchConfig
 
 LOG_EVERY_N_STEPS = 20
-"""Steps between two logged throughputs of a run; a run logs six."""
+"""Steps between two logged throughputs of a run."""
 _BUSY_LOOP = "while True: pass"
 
 
@@ -63,9 +63,7 @@ def _throughput(setting: _Setting, config: BenchConfig) -> float:
     env = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")}
     if setting.spin_count is not None:
         env["GOMP_SPINCOUNT"] = str(setting.spin_count)
-    overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
-    overrides += ["trainer=cpu", f"trainer.log_every_n_steps={LOG_EVERY_N_STEPS}", "report=false"]
-    overrides += [f"trainer.max_steps={6 * LOG_EVERY_N_STEPS}", f"trainer.val_check_interval={6 * LOG_EVERY_N_STEPS}"]
+    overrides = [*training.grid_overrides(config, "cpu", LOG_EVERY_N_STEPS), "report=false"]
     if setting.threads is not None:
         overrides.append(f"trainer.threads={setting.threads}")
     with tempfile.TemporaryDirectory() as folder:

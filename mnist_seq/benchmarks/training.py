@@ -165,12 +165,17 @@ def _loss(module: ReaderModule, batch: SceneBatch) -> Tensor:
 
 def _train_throughput(config: BenchConfig) -> float:
     """Median throughput of a whole run on grids, scenes/s."""
-    num_steps = 6 * LOG_EVERY_N_STEPS
-    overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
-    overrides += [f"trainer={hardware.DEVICE_PRESETS[config.device]}", f"trainer.log_every_n_steps={LOG_EVERY_N_STEPS}"]
-    overrides += [f"trainer.max_steps={num_steps}", f"trainer.val_check_interval={num_steps}"]
+    overrides = grid_overrides(config, hardware.DEVICE_PRESETS[config.device], LOG_EVERY_N_STEPS)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         return median_throughput(fit([*overrides, f"hydra.run.dir={folder}/run"]))
+
+
+def grid_overrides(config: BenchConfig, trainer: str, log_every_n_steps: int) -> list[str]:
+    """Overrides of a run on grids that logs its throughput six times."""
+    num_steps = 6 * log_every_n_steps
+    overrides = ["data=grid", "data.digits=uci", f"data.batch_size={config.batch_size}", "data.val_scenes=100"]
+    overrides += [f"trainer={trainer}", f"trainer.log_every_n_steps={log_every_n_steps}"]
+    return [*overrides, f"trainer.max_steps={num_steps}", f"trainer.val_check_interval={num_steps}"]
 
 
 def median_throughput(run: Run) -> float:

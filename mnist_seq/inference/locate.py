@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mnist_seq.errors import UserError
-from mnist_seq.nn.attention_maps import compute_attention_maps
+from mnist_seq.nn.attention_maps import attention_on_patches
 from mnist_seq.nn.model import Model
-from mnist_seq.nn.patch_embed import PatchEmbed
+from mnist_seq.nn.patch_embed import find_patch_embed
 
 _EXTRA_VARIANCE = 4.0
 """Added to the variance of each head's attention, pixels squared: attention to one patch would have none."""
@@ -35,21 +35,13 @@ def locate_digits(model: Model, images: Float[Tensor, "B 1 H W"], digits: Int[Te
     Raises:
         UserError: a model without cross-attention from tokens to patches.
     """
-    patch_embed = next((module for module in model.modules() if isinstance(module, PatchEmbed)), None)
-    maps = compute_attention_maps(model, images, digits) if model.output_type == "sequence" and patch_embed else {}
-    weights = next((maps[name] for name in reversed(maps) if name.endswith("cross_attention")), None)
-    if (
-        patch_embed is None
-        or weights is None
-        or weights.shape[-1] != patch_embed.grid_size[0] * patch_embed.grid_size[1]
-    ):
+    patch_embed = find_patch_embed(model)
+    maps = attention_on_patches(model, images, digits) if model.output_type == "sequence" else {}
+    if patch_embed is None or not maps:
         raise UserError("locate=True: this model has no cross-attention over patches, which shows where a digit stands")
-    rows, cols = patch_embed.grid_size
-    _, right, _, below = patch_embed.padding
-    height, width = images.shape[-2:]
-    y = (torch.arange(rows, device=images.device) + 0.5) * ((height + below) / rows)
-    x = (torch.arange(cols, device=images.device) + 0.5) * ((width + right) / cols)
-    weights = weights[:, :, : digits.shape[1]].unflatten(-1, (rows, cols))  # B A T R C
+    weights = list(maps.values())[-1][:, :, : digits.shape[1]]  # B A T R C
+    rows, cols = (torch.arange(length, device=images.device) for length in weights.shape[-2:])
+    y, x = (patch_embed.patch_size * (index + 0.5) for index in (rows, cols))
     centres, variances = [], torch.full_like(weights[..., 0, 0], _EXTRA_VARIANCE)
     for positions, along in ((x, weights.sum(-2)), (y, weights.sum(-1))):
         centre = (along * positions).sum(-1)

@@ -1,6 +1,7 @@
 """Attention weights of a model, per layer and head, for inspection and for plots.
 
-Shapes: B batch, H heads, L queries, S keys, N longest sequence, T tokens or cells read, Y X image.
+Shapes: B batch, H heads, L queries, S keys, N longest sequence, T tokens or cells read, R C rows and columns of
+patches, Y X image.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from mnist_seq.nn.attention import Attention
 from mnist_seq.nn.model import Model
-from mnist_seq.nn.patch_embed import PatchEmbed
+from mnist_seq.nn.patch_embed import find_patch_embed
 from mnist_seq.vocabulary import encode
 
 
@@ -70,26 +71,38 @@ def attention_on_image(
 ) -> dict[str, Float[Tensor, "B H T Y X"]]:
     """Map the attention of each predicted token or cell back onto the pixels of the image.
 
+    Args and result are those of `attention_on_patches`, but each pixel has the weight of its patch.
+    """
+    patch_embed, on_image = find_patch_embed(model), {}
+    for name, weights in attention_on_patches(model, images, digits).items():
+        assert patch_embed is not None
+        pixels = weights.repeat_interleave(patch_embed.patch_size, -2).repeat_interleave(patch_embed.patch_size, -1)
+        on_image[name] = pixels[..., : images.shape[-2], : images.shape[-1]]
+    return on_image
+
+
+def attention_on_patches(
+    model: Model, images: Num[Tensor, "B 1 Y X"], digits: Int[Tensor, "B N"] | None = None
+) -> dict[str, Float[Tensor, "B H T R C"]]:
+    """Compute the attention of each predicted token or cell over the patches of the image.
+
     Args:
         images: uint8 grey levels, or floats in [0, 1].
         digits: as for `compute_attention_maps`.
 
     Returns:
-        Module name -> for each pixel the weight of its patch. A sequence model has one entry per cross-attention, a
+        Module name -> weights over rows and columns of patches. A sequence model has one entry per cross-attention, a
         cell model one per encoder layer, of its class tokens. Empty for a model without such attention.
     """
-    patch_embed = next((module for module in model.modules() if isinstance(module, PatchEmbed)), None)
+    patch_embed = find_patch_embed(model)
     if patch_embed is None:
         return {}
-    (rows, cols), (height, width), on_image = patch_embed.grid_size, patch_embed.image_size, {}
-    patch_size = (height + patch_embed.padding[-1]) // rows
+    (rows, cols), on_patches = patch_embed.grid_size, {}
     for name, weights in compute_attention_maps(model, images, digits).items():
         num_class_tokens = weights.shape[-1] - rows * cols
         if model.output_type == "cells" and num_class_tokens > 0:
             weights = weights[:, :, :num_class_tokens, num_class_tokens:]
         elif model.output_type != "sequence" or not name.endswith("cross_attention") or num_class_tokens:
             continue
-        grid = weights.unflatten(-1, (rows, cols))
-        pixels = grid.repeat_interleave(patch_size, -2).repeat_interleave(patch_size, -1)
-        on_image[name] = pixels[..., :height, :width]
-    return on_image
+        on_patches[name] = weights.unflatten(-1, (rows, cols))
+    return on_patches

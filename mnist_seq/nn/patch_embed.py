@@ -30,7 +30,7 @@ class PatchEmbed(nn.Module):
                 f"choose at most model.patch_size={largest}"
             )
         rows, cols = -(-spec.height // patch_size), -(-spec.width // patch_size)
-        self.image_size = (spec.height, spec.width)
+        self.image_size, self.patch_size = (spec.height, spec.width), patch_size
         self.grid_size = (rows, cols)
         self.padding = (0, cols * patch_size - spec.width, 0, rows * patch_size - spec.height)
         """Pixels of background left, right, above and below, as `F.pad` takes them."""
@@ -53,6 +53,11 @@ class PatchEmbed(nn.Module):
         if not images.is_floating_point():
             images = (images / 255).to(next(self.parameters()).dtype)
         return self.stem(images)
+
+
+def find_patch_embed(model: nn.Module) -> PatchEmbed | None:
+    """Find how a model splits images into patches; None if it doesn't."""
+    return next((module for module in model.modules() if isinstance(module, PatchEmbed)), None)
 
 
 class LinearStem(nn.Module):
