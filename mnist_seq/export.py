@@ -191,16 +191,23 @@ EXPORTERS = {"weights": _export_weights, "onnx": _export_onnx}
 
 def _check_images(card: Card) -> Tensor | None:
     """Scenes of the model's own data, B 1 H W: val, or test if it was trained on val; None if not available."""
+    from dataclasses import replace
+
+    from mnist_seq.config import FolderConfig
     from mnist_seq.config.serialization import data_from_dict
     from mnist_seq.data import datasets
 
     if not isinstance(card.get("data"), dict):
         return None
+    config = data_from_dict(card["data"])
+    if isinstance(config, FolderConfig):
+        config = replace(config, synthetic=None)  # only train is mixed: its digits need not be here
     try:
-        splits = datasets.load(data_from_dict(card["data"])).splits
+        splits = datasets.load(config).splits
     except UserError:
         return None
-    return splits["val" if "val" in splits else "test"][:NUM_CHECK_SCENES].images
+    held_out = splits.get("val", splits.get("test"))
+    return None if held_out is None else held_out[:NUM_CHECK_SCENES].images
 
 
 if __name__ == "__main__":

@@ -43,6 +43,16 @@ class Reading:
     rows: list[Reading] = field(default_factory=list)
     """The reading of each row from top to bottom, if the image has several and the model reads rows."""
 
+    def scaled(self, factor: float) -> Reading:
+        """Return the reading of an image that is larger by a factor along both axes."""
+        x0, y0, x1, y1 = self.box or (0, 0, 0, 0)
+        return replace(
+            self,
+            box=self.box and (factor * x0, factor * y0, factor * x1, factor * y1),
+            positions=[(factor * x, factor * y) for x, y in self.positions],
+            rows=[row.scaled(factor) for row in self.rows],
+        )
+
     def __str__(self) -> str:
         rows = [" ".join(map(str, row.digits)) for row in self.rows or [self]]
         return " / ".join(row for row in rows if row) or "no digits"

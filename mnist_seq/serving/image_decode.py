@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import io
+import math
 from http import HTTPStatus
+from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from mnist_seq.data.image_io import decode_image
+from mnist_seq.data.image_io import decode_image, load_rgba
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-_DRAFT_SIZE = (1024, 1024)
-"""Width and height, pixels: a large JPEG is decoded at the smallest scale that is no smaller than this."""
+_SIDE = 1024
+"""Large images are shrunk by a whole number, as far as the square of this many pixels remains: enough to read them, and
+little enough to hold those of many requests in memory."""
+_AVERAGED_MODES = ("L", "LA", "RGB", "RGBA")
+"""Modes in which Pillow averages pixels; others are converted."""
+
+
+class DecodedImage(NamedTuple):
+    """An image of a request."""
+
+    image: Image.Image
+    scale: float = 1.0
+    """Pixels of the file for each pixel of `image` along an axis; above 1 for large files."""
 
 
 class ImageDecodeError(ValueError):
@@ -39,8 +52,8 @@ class CorruptImage(ImageDecodeError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def decode_bytes(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode an image file.
+def decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
+    """Decode an image file, a large one at a smaller scale.
 
     Args:
         max_pixels: largest width x height.
@@ -56,8 +69,10 @@ def decode_bytes(data: bytes, max_pixels: int) -> Image.Image:
         num_frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # MPO: a JPEG with a thumbnail
         if num_frames > 1:
             raise CorruptImage(f"has {num_frames} frames: send a single one")
-        file.draft(None, _DRAFT_SIZE)
-        return decode_image(file)
+        width = file.width
+        file.draft(None, (_SIDE, _SIDE))  # a JPEG is decoded at a smaller scale, which is fast
+        image = _shrink(decode_image(file))
+        return DecodedImage(image, width / image.width)
     except ImageDecodeError:
         raise
     except UnidentifiedImageError as error:
@@ -67,3 +82,13 @@ def decode_bytes(data: bytes, max_pixels: int) -> Image.Image:
     except Exception as error:  # a hostile file leads a decoder anywhere
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise CorruptImage(f"is damaged: {reason}") from error
+
+
+def _shrink(image: Image.Image) -> Image.Image:
+    """Average squares of pixels, so that at most four times `_SIDE` squared are left."""
+    factor = math.isqrt(image.width * image.height // _SIDE**2)
+    if factor < 2:
+        return image
+    if image.mode not in _AVERAGED_MODES or "transparency" in image.info:
+        image = Image.fromarray(load_rgba(image).permute(1, 2, 0).numpy())
+    return image.reduce(factor)

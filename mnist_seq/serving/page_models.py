@@ -6,6 +6,7 @@ import gzip
 from dataclasses import replace
 from typing import Any, cast
 
+from mnist_seq.config import FolderConfig
 from mnist_seq.config.serialization import data_from_dict
 from mnist_seq.data import datasets, sources
 from mnist_seq.errors import UserError
@@ -63,10 +64,15 @@ def _attended(model: Model) -> dict[str, int]:
 
 
 def _examples(card: dict[str, Any]) -> list[dict[str, Any]]:
-    """Draw test scenes of a model's own data; none if its data are not on this machine."""
+    """Draw test scenes of a model's own data; none of a folder, whose pictures are not for whoever opens the page.
+
+    None either if the data are not on this machine.
+    """
     if "data" not in card:
         return []
     config = data_from_dict(card["data"])
+    if isinstance(config, FolderConfig):
+        return []
     try:
         splits = datasets.load(replace(config, digits=sources.resolve_offline(config.digits))).splits
     except UserError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -14,8 +16,6 @@ from fastapi.responses import HTMLResponse, Response
 from mnist_seq.config import ServeConfig
 from mnist_seq.errors import UserError
 from mnist_seq.extras import missing_package
-from mnist_seq.find_runs import resolve_run
-from mnist_seq.inference import weights
 from mnist_seq.inference.reader import Reader
 from mnist_seq.serving.background import ProcessDied, run_in_process
 from mnist_seq.serving.page_builder import PageModel, build_page, packed_runtime
@@ -35,7 +35,7 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
     Args:
         dependencies: check the token.
     """
-    graph = _Once(_exported_graph, config.run, config.trust)
+    graph = _Once(_packed_graph, pickle.dumps((deepcopy(reader.model).cpu(), reader.card)))
 
     @cache
     def html() -> str:
@@ -77,5 +77,5 @@ class _Once:
             raise
 
 
-def _exported_graph(run: str, trust: Any) -> bytes:
-    return pack_graph(*weights.load(resolve_run(run), trust=trust))
+def _packed_graph(model_and_card: bytes) -> bytes:
+    return pack_graph(*pickle.loads(model_and_card))

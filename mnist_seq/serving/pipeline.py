@@ -18,11 +18,12 @@ from PIL import Image
 from mnist_seq.inference.reader import Reader
 from mnist_seq.inference.reading import Reading
 from mnist_seq.serving.batcher import Batcher
+from mnist_seq.serving.image_decode import DecodedImage
 from mnist_seq.serving.metrics import ServiceMetrics
 
 _NUM_DECODE_THREADS = 2
 """Threads that decode images."""
-DecodeFn = Callable[[bytes, int], Image.Image]
+DecodeFn = Callable[[bytes, int], DecodedImage]
 """From a file and its index in the request to an image."""
 
 
@@ -52,16 +53,15 @@ class InferencePipeline:
         """
         self.reader, self._decode, self._max_in_flight, self._metrics = reader, decode, max_in_flight, metrics
         """`reader` may be replaced by another one of the same model at any time."""
-        self._batcher: Batcher[Image.Image, Reading] = Batcher(
-            lambda images: self.reader.read(images), max_batch_size, num_threads
-        )
+        self._batcher: Batcher[DecodedImage, Reading] = Batcher(self._read_batch, max_batch_size, num_threads)
         self._decode_pool = ThreadPoolExecutor(_NUM_DECODE_THREADS, "decode", torch.set_num_threads, (1,))
         self.num_in_flight = 0
 
     async def __aenter__(self) -> InferencePipeline:
         await self._batcher.__aenter__()
         spec = self.reader.model.spec
-        await self._batcher.process([Image.fromarray(np.eye(spec.height, spec.width, dtype=bool))])  # fail early
+        example = Image.fromarray(np.eye(spec.height, spec.width, dtype=bool))
+        await self._batcher.process([DecodedImage(example)])  # fail early
         self._batcher.on_batch = self._metrics.observe_batch
         return self
 
@@ -95,3 +95,8 @@ class InferencePipeline:
             self.num_in_flight -= len(files)
             for job in jobs:
                 job.cancel()
+
+    def _read_batch(self, decoded: list[DecodedImage]) -> list[Reading]:
+        """Read images; boxes are in pixels of the files, whatever scale those were decoded at."""
+        readings = self.reader.read([it.image for it in decoded])
+        return [reading.scaled(it.scale) for reading, it in zip(readings, decoded, strict=True)]

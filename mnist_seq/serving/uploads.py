@@ -9,14 +9,13 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import HTTPException, Request
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mnist_seq.config import RequestLimits
-from mnist_seq.serving.image_decode import ImageDecodeError, decode_bytes
+from mnist_seq.serving.image_decode import DecodedImage, ImageDecodeError, decode_bytes
 
 _MAX_FIELD_BYTES = 1024
 """Most bytes of a form field that is not a file; such fields are ignored."""
@@ -58,7 +57,7 @@ async def read_files(request: Request, limits: RequestLimits) -> list[bytes]:
     return files
 
 
-def decode_upload(data: bytes, index: int, limits: RequestLimits) -> Image.Image:
+def decode_upload(data: bytes, index: int, limits: RequestLimits) -> DecodedImage:
     """Decode an image file of a request.
 
     Args:

@@ -51,6 +51,36 @@ def test_what_is_drawn_is_read_while_one_writes_undone_and_cleared(chromium: Any
     assert visit.page.locator("#details").is_hidden()
 
 
+def test_a_stroke_that_is_undone_while_it_is_drawn_ends(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    visit.draw(SEVEN)
+    visit.sees([7])
+    mouse, box = visit.page.mouse, visit.page.locator("#drawing").bounding_box()
+    for undone in (1, 2):  # of two strokes, then of the only one
+        mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.2 * box["height"])
+        mouse.down()
+        for _ in range(undone):
+            visit.page.keyboard.press("Control+z")
+        mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+        mouse.up()
+        visit.sees([7]) if undone == 1 else visit.says("Ready: write a number")
+    assert visit.complaints == []
+
+
+def test_models_are_compared_on_one_picture_however_often_one_asks(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    visit.draw(*THREE_SEVEN_ONE)
+    visit.sees([3, 7, 1])
+    visit.page.evaluate("for (const _ of [1, 2, 3]) document.getElementById('compare').click()")
+    lines = visit.page.locator("#comparison tbody tr")
+    lines.nth(1).wait_for()
+    visit.page.wait_for_timeout(500)
+    texts = [lines.nth(index).inner_text() for index in range(lines.count())]
+    assert len(texts) == 2
+    assert texts[0].startswith("line\t371\t"), texts
+    assert re.match(r"grid\t[\d/ ]+\t", texts[1]), texts
+
+
 def test_a_chosen_digit_shows_its_attention_and_alternatives(chromium: Any, page_file: Path) -> None:
     visit = Visit(chromium, page_file)
     visit.draw(*THREE_SEVEN_ONE)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from mnist_seq.data.image_io import load_rgba
 from mnist_seq.serving.image_decode import (
     FORMATS,
     CorruptImage,
@@ -21,7 +22,8 @@ PLAIN = Image.fromarray(np.arange(8100, dtype=np.uint8).reshape(90, 90))
 
 @pytest.mark.parametrize("kind", ["png", "webp"])
 def test_image_is_decoded_losslessly(kind: str) -> None:
-    image = decode_bytes(encode_image(PLAIN, kind, lossless=True), 8100)
+    image, scale = decode_bytes(encode_image(PLAIN, kind, lossless=True), 8100)
+    assert scale == 1
     assert (np.asarray(image.convert("L")) == np.asarray(PLAIN)).all()
 
 
@@ -48,9 +50,32 @@ def test_image_too_large_is_never_decoded(monkeypatch: pytest.MonkeyPatch) -> No
         decode_bytes(data, 20_000_000)
 
 
-def test_large_photo_is_decoded_at_reduced_scale() -> None:
-    image = decode_bytes(encode_image(Image.new("L", (4000, 3000)), "jpeg"), 20_000_000)
-    assert max(image.size) <= 2048
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_large_image_is_decoded_at_reduced_scale(kind: str, mode: str) -> None:
+    large = Image.new(mode, (4000, 3000))
+    if kind != "png":
+        large = large.convert("RGB")
+    image, scale = decode_bytes(encode_image(large, kind), 20_000_000)
+    assert 1024**2 <= image.width * image.height < 4 * 1024**2
+    assert scale == pytest.approx(4000 / image.width)
+    assert scale == pytest.approx(3000 / image.height, rel=1e-2)
+
+
+def test_transparency_and_orientation_survive_the_reduced_scale() -> None:
+    large = Image.new("P", (2100, 4200))
+    large.paste(1, (0, 0, 2100, 2100))
+    large.putpalette([255, 0, 0, 0, 0, 255])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = decode_bytes(encode_image(large, transparency=0, exif=exif), 20_000_000).image
+    red, _, blue, alpha = load_rgba(image)
+    assert alpha.shape[1] == 2 * alpha.shape[0], "lies on its side"
+    middle = alpha.shape[1] // 2
+    assert (alpha[:, : middle - 1] == 0).all()
+    assert (alpha[:, middle + 1 :] == 255).all()
+    assert (blue[:, middle + 1 :] == 255).all()
+    assert (red[:, middle + 1 :] == 0).all()
 
 
 def test_formats_of_scripts_and_documents_are_never_tried() -> None:
@@ -59,4 +84,4 @@ def test_formats_of_scripts_and_documents_are_never_tried() -> None:
 
 def test_photo_with_an_embedded_thumbnail_is_one_image() -> None:
     data = encode_image(PLAIN, "mpo", save_all=True, append_images=[PLAIN.resize((30, 30))])
-    assert decode_bytes(data, 8100).size == PLAIN.size
+    assert decode_bytes(data, 8100).image.size == PLAIN.size

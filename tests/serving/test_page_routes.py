@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
+from PIL import Image
 
+from mnist_seq.compose_config import compose_training
+from mnist_seq.config.serialization import to_dict
+from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
 from mnist_seq.inference.reader import Reader
 from mnist_seq.serving import page_routes
+from mnist_seq.serving.page_models import page_card
 from tests.serving.conftest import make_client
 
 TOKEN = "a-secret-of-16-or-more"
@@ -49,6 +58,36 @@ def test_a_token_guards_the_model_and_the_page_asks_for_it(reader: Reader) -> No
             assert client.get(path).status_code == 401
         runtime = client.get("/page/runtime", headers=ACCESS)
         assert gzip.decompress(runtime.content).startswith(b"\0asm")
+
+
+def test_the_browser_gets_the_model_that_the_service_reads_with(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what lies on the disk by then."""
+    calls = []
+
+    async def call(function: object, *args: bytes) -> bytes:
+        calls.append(args)
+        return b""
+
+    monkeypatch.setattr(page_routes, "run_in_process", call)
+    with make_client(reader) as client:
+        assert client.get("/page/model").status_code == 200
+    ((pickled,),) = calls
+    model, card = pickle.loads(pickled)
+    assert card == reader.card
+    for name, weight in reader.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight)
+
+
+def test_the_page_shows_no_pictures_of_a_folder(reader: Reader, tmp_path: Path) -> None:
+    """They are the user's own, and the page is for whoever opens it."""
+    for number in range(20):
+        Image.fromarray(np.eye(28, dtype=bool)).save(tmp_path / f"{number % 10}_{number}x.png")
+    data = compose_training([f"data.from={tmp_path}"]).data
+    assert len(datasets.load(data).splits["val"])
+    assert page_card("mine", reader.model, {"data": to_dict(data)}, "model")["examples"] == []
+    assert page_card("grid", reader.model, reader.card, "model")["examples"]
 
 
 def test_a_model_that_cannot_be_exported_is_told(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,18 @@ def test_rows_and_warnings_of_pictures_are_those_of_the_reader() -> None:
                 assert row["box"] == pytest.approx(expected_row.box)
 
 
+def test_boxes_are_in_pixels_of_the_file_whatever_scale_it_is_decoded_at() -> None:
+    reader = Reader(stirred(build(tiny_models()["enc_dec"], StringConfig().spec)), {})
+    digits = mnist_seq.scenes("single", "data.digits=uci", split="test")[:3].images[:, 0].numpy()
+    row = Image.fromarray(255 - np.pad(np.concatenate(list(digits), 1), 28))
+    large = row.resize((40 * row.width, 40 * row.height), Image.Resampling.BICUBIC)
+    expected = np.array(reader.read(large).box)
+    with make_client(reader) as client:
+        for kind in ("jpeg", "png"):
+            (body,) = client.post("/read", files=form(encode_image(large, kind))).json()["readings"]
+            assert np.abs(np.array(body["box"]) - expected).max() < 0.02 * large.width
+
+
 def test_exif_orientation_is_applied(client: TestClient, reader: Reader, images: list[Image.Image]) -> None:
     rotated, exif = images[0].transpose(Image.Transpose.ROTATE_90), Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees clockwise

@@ -33,11 +33,13 @@ export class Drawing {
   }
 
   undo() {
+    this.pointer = null; // the stroke that is being drawn ends
     this.strokes.pop();
     this.changed();
   }
 
   clear() {
+    this.pointer = null;
     this.strokes = [];
     this.changed();
   }

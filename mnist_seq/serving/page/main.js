@@ -33,8 +33,10 @@ const drawing = new Drawing(canvas("drawing"), () => {
 });
 
 const state = {
-  /** @type {Map<number, BrowserModel | ServiceModel>} */
+  /** @type {Map<number, BrowserModel | ServiceModel>} those that are loaded */
   models: new Map(),
+  /** @type {Map<number, Promise<BrowserModel | ServiceModel>>} */
+  loading: new Map(),
   model: 0,
   /** @type {Source} */
   source: "draw",
@@ -48,8 +50,12 @@ const state = {
   /** @type {[number, number] | null} row and digit */
   chosen: null,
   head: -1,
-  /** raised by every new picture: a slower one is dropped */
+  /** raised by every new picture: the reading of an older one is dropped */
   ticket: 0,
+  /** raised by every file that is opened, and by turning to the drawing: an older file is dropped */
+  opening: 0,
+  /** raised by every comparison, and by whatever makes one outdated */
+  comparison: 0,
 };
 
 // ---------------------------------------------------------------------------------------------------- reading
@@ -72,11 +78,16 @@ async function read() {
     try {
       await readPicture();
     } catch (error) {
-      state.reading = null;
-      render(messageOf(error));
+      fail(error);
     }
   }
   queue.isBusy = false;
+}
+
+/** @param {unknown} error */
+function fail(error) {
+  state.reading = null;
+  render(messageOf(error));
 }
 
 /** Read a drawing while it grows, and leave the browser time to show it. */
@@ -90,9 +101,17 @@ function readSoon() {
 
 async function readPicture() {
   const { model: index } = state;
-  const model = await modelAt(index);
+  const model = state.models.get(index);
+  if (!model) {
+    if (!state.reading) element("result").textContent = "Loading the model …";
+    // Other models can read meanwhile: this one reads once it is loaded, if it is still chosen.
+    load(index).then(
+      () => index === state.model && read(),
+      (error) => index === state.model && fail(error),
+    );
+    return;
+  }
   const shown = state.source === "draw" ? (drawing.isEmpty ? null : canvas("drawing")) : state.picture;
-  if (index !== state.model) return; // another one was chosen, and is read next
   if (!shown) {
     state.reading = null;
     if (!performance.getEntriesByName("ready").length) performance.mark("ready");
@@ -110,16 +129,23 @@ async function readPicture() {
   render(summaryOf(rows));
 }
 
-/** @param {number} index */
-async function modelAt(index) {
-  let model = state.models.get(index);
-  if (!model) {
-    if (!state.reading) element("result").textContent = "Loading the model …";
-    const { graph } = cards[index];
-    model = graph === null ? new ServiceModel(cards[index]) : await BrowserModel.load(cards[index], graph);
-    state.models.set(index, model);
-  }
-  return model;
+/**
+ * Load a model once; after a failure, the next call tries anew.
+ * @param {number} index
+ * @returns {Promise<BrowserModel | ServiceModel>}
+ */
+function load(index) {
+  const begun = state.loading.get(index);
+  if (begun) return begun;
+  const { graph } = cards[index];
+  const loading =
+    graph === null ? Promise.resolve(new ServiceModel(cards[index])) : BrowserModel.load(cards[index], graph);
+  state.loading.set(index, loading);
+  loading.then(
+    (model) => state.models.set(index, model),
+    () => state.loading.delete(index),
+  );
+  return loading;
 }
 
 /** Read the same picture with every model. */
@@ -128,6 +154,7 @@ async function compare() {
   if (!shown) return;
   const pixels = pixelsOf(shown);
   const body = /** @type {HTMLElement} */ (element("comparison").querySelector("tbody"));
+  const comparison = ++state.comparison;
   body.replaceChildren();
   element("comparison").hidden = false;
   for (const [index, card] of cards.entries()) {
@@ -136,7 +163,7 @@ async function compare() {
     name.setAttribute("scope", "row");
     line.append(name);
     try {
-      const model = await modelAt(index);
+      const model = await load(index);
       const start = performance.now();
       const rows = await model.read(pixels);
       const time = performance.now() - start;
@@ -145,6 +172,7 @@ async function compare() {
     } catch (error) {
       line.append(create("td", messageOf(error)));
     }
+    if (comparison !== state.comparison) return; // it shows another picture by now
     body.append(line);
   }
 }
@@ -169,6 +197,7 @@ function render(text) {
   element("copy").hidden = !reading || !digitsOf(reading.rows).length;
   element("compare").hidden = !reading || cards.length < 2;
   element("comparison").hidden = true;
+  state.comparison++;
   showDetails();
 }
 
@@ -241,6 +270,8 @@ function setSource(source) {
     element("truth").textContent =
       `Example ${state.example + 1} of ${examples().length}, which the model has not seen: ${truth.join(" ") || "no digits"}`;
   showTools();
+  if (!state.models.has(state.model)) render("Loading the model …");
+  else render(source === "draw" && drawing.isEmpty ? "Ready: write a number" : "Reading …");
   void read();
 }
 
@@ -254,14 +285,14 @@ const examples = () => cards[state.model].examples;
  */
 async function openFile(file, truth = null) {
   if (!file) return;
-  const ticket = ++state.ticket;
+  const opening = ++state.opening;
   try {
     const picture = await decode(file);
-    if (ticket !== state.ticket) return; // something else was opened or drawn meanwhile
+    if (opening !== state.opening) return; // something else was opened meanwhile
     Object.assign(state, { picture, truth });
     setSource(truth ? "example" : "open");
   } catch (error) {
-    if (ticket === state.ticket) render(messageOf(error));
+    if (opening === state.opening) render(messageOf(error));
   }
 }
 
@@ -324,7 +355,7 @@ function setModel(index) {
   Object.assign(state, { model: index, example: 0, reading: null, chosen: null });
   describeModel();
   if (state.source === "example" && examples().length) showExample(0);
-  else setSource(state.source);
+  else setSource(state.source === "example" ? "open" : state.source); // the example stays, as any other picture
 }
 
 /**
@@ -336,7 +367,10 @@ function onClick(id, action) {
 }
 
 function listen() {
-  onClick("draw", () => setSource("draw"));
+  onClick("draw", () => {
+    state.opening++;
+    setSource("draw");
+  });
   onClick("undo", () => drawing.undo());
   onClick("clear", () => drawing.clear());
   onClick("example", () => showExample(0));
@@ -349,7 +383,9 @@ function listen() {
       void openFile(input(id).files?.[0]);
       input(id).value = ""; // the same file can be chosen again
     });
-  document.addEventListener("paste", (event) => openFirst(event.clipboardData));
+  document.addEventListener("paste", (event) => {
+    if (!(event.target instanceof HTMLInputElement)) openFirst(event.clipboardData); // a token is pasted as text
+  });
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     element("stage").classList.add("dropping");

@@ -25,9 +25,10 @@ import { ort } from "./vendor/ort.js";
 async function unpack(id) {
   const element = document.getElementById(id);
   const packed = element ? fromBase64(element.textContent ?? "") : await (await request(`page/${id}`)).arrayBuffer();
-  element?.remove();
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  const unpacked = new Uint8Array(await new Response(stream).arrayBuffer());
+  element?.remove(); // not before: after a failure, it is unpacked anew
+  return unpacked;
 }
 
 /**
