@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -53,19 +54,31 @@ def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
     splits = read_split_labels(config, card)
     log.info("%s", describe_splits(config, splits))
     spec = _infer_spec(splits, config, card)
-    train, val = splits.get("train", []), splits.get("val", [])
+    train = splits.get("train", [])
     if train and not any(label.digits for label in train):
         raise UserError(f"data.path={path}: none of its {len(train)} training images has a digit label: add labels")
-    train_images, train_sources = {it.image for it in train}, {source for it in train for source in it.sources}
+    for split, others in (("val", ["train"]), ("test", ["train", "val"])):
+        for other in others:
+            _warn_of_leaks(path, split, splits.get(split, []), other, splits.get(other, []))
+    return splits, spec
+
+
+def _warn_of_leaks(path: str, split: str, labels: list[Label], other: str, other_labels: list[Label]) -> None:
+    """Warn if scenes of a split are in another one too, or share digits with it."""
+    images, sources = set(map(_file, other_labels)), {source for it in other_labels for source in it.sources}
     leaks = {
-        "images are also in train: label each image once": sum(it.image in train_images for it in val),
-        "scenes share digit images with train: run synthesise with split=train and split=val into subdirectories train "
-        "and val instead": sum(not train_sources.isdisjoint(it.sources) for it in val),
+        f"images are also in {other}: label each image once": sum(_file(it) in images for it in labels),
+        f"scenes share digit images with {other}: run synthesise with split={other} and split={split} into "
+        f"subdirectories {other} and {split} instead": sum(not sources.isdisjoint(it.sources) for it in labels),
     }
     for leak, count in leaks.items():
         if count:
-            log.warning("%s: %d of %d val %s", path, count, len(val), leak)
-    return splits, spec
+            log.warning("%s: %d of %d %s %s", path, count, len(labels), split, leak)
+
+
+def _file(label: Label) -> str:
+    """The path of the label's image, without steps up: train/../7.png is 7.png."""
+    return os.path.normpath(label.image)
 
 
 def read_spec(config: FolderConfig) -> Spec:
@@ -221,9 +234,9 @@ def _canvas_size(labels: list[Label]) -> tuple[int, int]:
 
 
 def _check_conflicting_labels(labels: list[Label]) -> None:
-    first_labels: dict[Path, Label] = {}
+    first_labels: dict[str, Label] = {}
     for label in labels:
-        first = first_labels.setdefault(label.image, label)
+        first = first_labels.setdefault(_file(label), label)
         if first.digits != label.digits:
             raise UserError(
                 f"{label.location}: digits {label.digits}, but {first.location} labels the same image {first.digits}"

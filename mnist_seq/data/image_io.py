@@ -138,15 +138,17 @@ def decode_image(image: ImageFile.ImageFile) -> Image.Image:
         UserError: nothing is left in them.
         Exception: any error that the decoder of a corrupt file raises.
     """
-    is_16_bit_colour = image.mode in ("RGB", "RGBA") and ";16" in str(image.tile)
+    is_16_bit_colour = image.mode in ("LA", "RGB", "RGBA") and ";16" in str(image.tile)
     image.load()
     if not is_16_bit_colour:
         return image
-    high = np.asarray(image).max(initial=0)
+    num_colours = len(image.getbands()) - image.mode.endswith("A")
+    high = np.asarray(image).reshape(*image.size[::-1], -1)[..., :num_colours].max(initial=0)
     if not high:
         raise UserError("its colours of 16 bits are all darker than 256 of 65535: save it with 8 bits")
     white = next(2**bits - 1 for bits in (2, 4, 6, 8) if high < 2**bits)
-    return image.point([level * 255 // white for level in range(256)] * len(image.getbands()))
+    colours, alpha = [level * 255 // white for level in range(256)] * num_colours, list(range(256))
+    return image.point(colours + alpha * (len(image.getbands()) - num_colours))
 
 
 def _open_file(path: Path) -> ImageFile.ImageFile:

@@ -18,6 +18,12 @@ from mnist_seq.errors import UserError
 _NO_DIGITS = "none"
 _FOLDER_NAME = re.compile(rf"[0-9]+|{_NO_DIGITS}", re.ASCII)
 _FILE_NAME = re.compile(rf"([0-9]+|{_NO_DIGITS})(?:[_-].*)?", re.ASCII | re.DOTALL)
+_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])[_-]\d{6}", re.ASCII)
+"""How cameras name photographs: 20240131_123456."""
+_MIN_COUNTED = 11
+"""Fewer images whose names go on after the digits may be one of each digit."""
+_DENSE = 1.25
+"""Numbers of images, where a few were deleted, cover at most this many times as large a range."""
 _WAY_OUT = "or write their labels into labels.csv"
 
 
@@ -57,14 +63,17 @@ def label_file_rows(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             f"{unnamed[0]} and {len(unnamed) - 1} others of {len(images)} images have no label in their names: "
             f"name them like 123_{unnamed[0].name}, {_WAY_OUT}"
         )
-    if _are_counted([image.stem for image in images]):
+    names = [match[1] for match in matches if match]
+    are_plain = all(image.stem == name for image, name in zip(images, names, strict=True))
+    dated = [image for image in images if _DATE.match(image.stem)]
+    if dated or _are_counted(names, 3 if are_plain else _MIN_COUNTED):
+        how, example = ("dated", dated[0]) if dated else ("counted", images[0])
         raise UserError(
-            f"{images[0]} to {images[-1].name} look counted, not labelled: name them like 123_{images[0].name}, "
-            f"{_WAY_OUT}"
+            f"{directory}: names such as {example.name} look {how}, not labelled: name images like "
+            f"123_{example.name}, {_WAY_OUT}"
         )
-    for image, match in zip(images, matches, strict=True):
-        assert match is not None
-        yield str(image), _row(image, directory, match[1])
+    for image, name in zip(images, names, strict=True):
+        yield str(image), _row(image, directory, name)
 
 
 def has_images(directory: Path) -> bool:
@@ -76,10 +85,12 @@ def _row(image: Path, directory: Path, name: str) -> dict[str, Any]:
     return {"image": str(image.relative_to(directory)), "digits": "" if name == _NO_DIGITS else name}
 
 
-def _are_counted(stems: list[str]) -> bool:
-    """Return whether names are consecutive numbers, and so tell images apart rather than label them."""
-    numbers = sorted(int(stem) for stem in stems if stem.isdecimal())
-    return len(numbers) == len(stems) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+def _are_counted(names: list[str], least: int) -> bool:
+    """Return whether at least so many numbers are all different and nearly consecutive: they tell images apart."""
+    numbers = {int(name) for name in names if name != _NO_DIGITS}
+    if not len(numbers) == len(names) >= least:
+        return False
+    return max(numbers) - min(numbers) < _DENSE * len(numbers)
 
 
 def _images(directory: Path) -> list[Path]:

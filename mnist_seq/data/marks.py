@@ -1,7 +1,7 @@
 """What is written but is no digit: marks between and after digits, and scrawls in lines without digits.
 
-Marks are points, commas, dashes and other strokes. Scrawls are random strokes and curves: crosses, scribbles, shapes that
-look like letters.
+Marks are points, commas, dashes and other strokes. Scrawls are random strokes and curves: crosses, scribbles, and shapes
+like letters.
 
 Shapes   M marks, then scrawls   S side of a frame
 """
@@ -60,7 +60,9 @@ NUM_MARKS = _VARIANTS * len(_STROKES)
 
 @cache
 def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {size} {size}"]:
-    """Draw NUM_MARKS marks, then NUM_SCRAWLS scrawls: ink on a background of 0, the same in every run and on every device.
+    """Draw NUM_MARKS marks, then NUM_SCRAWLS scrawls: ink on a background of 0.
+
+    They are the same in every run and on every device.
 
     Args:
         size: side of the frames, pixels.

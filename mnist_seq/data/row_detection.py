@@ -111,7 +111,9 @@ def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     of_row = _runs(joined)
     mass, height = (of_row * profile[:, None]).sum(2), of_row.sum(2)
     largest = mass.argmax(1, keepdim=True)
-    kept = (mass > _MIN_ROW_MASS * mass.gather(1, largest) + _EPSILON) & (height >= _MIN_ROW_HEIGHT * height.gather(1, largest))
+    kept = (mass > _MIN_ROW_MASS * mass.gather(1, largest) + _EPSILON) & (
+        height >= _MIN_ROW_HEIGHT * height.gather(1, largest)
+    )
     kept = kept & (mass > 1 + _EPSILON)
     best = (mass * kept).topk(_MAX_ROWS).indices
     best = torch.where(kept.gather(1, best), best, SMALL_SIDE).sort(1).values  # from top to bottom, the rest last
@@ -121,7 +123,9 @@ def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     (top, bottom), (left, right) = _extent(rows), _extent(cols)
     heights = bottom - top
     of_shape = _runs(cols)  # B R S U
-    covered = of_shape.float() @ ink.mT[:, None] > 0.5 + _EPSILON  # B R S T: which lines of the picture each shape has ink on
+    covered = (
+        of_shape.float() @ ink.mT[:, None] > 0.5 + _EPSILON
+    )  # B R S T: which lines of the picture each shape has ink on
     shape_heights = (covered.float() @ rows[..., None].float())[..., 0]
     tall = shape_heights >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
     return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present)
@@ -163,7 +167,7 @@ def _along_edges(marked: Bool[Tensor, "B T U"], inside: Bool[Tensor, "B T U"]) -
 def _open(
     images: Float[Tensor, "B T U"], inside: Bool[Tensor, "B T U"], window: int, axes: tuple[int, ...]
 ) -> Float[Tensor, "B T U"]:
-    """Remove what is light and shorter than a window; beyond the edges of its picture, all goes on as light as can be."""
+    """Remove what is light and shorter than a window; beyond the edges of a picture, it goes on as light as can be."""
     eroded = -_max_filter((-images).masked_fill(~inside, -1), window, axes)
     return _max_filter(eroded.masked_fill(~inside, 0), window, axes)
 

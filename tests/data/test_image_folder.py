@@ -58,6 +58,24 @@ def test_digits_and_images_shared_by_train_and_val_give_a_warning(
     assert "1 of 1 val images are also in train" in caplog.text
 
 
+def test_images_shared_by_the_directories_of_splits_give_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split, index in (("train", 0), ("val", 0), ("test", 0)):
+        write_folder(tmp_path / split, [json.dumps({"image": f"../images/{index}.png", "digits": [1]})], images=0)
+    write_folder(tmp_path / "images", [])
+    load_folder(tmp_path)
+    for split, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        assert f"1 of 1 {split} images are also in {other}" in caplog.text
+
+
+def test_contradicting_labels_of_one_file_raise_however_its_path_is_written(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    write_folder(tmp_path, [line(0), json.dumps({"image": "sub/../0.png", "digits": [3]})])
+    with pytest.raises(UserError, match=r"digits \[3\], but .* labels the same image \[1, 2\]"):
+        load_folder(tmp_path)
+
+
 def test_conflicting_labels_for_one_image_raise(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"labels.jsonl:2: digits \[2\], but .*labels.jsonl:1 labels the same image \[1\]"

@@ -74,6 +74,16 @@ def test_16_bit_colours_that_use_only_the_lower_bits_are_scaled_up(bits: int, gr
     torch.testing.assert_close(load_grey(tmp_path / "colour.png"), torch.from_numpy(grey) / 255, atol=step, rtol=0)
 
 
+def test_16_bit_colours_are_scaled_up_whatever_their_alpha(grey: np.ndarray, tmp_path: Path) -> None:
+    alpha = np.where(np.arange(grey.shape[1]) < 5, 0, 65535) + 0 * grey.astype(np.int64)
+    levels = np.stack([*[grey.astype(np.int64) * 4095 // 255] * 3, alpha], -1)
+    (tmp_path / "colour.png").write_bytes(png_of_16_bits(levels))
+    rgba = load_rgba(tmp_path / "colour.png")
+    torch.testing.assert_close(rgba[0].int(), torch.from_numpy(grey).int(), atol=17, rtol=0)
+    assert rgba[3].unique().tolist() == [0, 255]
+    assert (rgba[3, :, :5] == 0).all()
+
+
 def test_16_bit_colours_with_nothing_in_the_upper_bits_raise(grey: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "colour.png").write_bytes(png_of_16_bits(np.stack([grey] * 3, -1)))
     with pytest.raises(
@@ -88,9 +98,9 @@ def png_of_16_bits(levels: np.ndarray) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    height, width, _ = levels.shape
+    height, width, channels = levels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
     )

@@ -228,8 +228,11 @@ def test_label_files_count_more_than_names_of_folders_and_these_more_than_names_
         ),
         (
             ["000.png", "001.png", "002.png"],
-            r"000.png to 002.png look counted, not labelled: name them like 123_000.png",
+            r"names such as 000.png look counted, not labelled: name images like 123_000.png",
         ),
+        ([f"{number}.png" for number in (1, 2, 4, 5, 6, 7)], "look counted, not labelled"),
+        ([f"{number}_scan.png" for number in range(1, 13)], "names such as 10_scan.png look counted"),
+        (["20240131_120000.jpg", "20240131_120500.jpg"], "names such as 20240131_120000.jpg look dated"),
     ],
 )
 def test_names_without_labels_raise(tmp_path: Path, names: list[str], message: str) -> None:

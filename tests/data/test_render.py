@@ -162,7 +162,10 @@ def test_distractors_are_augmented_as_digits_are() -> None:
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "multimnist_s6"])
 def test_boxes_contain_the_ink_of_augmented_digits(name: str) -> None:
-    clean = ("data/corruptions=none", *(f"data.{key}=0" for key in ("p_mark", "p_final_mark", "p_scrawl") if name == "line"))
+    clean = (
+        "data/corruptions=none",
+        *(f"data.{key}=0" for key in ("p_mark", "p_final_mark", "p_scrawl") if name == "line"),
+    )
     scenes = SyntheticDataset(preset(name, *STRONG, *clean), pool("train"))[:100]
     undistorted = SyntheticDataset(preset(name, "data/augment=none", *clean), pool("train"))[:100]
     assert not torch.equal(scenes.images, undistorted.images)
