@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mnist_seq.errors import CannotWriteError
@@ -47,7 +47,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             temp_path.replace(path)
     finally:
-        temp_path.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system; the reason is raised already
+            temp_path.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, text: str) -> None:

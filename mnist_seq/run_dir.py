@@ -18,6 +18,8 @@ from mnist_seq.errors import NotFoundError, UserError
 
 FAILURE_FILE = "failed.txt"
 """In the directory of a failed job of a sweep: the error and its traceback."""
+FINALIZED_STEPS = "finalized_steps"
+"""Metric: see `Run.finalized_steps`; runs of earlier versions lack it."""
 
 
 class Run:
@@ -81,8 +83,13 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether training finished and the weights were evaluated and saved."""
-        return self.weights.is_file() and "steps" in self.metrics
+        """Whether training finished, and its final weights were evaluated and saved."""
+        return self.weights.is_file() and self.finalized_steps == self.metrics.get("steps")
+
+    @property
+    def finalized_steps(self) -> int:
+        """Training steps of the weights that are saved with their evaluation, 0 if there are none."""
+        return self.metrics.get(FINALIZED_STEPS, self.metrics.get("steps", 0))
 
     @property
     def config(self) -> TrainConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from mnist_seq.errors import CannotWriteError, UserError
 
+_POLL_SECONDS = 1.0
 LOCK_FILE = ".lock"
 """Name of the lock file in a directory; `.lock.holder` beside it names the process that holds it."""
 
@@ -36,6 +38,21 @@ def lock_run_dir(run_dir: Path, key: str, lock_file: str = LOCK_FILE) -> Iterato
             holder = _read_holder(run_dir, lock_file)
             raise UserError(f"{run_dir} is in use by {holder}: wait for it, stop it, or choose another {key}")
         yield
+
+
+@contextmanager
+def wait_for_run_dir(run_dir: Path, key: str) -> Iterator[None]:
+    """Lock a directory as `lock_run_dir` does, once no other process holds it.
+
+    Raises:
+        CannotWriteError: the directory cannot be written.
+    """
+    while True:
+        with _try_lock(run_dir, key, LOCK_FILE) as locked:
+            if locked:
+                yield
+                return
+        time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
@@ -73,7 +90,8 @@ def _try_lock(directory: Path, key: str, name: str) -> Iterator[bool]:
     holder = directory.resolve() / f"{name}.holder"
     try:
         if lock.lock_counter == 1:
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            with contextlib.suppress(OSError):  # a full disk; the lock holds without it
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield True
     finally:
         if lock.lock_counter == 1:

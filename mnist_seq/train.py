@@ -37,7 +37,7 @@ def _run_sweep_job(config: TrainConfig, run_dir: Path, overrides: list[str], hyd
     run = Run(run_dir)
     if run.finished or run.last_checkpoint.is_file():
         require_same_config(run, config, overrides, "choose another hydra.sweep.dir, or another hydra.sweep.subdir")
-    if run.finished:
+    if run.finished and (not config.test or "test" in run.metrics):
         print(f"{run_dir} is finished: skipped")
         return
     check(  # Lightning would start each process with the sweep's command

@@ -49,6 +49,17 @@ def test_a_failed_write_leaves_the_old_file(number: int, tmp_path: Path) -> None
     assert path.read_text() == "before"
 
 
+def test_a_read_only_file_system_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, removing a file that does not exist is an error too."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(CannotWriteError, match="Read-only file system"), atomic_path(tmp_path / "file"):
+        refuse()
+
+
 def test_other_errors_while_writing_keep_their_class(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as found, atomic_path(tmp_path / "file"):
         (tmp_path / "gone").read_text()

@@ -49,6 +49,15 @@ def test_a_locked_directory_is_refused_with_its_process_and_the_way_out(
     assert "choose another hydra.run.dir" in message
 
 
+def test_who_waits_for_a_directory_gets_it_once_it_is_free(held: tuple[Path, subprocess.Popen[str]]) -> None:
+    directory, process = held
+    killer = threading.Timer(1.5, process.kill)
+    killer.start()
+    with run_lock.wait_for_run_dir(directory, "hydra.run.dir"):
+        assert process.wait() == -signal.SIGKILL
+    killer.join()
+
+
 def test_a_killed_process_releases_its_lock(held: tuple[Path, subprocess.Popen[str]]) -> None:
     directory, process = held
     os.kill(process.pid, signal.SIGKILL)

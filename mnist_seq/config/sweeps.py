@@ -56,7 +56,8 @@ class SearchConfig(Validated):
     """Training key -> choices, [pre, post], or a range, {low: 1e-4, high: 1e-2, log: true}; a range between integers
     draws integers, with an optional `step`."""
     seed: int | None = None
-    """Seed of the sampler; makes a search by one worker with one job at a time reproducible."""
+    """Seed of the sampler; makes a search by one worker with one job at a time reproducible, if it is not interrupted.
+    Leave it out where several workers start together: they would draw the same trials."""
     pruner: Annotated[str, one_of(PRUNERS)] = "median"
     """Stops trials that validate worse than others: `median`, `hyperband` (Li et al. 2018) or `none`."""
     n_startup_trials: NonNegativeInt = 5

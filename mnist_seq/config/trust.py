@@ -26,6 +26,7 @@ BUILT_IN_TARGETS: frozenset[str] = frozenset(
         "lightning.pytorch.callbacks.EarlyStopping",
         "lightning.pytorch.loggers.TensorBoardLogger",
         "mnist_seq.training.callbacks.GradientHistograms",
+        "mnist_seq.training.callbacks.StopAtScore",
         "mnist_seq.training.wandb_logger.wandb_logger",
         "mnist_seq.training.weight_averaging.EMAWeightAveraging",
     }

@@ -50,7 +50,7 @@ def evaluate_and_report(config: EvaluateConfig, console: Console, data_label: st
     if labels := evaluator.scenes.labels:
         suspects, path = find_suspects(result), folder / SUSPECTS_FILE
         save_suspects(suspects, path)
-        console.print(describe_intervals(labels, evaluator.scenes.writer_column), markup=False)
+        console.print(describe_intervals(labels[: evaluator.num_scenes], evaluator.scenes.writer_column), markup=False)
         confident = f"the model is confident of another reading of {len(suspects)} images"
         console.print(f"{confident}, so look at their labels: {path}", markup=False)
     if config.report:

@@ -22,6 +22,7 @@ from mnist_seq.compose_config import compose_training
 from mnist_seq.config import SearchConfig
 from mnist_seq.errors import UserError
 from mnist_seq.run_dir import FAILURE_FILE, Run
+from mnist_seq.run_lock import wait_for_run_dir
 from mnist_seq.sweeps import workers
 from mnist_seq.sweeps.config_diff import require_same_config
 from mnist_seq.sweeps.search_space import require_compatible_study, suggest_overrides
@@ -85,7 +86,6 @@ class SearchWorker:
                 self._stop.set()
 
     def _worker_loop(self, slot: Slot) -> None:
-        retry = RetryHeartbeatStaleTrialCallback(max_retry=self.config.max_retries)
         number = -1
 
         def objective(trial: Trial) -> float:
@@ -97,6 +97,8 @@ class SearchWorker:
             try:
                 self.study.optimize(objective, n_trials=1, catch=_TrialFailed, callbacks=[self._notify_trial_end])
             except _TrialInterrupted:
+                max_retries = None if self._stop.is_set() else self.config.max_retries  # who stops a search resumes it
+                retry = RetryHeartbeatStaleTrialCallback(max_retry=max_retries)
                 retry(self.study, self.study.trials[number])
             except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 if not self._was_reassigned(number):
@@ -187,6 +189,9 @@ def open_study(config: SearchConfig) -> optuna.Study:
         load_if_exists=True,
     )
     require_compatible_study(study, config)
+    if config.seed is not None:  # a search that goes on draws other trials than those that it has
+        seed = config.seed + len(study.get_trials(deepcopy=False))
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return study
 
 
@@ -234,8 +239,9 @@ def train_trial(overrides: list[str], directory: Path) -> None:
     from mnist_seq.training.fit import fit
 
     run, new_run = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
-    resumes = run.last_checkpoint.is_file()
-    with report_errors(), isolate_job_failure(directory):
+    # A trial whose worker seemed dead may still train here.
+    with report_errors(), wait_for_run_dir(directory, "output_dir"), isolate_job_failure(directory):
+        resumes = run.last_checkpoint.is_file()
         if run.finished or resumes:
             require_same_config(run, compose_training(overrides), new_run, "choose another output_dir=")
         if not run.finished:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from mnist_seq.cli import report_errors
 from mnist_seq.config.override_syntax import shell_override
 from mnist_seq.config.sweep_syntax import require_finite_sweep
 from mnist_seq.config.validation import check, check_choice
+from mnist_seq.errors import UserError, one_line
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.sweeps.sweep_runs import SweepRun, aggregate_over_seeds, find_runs, load_runs, notices
 
@@ -54,13 +57,16 @@ class SweepSummary(Callback):
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         directory = Path(config.hydra.sweep.dir)
-        if runs := load_runs(find_runs(directory)):
-            write_csv(runs, directory / SUMMARY_FILE)
         # The devices launcher stops by itself: only it can end the jobs that run beside the failed one.
         sequential = config.hydra.launcher._target_.endswith(_SEQUENTIAL_LAUNCHER)
         failed = (Path(config.hydra.runtime.output_dir) / FAILURE_FILE).exists()
         if sequential and failed and self.on_failure == "stop":
             stop_sweep(directory)
+        try:
+            if runs := load_runs(find_runs(directory)):
+                write_csv(runs, directory / SUMMARY_FILE)
+        except UserError as error:  # the other jobs need no summary
+            print(f"mnist_seq: {directory / SUMMARY_FILE} is not up to date: {one_line(error)}", file=sys.stderr)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         finish_sweep(Path(config.hydra.sweep.dir))
@@ -70,16 +76,23 @@ def finish_sweep(directory: Path) -> None:
     """Print the summary of a sweep and its failed jobs.
 
     Raises:
-        SystemExit: exit code 1, if jobs failed.
+        SystemExit: exit code 1, if jobs failed or there is no summary.
     """
     console = Console(highlight=False, soft_wrap=True)
-    failures = failed_jobs(directory)
-    _print_summary(directory, console)
+    failures, has_summary = failed_jobs(directory), False
+    try:
+        _print_summary(directory, console)
+        has_summary = True
+    except UserError as error:
+        print(f"mnist_seq: no summary: {one_line(error)}", file=sys.stderr)
+    except Exception:  # Hydra would swallow it, and with it what follows
+        traceback.print_exc()
     for path, reason in failures.items():
         console.print(f"[red]failed:[/] {escape(f'{path.name}: {reason}')}")
     if failures:
         override = shell_override("hydra.sweep.dir", directory)
         console.print(f"rerun the same command with {override} to retry the failed jobs", markup=False)
+    if failures or not has_summary:
         raise SystemExit(1)
 
 

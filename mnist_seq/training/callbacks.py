@@ -1,15 +1,15 @@
-"""Callbacks: divergence, matmul precision, throughput, predictions and gradient histograms for loggers."""
+"""Callbacks: stop at a score or on divergence; matmul precision, throughput; predictions and histograms for loggers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from mnist_seq.config import TrainerConfig
@@ -17,6 +17,13 @@ from mnist_seq.errors import DivergedError
 from mnist_seq.run_dir import Run
 from mnist_seq.training import torch_settings
 from mnist_seq.training.steps import should_log
+
+
+class StopAtScore(EarlyStopping):
+    """Lightning's EarlyStopping, but training also stops at a score that equals `stopping_threshold`, such as 1.0."""
+
+    mode_dict: ClassVar = {**EarlyStopping.mode_dict, "max": torch.ge}
+    order_dict: ClassVar = {**EarlyStopping.order_dict, "max": ">="}
 
 
 class StopOnDivergence(Callback):

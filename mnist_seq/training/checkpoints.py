@@ -17,7 +17,7 @@ from mnist_seq.config.migrations import migrate_checkpoint
 from mnist_seq.config.validation import check
 from mnist_seq.data.datamodule import IdLoader
 from mnist_seq.run_dir import Run
-from mnist_seq.training.rng_state import get_rng_states, set_rng_states
+from mnist_seq.training.rng_state import gather_rng_states, set_rng_states
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -54,7 +54,8 @@ class ResumableCheckpoint(Checkpoint):
         self.last_saved_step = -1
         self._stopped_within: int | None = None
         """The max_steps of a run that was stopped before them; -1 where there was no limit."""
-        self._rng_states: dict[str, Any] | None = None
+        self._rng_states: list[dict[str, Any]] = []
+        """Of each rank, as it was saved."""
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         stopped_within = checkpoint["callbacks"].get(self.state_key, {}).get("stopped_within")
@@ -69,8 +70,8 @@ class ResumableCheckpoint(Checkpoint):
             f"+trainer.limit_train_batches={trainer.limit_train_batches} makes epochs of {num_batches} batches, which "
             f"+trainer.accumulate_grad_batches={accumulate} does not divide: leave it out, or choose a multiple",
         )
-        if self._rng_states is not None:
-            set_rng_states(self._rng_states)
+        if trainer.global_rank < len(self._rng_states):
+            set_rng_states(self._rng_states[trainer.global_rank])
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.every_n_steps is None or trainer.global_step == 0 or batch_idx % trainer.accumulate_grad_batches:
@@ -86,36 +87,39 @@ class ResumableCheckpoint(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics.get(self.monitor, torch.tensor(-1.0)))
-        improved = score > self.best_model_score
-        self.best_model_score = max(score, self.best_model_score)
-        self._save(trainer)
-        if improved and trainer.is_global_zero:
-            with atomic_path(self.run.best_checkpoint) as temp_path:
-                shutil.copyfile(self.run.last_checkpoint, temp_path)
+        if score <= self.best_model_score:
+            self._save(trainer, self.run.last_checkpoint)
+            return
+        self.best_model_score = score
+        self._save(trainer, self.run.best_checkpoint)  # first: after a kill in between, this validation is repeated
+        if trainer.is_global_zero:
+            with atomic_path(self.run.last_checkpoint) as temp_path:
+                shutil.copyfile(self.run.best_checkpoint, temp_path)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self.last_saved_step != trainer.global_step:
-            self._save(trainer)
+            self._save(trainer, self.run.last_checkpoint)
 
     def save_between_steps(self, trainer: L.Trainer) -> None:
         """Save at the start of a step, as if its batch had not been fetched yet."""
         if self.last_saved_step == trainer.global_step:
             return
         _shift_batch_progress(trainer, -1)
-        self._save(trainer)
+        self._save(trainer, self.run.last_checkpoint)
         _shift_batch_progress(trainer, +1)
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save(self, trainer: L.Trainer, path: Path) -> None:
         stopped = trainer.should_stop and not 0 < trainer.max_steps <= trainer.global_step
         self._stopped_within = trainer.max_steps if stopped else None
-        trainer.save_checkpoint(self.run.last_checkpoint)
+        trainer.save_checkpoint(path)
         self.last_saved_step = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best_model_score, "random": get_rng_states(), "stopped_within": self._stopped_within}
+        return {"best": self.best_model_score, "random": gather_rng_states(), "stopped_within": self._stopped_within}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best_model_score, self._rng_states = state["best"], state["random"]
+        self.best_model_score, states = state["best"], state["random"]
+        self._rng_states = states if isinstance(states, list) else [states]  # earlier versions saved rank 0 alone
 
 
 def _shift_batch_progress(trainer: L.Trainer, num_batches: int) -> None:

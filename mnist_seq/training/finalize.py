@@ -14,7 +14,7 @@ from mnist_seq.inference.init_from import describe_init
 from mnist_seq.nn import flops
 from mnist_seq.nn.model import Model
 from mnist_seq.reporting import curves, plots, report
-from mnist_seq.run_dir import Run
+from mnist_seq.run_dir import FINALIZED_STEPS, Run
 from mnist_seq.training.module import ReaderModule
 
 _NUM_SAMPLES = 32
@@ -39,6 +39,7 @@ def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDat
     card = {"data": to_dict(data.config), "digits": data.source, "loss": to_dict(config.loss), "revision": revision}
     card["trained"] = {"seconds": run.metrics.get("seconds")} | describe_init(run.metrics)
     weights.save(model, run.weights, trained_on_val=module.trained_on_val, **card)
+    run.update_metrics(**{FINALIZED_STEPS: run.metrics["steps"]})
     _save_plots(run, model, data)
     if result and val and config.report:
         splits = DatasetSplits(data.source, data.notice, data.datasets, data.train_includes_val)

@@ -29,7 +29,7 @@ from mnist_seq.inference import weights
 from mnist_seq.inference.init_from import load_matching
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
 from mnist_seq.reporting.run_summary import print_run_summary
-from mnist_seq.run_dir import FAILURE_FILE, Run
+from mnist_seq.run_dir import FAILURE_FILE, FINALIZED_STEPS, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
 from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers, signals, torch_settings
 from mnist_seq.training.csv_logger import ResumableCSVLogger
@@ -147,6 +147,7 @@ def _train(config: TrainConfig, run: Run, overrides: list[str], is_rank_zero: bo
     config.data.digits = data.source  # resolves `auto`
     if is_rank_zero:
         run.write_config(config) if resuming else run.create(config, overrides)
+        run.update_metrics(**{FINALIZED_STEPS: run.finalized_steps})
         run.remove_partial_checkpoints()
     with log_to_file(run.log) if is_rank_zero else nullcontext(), torch_settings.limit_threads(config.trainer.threads):
         _print_run_header(run, config, data, console)
@@ -155,12 +156,12 @@ def _train(config: TrainConfig, run: Run, overrides: list[str], is_rank_zero: bo
             run.update_metrics(init_from=vars(module.init_report))
         extra_loggers = loggers.build_loggers(config, run) if is_rank_zero else []
         try:
-            steps_before = run.metrics.get("steps")
             loggers.log_config(extra_loggers, config)
             _fit(run, config, module, data, user_callbacks, extra_loggers, console)
             if is_rank_zero:
-                if run.metrics["steps"] != steps_before:
-                    run.remove_metric("test")  # of the previous weights
+                if not run.finished:
+                    for split in ("val", "test"):
+                        run.remove_metric(split)  # of the previous weights
                 finalize(run, config, module, data)
                 loggers.log_final_metrics(extra_loggers, run)
         except CannotWriteError as error:

@@ -21,6 +21,16 @@ def get_rng_states() -> dict[str, Any]:
     }
 
 
+def gather_rng_states() -> list[dict[str, Any]]:
+    """Get the states of every rank of a distributed run; all ranks must call this."""
+    states = get_rng_states()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [states]
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, states)
+    return gathered
+
+
 def set_rng_states(states: dict[str, Any]) -> None:
     """Set the states that `get_rng_states` returned; those of CUDA only with the same number of devices."""
     torch.set_rng_state(states["torch"])

@@ -56,6 +56,12 @@ class EMAWeightAveraging(WeightAveraging):
                 "or raise trainer.max_steps",
             )
 
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Leave the weights alone, unlike Lightning: a checkpoint may still be saved, and training go on from it."""
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        super().on_train_end(trainer, module)
+
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx % self.update_every_n_steps == 0
 

@@ -113,6 +113,31 @@ def test_suggested_values_lie_in_the_space() -> None:
     assert search_space.first_choices(SPACE) == ["model.norm=pre", "optim.lr=0.0001", "model.encoder_depth=1"]
 
 
+def test_a_search_that_goes_on_with_its_seed_draws_other_trials(tmp_path: Path) -> None:
+    config = SearchConfig(space=SPACE, seed=3, output_dir=str(tmp_path), study="custom")
+    drawn = []
+    for _ in range(2):
+        study = search.open_study(config)
+        trial = study.ask()
+        search_space.suggest_overrides(trial, SPACE)
+        study.tell(trial, 0.5)
+        drawn.append(trial.params["optim.lr"])
+    assert drawn[0] != drawn[1]
+
+
+def test_who_stops_a_search_uses_up_no_retries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SearchConfig(space=SPACE, output_dir=str(tmp_path), study="custom", n_trials=1, max_retries=0)
+    worker = search.SearchWorker(config, lambda *_: None)
+
+    def stop(*_: object) -> float:
+        worker._stop.set()
+        raise search._TrialInterrupted
+
+    monkeypatch.setattr(worker, "_run_trial", stop)
+    worker._worker_loop(Slot(1))
+    assert [trial.state for trial in worker.study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
 def test_retries_of_a_trial_count_as_one_trial() -> None:
     study = optuna.create_study()
     for trial in (

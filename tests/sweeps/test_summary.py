@@ -12,8 +12,10 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from mnist_seq.errors import UserError
 from mnist_seq.reporting import tables
 from mnist_seq.run_dir import FAILURE_FILE
+from mnist_seq.sweeps import summary
 from mnist_seq.sweeps.summary import SweepSummary, finish_sweep, write_csv
 from mnist_seq.sweeps.sweep_runs import aggregate_over_seeds, find_runs, load_runs
 from tests.sweeps.conftest import fall_back_on_uci, write_run
@@ -62,6 +64,24 @@ def test_summary_prints_notices(sweep: Path, capsys: pytest.CaptureFixture[str])
     fall_back_on_uci(sweep)
     finish_sweep(sweep)
     assert "NOT MNIST: uci" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [UserError("the disk is full"), KeyError("digit_accuracy")])
+def test_failed_jobs_are_listed_even_without_a_summary(
+    error: Exception, sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(summary, "_print_summary", fail)
+    with pytest.raises(SystemExit):
+        finish_sweep(sweep)
+    (sweep / "3" / FAILURE_FILE).write_text("it did not fit\n")
+    with pytest.raises(SystemExit):
+        finish_sweep(sweep)
+    printed = capsys.readouterr()
+    assert "failed: 3: it did not fit" in printed.out
+    assert str(error) in printed.err
 
 
 def test_runs_without_validation_are_counted(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,7 @@ def test_processes_of_one_run_stop_together_and_resume(tmp_path: Path) -> None:
         *TRAINED,
         *DDP,
         "data.batch_size=16",
+        "model.dropout=0.1",
         "trainer.max_steps=400",
         "trainer.val_check_interval=200",
         "hydra.run.dir=two",
@@ -79,7 +80,10 @@ def test_processes_of_one_run_stop_together_and_resume(tmp_path: Path) -> None:
     _, err = started.communicate(timeout=200)
     assert started.returncode == 143, err
     assert "Traceback" not in err
-    assert 0 < torch.load(Run(tmp_path / "two").last_checkpoint, weights_only=False)["global_step"] < 400
+    checkpoint = torch.load(Run(tmp_path / "two").last_checkpoint, weights_only=False)
+    assert 0 < checkpoint["global_step"] < 400
+    first, second = (states["torch"] for states in checkpoint["callbacks"]["ResumableCheckpoint"]["random"])
+    assert not torch.equal(first, second), "each process goes on with its own dropout"
     finish(start(tmp_path, "mnist_seq.train", "resume=two"))
     assert Run(tmp_path / "two").metrics["steps"] == 400
 

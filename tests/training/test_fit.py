@@ -61,7 +61,7 @@ def test_evaluate_equals_the_validation_of_training(tiny_run: Run) -> None:
 
 def test_checkpoint_loads_weights_only_and_has_the_rng_states(tiny_run: Run) -> None:
     checkpoint = torch.load(tiny_run.last_checkpoint, weights_only=True)
-    state = checkpoint["callbacks"]["ResumableCheckpoint"]["random"]
+    state = checkpoint["callbacks"]["ResumableCheckpoint"]["random"][0]
     rng_state.set_rng_states(state)
     again = rng_state.get_rng_states()
     assert torch.equal(again["torch"], state["torch"])

@@ -16,7 +16,7 @@ import mnist_seq
 from mnist_seq.errors import DivergedError, UserError
 from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
-from mnist_seq.training import callbacks, checkpoints, module
+from mnist_seq.training import callbacks, checkpoints, finalize, module
 from tests.conftest import TINY
 
 SMALL = (*TINY, "data=single", "report=false")
@@ -113,7 +113,7 @@ def contents(run: Run) -> dict[Path, bytes]:
     "callback",
     [
         ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optim.lr=1e-9"),
-        ("callbacks=[reached,ema]", "callbacks.reached.stopping_threshold=-0.1"),
+        ("callbacks=[reached,ema]", "callbacks.reached.stopping_threshold=0.0", "optim.lr=1e-9"),
     ],
     ids=["early stopping", "score reached"],
 )
@@ -127,6 +127,45 @@ def test_run_that_stopped_early_resumes_only_with_more_max_steps(callback: tuple
     with pytest.raises(UserError, match=f"trainer.max_steps=3 is less than the {steps} steps"):
         mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=3")
     assert mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=60").metrics["steps"] > steps
+
+
+def test_a_run_without_validation_resumes_with_its_own_weights_and_not_with_their_average(tmp_path: Path) -> None:
+    averaged = (*SMALL, *WITHOUT_VAL, "callbacks=ema", "optim.schedule=constant", "optim.warmup_steps=0")
+    whole = mnist_seq.fit(*averaged, "trainer.max_steps=14", f"hydra.run.dir={tmp_path / 'whole'}")
+    half = mnist_seq.fit(*averaged, "trainer.max_steps=7", f"hydra.run.dir={tmp_path / 'halves'}")
+    resumed = mnist_seq.fit(f"resume={half.path}", "trainer.max_steps=14")
+    assert resumed.weights.read_bytes() == whole.weights.read_bytes()
+
+
+def test_a_run_killed_while_its_final_weights_are_evaluated_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its metrics must not be those of other weights: it has none until it is resumed."""
+    run = mnist_seq.fit(*SMALL, "trainer.max_steps=10", "test=true", f"hydra.run.dir={tmp_path / 'run'}")
+    assert run.finished
+    with monkeypatch.context() as patch:
+        patch.setattr(finalize, "evaluate_model", lambda *_, **__: crash(None))
+        with pytest.raises(RuntimeError, match="crash"):
+            mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=20")
+    assert not run.finished
+    assert run.metrics.keys().isdisjoint({"val", "test"})
+    assert {"val", "test"} <= mnist_seq.fit(f"resume={run.path}").metrics.keys()
+    assert run.finished
+
+
+def test_the_best_checkpoint_is_right_after_a_kill_between_the_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = mnist_seq.fit(*SMALL, "trainer.max_steps=15", f"hydra.run.dir={tmp_path / 'whole'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.shutil, "copyfile", lambda *_: crash(None))
+        with pytest.raises(RuntimeError, match="crash"):
+            mnist_seq.fit(*SMALL, "trainer.max_steps=15", f"hydra.run.dir={tmp_path / 'killed'}")
+    killed = Run(tmp_path / "killed")
+    killed.best_checkpoint.replace(killed.last_checkpoint)  # as after a first validation that was saved
+    resumed = mnist_seq.fit(f"resume={killed.path}")
+    best = [weights.load_checkpoint(run.best_checkpoint) for run in (whole, resumed)]
+    assert best[0]["global_step"] == best[1]["global_step"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +193,7 @@ def receive(signum: int, frame: Any) -> None:
     """A handler of the user."""
 
 
-def crash(trainer: L.Trainer) -> None:
+def crash(trainer: L.Trainer | None) -> None:
     raise RuntimeError("crash")
 
 

@@ -81,4 +81,5 @@ def _run_job(hydra_context: HydraContext, task_function: TaskFunction, config: D
     # A run on several devices starts its other ranks with sys.argv, which must be the command line of this job alone.
     config.hydra.run.dir = str(Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
     with cli.process_setup([sys.argv[0], *config.hydra.overrides.task]):
-        run_job(task_function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context=hydra_context)
+        result = run_job(task_function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context=hydra_context)
+        _ = result.return_value  # raises what ended the job
