@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
-from mnist_seq.config import TrainConfig
+from mnist_seq.config import TrainConfig, TrainerConfig
 from mnist_seq.cpu_cores import available_cores
 
 if TYPE_CHECKING:
@@ -47,9 +47,16 @@ def hardware_info(config: TrainConfig) -> dict[str, Any]:
         "precision": trainer.precision,
         "matmul precision": trainer.matmul_precision,
         "CPU threads": f"{trainer.threads or choose_threads()} on {available_cores()} cores",
-        "steps": trainer.max_steps,
-        "scenes": (trainer.max_steps or 0) * config.data.batch_size,
+        **_num_scenes(config, trainer),
     }
+
+
+def _num_scenes(config: TrainConfig, trainer: TrainerConfig) -> dict[str, int]:
+    """Steps, and training scenes of all devices; none where something else than steps ends the run."""
+    if trainer.max_steps is None or trainer.max_steps < 0:
+        return {}
+    batches_per_step = trainer.lightning_kwargs().get("accumulate_grad_batches", 1) * trainer.world_size
+    return {"steps": trainer.max_steps, "scenes": trainer.max_steps * batches_per_step * config.data.batch_size}
 
 
 def scene_info(config: TrainConfig) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class TrainConfig(Validated):
     """Run directory, or its last.ckpt, to resume; `latest` takes the newest unfinished run under outputs/. Only
     trainer.max_steps, trainer.threads, test and logger may change."""
     trust: Trust = None
-    """Let code from outside the package run that the resumed run names: true for any, or the name of a module."""
+    """Allow code outside the package that the resumed run names: true for any, or the name of a module."""
     test: bool = False
     """Evaluate on the test split too at the end, as `evaluate split=test` does."""
 
@@ -74,13 +74,13 @@ class EvaluateConfig(Validated):
     scenes: PositiveInt | None = None
     """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
     batch_size: PositiveInt = 512
-    """Scenes a batch."""
+    """Scenes per batch."""
     num_beams: PositiveInt = 1
     """Beams of beam search; 1 decodes greedily."""
     corruptions: CorruptionConfig = field(default_factory=CorruptionConfig)
     """Corruption of the scenes; none by default."""
     trust: Trust = None
-    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
+    """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
@@ -99,7 +99,7 @@ class ReportConfig(Validated):
     output: str | None = None
     """Path of the report, ending in .html; null takes report.html in the run directory."""
     trust: Trust = None
-    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
+    """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
 
@@ -122,13 +122,14 @@ class CompareConfig(Validated):
     scenes: PositiveInt | None = None
     """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
     batch_size: PositiveInt = 512
-    """Scenes a batch."""
+    """Scenes per batch."""
     trust: Trust = None
-    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
+    """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
-    """Folder for comparison.json and comparison.html; null takes a new one under outputs/comparisons."""
+    """Folder for comparison.json and comparison.html; null takes a new one under
+    outputs/comparisons, or the folder of the sweep that is given, for comparison.html alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,14 +160,14 @@ class ExportConfig(Validated):
     name: str | None = None
     """Name of the exported model; null takes the family of its scenes."""
     output_dir: str | None = None
-    """Folder in which a folder of that name is made; null takes outputs/exported."""
+    """Folder in which a folder of that name is made, or NAME.html of a page; null takes outputs/exported."""
     seed_runs: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, evaluated on test, whose scores the card lists too."""
     calibrate_on: str | None = None
     """Folder of labelled pictures, as `data.from` takes, that the model was not trained on: the confidence is
     calibrated on them, by Platt scaling."""
     trust: Trust = None
-    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
+    """Allow code outside the package that a saved model names: true for any, or the name of a module."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -231,7 +232,7 @@ class BenchConfig(Validated):
     """Model that `suite=ocr` and `suite=page` take: pretrained:NAME, a run directory, a checkpoint or weights; `latest`
     takes the newest finished run under outputs/."""
     trust: Trust = None
-    """Let code from outside the package run that a saved model names: true for any, or the name of a module."""
+    """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     repeats: PositiveInt = 30
     """Timed runs of each measurement, after two warm-up runs; `suite=ocr` reads each picture once."""
     batch_size: PositiveInt = 128
@@ -239,7 +240,7 @@ class BenchConfig(Validated):
     device: Device = "auto"
     """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU."""
     output_dir: str = "outputs/bench"
-    """Folder for bench.json and step_scaling.png."""
+    """Folder for bench.json and step_scaling.png; by default a new one under outputs/bench."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)

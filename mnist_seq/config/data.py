@@ -60,7 +60,7 @@ class AugmentConfig(Validated):
     continental: Fraction = 0.0
     """Fraction of ones that get an upstroke, and of sevens that get a crossbar, 0..1; half of this fraction of 0, 2, 4,
     5 and 9 is redrawn in forms that MNIST lacks. Whether a digit is changed depends on the digit alone. Not for kmnist
-    and fashion_mnist, whose classes are no digits."""
+    and fashion_mnist, whose classes are not digits."""
     shared: Fraction = 0.0
     """Part of rotation, scale, shear, shift, stroke and blur that all digits of a scene have in common, 0..1."""
     p: Fraction = 1.0

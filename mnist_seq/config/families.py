@@ -118,13 +118,18 @@ class OverlapConfig(VariableCountConfig):
         )
 
     @property
+    def loses_ink(self) -> bool:
+        """Whether digits may reach beyond the canvas."""
+        return self.shift > (min(self.height, self.width) - self.digit_size) // 2
+
+    @property
     def spec(self) -> Spec:
         return self._make_spec((0, 0), ordered=False)
 
 
 @dataclass
 class ClutteredConfig(DataConfig):
-    """Three digits along a slope among fragments of others, read from left to right (Sonderby et al. 2015)."""
+    """Three digits along a slope among fragments of others, read from left to right (Sønderby et al. 2015)."""
 
     reading_order = "left_to_right"
 
@@ -178,7 +183,7 @@ class MixedConfig(DataConfig):
             for key in ("p_mark", "p_final_mark", "p_scrawl"):
                 marks = getattr(part, key, 0)
                 check(marks == 0, f"data.parts.{name}.{key}={marks}: marks cannot be mixed, set it to 0")
-            loses_ink = isinstance(part, OverlapConfig) or getattr(part, "bleed", 0) > 0
+            loses_ink = part.loses_ink if isinstance(part, OverlapConfig) else getattr(part, "bleed", 0) > 0
             lossy = loses_ink and (part.spec.height, part.spec.width) != (height, width)
             check(not lossy, f"data.parts.{name}: its canvas must be the largest, {height}x{width}")
 

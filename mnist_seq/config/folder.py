@@ -63,9 +63,10 @@ class FolderConfig(DataConfig):
             not self.split_by or self.split_seed is not None,
             f"data.split_by={self.split_by} has no effect with data.split_seed=null: set a seed",
         )
-        for key in ("digit_size", "num_train_scenes"):
-            value, shared = getattr(self, key), getattr(DataConfig(), key)
-            check(value == shared, f"data.{key}={value} has no effect on images of data=folder: leave it out")
+        check(
+            self.num_train_scenes is None,
+            f"data.num_train_scenes={self.num_train_scenes} has no effect on images of data=folder: leave it out",
+        )
         for key in ("shared", "continental"):
             share = getattr(self.augment, key)
             check(share == 0, f"data.augment.{key}={share}: a picture is augmented as a whole, leave it out")
@@ -82,6 +83,7 @@ class FolderConfig(DataConfig):
             check(value == default, f"data.synthetic.{key}={value} has no effect: leave it out")
 
     def for_model(self, spec: Spec) -> FolderConfig:
-        """Return this config with a model's canvas and longest sequence where none are set."""
+        """Return this config with a model's size of digits, and its canvas and longest sequence where none are set."""
         width, max_length = self.width or spec.width, self.max_length or spec.max_length
-        return replace(self, height=self.height or spec.height, width=width, max_length=max_length)
+        height, digit_size = self.height or spec.height, spec.digit_size
+        return replace(self, height=height, width=width, max_length=max_length, digit_size=digit_size)

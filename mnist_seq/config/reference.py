@@ -50,8 +50,9 @@ _INTRO = """# Config keys and presets
 Written by `make docs` from the docstrings in [mnist_seq/config](../mnist_seq/config): change those, not this file.
 
 A preset is a file `configs/GROUP/NAME.yaml`, chosen by `GROUP=NAME`. It inherits the defaults below from its schema and
-states only what it changes, with a comment why. Single keys are set by `GROUP.KEY=VALUE`. Presets of your own lie in a
-folder with the same groups, named by `--config-dir DIR`.
+states only what it changes, with a comment why. Single keys are set by `GROUP.KEY=VALUE`. Put your own presets into a
+folder with the same groups, and pass `--config-dir DIR`. The defaults below are those of the schemas; a command may
+start from presets, as `train` does from `model=enc_dec data=grid`.
 
 ```bash
 python -m mnist_seq.train --help                      # keys and values of a command, with these docstrings
@@ -96,8 +97,12 @@ def help_text(command: str, cfg: DictConfig, folders: list[Path]) -> str:
 def markdown() -> str:
     """All commands, groups and keys."""
     parts = [_INTRO, "## Commands\n"]
+    documented: dict[type[Any], str] = {}
     for name, command in COMMANDS.items():
-        if command.schema:
+        if command.schema in documented:
+            parts.append(f"### {name}\n\nTakes the keys of `{documented[command.schema]}`.\n")
+        elif command.schema:
+            documented[command.schema] = name
             parts.append(f"### {name}\n\n{_first_line(command.schema)}\n\n{_table(keys_at_top(command.schema))}")
     parts.append("## Groups\n")
     for prefix, schemas in GROUPS.items():

@@ -58,7 +58,7 @@ class ServeConfig(Validated):
     self_test: bool = True
     """Refuse to serve a model whose accuracy on built-in scenes is below that of its release."""
     trust: Trust = None
-    """Let code from outside the package run that the model names: true for any, or the name of a module."""
+    """Allow code outside the package that the model names: true for any, or the name of a module."""
     device: Device = "cpu"
     """Device: auto, cpu, cuda or mps."""
     engine: Annotated[str, one_of(("auto", "torch", "onnx"))] = "auto"

@@ -166,7 +166,7 @@ def add_ruling(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tens
 def change_light(pictures: Float[Tensor, "B H W"], amounts: Amounts) -> Float[Tensor, "B H W"]:
     """Darken parts of the picture: a smooth gradient, and the straight edge of a shadow on half of the scenes."""
     height, width = pictures.shape[1:]
-    corners = amounts.rng.uniform("light", 6).view(-1, 1, 2, 3)
+    corners = amounts.rng.uniform("light corners", 6).view(-1, 1, 2, 3)
     darkness = F.interpolate(corners, (height, width), mode="bilinear", align_corners=True)[:, 0]
     angle, offset, softness, drawn = amounts.rng.uniform("shadow", 4)[..., None, None].unbind(1)
     x = torch.linspace(-1, 1, width, device=pictures.device)

@@ -176,7 +176,7 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
             splits["train"] = MixtureDataset(splits["train"], drawn.splits["train"], fraction, seed)
             notice = " ".join(filter(None, (notice, drawn.notice)))
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
-        return DatasetSplits(card.get("digits", "folder"), notice, splits, full)
+        return DatasetSplits(card.get("digits", image_folder.SOURCE), notice, splits, full)
     source = sources.load(config.digits, config.pool)
     fresh = config.num_train_scenes is None
     seeds = {split: seed if split == "train" and fresh else config.scene_seed for split in source.pools}

@@ -24,9 +24,9 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from mnist_seq import vocabulary
-from mnist_seq.config import FolderConfig, Spec
+from mnist_seq.config import DataConfig, FolderConfig, Spec
 from mnist_seq.config.migrations import migrate_card
-from mnist_seq.data.digits import MNIST_SIZE, clip_boxes
+from mnist_seq.data.digits import clip_boxes
 from mnist_seq.data.folder_splits import SPLITS, describe_splits, read_split_labels
 from mnist_seq.data.image_io import load_rgba, read_size
 from mnist_seq.data.labels import Label
@@ -37,10 +37,21 @@ from mnist_seq.errors import UserError
 log = logging.getLogger(__name__)
 
 CARD_FILE = "card.json"
+SOURCE = "folder"
+"""Source of the digits on images that `synthesise` did not write."""
 _LARGEST_CANVAS = 256
 """Longest side of images that are not cut, pixels."""
 _LINE_CANVAS = (32, 256)
 """Height and width of the canvas for all other images, pixels: that of `data=line`."""
+
+
+def val_pool(config: DataConfig, source: str) -> str:
+    """Name where val digits come from: their source, or the folder of a user's own images.
+
+    Args:
+        source: name of the digits' source.
+    """
+    return f"{SOURCE} {Path(config.path).resolve()}" if isinstance(config, FolderConfig) and source == SOURCE else source
 
 
 def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
@@ -194,7 +205,7 @@ def _directory(labels: list[Label]) -> Path:
 
 def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig, card: dict[str, Any]) -> Spec:
     labels = [label for split in splits.values() for label in split]
-    ordered, digit_size = card.get("ordered", True), card.get("data", {}).get("digit_size", MNIST_SIZE)
+    ordered, digit_size = card.get("ordered", True), card.get("data", {}).get("digit_size", config.digit_size)
     longest = max(labels, key=lambda label: len(label.digits))
     synthetic: Spec | None = config.synthetic and config.synthetic.spec
     max_length = config.max_length or max(1, len(longest.digits), synthetic.max_length if synthetic else 0)

@@ -120,7 +120,7 @@ def overlap(ids: Int[Tensor, "B"], config: OverlapConfig, pool: Pool, seed: int)
 
 
 def cluttered(ids: Int[Tensor, "B"], config: ClutteredConfig, pool: Pool, seed: int) -> Layout:
-    """Three digits edge to edge on a slope over distractors, from left to right (Sonderby et al. 2015); N = 3.
+    """Three digits edge to edge on a slope over distractors, from left to right (Sønderby et al. 2015); N = 3.
 
     On 100x100 pixels: x of the first digit is uniform in 0..15, its y in 0..99, the slope in -14..13 pixels per digit,
     and each digit is moved onto the canvas by itself. The digits are added to 9x9 pieces of train and val digits.

@@ -1,7 +1,6 @@
 """What is written but is no digit: marks between and after digits, and scrawls in lines without digits.
 
-Marks are points, commas, dashes and other strokes. Scrawls are random strokes and curves: crosses, scribbles, and shapes
-like letters.
+Marks are points, commas, dashes and other strokes. Scrawls are random strokes and curves, such as crosses and letters.
 
 Shapes   M marks, then scrawls   S side of a frame
 """

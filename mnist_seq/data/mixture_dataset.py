@@ -37,6 +37,10 @@ class MixtureDataset(SceneDataset):
     def _render(self, ids: Tensor) -> SceneBatch:
         drawn = rng.uniform(rng.key(self.seed, self.split, "synthetic"), ids, 1)[:, 0] < self.fraction
         of_folder = ids[~drawn] if self.folder.varies else ids[~drawn] % len(self)
+        if not drawn.any():
+            return self.folder.render(of_folder)
+        if drawn.all():
+            return _fit(self.synthetic.render(ids), self.spec)
         parts = (self.folder.render(of_folder), _fit(self.synthetic.render(ids[drawn]), self.spec))
         order = torch.cat([(~drawn).nonzero()[:, 0], drawn.nonzero()[:, 0]]).argsort()
         return SceneBatch(*(torch.cat(tensors)[order] for tensors in zip(*parts, strict=True)))

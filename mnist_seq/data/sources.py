@@ -34,7 +34,7 @@ TORCHVISION_DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Classes of torchvision.datasets, whose directories have the same names, and their arguments."""
 NOT_DIGITS = ("kmnist", "fashion_mnist")
-"""Sources whose classes are no digits."""
+"""Sources whose classes are not digits."""
 SOURCES = ("auto", "uci", *TORCHVISION_DATASETS)
 NOTICES = {"mnist": "", "uci": "NOT MNIST: the 1,797 UCI digits included in scikit-learn"}
 LICENSES = {

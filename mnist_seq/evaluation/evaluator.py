@@ -13,6 +13,7 @@ from mnist_seq.config import DataConfig, EvaluateConfig, FolderConfig, LossConfi
 from mnist_seq.config.serialization import data_from_dict, from_dict
 from mnist_seq.config.validation import check
 from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, load, spec
+from mnist_seq.data.image_folder import val_pool
 from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
@@ -100,7 +101,7 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     _check_spec(run, model, data)
     datasets = datasets or load(data, Run(run).metrics.get("seed", 0))
     check(
-        config.split != "val" or datasets.source not in card.get("trained_on_val", []),
+        config.split != "val" or val_pool(data, datasets.source) not in card.get("trained_on_val", []),
         f"{run} was trained on the val digits too (data.pool=full): choose split=test",
     )
     available = [split for split in datasets.splits if split != "train"]

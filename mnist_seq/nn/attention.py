@@ -102,8 +102,9 @@ def attend(
     Args:
         mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
     """
-    if queries.device.type != "cpu" or queries.dtype != torch.bfloat16:
+    dtype = kv.values.dtype  # rotated queries and keys are in float32 under autocast
+    if queries.device.type != "cpu" or dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask)
     with torch.autocast("cpu", enabled=False):
         kv = kv.map(Tensor.float)
-        return F.scaled_dot_product_attention(queries.float(), *kv, attn_mask=mask).to(queries.dtype)
+        return F.scaled_dot_product_attention(queries.float(), *kv, attn_mask=mask).to(dtype)

@@ -132,7 +132,7 @@ def cross_entropy(
 
 def shuffle_digits(digits: Int[Tensor, "B N"]) -> Int[Tensor, "B N"]:
     """Shuffle the digits of each row, PAD after the last; draws from torch's global random state."""
-    keys = torch.rand(digits.shape, device=digits.device) + (digits >= NUM_DIGITS)
+    keys = torch.rand(digits.shape, dtype=torch.float32, device=digits.device) + (digits >= NUM_DIGITS)
     return digits.gather(1, keys.argsort(1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning as L
 import torch
@@ -22,8 +22,8 @@ from mnist_seq.training.steps import should_log
 class StopAtScore(EarlyStopping):
     """Lightning's EarlyStopping, but training also stops at a score that equals `stopping_threshold`, such as 1.0."""
 
-    mode_dict: ClassVar = {**EarlyStopping.mode_dict, "max": torch.ge}
-    order_dict: ClassVar = {**EarlyStopping.order_dict, "max": ">="}
+    mode_dict = {**EarlyStopping.mode_dict, "max": torch.ge}  # noqa: RUF012
+    order_dict = {**EarlyStopping.order_dict, "max": ">="}  # noqa: RUF012
 
 
 class StopOnDivergence(Callback):

@@ -23,6 +23,7 @@ from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
 from mnist_seq.cpu_cores import available_cores
 from mnist_seq.data.datamodule import SceneDataModule
+from mnist_seq.data.image_folder import val_pool
 from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.find_runs import resolve_resume
 from mnist_seq.inference import weights
@@ -57,12 +58,13 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
     model = nn.build(config.model, data.spec)
     data.setup()
     module = ReaderModule(model, config.optim, config.loss)
-    module.trained_on_val = [data.source] if data.train_includes_val else []
+    pool = val_pool(config.data, data.source)
+    module.trained_on_val = [pool] if data.train_includes_val else []
     if config.init_from:
         module.init_report = load_matching(model, config.init_from)
         trained_on_val = module.init_report.trained_on_val
         check(
-            "val" not in data.datasets or data.source not in trained_on_val,
+            "val" not in data.datasets or pool not in trained_on_val,
             f"init_from={config.init_from} was trained on the val digits too (data.pool=full): "
             "choose data.pool=full, or a model that was not",
         )

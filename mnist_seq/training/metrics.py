@@ -33,7 +33,7 @@ class SequenceMetrics(Metric):
     def update(
         self, predictions: DecodeOutput, digits: Int[Tensor, "B N"], loss_output: LossOutput, ordered: bool = True
     ) -> None:
-        """Add a batch.
+        """Add a batch, in float32, whatever the precision that Lightning has converted the module to.
 
         Args:
             digits: the labels, PAD after the last.
@@ -42,8 +42,10 @@ class SequenceMetrics(Metric):
         """
         metrics = compute_scene_metrics(predictions, digits, ordered)
         num_scenes = torch.ones_like(metrics.exact_match)
-        self.sums += torch.stack([*metrics, num_scenes]).sum(1)
-        self.loss += torch.stack([loss_output.loss.float() * loss_output.num_targets, loss_output.num_targets.float()])
+        self.sums = self.sums.float() + torch.stack([*metrics, num_scenes]).float().sum(1)
+        self.loss = self.loss.float() + torch.stack(
+            [loss_output.loss.float() * loss_output.num_targets, loss_output.num_targets.float()]
+        )
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """Return every metric, and the mean loss per target in nats."""

@@ -47,6 +47,11 @@ class EMAWeightAveraging(WeightAveraging):
         self.update_starting_at_step = update_starting_at_step or 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        check(
+            trainer.precision in ("32-true", "bf16-mixed", "16-mixed"),
+            f"trainer.precision={trainer.precision} and a weight average do not go together: it is kept in float32, so "
+            "choose trainer.precision=32-true or bf16-mixed",
+        )
         steps = total_steps(trainer)
         for name in ("update_starting_at_step", "update_every_n_steps"):
             value = getattr(self, name)

@@ -239,6 +239,14 @@ def test_ruling_draws_lines_across_the_picture() -> None:
     assert not (has_upright & ~ruled_faintly).any(), "an upright line alone could be a 1"
 
 
+def test_light_darkens_all_corners_alike() -> None:
+    """What darkens a corner does not also say by how much."""
+    blank = SyntheticDataset(preset("line", "data.p_empty=1", "data.p_scrawl=0", "data.p_final_mark=0"), pool("test"))
+    lit = CorruptedDataset(blank, CorruptionConfig(light=0.5, random=True))[:4000].images[:, 0].float()
+    corners = lit[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean(0)
+    assert float(corners.max() / corners.min()) < 1.06, corners
+
+
 def test_levels_undo_contrast_and_brightness() -> None:
     plain, level = SyntheticDataset(preset("grid"), pool("test")), CorruptionConfig(level=True)
     pale = CorruptedDataset(plain, CorruptionConfig(contrast=0.4, level=True))[:60].images.int()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnist_seq.config import LineConfig, MixedConfig
+from mnist_seq.config import LineConfig, MixedConfig, OverlapConfig
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.layouts import LAYOUTS, Layout
 from mnist_seq.data.marks import NUM_MARKS, NUM_SCRAWLS, mark_images
@@ -148,6 +148,13 @@ def test_marks_cannot_be_part_of_a_mixture() -> None:
     with pytest.raises(ValueError, match=r"data\.parts\.l\.p_mark=0\.15: marks cannot be mixed, set it to 0"):
         MixedConfig(parts={"l": LineConfig()}, weights={"l": 1})
     assert MixedConfig(parts={"l": LineConfig(p_mark=0, p_final_mark=0)}, weights={"l": 1}).spec == LineConfig().spec
+
+
+def test_overlaps_that_lose_no_ink_can_be_part_of_a_mixture_on_a_larger_canvas() -> None:
+    line = LineConfig(p_mark=0, p_final_mark=0, bleed=0)
+    MixedConfig(parts={"o": OverlapConfig(shift=4), "l": line}, weights={"o": 1, "l": 1})
+    with pytest.raises(ValueError, match=r"data\.parts\.o: its canvas must be the largest"):
+        MixedConfig(parts={"o": OverlapConfig(shift=5), "l": line}, weights={"o": 1, "l": 1})
 
 
 @pytest.mark.parametrize(

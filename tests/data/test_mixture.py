@@ -10,6 +10,7 @@ import torch
 
 import mnist_seq
 from mnist_seq import vocabulary
+from mnist_seq.compose_config import compose_training
 from mnist_seq.config import EvaluateConfig, FolderConfig
 from mnist_seq.config.serialization import data_from_dict, to_dict
 from mnist_seq.data import datasets
@@ -45,6 +46,17 @@ def test_fraction_of_the_training_scenes_is_synthetic_and_no_other_split_is_mixe
     for fraction in (0, 1):
         sources = train_split(folder, synthetic_fraction=fraction).render(list(range(50))).sources
         assert bool((sources >= 0).any()) == bool(fraction)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.5, 1])
+def test_a_batch_may_have_no_image_or_no_synthetic_scene(folder: Path, fraction: float) -> None:
+    """With all augmentations and corruptions of fine-tuning, some of which need at least one scene."""
+    overrides = ["experiment=finetune", f"data.from={folder}", f"data.synthetic_fraction={fraction}"]
+    data = compose_training([*overrides, "data.synthetic.digits=uci"]).data
+    train = datasets.load(data).splits["train"]
+    batch = train.render(list(range(16)))
+    for index in range(16):
+        assert torch.equal(train.render([index]).digits[0], batch.digits[index])
 
 
 def test_evaluating_on_the_images_needs_no_digits_of_the_mixture(

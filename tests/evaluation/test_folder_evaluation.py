@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from mnist_seq.config import CorruptionConfig, EvaluateConfig, FolderConfig
+import mnist_seq
+from mnist_seq.config import CorruptionConfig, EvaluateConfig, FolderConfig, ScatterConfig
 from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.errors import UserError
 from mnist_seq.evaluation.evaluator import Evaluator, load_evaluator
 from mnist_seq.evaluation.suspects import find_suspects
+from mnist_seq.inference import weights
+from mnist_seq.nn import build
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
+from tests.conftest import TINY, tiny_models
 from tests.data.preset_configs import pool, preset
 from tests.data.test_export_dataset import export
 
@@ -89,3 +96,21 @@ def test_evaluation_names_files_and_tells_suspects_and_what_intervals_mean(digit
         assert [row["file"] for row in csv.DictReader(file)][:2] == [f"images/00000/{index:08}.png" for index in (0, 1)]
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert all(suspect["file"] in report for suspect in suspects)
+
+
+def test_images_are_drawn_as_the_model_reads_them(digits: Path, tmp_path: Path) -> None:
+    """The size of its digits included, which the folder does not know."""
+    spec = ScatterConfig(digit_size=20).spec
+    weights.save(build(tiny_models()["enc_dec"], spec), tmp_path / "weights.safetensors", data={})
+    data = FolderConfig(path=str(digits), val_fraction=1)
+    loaded = load_evaluator(EvaluateConfig(run=str(tmp_path / "weights.safetensors"), data=data, device="cpu"))
+    assert loaded.scenes.spec.digit_size == 20
+
+
+def test_a_model_that_saw_all_images_of_a_folder_is_evaluated_on_those_of_another(digits: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(digits, tmp_path / "other")
+    run = mnist_seq.fit(*TINY, f"data.from={digits}", "data.pool=full", f"hydra.run.dir={tmp_path / 'run'}")
+    for path, allowed in ((other, True), (digits, False)):
+        config = EvaluateConfig(run=str(run.path), data=FolderConfig(path=str(path), val_fraction=1), device="cpu")
+        with nullcontext() if allowed else pytest.raises(UserError, match="was trained on the val digits too"):
+            load_evaluator(config)

@@ -16,7 +16,7 @@ from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.evaluation.intervals import SharedSources, proportion_with_interval
 from mnist_seq.nn import build
 from mnist_seq.nn.decoding import DecodeOutput
-from mnist_seq.nn.losses import compute_loss
+from mnist_seq.nn.losses import LossOutput, compute_loss
 from mnist_seq.training.metrics import SequenceMetrics
 from mnist_seq.vocabulary import PAD, decode
 from tests.conftest import stirred, tiny_models
@@ -133,3 +133,15 @@ def test_metrics_do_not_depend_on_the_batch_size(grids: SyntheticDataset) -> Non
             score.update(model.read(scenes.images), scenes.digits, compute_loss(model, scenes, LossConfig()))
         scores.append({name: float(value) for name, value in score.compute().items()})
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_metrics_are_exact_whatever_the_precision_of_the_module(dtype: torch.dtype) -> None:
+    """In bfloat16, 300 + 1 is 300."""
+    score = SequenceMetrics().to(dtype=dtype)
+    loss = LossOutput(torch.tensor(0.25), torch.tensor(300), torch.tensor(2))
+    for right in [*[True] * 299, False]:
+        score.update(make_output([[1, 2]], [True]), make_output([[1, 2 if right else 3]], [True]).digits, loss)
+    values = score.compute()
+    assert float(values["exact_match"]) == pytest.approx(299 / 300, rel=1e-6)
+    assert float(values["loss"]) == 0.25

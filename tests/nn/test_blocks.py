@@ -85,7 +85,9 @@ def test_bfloat16_attention_on_a_cpu_is_float32_attention_rounded_once() -> None
     expected = F.scaled_dot_product_attention(queries.float(), keys.float(), values.float(), attn_mask=CAUSAL)
     with torch.autocast("cpu", torch.bfloat16):
         out = attend(queries, KeyValue(keys, values), CAUSAL)
+        rotated = attend(queries.float(), KeyValue(keys.float(), values), CAUSAL)  # rotations are in float32
     assert torch.equal(out, expected.bfloat16())
+    assert torch.equal(rotated, expected.bfloat16())
 
 
 def test_float64_attention_keeps_full_precision() -> None:

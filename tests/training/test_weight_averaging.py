@@ -10,8 +10,10 @@ import lightning as L
 import pytest
 import torch
 
+import mnist_seq
 from mnist_seq.errors import UserError
 from mnist_seq.training.weight_averaging import EMAWeightAveraging
+from tests.conftest import TINY
 
 
 class CountingModule(L.LightningModule):
@@ -62,6 +64,12 @@ def test_average_before_its_first_step_is_a_copy_of_the_weights(tmp_path: Path) 
 def test_average_that_training_never_reaches_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{name}=12 of the weight average is not reached within 12 steps"):
         averaged_weight(12, tmp_path, **{name: 12})
+
+
+def test_average_beside_weights_of_another_precision_is_refused(tmp_path: Path) -> None:
+    overrides = (*TINY, "data=single", "callbacks=ema", "trainer.precision=bf16-true", "trainer.max_steps=3")
+    with pytest.raises(UserError, match="trainer.precision=bf16-true and a weight average do not go together"):
+        mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
 
 
 @pytest.mark.parametrize("settings", [{"update_every_n_steps": 0}, {"decay": 1.0}, {"decay": -0.1}], ids=str)
