@@ -51,7 +51,9 @@ def val_pool(config: DataConfig, source: str) -> str:
     Args:
         source: name of the digits' source.
     """
-    return f"{SOURCE} {Path(config.path).resolve()}" if isinstance(config, FolderConfig) and source == SOURCE else source
+    if isinstance(config, FolderConfig) and source == SOURCE:
+        return f"{SOURCE} {Path(config.path).resolve()}"
+    return source
 
 
 def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
