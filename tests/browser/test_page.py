@@ -71,6 +71,7 @@ def test_models_are_compared_on_one_picture_however_often_one_asks(chromium: Any
     visit = Visit(chromium, page_file)
     visit.draw(*THREE_SEVEN_ONE)
     visit.sees([3, 7, 1])
+    visit.page.wait_for_timeout(1000)  # a reading of the last stroke would end the comparison
     visit.page.evaluate("for (const _ of [1, 2, 3]) document.getElementById('compare').click()")
     lines = visit.page.locator("#comparison tbody tr")
     lines.nth(1).wait_for()
