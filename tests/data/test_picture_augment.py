@@ -75,6 +75,6 @@ def test_every_epoch_shows_each_picture_once_and_changes_it_anew(bars: Path) -> 
 
 
 def test_keys_of_digits_raise_for_a_directory() -> None:
-    for values in ({"num_train_scenes": 3}, {"digit_size": 20}, {"augment": AugmentConfig(shared=0.5)}):
+    for values in ({"num_train_scenes": 3}, {"augment": AugmentConfig(shared=0.5)}):
         with pytest.raises(ValueError, match=r"data=folder|as a whole"):
             FolderConfig(path="somewhere", **values)  # type: ignore[arg-type]
