@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _PLUGIN_PATH = str(Path(__file__).parent / "sweeps" / "plugins")
-_FULL_ERROR = "HYDRA_FULL_ERROR"
+_FULL_ERROR, _FULL_ERROR_IS_OURS = "HYDRA_FULL_ERROR", "MNIST_SEQ_FULL_ERROR_IS_OURS"
 _cleanup = contextlib.ExitStack()
 Job = Callable[[Any, Path], None]
 """The body of a command: takes its config, as a dataclass, and the output directory."""
@@ -90,15 +90,15 @@ def process_setup(argv: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _composition_errors() -> Iterator[str | None]:
-    """Report what Hydra cannot compose in one line; Hydra's own reports take many, and it raises with this variable.
+    """Report in one line what Hydra cannot compose; its own reports take many, unless HYDRA_FULL_ERROR makes it raise.
 
-    Yields what the user has set it to, for jobs.
+    Yields what the user has set this variable to, for jobs.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     full_error = os.environ.get(_FULL_ERROR)
-    os.environ[_FULL_ERROR] = "1"
+    _let_hydra_raise()
     try:
         yield full_error
     except (HydraException, OmegaConfBaseException) as error:
@@ -108,7 +108,13 @@ def _composition_errors() -> Iterator[str | None]:
         _set_full_error(full_error)
 
 
+def _let_hydra_raise() -> None:
+    if _FULL_ERROR not in os.environ:
+        os.environ[_FULL_ERROR] = os.environ[_FULL_ERROR_IS_OURS] = "1"
+
+
 def _set_full_error(value: str | None) -> None:
+    os.environ.pop(_FULL_ERROR_IS_OURS, None)
     if value is None:
         os.environ.pop(_FULL_ERROR, None)
     else:
@@ -142,7 +148,7 @@ class JobWrapper:
             if self.keep_memory:
                 tune_malloc()
             self.job(to_dataclass(cfg, object), run_dir)
-        os.environ[_FULL_ERROR] = "1"  # while the next job of a sweep is composed
+        _let_hydra_raise()  # while the next job of a sweep is composed
 
 
 def is_multirun() -> bool:
@@ -188,7 +194,7 @@ def report_errors(run_dir: Path | None = None) -> Iterator[None]:
     except Interrupted as interrupt:
         message, code = one_line(interrupt), 128 + interrupt.signum
     except UserError as error:
-        if os.environ.get(_FULL_ERROR):
+        if os.environ.get(_FULL_ERROR) and _FULL_ERROR_IS_OURS not in os.environ:
             raise
         message, code = one_line(error), 1
     remove_empty_dirs(run_dir)
