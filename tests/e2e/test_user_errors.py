@@ -17,7 +17,6 @@ USER_ERRORS = {
     "an unknown option": ("train model=rnn", "model=rnn is unknown: choose from classifier"),
     "a misspelt option": ("train data/augment=strang", "data/augment=strang is unknown: did you mean strong?"),
     "a wrong type": ("train model.dim=wide", "model.dim=wide is impossible: Value 'wide' of type 'str' could not be"),
-    "an unknown key of a sweep": ("train -m model.width=3,4", "model.width=3 is unknown: model has no key width"),
     "a key of a group that is not chosen": (
         "evaluate run=RUN data.digits=uci",
         "data.digits=uci has no effect, since data is not chosen: add data=PRESET",
@@ -123,3 +122,10 @@ def test_a_user_error_ends_in_one_line_and_changes_no_file(case: str, tmp_path: 
     assert "Traceback" not in out + err
     assert len(err.strip().splitlines()) == 1, err
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_an_unknown_key_of_a_sweep_ends_in_one_line_and_starts_no_job(tmp_path: Path) -> None:
+    _, err = run(tmp_path, "mnist_seq.train", "-m", "model.width=3,4", "hydra.sweep.dir=sweep", code=1)
+    assert err.startswith("mnist_seq: model.width=3 is unknown: model has no key width")
+    assert len(err.strip().splitlines()) == 1, err
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["multirun.yaml"]
