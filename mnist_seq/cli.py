@@ -102,7 +102,6 @@ def _composition_errors() -> Iterator[str | None]:
     try:
         yield full_error
     except (HydraException, OmegaConfBaseException) as error:
-        _set_full_error(full_error)
         raise UserError(explain(error)) from error
     finally:
         _set_full_error(full_error)

@@ -69,10 +69,10 @@ def decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
         num_frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # MPO: a JPEG with a thumbnail
         if num_frames > 1:
             raise CorruptImage(f"has {num_frames} frames: send a single one")
-        width = file.width
+        longest = max(file.size)  # whatever its orientation, which `_shrink` may apply
         file.draft(None, (_SIDE, _SIDE))  # a JPEG is decoded at a smaller scale, which is fast
         image = _shrink(decode_image(file))
-        return DecodedImage(image, width / image.width)
+        return DecodedImage(image, longest / max(image.size))
     except ImageDecodeError:
         raise
     except UnidentifiedImageError as error:

@@ -58,7 +58,7 @@ def _attended(model: Model) -> dict[str, int]:
     return {
         "patchRows": rows,
         "patchColumns": columns,
-        "patchSize": (model.spec.height + patch_embed.padding[-1]) // rows,
+        "patchSize": patch_embed.patch_size,
         "heads": cast(DecoderBlock, model.decoder[-1]).cross_attention.num_heads,
     }
 

@@ -68,7 +68,8 @@ def test_transparency_and_orientation_survive_the_reduced_scale() -> None:
     large.putpalette([255, 0, 0, 0, 0, 255])
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    image = decode_bytes(encode_image(large, transparency=0, exif=exif), 20_000_000).image
+    image, scale = decode_bytes(encode_image(large, transparency=0, exif=exif), 20_000_000)
+    assert scale == 2
     red, _, blue, alpha = load_rgba(image)
     assert alpha.shape[1] == 2 * alpha.shape[0], "lies on its side"
     middle = alpha.shape[1] // 2
