@@ -23,7 +23,7 @@ class LineConfig(VariableCountConfig):
     p_empty: Fraction = 0.05
     """Probability that a scene has no digits, 0..1; it may still have a mark."""
     p_scrawl: Fraction = 0.0
-    """Probability that a scene without digits has one to six scrawls (random strokes and curves) instead, 0..1."""
+    """Probability that a scene without digits has scrawls (strokes, curves, faces, letters) in their place, 0..1."""
     p_mark: Fraction = 0.15
     """Probability that a mark that is not read (a point, a comma, a dash) follows a digit but the last, 0..1."""
     p_final_mark: Fraction = 0.5

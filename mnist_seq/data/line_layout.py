@@ -16,8 +16,9 @@ from mnist_seq.config import LineConfig
 from mnist_seq.data import rng
 from mnist_seq.data.digits import Pool
 from mnist_seq.data.layout_types import Layout, Marks
-from mnist_seq.data.marks import NUM_MARKS, NUM_SCRAWLS, mark_boxes
+from mnist_seq.data.marks import NUM_MARKS, mark_boxes
 from mnist_seq.data.sampling import sample_counts, sample_digits
+from mnist_seq.data.scrawls import NUM_SCRAWL_KINDS, SCRAWLS_OF_A_KIND
 
 _MARGIN = 2
 """Least distance between ink and the left and right edges, pixels."""
@@ -33,7 +34,7 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After the last digit,
     and in place of the first where there is none, comes a mark with probability `p_final_mark`, after each other digit
     with probability `p_mark`, uniform over the marks, where the line has room for it. A scene without digits has one to
-    six scrawls instead with probability `p_scrawl`. `place_on_line` states the distribution of the positions.
+    six scrawls of one kind instead with probability `p_scrawl`. `place_on_line` states how positions are distributed.
     """
     slots = config.max_digits
     indices = sample_digits(ids, slots, pool, seed)
@@ -47,7 +48,9 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     probability = torch.where(slot == last, config.p_final_mark, config.p_mark)
     marked = (rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < probability) & (slot <= last)
     is_scrawled = (counts == 0) & (rng.uniform(rng.key(seed, pool.split, "scrawled"), ids, 1)[:, 0] < config.p_scrawl)
-    scrawls = NUM_MARKS + rng.integers(rng.key(seed, pool.split, "scrawl"), ids, slots, NUM_SCRAWLS)
+    kind = rng.integers(rng.key(seed, pool.split, "kind of scrawl"), ids, 1, NUM_SCRAWL_KINDS)
+    scrawls = rng.integers(rng.key(seed, pool.split, "scrawl"), ids, slots, SCRAWLS_OF_A_KIND)
+    scrawls = NUM_MARKS + kind * SCRAWLS_OF_A_KIND + scrawls
     num_scrawls = 1 + rng.integers(rng.key(seed, pool.split, "scrawls"), ids, 1, min(slots, _MAX_SCRAWLS))
     marks = torch.where(is_scrawled[:, None], scrawls, marks)
     marked = torch.where(is_scrawled[:, None], slot < num_scrawls, marked)

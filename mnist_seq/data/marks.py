@@ -1,6 +1,4 @@
-"""What is written but is no digit: marks between and after digits, and scrawls in lines without digits.
-
-Marks are points, commas, dashes and other strokes. Scrawls are random strokes and curves, such as crosses and letters.
+"""Marks that are written between and after digits: points, commas, dashes and other strokes.
 
 Shapes   M marks, then scrawls   S side of a frame
 """
@@ -15,12 +13,12 @@ from torch import Tensor
 
 from mnist_seq.data import rng
 from mnist_seq.data.digits import ink_boxes
-from mnist_seq.data.strokes import draw_curves, draw_strokes
+from mnist_seq.data.scrawls import scrawl_images
+from mnist_seq.data.strokes import draw_strokes
 
 _CPU = torch.device("cpu")
 _VARIANTS = 48
 """Images of each kind of mark."""
-NUM_SCRAWLS = 1024
 _FRAME = 28
 """Size of the frame in whose pixels the strokes below are given."""
 _JITTER = 1.5
@@ -29,10 +27,6 @@ _STROKE_WIDTHS = (1.5, 4.0)
 """Range of stroke widths, pixels; MNIST's strokes are 2 to 4 pixels wide."""
 _SCALES = (0.5, 1.25)
 """Range of the size of a mark relative to the strokes below, about their centre."""
-_SCRAWL_POINTS = 6
-"""Points of a scrawl's curve."""
-_SCRAWL_RANGE = (3.0, 25.0)
-"""Range of the coordinates of a scrawl's points, pixels."""
 
 _STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "point": [(14, 22.5, 14, 22.5)],
@@ -59,7 +53,7 @@ NUM_MARKS = _VARIANTS * len(_STROKES)
 
 @cache
 def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {size} {size}"]:
-    """Draw NUM_MARKS marks, then NUM_SCRAWLS scrawls: ink on a background of 0.
+    """Draw NUM_MARKS marks, then the scrawls, kind by kind: ink on a background of 0.
 
     They are the same in every run and on every device.
 
@@ -68,7 +62,8 @@ def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {siz
     """
     if device != _CPU:
         return mark_images(size).to(device)
-    images = torch.cat([*(_draw_mark(kind, strokes, size) for kind, strokes in _STROKES.items()), _draw_scrawls(size)])
+    marks = [_draw_mark(kind, strokes, size) for kind, strokes in _STROKES.items()]
+    images = torch.cat([*marks, *scrawl_images(size).values()])
     return (255 * images).round().to(torch.uint8)
 
 
@@ -89,19 +84,6 @@ def _draw_mark(kind: str, strokes: list[tuple[int | float, ...]], size: int) -> 
         width = _uniform(f"{kind} {number} width", variants, 1, _STROKE_WIDTHS)[:, 0]
         ends = centre + scale * (torch.tensor(stroke) - centre) + jitter
         images = images.maximum(draw_strokes(ends * unit, width * unit, size))
-    return images
-
-
-def _draw_scrawls(size: int) -> Float[Tensor, "V S S"]:
-    """Draw scrawls, V: by turns three strokes, a curve, and a curve with two strokes."""
-    variants, unit = torch.arange(NUM_SCRAWLS), size / _FRAME
-    width = _uniform("scrawl width", variants, 1, _STROKE_WIDTHS)[:, 0] * unit
-    points = _uniform("scrawl curve", variants, 2 * _SCRAWL_POINTS, _SCRAWL_RANGE) * unit
-    images = draw_curves(points.unflatten(1, (-1, 2)), width, size) * (variants % 3 > 0)[:, None, None]
-    num_strokes = torch.tensor([3, 0, 2])[variants % 3]
-    for number in range(3):
-        ends = _uniform(f"scrawl {number}", variants, 4, _SCRAWL_RANGE) * unit
-        images = images.maximum(draw_strokes(ends, width, size) * (number < num_strokes)[:, None, None])
     return images
 
 

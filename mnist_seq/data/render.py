@@ -129,7 +129,7 @@ def _render_distractors(
 
 
 def _render_marks(marks: Marks, size: int, spec: Spec, bleed: int) -> Tensor:
-    """Paste marks, which are drawn in many variants and so not augmented; B H W, uint8."""
+    """Add up marks, which are drawn in many variants and so not augmented; B H W, uint8."""
     images = mark_images(size, marks.indices.device)[marks.indices] * marks.present[..., None, None]
     return paste(images, marks.corners, spec.height, spec.width, bleed)
 

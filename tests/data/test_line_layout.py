@@ -13,7 +13,8 @@ from scipy import stats
 from mnist_seq.config import LineConfig, MixedConfig, OverlapConfig
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.layouts import LAYOUTS, Layout
-from mnist_seq.data.marks import NUM_MARKS, NUM_SCRAWLS, mark_images
+from mnist_seq.data.marks import NUM_MARKS, mark_images
+from mnist_seq.data.scrawls import NUM_SCRAWL_KINDS, SCRAWLS_OF_A_KIND
 from tests.data.preset_configs import pool
 
 IDS = torch.arange(4000)
@@ -59,7 +60,11 @@ def test_scrawls_stand_in_place_of_digits_with_probability_p_scrawl() -> None:
     assert not num_scrawls[~empty].any()
     assert stats.binomtest(int((num_scrawls > 0).sum()), int(empty.sum()), 0.4).pvalue > 0.001
     assert stats.chisquare(torch.bincount(num_scrawls[num_scrawls > 0], minlength=7)[1:]).pvalue > 0.001
-    assert (layout.marks.indices[layout.marks.present] >= NUM_MARKS).all()
+    indices = layout.marks.indices[num_scrawls > 0] - NUM_MARKS
+    kinds = indices // SCRAWLS_OF_A_KIND
+    assert (kinds == kinds[:, :1]).all(), "a line has scrawls of one kind"
+    assert stats.chisquare(torch.bincount(kinds[:, 0], minlength=NUM_SCRAWL_KINDS)).pvalue > 0.001
+    assert stats.chisquare(torch.bincount(indices[:, 0] % SCRAWLS_OF_A_KIND)).pvalue > 0.001
 
 
 def test_gaps_lie_between_ink_and_within_the_jitter_of_the_lines_own() -> None:
@@ -139,7 +144,7 @@ def test_baseline_has_the_slope_of_its_line() -> None:
 
 def test_marks_are_ink_within_their_frames_and_scale_with_them() -> None:
     boxes, large = ink_boxes(mark_images(28)), ink_boxes(mark_images(56))
-    assert len(boxes) == NUM_MARKS + NUM_SCRAWLS
+    assert len(boxes) == NUM_MARKS + NUM_SCRAWL_KINDS * SCRAWLS_OF_A_KIND
     assert (boxes[:, 2:] > boxes[:, :2]).all(), "no mark is blank"
     assert float((large / 2 - boxes).abs().max()) <= 1.5
 
