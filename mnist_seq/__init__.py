@@ -46,7 +46,7 @@ def build(*overrides: str) -> tuple[ReaderModule, SceneDataModule]:
     Args:
         overrides: as for `compose`.
     """
-    from mnist_seq.training.fit import build_module_and_data
+    from mnist_seq.training.build import build_module_and_data
 
     return build_module_and_data(compose(*overrides))
 

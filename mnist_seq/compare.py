@@ -75,9 +75,15 @@ def check_comparable(groups: dict[str, list[str]]) -> None:
     sizes = {name: len(runs) for name, runs in groups.items()}
     if min(sizes.values()) == 1 < max(sizes.values()):
         counts = ", ".join(f"{name} holds {size}" for name, size in sizes.items())
-        raise UserError(f"runs compare with runs, and several seeds with several seeds: {counts}")
+        raise UserError(f"runs mixes single runs with groups of seeds ({counts}): name only runs, or only groups")
     for name, runs in groups.items():
         recipes = [Run.open(run).config_without_seed for run in runs if len(runs) > 1]
+        seeds = [Run.open(run).config.seed for run in runs if len(runs) > 1]
+        check(
+            len(set(seeds)) == len(seeds),
+            f"{name} holds several runs of one seed ({', '.join(map(str, seeds))}), which are no independent samples: "
+            "name one run of each",
+        )
         check(
             all(recipe == recipes[0] for recipe in recipes),
             f"{name} holds runs that differ in more than their seed: give each recipe its own pattern, "
@@ -150,7 +156,13 @@ def _evaluate_all(
 
 def _caption(config: CompareConfig, evaluator: Evaluator, models: list[ComparedModel]) -> str:
     """What was evaluated, and what the intervals mean."""
-    over = "seeds (Welch)" if len(models[0].results) > 1 else "scenes, clustered by source digit"
+    from mnist_seq.evaluation.writers import describe_intervals
+
+    over = "scenes, clustered by source digit"
+    if evaluator.scenes.labels is not None:
+        over = describe_intervals(evaluator.scenes.labels, evaluator.scenes.writer_column)
+    if len(models[0].results) > 1:
+        over = "seeds (Welch)"
     scenes = f"{evaluator.num_scenes:,} {config.split} scenes of {evaluator.data.family}"
     note = "; each against the first, without correction for multiple comparisons" if len(models) > 2 else ""
     return f"{scenes}, digits: {evaluator.datasets.source}; 95 % interval over {over}{note}"

@@ -19,6 +19,7 @@ from mnist_seq.extras import check_extra
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mnist_seq.config import Spec
     from mnist_seq.nn.model import Model
 
 Card = dict[str, Any]
@@ -53,7 +54,7 @@ def _job(config: ExportConfig, run_dir: Path) -> None:
     if config.calibrate_on:
         card["platt_scaling"] = _fit_scaling(model, card, config.calibrate_on)
         console.print(_describe_scaling(card["platt_scaling"]))
-    check_images = _check_images(card)
+    check_images = _check_images(card, model.spec)
     path, num_mismatches = EXPORTERS[config.format](run, model, card, name, output_dir, check_images)
     console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if check_images is None:
@@ -88,7 +89,8 @@ def _seed_scores(run: str, seed_runs: list[str]) -> list[Card]:
 def _fit_scaling(model: Model, card: Card, directory: str) -> Card:
     """Fit Platt scaling of the confidence on a folder of labelled pictures; return what the card says of it.
 
-    Pictures with several rows do not count, since the confidence of each row is scaled, and neither do blank ones.
+    Pictures on which the model was trained do not count, nor do those with several rows, since the confidence of each
+    row is scaled, nor blank ones.
 
     Raises:
         NotFoundError: no labels in the folder.
@@ -98,16 +100,15 @@ def _fit_scaling(model: Model, card: Card, directory: str) -> Card:
 
     from mnist_seq.config.validation import check
     from mnist_seq.data.labels import read_labels
+    from mnist_seq.data.trained_images import select_trained
     from mnist_seq.evaluation.calibration import fit_scaling
     from mnist_seq.inference.reader import Reader
 
     check(Path(directory).is_dir(), f"calibrate_on={directory} is not a directory: name a folder of labelled pictures")
-    trained_on = card.get("data", {}).get("path")
-    check(
-        trained_on is None or Path(trained_on).resolve() != Path(directory).resolve(),
-        f"calibrate_on={directory}: the model was trained on these pictures, name others",
-    )
     labels, normalize = read_labels(Path(directory)), list if model.spec.ordered else sorted
+    trained = {label.image for label in select_trained(labels, card.get("trained_images", ""))}
+    labels = [label for label in labels if label.image not in trained]
+    check(bool(labels), f"calibrate_on={directory}: the model was trained on all of these pictures, name others")
     readings = Reader(model, card | {"platt_scaling": None}).read([label.image for label in labels])
     pairs = [
         (reading.confidence, normalize(reading.digits) == normalize(label.digits))
@@ -189,7 +190,7 @@ EXPORTERS = {"weights": _export_weights, "onnx": _export_onnx}
 """`format=` -> function that writes it and returns the path and the number of mismatches."""
 
 
-def _check_images(card: Card) -> Tensor | None:
+def _check_images(card: Card, spec: Spec) -> Tensor | None:
     """Scenes of the model's own data, B 1 H W: val, or test if it was trained on val; None if not available."""
     from dataclasses import replace
 
@@ -201,7 +202,7 @@ def _check_images(card: Card) -> Tensor | None:
         return None
     config = data_from_dict(card["data"])
     if isinstance(config, FolderConfig):
-        config = replace(config, synthetic=None)  # only train is mixed: its digits need not be here
+        config = replace(config.for_model(spec), synthetic=None)  # only train is mixed: its digits need not be here
     try:
         splits = datasets.load(config).splits
     except UserError:

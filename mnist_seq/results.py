@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnist_seq.evaluation.evaluator import Evaluator
 
 _TRAINING_ONLY_KEYS = (
-    "digits", "pool", "augment", "corruptions", "num_train_scenes", "batch_size", "val_scenes", "scene_seed",
+    "digits", "pool", "augment", "corruptions", "num_train_scenes", "batch_size", "val_scenes",
 )  # fmt: skip
 """Keys of the data config that do not change the test scenes."""
 
@@ -114,7 +114,7 @@ def _training_facts(evaluator: Evaluator) -> dict[str, Any]:
     return {
         "digits": evaluator.datasets.source,
         "card": {key: card.get(key) for key in ("parameters", "trained", "revision", "val_curve", "sha256")},
-        "seeds": comparable_seeds(card, evaluator.data, evaluator.num_scenes),
+        "seeds": comparable_seeds(card, evaluator.data, evaluator.datasets.source, evaluator.num_scenes),
     }
 
 
@@ -140,10 +140,15 @@ def _evaluate_other_data(name: str, config: ResultsConfig) -> dict[str, Any]:
     return {label: load_evaluator(it).evaluate().summary() for label, it in configs.items()}
 
 
-def comparable_seeds(card: dict[str, Any], data: DataConfig, num_scenes: int) -> list[dict[str, Any]]:
-    """Return the metrics of the card's other seeds if they were evaluated on the same test scenes; else none."""
+def comparable_seeds(card: dict[str, Any], data: DataConfig, source: str, num_scenes: int) -> list[dict[str, Any]]:
+    """Return the metrics of the card's other seeds if they were evaluated on the same test scenes; else none.
+
+    Args:
+        data, source, num_scenes: the test scenes of this evaluation, and their source of digits.
+    """
     trained, evaluated = (dict(it) | dict.fromkeys(_TRAINING_ONLY_KEYS) for it in (card["data"], to_dict(data)))
-    return [seed for seed in card.get("seeds") or [] if seed["scenes"] == num_scenes and trained == evaluated]
+    is_same = trained == evaluated and source == card.get("digits")
+    return [seed for seed in card.get("seeds") or [] if seed["scenes"] == num_scenes and is_same]
 
 
 def _evaluate_config(config: ResultsConfig, num_scenes: int, overrides: str) -> EvaluateConfig:

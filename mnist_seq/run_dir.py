@@ -48,7 +48,9 @@ class Run:
         """
         if self.last_checkpoint.exists() or self.weights.exists():
             resume = shell_override("resume", self.path)
-            raise UserError(f"{self.path} already holds a run: {resume}, or choose another hydra.run.dir")
+            raise UserError(
+                f"{self.path} already holds a run: add {resume} to resume it, or choose another hydra.run.dir"
+            )
         for folder in (self.checkpoints, self.plots):
             make_dir("hydra.run.dir", folder)
         with write_errors(self._metrics):

@@ -15,6 +15,11 @@ def test_other_seeds_count_only_if_evaluated_on_the_same_test_scenes() -> None:
         ("scatter_96", "scatter_96", []),
         ("cluttered", "cluttered_60k", [first]),
     ):
-        card = {"data": to_dict(mnist_seq.compose(f"experiment={recipe}").data), "seeds": [first, second]}
-        assert results.comparable_seeds(card, mnist_seq.compose(f"data={preset}").data, 300) == expected
-    assert results.comparable_seeds({"data": {}}, mnist_seq.compose("data=single").data, 300) == []
+        card = {
+            "data": to_dict(mnist_seq.compose(f"experiment={recipe}").data),
+            "digits": "mnist",
+            "seeds": [first, second],
+        }
+        assert results.comparable_seeds(card, mnist_seq.compose(f"data={preset}").data, "mnist", 300) == expected
+        assert results.comparable_seeds(card, mnist_seq.compose(f"data={preset}").data, "uci", 300) == []
+    assert results.comparable_seeds({"data": {}}, mnist_seq.compose("data=single").data, "mnist", 300) == []

@@ -138,6 +138,6 @@ def test_a_default_directory_in_use_gets_a_suffix(tmp_path: Path, monkeypatch: p
 def test_a_named_directory_gets_no_suffix(tmp_path: Path) -> None:
     directory = tmp_path / "mine"
     mnist_seq.fit("data=grid", *TINY, "trainer.max_steps=2", f"hydra.run.dir={directory}")
-    with pytest.raises(UserError, match=f"already holds a run: resume={directory}, or choose another"):
+    with pytest.raises(UserError, match=f"already holds a run: add resume={directory} to resume it, or choose another"):
         mnist_seq.fit("data=grid", *TINY, f"hydra.run.dir={directory}")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -21,7 +21,8 @@ from mnist_seq.compose_config import compose_training
 from mnist_seq.config import BenchConfig, TrainerConfig
 from mnist_seq.nn.losses import compute_loss
 from mnist_seq.training import hardware
-from mnist_seq.training.fit import build_module_and_data, fit
+from mnist_seq.training.build import build_module_and_data
+from mnist_seq.training.fit import fit
 from mnist_seq.training.torch_settings import matmul_precision
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def _loss(module: ReaderModule, batch: SceneBatch) -> Tensor:
 def _train_throughput(config: BenchConfig) -> float:
     """Median throughput of a whole run on grids, scenes/s."""
     overrides = grid_overrides(config, hardware.DEVICE_PRESETS[config.device], LOG_EVERY_N_STEPS)
+    overrides.append(f"trainer.threads={torch.get_num_threads()}")  # as many as the bare step has
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         return median_throughput(fit([*overrides, f"hydra.run.dir={folder}/run"]))
 

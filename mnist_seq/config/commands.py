@@ -158,14 +158,14 @@ class ExportConfig(Validated):
     """`weights`: 16-bit safetensors and a model card; `onnx`: one ONNX graph, preprocessing included; `page`: one HTML
     file that reads in a browser, without a server."""
     name: str | None = None
-    """Name of the exported model; null takes the family of its scenes."""
+    """Name of the exported model; null means that of its card, or else the family of its scenes."""
     output_dir: str | None = None
-    """Folder in which a folder of that name is made, or NAME.html of a page; null takes outputs/exported."""
+    """Folder that gets a folder of that name or, for a page, NAME.html; null means outputs/exported."""
     seed_runs: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, evaluated on test, whose scores the card lists too."""
     calibrate_on: str | None = None
-    """Folder of labelled pictures, as `data.from` takes, that the model was not trained on: the confidence is
-    calibrated on them, by Platt scaling."""
+    """Folder of labelled pictures: the confidence is calibrated on those that the model was not trained on, by Platt
+    scaling."""
     trust: Trust = None
     """Allow code outside the package that a saved model names: true for any, or the name of a module."""
 
@@ -236,7 +236,7 @@ class BenchConfig(Validated):
     repeats: PositiveInt = 30
     """Timed runs of each measurement, after two warm-up runs; `suite=ocr` reads each picture once."""
     batch_size: PositiveInt = 128
-    """Scenes a batch, in rendering and training."""
+    """Scenes per batch, in rendering and training."""
     device: Device = "auto"
     """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU."""
     output_dir: str = "outputs/bench"

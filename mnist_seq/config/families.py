@@ -118,9 +118,9 @@ class OverlapConfig(VariableCountConfig):
         )
 
     @property
-    def loses_ink(self) -> bool:
-        """Whether digits may reach beyond the canvas."""
-        return self.shift > (min(self.height, self.width) - self.digit_size) // 2
+    def bleed(self) -> int:
+        """How far a digit's frame may reach beyond the canvas, pixels; ink there is lost."""
+        return max(0, self.shift - (min(self.height, self.width) - self.digit_size) // 2)
 
     @property
     def spec(self) -> Spec:
@@ -183,8 +183,7 @@ class MixedConfig(DataConfig):
             for key in ("p_mark", "p_final_mark", "p_scrawl"):
                 marks = getattr(part, key, 0)
                 check(marks == 0, f"data.parts.{name}.{key}={marks}: marks cannot be mixed, set it to 0")
-            loses_ink = part.loses_ink if isinstance(part, OverlapConfig) else getattr(part, "bleed", 0) > 0
-            lossy = loses_ink and (part.spec.height, part.spec.width) != (height, width)
+            lossy = getattr(part, "bleed", 0) > 0 and (part.spec.height, part.spec.width) != (height, width)
             check(not lossy, f"data.parts.{name}: its canvas must be the largest, {height}x{width}")
 
     @property

@@ -19,8 +19,8 @@ class FolderConfig(DataConfig):
     path: str = ""
     """Path of the folder; `data.from=DIR` is short for `data=folder data.path=DIR`."""
     height: Annotated[int, within(8, 1024)] | None = None
-    """Canvas height, pixels, 8..1024; set with width. null takes that of data.synthetic, or the size of the images
-    if all have one of at most 256x256, or else 32x256; `evaluate` takes that of the model."""
+    """Canvas height, pixels, 8..1024; set with width. null means that of data.synthetic, or the size of the
+    images if all have the same of at most 256x256, or else 32x256; `evaluate` uses that of the model."""
     width: Annotated[int, within(8, 4096)] | None = None
     """Canvas width, pixels, 8..4096."""
     max_length: Annotated[int, within(1, 100)] | None = None

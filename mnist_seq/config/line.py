@@ -21,13 +21,13 @@ class LineConfig(VariableCountConfig):
     width: int = 256
     max_digits: Annotated[int, within(1, 100)] = 12
     p_empty: Fraction = 0.05
-    """Probability that a scene has no digits, 0..1; it may still have a mark."""
+    """Probability that a scene has no digits, 0..1."""
     p_scrawl: Fraction = 0.0
-    """Probability that a scene without digits has scrawls (strokes, curves, faces, letters) in their place, 0..1."""
+    """Probability that a scene without digits has scrawls (strokes, curves, faces, letters), 0..1."""
     p_mark: Fraction = 0.15
-    """Probability that a mark that is not read (a point, a comma, a dash) follows a digit but the last, 0..1."""
+    """Probability that a mark that is not read (a point, a comma, a dash) follows a digit other than the last, 0..1."""
     p_final_mark: Fraction = 0.5
-    """Probability that such a mark follows the last digit, or stands in a scene without digits, 0..1."""
+    """Probability that such a mark follows the last digit, 0..1."""
     min_gap: int = -3
     """Smallest gap between the ink of neighbours, pixels, at least -digit_size / 4; below 0 they overlap."""
     max_gap: int = 10

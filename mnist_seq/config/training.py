@@ -21,7 +21,8 @@ LOSSES = ("cross_entropy", "multiset")
 
 @dataclass
 class OptimConfig(Validated):
-    """AdamW (Loshchilov & Hutter 2019), alone or with Muon; norms, biases and positions get no weight decay."""
+    """AdamW (Loshchilov & Hutter 2019), alone or with Muon; norms, biases, positions and embeddings get no
+    weight decay."""
 
     key_prefix = "optim."
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mnist_seq.config import CorruptionConfig
 from mnist_seq.data import augment, paper
-from mnist_seq.data.digits import MNIST_SIZE, clip_boxes, enclosing_boxes
+from mnist_seq.data.digits import MNIST_SIZE, clip_boxes, ink_boxes
 from mnist_seq.data.levels import stretch_levels
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
@@ -87,7 +87,9 @@ def corrupt_scenes(
 def crop(
     pictures: Float[Tensor, "B H W"], boxes: Int[Tensor, "B N 4"], counts: Int[Tensor, "B"], amounts: Amounts
 ) -> tuple[Float[Tensor, "B H W"], Bool[Tensor, "B H W"], Int[Tensor, "B N 4"]]:
-    """Crop pictures to their digits with a margin and scale them to the canvas, as the preprocessing of a picture does.
+    """Crop pictures to their ink with a margin and scale them to the canvas, as the preprocessing of a picture does.
+
+    Marks and scrawls are ink too: where the crop depended on the digits alone, it would tell whether there are any.
 
     Before that, the writing is slanted by `shear` and widened or narrowed by `stretch`, as hands differ.
 
@@ -98,7 +100,8 @@ def crop(
     present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
     slope = torch.tan(amounts.signed("shear") * (math.pi / 180))
     boxes = _shear_boxes(boxes, slope, height / 2)
-    canvas, text = boxes.new_tensor([0, 0, width, height]), enclosing_boxes(boxes, present)
+    text = _shear_boxes(ink_boxes((255 * pictures).round().to(torch.uint8))[:, None], slope, height / 2)[:, 0]
+    canvas = boxes.new_tensor([0, 0, width, height])
     text = torch.where((text[:, 2:] > text[:, :2]).all(1, keepdim=True), text, canvas).float()  # no ink: all of it
     text_height = (text[:, 3] - text[:, 1]).clamp(min=height / 8)
     sides = amounts.rng.uniform("crop sides", 4) if amounts.config.random else text.new_ones(len(text), 4)

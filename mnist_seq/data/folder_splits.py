@@ -11,7 +11,8 @@ import torch
 
 from mnist_seq.config import FolderConfig
 from mnist_seq.data import rng
-from mnist_seq.data.labels import Label, label_source, read_labels
+from mnist_seq.data.label_names import check_names
+from mnist_seq.data.labels import FILE_NAMES, Label, label_file, label_source, read_labels
 from mnist_seq.errors import NotFoundError, UserError
 
 log = logging.getLogger(__name__)
@@ -33,13 +34,14 @@ def read_split_labels(config: FolderConfig, card: dict[str, Any]) -> dict[str, l
     directory = Path(config.path)
     if not directory.is_dir():
         raise NotFoundError(f"data.path={directory} is not a directory")
-    splits = {split: read_labels(directory / split) for split in SPLITS if (directory / split).is_dir()}
-    if not splits:
-        splits = _split(read_labels(directory), config, card)
-    elif config.split_by:
-        raise UserError(
-            f"data.split_by={config.split_by}: {directory} has directories train, val or test: leave it out"
-        )
+    parts = _split_directories(directory)
+    splits = {part.name: read_labels(part) for part in parts} or _split(read_labels(directory), config, card)
+    if parts:
+        _check_no_effect(config, f"{directory} has directories {', '.join(splits)}")
+        if all(label_source(part) == FILE_NAMES for part in parts):
+            check_names(directory, [label.image for labels in splits.values() for label in labels])
+    if config.val_fraction == 1:
+        splits = {"val": [label for labels in splits.values() for label in labels]}
     if config.pool == "full" and "val" in splits:
         splits["train"] = splits.get("train", []) + splits.pop("val")
     return {split: labels for split, labels in splits.items() if labels}
@@ -48,9 +50,38 @@ def read_split_labels(config: FolderConfig, card: dict[str, Any]) -> dict[str, l
 def describe_splits(config: FolderConfig, splits: dict[str, list[Label]]) -> str:
     """Describe in one line where the labels come from, and how many images each split has."""
     directory = Path(config.path)
-    parts = [directory / split for split in SPLITS if (directory / split).is_dir()] or [directory]
+    parts = _split_directories(directory) or [directory]
     sources = ", ".join(dict.fromkeys(label_source(part) for part in parts))
-    return f"{directory}: labels from {sources}; " + ", ".join(f"{len(it):,} {split}" for split, it in splits.items())
+    empty = sum(not label.digits for labels in splits.values() for label in labels)
+    counts = ", ".join(f"{len(it):,} {split}" for split, it in splits.items())
+    return f"{directory}: labels from {sources}; {counts}" + f"; {empty:,} of them without digits" * bool(empty)
+
+
+def _split_directories(directory: Path) -> list[Path]:
+    """Return the directories train, val and test that have their own labels.
+
+    Raises:
+        UserError: the directory around them has labels too, and they state no splits.
+    """
+    parts = [directory / split for split in SPLITS if (directory / split).is_dir()]
+    name = label_file(directory)
+    if not parts or name is None:
+        return parts
+    if any(label_file(part) for part in parts) or SPLIT_COLUMN not in read_labels(directory)[0].columns:
+        raise UserError(
+            f"{directory} has {name} and directories {', '.join(part.name for part in parts)}: put the labels of each "
+            f"directory into it, or write a column split into {name}"
+        )
+    return []
+
+
+def _check_no_effect(config: FolderConfig, why: str) -> None:
+    """Raise UserError for keys of a random split where there is none."""
+    default = FolderConfig(path=config.path)
+    for key in ("split_by", "fold", "val_fraction"):
+        value = getattr(config, key)
+        if value not in (getattr(default, key), None) and (key, value) != ("val_fraction", 1):
+            raise UserError(f"data.{key}={value} has no effect, since {why}: leave it out")
 
 
 def _split(labels: list[Label], config: FolderConfig, card: dict[str, Any]) -> dict[str, list[Label]]:
@@ -67,8 +98,7 @@ def _split(labels: list[Label], config: FolderConfig, card: dict[str, Any]) -> d
 
 
 def _split_as_labelled(labels: list[Label], config: FolderConfig) -> dict[str, list[Label]]:
-    if config.split_by:
-        raise UserError(f"data.split_by={config.split_by}: the labels have a column split already: leave one out")
+    _check_no_effect(config, "the labels have a column split")
     splits: dict[str, list[Label]] = {split: [] for split in SPLITS}
     for label in labels:
         split = label.columns.get(SPLIT_COLUMN)
@@ -94,9 +124,9 @@ def _split_at_random(labels: list[Label], config: FolderConfig, seed: int) -> di
             val.add(names[index])
         num_before += size
     if config.split_by and 0 < config.val_fraction < 1 and not 0 < len(val) < len(groups):
+        way_out = "choose another data.split_seed or data.val_fraction" if len(groups) > 1 else "leave it out"
         raise UserError(
-            f"data.split_by={config.split_by}: {len(val)} of {len(groups)} groups would be for validation: "
-            "choose another data.split_seed or data.val_fraction"
+            f"data.split_by={config.split_by}: {len(val)} of {len(groups)} groups would be for validation: {way_out}"
         )
     splits: dict[str, list[Label]] = {"train": [], "val": []}
     for label in labels:
@@ -110,8 +140,8 @@ def _group(label: Label, config: FolderConfig) -> str:
         inside = label.image.is_relative_to(config.path)
         return label.image.relative_to(config.path).as_posix() if inside else str(label.image)
     if config.split_by not in label.columns:
-        columns = ", ".join(label.columns) or "no others"
-        raise UserError(f"{label.location}: no data.split_by={config.split_by}: choose from its columns, {columns}")
+        columns = ", ".join(label.columns) or "none"
+        raise UserError(f"{label.location}: no column data.split_by={config.split_by}; its other columns: {columns}")
     return str(label.columns[config.split_by])
 
 

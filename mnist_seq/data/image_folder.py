@@ -24,13 +24,13 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from mnist_seq import vocabulary
-from mnist_seq.config import DataConfig, FolderConfig, Spec
+from mnist_seq.config import FolderConfig, Spec
 from mnist_seq.config.migrations import migrate_card
 from mnist_seq.data.digits import clip_boxes
 from mnist_seq.data.folder_splits import SPLITS, describe_splits, read_split_labels
 from mnist_seq.data.image_io import load_rgba, read_size
 from mnist_seq.data.labels import Label
-from mnist_seq.data.preprocess import Canvases, Preprocess, preprocess_batches
+from mnist_seq.data.preprocess import Canvases, Preprocess, has_ink, preprocess_batches
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.errors import UserError
 
@@ -43,17 +43,6 @@ _LARGEST_CANVAS = 256
 """Longest side of images that are not cut, pixels."""
 _LINE_CANVAS = (32, 256)
 """Height and width of the canvas for all other images, pixels: that of `data=line`."""
-
-
-def val_pool(config: DataConfig, source: str) -> str:
-    """Name where val digits come from: their source, or the folder of a user's own images.
-
-    Args:
-        source: name of the digits' source.
-    """
-    if isinstance(config, FolderConfig) and source == SOURCE:
-        return f"{SOURCE} {Path(config.path).resolve()}"
-    return source
 
 
 def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
@@ -154,17 +143,33 @@ def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
 
 
 def _preprocess(labels: list[Label], spec: Spec) -> Canvases:
-    """Return one canvas for each image, and warn of images with several rows."""
+    """Return one canvas for each image, and warn of images with several rows, and of those without ink."""
     canvases = preprocess_batches(Preprocess(spec), map(_load_image, labels))
-    if len(canvases.picture) > len(labels):
-        count = int((canvases.picture.bincount() > 1).sum())
-        log.warning(
-            "%s: %d of %d images have several rows, and each has one label: all its rows are drawn on one canvas, "
-            "smaller than the Reader shows them; cut such images into rows",
-            _directory(labels), count, len(labels),
-        )  # fmt: skip
-        canvases = preprocess_batches(Preprocess(spec, join_rows=True), map(_load_image, labels))
+    num_rows = canvases.picture.bincount(minlength=len(labels))
+    canvases = Canvases(*(values[num_rows.cumsum(0) - num_rows] for values in canvases))  # the first row of each
+    several = (num_rows > 1).nonzero()[:, 0]
+    if len(several):
+        _warn(
+            labels,
+            several,
+            "have several rows, and each has one label: all its rows are drawn on one canvas, smaller than the Reader "
+            "shows them; cut such images into rows",
+        )
+        joined = preprocess_batches(Preprocess(spec, join_rows=True), (_load_image(labels[it]) for it in several))
+        for values, of_several in zip(canvases[:1] + canvases[2:], joined[:1] + joined[2:], strict=True):
+            values[several] = of_several
+    has_digits = torch.tensor([bool(label.digits) for label in labels])
+    blank = (~has_ink(canvases.images) & has_digits).nonzero()[:, 0]
+    if len(blank):
+        _warn(labels, blank, "have digits, but no ink is found on them: a blank canvas stands for each; check them")
     return canvases
+
+
+def _warn(labels: list[Label], indices: Tensor, what: str) -> None:
+    """Warn of some images, and name the first three."""
+    names = ", ".join(str(labels[index].image) for index in indices[:3].tolist())
+    dots = ", ..." if len(indices) > 3 else ""
+    log.warning("%d of %d images %s (%s%s)", len(indices), len(labels), what, names, dots)
 
 
 def _boxes_on_canvas(boxes: Int[Tensor, "P N 4"], canvases: Canvases) -> Int[Tensor, "P N 4"]:
@@ -199,10 +204,6 @@ def _read_size(label: Label) -> tuple[int, int]:
         return read_size(label.image)
     except UserError as error:
         raise UserError(f"{label.location}: {error}") from error
-
-
-def _directory(labels: list[Label]) -> Path:
-    return labels[0].image.parent
 
 
 def _infer_spec(splits: dict[str, list[Label]], config: FolderConfig, card: dict[str, Any]) -> Spec:

@@ -33,7 +33,7 @@ from mnist_seq.data import label_names
 from mnist_seq.errors import NotFoundError, UserError
 
 Cells = list[list[int | None]]
-_JSONL, _CSV, _FOLDER_NAMES, _FILE_NAMES = "labels.jsonl", "labels.csv", "folder names", "file names"
+_JSONL, _CSV, _FOLDER_NAMES, FILE_NAMES = "labels.jsonl", "labels.csv", "folder names", "file names"
 _EXAMPLES = {"labels.jsonl": '{"image": "images/7.png", "digits": [3, 1, 4]}', "labels.csv": "images/7.png,3 1 4"}
 _DIGIT_KEYS = ("digits", "label")
 """Accepted names for the digits."""
@@ -68,16 +68,25 @@ def label_source(directory: Path) -> str:
         NotFoundError: nothing does.
         UserError: two files do.
     """
-    files = [name for name in (_JSONL, _CSV) if (directory / name).is_file()]
-    if len(files) == 2:
-        raise UserError(f"{directory} contains both labels.jsonl and labels.csv: remove one")
-    if files:
-        return files[0]
+    if name := label_file(directory):
+        return name
     if label_names.has_label_folders(directory):
         return _FOLDER_NAMES
     if label_names.has_images(directory):
-        return _FILE_NAMES
+        return FILE_NAMES
     raise NotFoundError(f"{directory} contains neither labels.jsonl nor labels.csv, nor images named by their digits")
+
+
+def label_file(directory: Path) -> str | None:
+    """Return the name of the file that holds the labels of a directory, if there is one.
+
+    Raises:
+        UserError: there are two.
+    """
+    files = [name for name in (_JSONL, _CSV) if (directory / name).is_file()]
+    if len(files) == 2:
+        raise UserError(f"{directory} contains both labels.jsonl and labels.csv: remove one")
+    return files[0] if files else None
 
 
 def read_labels(directory: Path) -> list[Label]:
@@ -154,7 +163,7 @@ _ROWS: dict[str, Callable[[Path], Iterator[tuple[str, dict[str, Any]]]]] = {
     _JSONL: _jsonl_rows,
     _CSV: _csv_rows,
     _FOLDER_NAMES: label_names.label_folder_rows,
-    _FILE_NAMES: label_names.label_file_rows,
+    FILE_NAMES: label_names.label_file_rows,
 }
 """What holds labels -> the rows of a directory, each with its location."""
 

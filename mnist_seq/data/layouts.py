@@ -115,8 +115,7 @@ def overlap(ids: Int[Tensor, "B"], config: OverlapConfig, pool: Pool, seed: int)
     shifts = rng.integers(rng.key(seed, pool.split, "shift"), ids, 2 * slots, 2 * config.shift + 1) - config.shift
     padding = [(length - pool.digit_size) // 2 for length in (config.width, config.height)]
     corners = torch.tensor(padding, device=ids.device) + shifts.view(-1, slots, 2)
-    bleed = max(0, config.shift - min(padding))
-    return _sort_in_reading_order("set", Layout(indices, corners, present, bleed=bleed), pool)
+    return _sort_in_reading_order("set", Layout(indices, corners, present, bleed=config.bleed), pool)
 
 
 def cluttered(ids: Int[Tensor, "B"], config: ClutteredConfig, pool: Pool, seed: int) -> Layout:

@@ -31,10 +31,10 @@ _FIXED_POINT = 1024
 def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
     """Digits and marks as one hand writes them along a baseline, from left to right; N = max_digits.
 
-    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After the last digit,
-    and in place of the first where there is none, comes a mark with probability `p_final_mark`, after each other digit
-    with probability `p_mark`, uniform over the marks, where the line has room for it. A scene without digits has one to
-    six scrawls of one kind instead with probability `p_scrawl`. `place_on_line` states how positions are distributed.
+    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After the last digit
+    comes a mark with probability `p_final_mark`, after each other digit with probability `p_mark`, uniform over the
+    marks, where the line has room for it. A scene without digits has no marks, which alone could be digits, but one to
+    six scrawls of one kind with probability `p_scrawl`. `place_on_line` states how positions are distributed.
     """
     slots = config.max_digits
     indices = sample_digits(ids, slots, pool, seed)
@@ -44,7 +44,7 @@ def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> La
     present = slot < counts[:, None]
     boxes = mark_boxes(pool.digit_size, ids.device)
     marks = rng.integers(rng.key(seed, pool.split, "mark"), ids, slots, NUM_MARKS)
-    last = counts.clamp(min=1)[:, None] - 1
+    last = counts[:, None] - 1
     probability = torch.where(slot == last, config.p_final_mark, config.p_mark)
     marked = (rng.uniform(rng.key(seed, pool.split, "marked"), ids, slots) < probability) & (slot <= last)
     is_scrawled = (counts == 0) & (rng.uniform(rng.key(seed, pool.split, "scrawled"), ids, 1)[:, 0] < config.p_scrawl)

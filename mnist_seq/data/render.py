@@ -19,7 +19,7 @@ from mnist_seq.data.compositing import flat_pixel_indices, paste
 from mnist_seq.data.digits import Pool, ink_boxes
 from mnist_seq.data.layout_types import Distractors, Layout, Marks
 from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS
-from mnist_seq.data.marks import mark_images
+from mnist_seq.data.marks import mark_boxes, mark_images
 
 
 class SceneBatch(NamedTuple):
@@ -64,7 +64,8 @@ def render(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: int, aug
         background = _render_distractors(ids, layout.distractors, pool, seed, augment_config, spec)
         images = (images.short() + background).clamp(max=255).to(torch.uint8)
     if layout.marks is not None:
-        images = torch.maximum(images, _render_marks(layout.marks, pool.digit_size, spec, layout.bleed))
+        marks = _render_marks(ids, layout.marks, pool, seed, augment_config, spec, layout.bleed)
+        images = torch.maximum(images, marks)
 
     padding = (0, spec.max_length - layout.present.shape[1])
     present = F.pad(layout.present, padding)
@@ -128,9 +129,16 @@ def _render_distractors(
     return canvas[:, :-1].view(-1, spec.height, spec.width)
 
 
-def _render_marks(marks: Marks, size: int, spec: Spec, bleed: int) -> Tensor:
-    """Add up marks, which are drawn in many variants and so not augmented; B H W, uint8."""
-    images = mark_images(size, marks.indices.device)[marks.indices] * marks.present[..., None, None]
+def _render_marks(
+    ids: Tensor, marks: Marks, pool: Pool, seed: int, augment_config: AugmentConfig | None, spec: Spec, bleed: int
+) -> Tensor:
+    """Add up marks; B H W, uint8. They are augmented as digits are, so that only shape differs."""
+    indices, size, num_marks = marks.indices.flatten(), pool.digit_size, marks.indices.shape[1]
+    images, boxes = (of_all(size, ids.device)[indices] for of_all in (mark_images, mark_boxes))
+    if augment_config is not None:
+        mark_rng = rng.DigitRng(seed, pool.split, ids, slots=num_marks, stream=("marks",))
+        images = augment.augment_images(images, boxes, mark_rng, augment_config, size)
+    images = images.unflatten(0, marks.indices.shape) * marks.present[..., None, None]
     return paste(images, marks.corners, spec.height, spec.width, bleed)
 
 

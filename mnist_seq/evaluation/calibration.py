@@ -104,7 +104,7 @@ def fit_scaling(confidence: Tensor, correct: Tensor) -> ScalingReport:
         rest = folds != fold
         scaled[~rest] = PlattScaling.fit(confidence[rest], correct[rest])(confidence[~rest])
     after = _equal_bins_error(scaled, correct)
-    resamples = [torch.randint(len(correct), (len(correct),), generator=generator) for _ in range(_NUM_RESAMPLES)]
+    resamples = (torch.randint(len(correct), (len(correct),), generator=generator) for _ in range(_NUM_RESAMPLES))
     errors = torch.tensor([_equal_bins_error(scaled[it], correct[it]) for it in resamples])
     low, high = (2 * after - errors.quantile(torch.tensor([0.975, 0.025]))).clamp(min=0).tolist()
     before = _equal_bins_error(confidence, correct)

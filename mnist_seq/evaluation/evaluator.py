@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,11 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from mnist_seq.config import DataConfig, EvaluateConfig, FolderConfig, LossConfig
+from mnist_seq.config.override_syntax import format_value
 from mnist_seq.config.serialization import data_from_dict, from_dict
 from mnist_seq.config.validation import check
 from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, load, spec
-from mnist_seq.data.image_folder import val_pool
+from mnist_seq.data.image_folder import SOURCE
 from mnist_seq.data.scene_dataset import SceneDataset
+from mnist_seq.data.trained_images import select_trained
+from mnist_seq.errors import UserError
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
 from mnist_seq.inference import weights
@@ -24,6 +28,8 @@ from mnist_seq.nn.beam_search import beam_search
 from mnist_seq.nn.decoding import AutoregressiveModel, DecodeOutput
 from mnist_seq.nn.model import Model
 from mnist_seq.run_dir import Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     _check_spec(run, model, data)
     datasets = datasets or load(data, Run(run).metrics.get("seed", 0))
     check(
-        config.split != "val" or val_pool(data, datasets.source) not in card.get("trained_on_val", []),
+        config.split != "val" or datasets.source not in card.get("trained_on_val", []),
         f"{run} was trained on the val digits too (data.pool=full): choose split=test",
     )
     available = [split for split in datasets.splits if split != "train"]
@@ -109,6 +115,8 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
         config.split in available,
         f"split={config.split} is not in these data: choose from {', '.join(available) or 'other data'}",
     )
+    if datasets.source == SOURCE:
+        _check_not_trained_on(run, card, datasets.splits[config.split], config)
     max_scenes = len(datasets.splits[config.split])
     num_scenes = config.scenes or max_scenes
     check(
@@ -116,6 +124,28 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
         f"scenes={num_scenes} is more than the {max_scenes} images of the folder: choose at most {max_scenes}, or null",
     )
     return Evaluator(config, model, card, data, datasets, num_scenes)
+
+
+def _check_not_trained_on(run: str, card: dict[str, Any], dataset: SceneDataset, config: EvaluateConfig) -> None:
+    """Raise UserError if the model was trained on some of these images; warn if they are copies within its own data."""
+    labels = dataset.labels or []
+    trained = select_trained(labels, card.get("trained_images", ""))
+    if not trained:
+        return
+    message = (
+        f"{run} was trained on {len(trained)} of these {len(labels)} {config.split} images, such as {trained[0].image}"
+    )
+    if config.data is None:
+        log.warning("%s: copies in train, remove them", message)
+        return
+    saved = card.get("data", {})
+    way_out = "take other images"
+    if saved.get("family") == "folder" and saved.get("pool") != "full":
+        split = {f"data.{key}": saved[key] for key in ("split_seed", "val_fraction", "fold") if key in saved}
+        split |= {"data.split_by": format_value(saved["split_by"])} if saved.get("split_by") else {}
+        own = " ".join(f"{key}={'null' if value is None else value}" for key, value in split.items())
+        way_out = f"take other images, or its own split: {own}"
+    raise UserError(f"{message}: {way_out}")
 
 
 def _check_spec(run: str, model: Model, data: DataConfig) -> None:

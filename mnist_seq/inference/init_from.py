@@ -30,6 +30,8 @@ class InitReport:
     """Fraction of the model's weights that were loaded, in [0, 1]."""
     trained_on_val: list[str]
     """Digit sources whose val digits the source model, or its own `init_from`, was trained on (`data.pool=full`)."""
+    trained_images: str = ""
+    """Digests of the images that the source model was trained on, see `data.trained_images`."""
     pretraining_seconds: float | None = None
     """How long the source model was trained, with all that it was itself initialized from; None where unknown."""
 
@@ -61,7 +63,7 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
             skipped[name] = f"{_format_shape(source_state[name])} there, {_format_shape(own_state[name])} here"
     loaded = [name for name in own_state if name not in skipped]
     if not loaded:
-        raise UserError(f"init_from={run}: no weight there has the name and shape of one of this model")
+        raise UserError(f"init_from={run}: none of its weights has the name and shape of one of this model")
     model.load_state_dict({name: source_state[name] for name in loaded}, strict=False)
     num_loaded = sum(own_state[name].numel() for name in loaded)
     source_config, own_config = card.get("model", {}), make_card(model)["model"]
@@ -76,6 +78,7 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
         },
         loaded_fraction=num_loaded / sum(weight.numel() for weight in own_state.values()),
         trained_on_val=card.get("trained_on_val", []),
+        trained_images=card.get("trained_images", ""),
         pretraining_seconds=_total_seconds(card.get("trained", {})),
     )
 

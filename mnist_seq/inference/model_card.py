@@ -33,11 +33,23 @@ def render_card(model: Model, metadata: dict[str, Any], output_dir: Path) -> str
     text = template.render(
         metadata,
         task=describe_task(model.spec, metadata.get("data", {})),
+        trained_on=_describe_training(metadata.get("data", {})),
         uri=f"{pretrained.PREFIX}{output_dir.name}" if included else f"./{output_dir.name}",
         model=model,
         architecture=[f"{key} {value}" for key, value in config.items() if key != "name" and value not in (None, 0)],
     )
     return text + "\n"
+
+
+def _describe_training(data: dict[str, Any]) -> str:
+    """Describe in a word what a model was trained on.
+
+    Args:
+        data: the data config in the model's card.
+    """
+    if data.get("family") != "folder":
+        return "synthetic scenes only"
+    return "labelled images" + (" and on synthetic scenes" if data.get("synthetic") else "")
 
 
 def describe_task(spec: Spec, data: dict[str, Any]) -> str:
@@ -51,5 +63,6 @@ def describe_task(spec: Spec, data: dict[str, Any]) -> str:
         return f"one digit {canvas}"
     default_order = FAMILY_CONFIGS.get(str(family), DataConfig).reading_order if spec.ordered else "set"
     exact_count = family == "grid" and not data.get("p_empty")
+    exact_count = exact_count or family == "cluttered" or data.get("min_digits") == spec.max_length
     order = _READING_ORDER_TEXT[data.get("order") or default_order]
     return f"{'' if exact_count else 'up to '}{spec.max_length} digits {canvas}, {order}"

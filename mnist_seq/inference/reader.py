@@ -187,7 +187,8 @@ class Reader:
         """
         if not isinstance(images, (list, tuple)):
             return self.embed([cast(ImageInput, images)], channels)[0]
-        batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]
+        starts = range(0, len(images), _BATCH_SIZE) or [0]  # no images have features of shape 0 D
+        batches = [images[start : start + _BATCH_SIZE] for start in starts]
         return torch.cat([self._embed(self.preprocess(batch, channels)) for batch in batches])
 
     def _embed(self, canvases: Canvases) -> Tensor:

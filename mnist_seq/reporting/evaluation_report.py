@@ -51,8 +51,8 @@ def evaluate_and_report(config: EvaluateConfig, console: Console, data_label: st
         suspects, path = find_suspects(result), folder / SUSPECTS_FILE
         save_suspects(suspects, path)
         console.print(describe_intervals(labels[: evaluator.num_scenes], evaluator.scenes.writer_column), markup=False)
-        confident = f"the model is confident of another reading of {len(suspects)} images"
-        console.print(f"{confident}, so look at their labels: {path}", markup=False)
+        found = f"possibly wrong labels, where the model is confident of another reading: {len(suspects)}"
+        console.print(f"{found}, in {path}", markup=False)
     if config.report:
         path = folder / "report.html"
         report.write_report(evaluator, result, path)

@@ -66,6 +66,8 @@ def decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
         if file.width * file.height > max_pixels:
             size = f"{file.width}x{file.height}"
             raise ImageTooLarge(f"has {size} pixels: at most {max_pixels:,} are read, make it smaller")
+        if max(file.size) > _MAX_SIDE:
+            raise ImageTooLarge(f"has a side of {max(file.size):,} pixels: at most {_MAX_SIDE:,} are read")
         num_frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # MPO: a JPEG with a thumbnail
         if num_frames > 1:
             raise CorruptImage(f"has {num_frames} frames: send a single one")
@@ -92,3 +94,7 @@ def _shrink(image: Image.Image) -> Image.Image:
     if image.mode not in _AVERAGED_MODES or "transparency" in image.info:
         image = Image.fromarray(load_rgba(image).permute(1, 2, 0).numpy())
     return image.reduce(factor)
+
+
+_MAX_SIDE = 2**15
+"""Longest side that is read, pixels: resampling takes memory in proportion to it, however thin a picture is."""

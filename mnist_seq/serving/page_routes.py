@@ -35,7 +35,7 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
     Args:
         dependencies: check the token.
     """
-    graph = _Once(_packed_graph, pickle.dumps((deepcopy(reader.model).cpu(), reader.card)))
+    graph = _Once(_packed_graph, lambda: _pickled(reader))
 
     @cache
     def html() -> str:
@@ -59,22 +59,34 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
             return Response(await graph.get(), media_type=_GZIP)
         except UserError as error:
             raise HTTPException(HTTPStatus.NOT_IMPLEMENTED, str(error)) from error
+        except ProcessDied as error:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
 
 
 class _Once:
     """A value that is computed at its first use, in a process of its own."""
 
-    def __init__(self, function: Callable[..., bytes], *args: Any) -> None:
-        self._function, self._args = function, args
+    def __init__(self, function: Callable[[bytes], bytes], make_argument: Callable[[], bytes]) -> None:
+        self._function, self._make_argument = function, make_argument
         self._task: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
-        self._task = self._task or asyncio.create_task(run_in_process(self._function, *self._args))
+        self._task = self._task or asyncio.create_task(self._compute())
         try:
             return await asyncio.shield(self._task)
-        except ProcessDied:
+        except (ProcessDied, OSError):
             self._task = None  # the next one tries anew
             raise
+
+    async def _compute(self) -> bytes:
+        return await run_in_process(self._function, await asyncio.to_thread(self._make_argument))
+
+
+def _pickled(reader: Reader) -> bytes:
+    try:
+        return pickle.dumps((deepcopy(reader.model).cpu(), reader.card))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UserError(f"this model cannot be pickled, so that the browser cannot read with it: {error}") from error
 
 
 def _packed_graph(model_and_card: bytes) -> bytes:

@@ -38,7 +38,7 @@ def finalize(run: Run, config: TrainConfig, module: ReaderModule, data: SceneDat
         run.update_metrics(val=result.summary())
     card = {"data": to_dict(data.config), "digits": data.source, "loss": to_dict(config.loss), "revision": revision}
     card["trained"] = {"seconds": run.metrics.get("seconds")} | describe_init(run.metrics)
-    weights.save(model, run.weights, trained_on_val=module.trained_on_val, **card)
+    weights.save(model, run.weights, **module.trained_on, **card)
     run.update_metrics(**{FINALIZED_STEPS: run.metrics["steps"]})
     _save_plots(run, model, data)
     if result and val and config.report:

@@ -15,7 +15,6 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from rich.markup import escape
 
-from mnist_seq import nn
 from mnist_seq.cli import escape_unencodable
 from mnist_seq.compose_config import compose, to_dataclass
 from mnist_seq.config import EvaluateConfig, TrainConfig
@@ -23,16 +22,15 @@ from mnist_seq.config.override_syntax import format_command
 from mnist_seq.config.validation import check
 from mnist_seq.cpu_cores import available_cores
 from mnist_seq.data.datamodule import SceneDataModule
-from mnist_seq.data.image_folder import val_pool
 from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.find_runs import resolve_resume
 from mnist_seq.inference import weights
-from mnist_seq.inference.init_from import load_matching
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
 from mnist_seq.reporting.run_summary import print_run_summary
 from mnist_seq.run_dir import FAILURE_FILE, FINALIZED_STEPS, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
 from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers, signals, torch_settings
+from mnist_seq.training.build import build_module_and_data, record_labels
 from mnist_seq.training.csv_logger import ResumableCSVLogger
 from mnist_seq.training.finalize import finalize
 from mnist_seq.training.instantiate import instantiate_targets
@@ -45,31 +43,6 @@ from mnist_seq.training.trainer import build_trainer, isolate_global_state
 from mnist_seq.training.trainer_checks import check_callbacks, check_trainer_arguments
 
 log = logging.getLogger(__name__)
-
-
-def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataModule]:
-    """Build the module and the data of a run, with its seed.
-
-    Raises:
-        UserError: the digits cannot be loaded, or `init_from` names no model or one that was trained on val.
-    """
-    torch_settings.seed_all(config.seed)
-    data = SceneDataModule(config.data, config.seed)
-    model = nn.build(config.model, data.spec)
-    data.setup()
-    module = ReaderModule(model, config.optim, config.loss)
-    pool = val_pool(config.data, data.source)
-    module.trained_on_val = [pool] if data.train_includes_val else []
-    if config.init_from:
-        module.init_report = load_matching(model, config.init_from)
-        trained_on_val = module.init_report.trained_on_val
-        check(
-            "val" not in data.datasets or pool not in trained_on_val,
-            f"init_from={config.init_from} was trained on the val digits too (data.pool=full): "
-            "choose data.pool=full, or a model that was not",
-        )
-        module.trained_on_val = sorted({*module.trained_on_val, *trained_on_val})
-    return module, data
 
 
 def fit(overrides: list[str]) -> Run:
@@ -149,13 +122,15 @@ def _train(config: TrainConfig, run: Run, overrides: list[str], is_rank_zero: bo
     config.data.digits = data.source  # resolves `auto`
     if is_rank_zero:
         run.write_config(config) if resuming else run.create(config, overrides)
+        record_labels(run, data)
         run.update_metrics(**{FINALIZED_STEPS: run.finalized_steps})
         run.remove_partial_checkpoints()
     with log_to_file(run.log) if is_rank_zero else nullcontext(), torch_settings.limit_threads(config.trainer.threads):
         _print_run_header(run, config, data, console)
         if module.init_report and is_rank_zero:
             log.info("%s", module.init_report)
-            run.update_metrics(init_from=vars(module.init_report))
+            report = {key: value for key, value in vars(module.init_report).items() if key != "trained_images"}
+            run.update_metrics(init_from=report)
         extra_loggers = loggers.build_loggers(config, run) if is_rank_zero else []
         try:
             loggers.log_config(extra_loggers, config)
@@ -205,14 +180,14 @@ def _fit(
         try:
             trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
         except MisconfigurationException as error:
-            raise UserError(f"Lightning refuses: {error}") from error
+            raise UserError(f"Lightning rejects this config: {error}") from error
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns a second Ctrl-C into exit code 1
                 raise KeyboardInterrupt from error
             raise
         finally:
             module.reset_compiled()
-    check(trainer.global_step > 0, "training ended before its first step: give more trainer.max_time")
+    check(trainer.global_step > 0, "training ended before its first step: increase trainer.max_time")
     if is_rank_zero:
         module.float()  # whatever the precision of training, evaluation is in float32
         model, _ = weights.load(run.last_checkpoint)  # the averaged weights, where there are any

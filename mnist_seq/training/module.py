@@ -39,8 +39,8 @@ class ReaderModule(L.LightningModule):
         self.model = model
         self.optim_config, self.loss_config = optim, loss
         self.init_report: InitReport | None = None
-        self.trained_on_val: list[str] = []
-        """Digit sources whose val digits were trained on, by this run or by the weights that it started from."""
+        self.trained_on: dict[str, Any] = {"trained_on_val": [], "trained_images": ""}
+        """Digit sources whose val digits were trained on, and digests of trained images, with those of init_from."""
         self.compiled = False
         self.metrics = SequenceMetrics()
 
@@ -133,14 +133,14 @@ class ReaderModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        card = make_card(self.model) | {"loss": to_dict(self.loss_config), "trained_on_val": self.trained_on_val}
+        card = make_card(self.model) | {"loss": to_dict(self.loss_config)} | self.trained_on
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, SceneDataModule):
             card |= {"data": to_dict(data.config), "digits": data.source}
         checkpoint["model_card"] = card
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.trained_on_val = checkpoint["model_card"].get("trained_on_val", self.trained_on_val)
+        self.trained_on = {key: checkpoint["model_card"].get(key, value) for key, value in self.trained_on.items()}
 
     def _rank_weight(self, num_targets: Tensor) -> Tensor | float:
         """Weight of this rank's mean, with which the mean over ranks is the mean over all targets."""

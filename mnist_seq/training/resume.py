@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 
-from mnist_seq.config import CustomConfig, TrainConfig, trust
+from mnist_seq.config import CustomConfig, FolderConfig, TrainConfig, trust
 from mnist_seq.config.override_syntax import split_override
 from mnist_seq.config.validation import check
 from mnist_seq.cpu_cores import available_cores
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> TrainConfig:
-    """Load the saved config of the run to resume, with the new number of steps, threads and loggers.
+    """Load the saved config of the run to resume, with the new number of steps, threads, loggers and path of images.
 
     Args:
         run: the run to resume.
@@ -37,13 +37,20 @@ def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> 
             saved.trainer.max_steps = config.trainer.max_steps
         elif key == "trainer.threads":
             saved.trainer.threads = config.trainer.threads or choose_threads()
+        elif (
+            key in ("data", "data.path")
+            and isinstance(saved.data, FolderConfig)
+            and isinstance(config.data, FolderConfig)
+        ):
+            saved.data.path = config.data.path
         elif key == "test":
             saved.test = config.test
         elif key.split(".")[0] == "logger":
             saved.logger = config.logger
         elif key not in ("resume", "trust"):
             raise UserError(
-                f"{override} cannot change a resumed run: only trainer.max_steps, trainer.threads, test and logger can"
+                f"{override} cannot change a resumed run: only trainer.max_steps, trainer.threads, test, logger and, "
+                "where images have moved, data.from can"
             )
     if not run.last_checkpoint.is_file():
         raise NotFoundError(f"{run.path} has no checkpoint to resume from: start it again without resume=")

@@ -84,8 +84,8 @@ def check_callbacks(callbacks: list[Callback], has_validation: bool) -> None:
         name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
         check(
             has_validation or not isinstance(callback, EarlyStopping),
-            f"callbacks: {name} monitors {monitor} after each validation, but with data.pool=full or "
-            "trainer.limit_val_batches=0 there is none: leave it out, or validate",
+            f"callbacks: {name} monitors {monitor} after each validation, but there is none (no val images, "
+            "data.pool=full or trainer.limit_val_batches=0): leave it out with callbacks=null, or validate",
         )
         check(
             monitor is None or monitor in known or bool(custom_callbacks),  # which may log it

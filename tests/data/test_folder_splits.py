@@ -69,7 +69,7 @@ def test_writers_are_in_one_split(tmp_path: Path) -> None:
 
 def test_a_group_too_large_to_be_split_raises(tmp_path: Path) -> None:
     mine = write(tmp_path / "mine", writer=["a"])
-    with pytest.raises(UserError, match=r"data.split_by=writer: 0 of 1 groups would be for validation: choose"):
+    with pytest.raises(UserError, match=r"data.split_by=writer: 0 of 1 groups would be for validation: leave it out"):
         split(mine, split_by="writer")
 
 
@@ -78,11 +78,44 @@ def test_column_split_is_used_as_it_is(tmp_path: Path) -> None:
     splits = split(mine)
     assert {name: len(images) for name, images in splits.items()} == {"train": 67, "test": 33}
     assert "1.png" in splits["test"]
-    with pytest.raises(UserError, match=r"data.split_by=x: the labels have a column split already: leave one out"):
-        split(mine, split_by="x")
+    for key, value in {"split_by": "x", "fold": 2, "val_fraction": 0.25}.items():
+        with pytest.raises(UserError, match=rf"data.{key}={value} has no effect, since the labels have a column split"):
+            split(mine, **{key: value})
+    assert {name: len(images) for name, images in split(mine, val_fraction=1).items()} == {"val": 100}
     wrong = write(tmp_path / "wrong", split=["train", "dev"])
     with pytest.raises(UserError, match=r"labels.jsonl:2: split=dev must be train, val or test"):
         split(wrong)
+
+
+def test_labels_of_a_folder_and_of_its_split_directories_do_not_mix(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for part in ("train", "val"):
+        write(mine / part, 10)
+    with pytest.raises(UserError, match=r"data.fold=1 has no effect, since .*mine has directories train, val"):
+        split(mine, fold=1)
+    assert {name: len(images) for name, images in split(mine, val_fraction=1).items()} == {"val": 10}, "names repeat"
+    rows = [{"image": f"{part}/{index}.png", "digits": [1]} for part in ("train", "val") for index in range(5)]
+    (mine / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(UserError, match=r"has labels.jsonl and directories train, val: put the labels of each"):
+        split(mine)
+    for part in ("train", "val"):
+        (mine / part / "labels.jsonl").unlink()
+    with pytest.raises(UserError, match=r"or write a column split into labels.jsonl"):
+        split(mine)
+    rows = [row | {"split": row["image"].split("/")[0]} for row in rows]  # type: ignore[attr-defined]
+    (mine / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert {name: len(images) for name, images in split(mine).items()} == {"train": 5, "val": 5}
+
+
+def test_counted_names_are_recognized_over_all_split_directories(tmp_path: Path) -> None:
+    """Dealt to three directories, running numbers have gaps in each."""
+    for index in range(60):
+        part = tmp_path / ("train", "val", "test")[index * 7 % 3]
+        part.mkdir(exist_ok=True)
+        Image.new("L", (8, 8)).save(part / f"{index:03}.png")
+    with pytest.raises(UserError, match=r"names such as .* look like running numbers"):
+        split(tmp_path)
 
 
 def test_all_images_can_be_for_validation_or_the_last_ones(tmp_path: Path) -> None:

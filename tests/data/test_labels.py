@@ -220,19 +220,30 @@ def test_label_files_count_more_than_names_of_folders_and_these_more_than_names_
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["7/a.png", "b.png", "c.png"], r"b.png and 1 others lie beside folders of images: move them, or write"),
-        (["7/a.png", "seven/b.png"], r"seven contains images, but its name is no number: name it by its digits, or"),
+        (
+            ["7/a.png", "b.png", "c.png"],
+            r"2 images, such as .*b.png, are not in a folder, unlike others: move them",
+        ),
+        (
+            ["7/a.png", "seven/b.png"],
+            r"seven contains images, but its name is not a number: name it after its digits",
+        ),
         (
             ["1_a.png", "b.png", "1x.png"],
-            r"1x.png and 1 others of 3 images have no label .*: name them like 123_1x.png",
+            r"2 of 3 images, such as .*1x.png, have no label .*: name them like 123_1x.png",
         ),
         (
             ["000.png", "001.png", "002.png"],
-            r"names such as 000.png look counted, not labelled: name images like 123_000.png",
+            r"names such as 000.png look like running numbers, not labels: name images like 123_000.png",
         ),
-        ([f"{number}.png" for number in (1, 2, 4, 5, 6, 7)], "look counted, not labelled"),
-        ([f"{number}_scan.png" for number in range(1, 13)], "names such as 10_scan.png look counted"),
-        (["20240131_120000.jpg", "20240131_120500.jpg"], "names such as 20240131_120000.jpg look dated"),
+        ([f"{number}.png" for number in (1, 2, 4, 5, 6, 7)], "look like running numbers, not labels"),
+        ([f"{number}_scan.png" for number in range(1, 13)], "names such as 10_scan.png look like running numbers"),
+        (["20240131_120000.jpg", "20240131_120500.jpg"], "names such as 20240131_120000.jpg look like dates"),
+        (["2024-01-31 12.34.56.jpg"], "names such as 2024-01-31 12.34.56.jpg look like dates"),
+        (["2024-01-31_120500.jpg"], "names such as 2024-01-31_120500.jpg look like dates"),
+        (["7/phone/a.png", "8/b.png"], r"phone contains images: move them to .*7, or write"),
+        (["1234_a.jpg", "anna/5678_b.jpg"], r"anna contains images, but .*1234_a.jpg lies beside it: move them"),
+        (["1234_a.jpg", "5678_b.HEIC"], r"1 images, such as .*5678_b.HEIC, cannot be read: save them as JPEG"),
     ],
 )
 def test_names_without_labels_raise(tmp_path: Path, names: list[str], message: str) -> None:

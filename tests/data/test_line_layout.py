@@ -40,10 +40,10 @@ def test_marks_follow_digits_with_their_probabilities() -> None:
     layout = sample(LineConfig(p_mark=0.3, p_final_mark=0.7, p_empty=0.1))
     assert layout.marks is not None
     count, marked = layout.present.sum(1), layout.marks.present
-    may_follow = torch.arange(12) < count.clamp(min=1)[:, None]
+    may_follow = torch.arange(12) < count[:, None]
     assert not (marked & ~may_follow).any()
     short = (count <= 4)[:, None] & may_follow  # on longer lines a mark may find no room
-    is_last = torch.arange(12) == count.clamp(min=1)[:, None] - 1
+    is_last = torch.arange(12) == count[:, None] - 1
     for slots, probability in ((short & ~is_last, 0.3), (short & is_last, 0.7)):
         assert stats.binomtest(int((marked & slots).sum()), int(slots.sum()), probability).pvalue > 0.001
     kinds = torch.bincount(layout.marks.indices[marked & short], minlength=NUM_MARKS)

@@ -53,7 +53,7 @@ def test_five_commands_lead_from_a_folder_to_a_service(tmp_path: Path) -> None:
     assert "50 % of the training scenes are synthetic: line of uci" in err
     out, _ = run(tmp_path, *evaluate)
     with (tmp_path / "outputs/mine/evaluations/val/suspects.csv").open(encoding="utf-8") as file:
-        assert f"another reading of {len(list(csv.DictReader(file)))} images" in out
+        assert f"another reading: {len(list(csv.DictReader(file)))}, in " in out
     with (tmp_path / "outputs/mine/evaluations/val/scenes.csv").open(encoding="utf-8") as file:
         assert {row["file"] for row in csv.DictReader(file)} < {path.name for path in pictures}
     out, _ = run(tmp_path, *read)

@@ -6,23 +6,26 @@ import csv
 import json
 import re
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 import mnist_seq
 from mnist_seq.config import CorruptionConfig, EvaluateConfig, FolderConfig, ScatterConfig
 from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.data.labels import read_labels
 from mnist_seq.errors import UserError
 from mnist_seq.evaluation.evaluator import Evaluator, load_evaluator
 from mnist_seq.evaluation.suspects import find_suspects
+from mnist_seq.evaluation.writers import describe_intervals, find_writers
 from mnist_seq.inference import weights
 from mnist_seq.nn import build
 from mnist_seq.reporting.evaluation_report import evaluate_and_report
+from mnist_seq.run_dir import Run
 from tests.conftest import TINY, tiny_models
 from tests.data.preset_configs import pool, preset
 from tests.data.test_export_dataset import export
@@ -76,6 +79,23 @@ def test_images_of_one_writer_are_dependent_where_there_are_ten_writers(digits: 
     assert by_writer.low < by_image.low, "most errors are of one writer"
 
 
+def test_writers_count_only_where_all_are_known_and_a_few_do_not_dominate(digits: Path) -> None:
+    labels = read_labels(digits)
+
+    def describe(writers: list[Any]) -> str:
+        rows = [label._replace(columns={"writer": it}) for label, it in zip(labels, writers, strict=True)]
+        told, ids = describe_intervals(rows, "writer"), find_writers(rows, "writer")
+        assert (ids is None) == ("treat images as independent" in told)
+        return told
+
+    names: list[Any] = [index % 12 for index in range(120)]
+    assert "12 values" in describe(names)
+    assert "(2 of 120 images have no writer)" in describe(["", None, *names[2:]])
+    assert "(no column writer)" in describe([None] * 120)
+    assert "(9 values in column writer, but 10 are needed)" in describe([min(it, 8) for it in names])
+    assert "(a few values in column writer have most of the images)" in describe(names[:24] + ["w"] * 96)
+
+
 def test_evaluation_names_files_and_tells_suspects_and_what_intervals_mean(digits: Path, tmp_path: Path) -> None:
     config = EvaluateConfig(
         run="pretrained:single",
@@ -86,8 +106,8 @@ def test_evaluation_names_files_and_tells_suspects_and_what_intervals_mean(digit
     )
     with (console := Console(width=200)).capture() as capture:
         evaluate_and_report(config, console)
-    assert "intervals by writer: 12 of them are taken to be independent" in capture.get()
-    told = re.search(r"confident of another reading of (\d+) images, so look at their labels: (.*)", capture.get())
+    assert "intervals are clustered by writer: 12 values, treated as independent" in capture.get()
+    told = re.search(r"possibly wrong labels, .* another reading: (\d+), in (.*)", capture.get())
     assert told is not None
     with (tmp_path / "suspects.csv").open(encoding="utf-8") as file:
         suspects = list(csv.DictReader(file))
@@ -107,10 +127,34 @@ def test_images_are_drawn_as_the_model_reads_them(digits: Path, tmp_path: Path) 
     assert loaded.scenes.spec.digit_size == 20
 
 
-def test_a_model_that_saw_all_images_of_a_folder_is_evaluated_on_those_of_another(digits: Path, tmp_path: Path) -> None:
-    other = shutil.copytree(digits, tmp_path / "other")
-    run = mnist_seq.fit(*TINY, f"data.from={digits}", "data.pool=full", f"hydra.run.dir={tmp_path / 'run'}")
-    for path, allowed in ((other, True), (digits, False)):
-        config = EvaluateConfig(run=str(run.path), data=FolderConfig(path=str(path), val_fraction=1), device="cpu")
-        with nullcontext() if allowed else pytest.raises(UserError, match="was trained on the val digits too"):
-            load_evaluator(config)
+def test_a_model_is_not_evaluated_on_images_that_it_was_trained_on(digits: Path, tmp_path: Path) -> None:
+    """Nor if they are somewhere else, split in another way, or were trained on by what it began with."""
+    copied, others = (shutil.copytree(digits, tmp_path / name) for name in ("copied", "others"))
+    for path in others.rglob("*.png"):
+        Image.open(path).transpose(Image.Transpose.ROTATE_180).save(path)
+    overrides = (*TINY, f"data.from={digits}", "data.fold=1", "trainer.max_steps=1")
+    run = mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
+    second = mnist_seq.fit(
+        *TINY, f"data.from={others}", f"init_from={run.path}", f"hydra.run.dir={tmp_path / 'second'}"
+    )
+
+    def evaluator_of(run: Run, path: Path, **values: Any) -> Evaluator:
+        data = FolderConfig(path=str(path), **values)
+        return load_evaluator(EvaluateConfig(run=str(run.path), data=data, device="cpu"))
+
+    load_evaluator(EvaluateConfig(run=str(run.path), device="cpu"))
+    evaluator_of(run, others, val_fraction=1)
+    evaluator_of(run, copied, fold=1)
+    message = (
+        r"was trained on {} of these {} val images, such as .*: take other images, or its own split: .*data.fold={}"
+    )
+    for model, path, values, counts in (
+        (run, digits, {}, (24, 24, 1)),
+        (run, copied, {"val_fraction": 1}, (96, 120, 1)),
+        (second, copied, {"fold": 2}, (24, 24, 0)),
+        (second, others, {"fold": 2}, (24, 24, 0)),
+    ):
+        with pytest.raises(UserError, match=message.format(*counts)):
+            evaluator_of(model, path, **values)
+    with pytest.raises(UserError, match=r"init_from=.*run was trained on 24 of 24 val images"):
+        mnist_seq.build(*TINY, f"data.from={copied}", f"init_from={run.path}")

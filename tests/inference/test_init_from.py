@@ -81,7 +81,7 @@ def test_run_never_validates_on_digits_that_its_initial_weights_were_trained_on(
     weights.save(build(MODELS["enc_dec"], spec), path, trained_on_val=[source])
     overrides = (*TINY, "data=single", f"init_from={tmp_path}")
     module, _ = mnist_seq.build(*overrides, f"data.pool={pool}")
-    assert module.trained_on_val == sorted({source} | ({"uci"} if pool == "full" else set()))
+    assert module.trained_on["trained_on_val"] == sorted({source} | ({"uci"} if pool == "full" else set()))
     weights.save(build(MODELS["enc_dec"], spec), path, trained_on_val=["mnist", "uci"])
     with pytest.raises(ValueError, match="val digits too .*: choose data.pool=full"):
         mnist_seq.build(*overrides)

@@ -134,7 +134,7 @@ def test_moved_run_resumes_and_keeps_its_best_checkpoint(tmp_path: Path) -> None
 def test_only_steps_threads_and_loggers_can_change_on_resuming(tiny_run: Run) -> None:
     before = {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()}
     for override in ("optim.lr=1", "seed=3", "model=classifier"):
-        with pytest.raises(ValueError, match=f"{override}.*only trainer.max_steps, trainer.threads, test and logger"):
+        with pytest.raises(ValueError, match=f"{override}.*only trainer.max_steps, trainer.threads, test, logger"):
             mnist_seq.fit(f"resume={tiny_run.path}", override)
     with pytest.raises(ValueError, match="already holds a run"):
         mnist_seq.fit(*TINY, f"hydra.run.dir={tiny_run.path}")

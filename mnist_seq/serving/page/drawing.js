@@ -18,12 +18,14 @@ export class Drawing {
     this.onChange = onChange;
     /** @type {[number, number][][]} points of each stroke, in heights of the canvas: so ink keeps its shape */
     this.strokes = [];
+    /** Pixels of the canvas for each height; less than its height where what was written on a wider area must fit. */
+    this.scale = 0;
     /** @type {PointerEvent | null} the pointer that writes */
     this.pointer = null;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.extend(event));
     canvas.addEventListener("pointerup", (event) => this.end(event));
-    canvas.addEventListener("pointercancel", (event) => this.end(event));
+    canvas.addEventListener("pointercancel", (event) => this.cancel(event));
     canvas.addEventListener("lostpointercapture", (event) => this.end(event));
     new ResizeObserver(() => this.fit()).observe(canvas);
   }
@@ -76,13 +78,21 @@ export class Drawing {
     if (event.pointerId === this.pointer?.pointerId) this.pointer = null;
   }
 
+  /** @param {PointerEvent} event taken back by the system, such as the touch of a palm */
+  cancel(event) {
+    if (event.pointerId === this.pointer?.pointerId) this.undo();
+  }
+
   /**
    * @param {PointerEvent} event
-   * @returns {[number, number]}
+   * @returns {[number, number]} on the canvas, even if the pointer has left it
    */
   at(event) {
-    const { left, top, height } = this.canvas.getBoundingClientRect();
-    return [(event.clientX - left) / height, (event.clientY - top) / height];
+    const { left, top, width, height } = this.canvas.getBoundingClientRect();
+    const x = Math.min(Math.max(event.clientX - left, 0), width);
+    const y = Math.min(Math.max(event.clientY - top, 0), height);
+    const pixels = this.canvas.height / height / this.scale;
+    return [x * pixels, y * pixels];
   }
 
   /** Give the canvas the pixels that it covers on the screen. */
@@ -105,8 +115,9 @@ export class Drawing {
   paint() {
     const { width, height } = this.canvas;
     const context = contextOf(this.canvas);
-    const rightmost = Math.max(0, ...this.strokes.flat().map(([x]) => x + PEN));
-    const scale = Math.min(height, width / Math.max(rightmost, 1e-6)); // what was written on a wider area still fits
+    let rightmost = width / height;
+    for (const stroke of this.strokes) for (const [x] of stroke) rightmost = Math.max(rightmost, x);
+    const scale = (this.scale = width / rightmost);
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, width, height);
     context.strokeStyle = "#000000";

@@ -175,6 +175,16 @@ async function compare() {
     if (comparison !== state.comparison) return; // it shows another picture by now
     body.append(line);
   }
+  element("announcement").textContent = Array.from(body.rows, (line) => line.innerText).join("; ");
+}
+
+async function copy() {
+  if (!state.reading) return;
+  const copied = await navigator.clipboard.writeText(digitsOf(state.reading.rows).join("\n")).then(
+    () => true,
+    () => false,
+  );
+  element("announcement").textContent = element("copy").textContent = copied ? "Copied" : "Not allowed to copy";
 }
 
 // ---------------------------------------------------------------------------------------------------- showing
@@ -194,7 +204,8 @@ function render(text) {
   const warning = reading?.rows.find((row) => row.warning)?.warning ?? "";
   element("warning").hidden = !warning;
   element("warning").textContent = warning;
-  element("copy").hidden = !reading || !digitsOf(reading.rows).length;
+  element("copy").hidden = !reading || !digitsOf(reading.rows).length || !navigator.clipboard; // absent without https
+  element("copy").textContent = "Copy";
   element("compare").hidden = !reading || cards.length < 2;
   element("comparison").hidden = true;
   state.comparison++;
@@ -341,8 +352,10 @@ function describeModel() {
   element("about").textContent = card.about;
   element("examples-group").hidden = !examples().length;
   element("privacy").textContent = card.graph
-    ? "A small Transformer that runs in this page. What you draw or open stays on this device."
-    : "What you draw or open is read by the service that sent this page.";
+    ? `A small Transformer that runs in this page. What you draw or open stays on this device${
+        cards.some((it) => it.graph === null) ? ", unless you compare the models" : ""
+      }.`
+    : "What you draw or open is sent to the server of this page, which reads it.";
   const labels = Array.from({ length: card.attended?.heads ?? 0 }, (_, index) => `head ${index + 1}`);
   radios("heads", "Show the attention of", ["all heads", ...labels], (index) => {
     state.head = index - 1;
@@ -377,7 +390,7 @@ function listen() {
   onClick("previous-example", () => showExample(-1));
   onClick("next-example", () => showExample(1));
   onClick("compare", () => void compare());
-  onClick("copy", () => state.reading && void navigator.clipboard?.writeText(digitsOf(state.reading.rows).join("\n")));
+  onClick("copy", () => void copy());
   for (const id of ["open", "photo"])
     input(id).addEventListener("change", () => {
       void openFile(input(id).files?.[0]);
@@ -397,6 +410,7 @@ function listen() {
     openFirst(event.dataTransfer);
   });
   document.addEventListener("keydown", (event) => {
+    if (event.target instanceof HTMLInputElement) return; // what is typed there is undone
     if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || state.source !== "draw" || drawing.isEmpty) return;
     event.preventDefault();
     drawing.undo();

@@ -26,9 +26,7 @@ async function unpack(id) {
   const element = document.getElementById(id);
   const packed = element ? fromBase64(element.textContent ?? "") : await (await request(`page/${id}`)).arrayBuffer();
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const unpacked = new Uint8Array(await new Response(stream).arrayBuffer());
-  element?.remove(); // not before: after a failure, it is unpacked anew
-  return unpacked;
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /**
@@ -74,7 +72,9 @@ export class BrowserModel {
       throw error;
     });
     const options = { extra: { session: { disable_quant_qdq: "1" } } }; // else weights stay in 8 bits, and all is slower
-    return new BrowserModel(card, await ort.InferenceSession.create(await unpack(graph), options));
+    const session = await ort.InferenceSession.create(await unpack(graph), options);
+    for (const id of ["runtime", graph]) document.getElementById(id)?.remove(); // what failed is unpacked anew
+    return new BrowserModel(card, session);
   }
 
   /**

@@ -19,10 +19,10 @@ export async function request(path, body) {
   const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
   const response = await fetch(path, { method: body ? "POST" : "GET", body, headers }).catch(() => null);
   if (!response) throw new Error("The service does not answer. Is it still running?");
-  if (response.status === 401) throw new Error("This service needs its token: enter it above.");
+  if (response.status === 401) throw new Error("This service requires an access token: enter it above.");
   if (!response.ok) {
     const { detail } = await response.json().catch(() => ({ detail: response.statusText }));
-    throw new Error(`The service refuses the picture: ${detail}`);
+    throw new Error(`The service rejected the request: ${detail}`);
   }
   return response;
 }
