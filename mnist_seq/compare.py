@@ -80,14 +80,14 @@ def check_comparable(groups: dict[str, list[str]]) -> None:
         recipes = [Run.open(run).config_without_seed for run in runs if len(runs) > 1]
         seeds = [Run.open(run).config.seed for run in runs if len(runs) > 1]
         check(
-            len(set(seeds)) == len(seeds),
-            f"{name} holds several runs of one seed ({', '.join(map(str, seeds))}), which are no independent samples: "
-            "name one run of each",
-        )
-        check(
             all(recipe == recipes[0] for recipe in recipes),
             f"{name} holds runs that differ in more than their seed: give each recipe its own pattern, "
             f"or runs=[{name}] alone for a table of all",
+        )
+        check(
+            len(set(seeds)) == len(seeds),
+            f"{name} holds several runs of one seed ({', '.join(map(str, seeds))}), which are no independent samples: "
+            "name one run of each",
         )
 
 

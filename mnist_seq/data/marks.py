@@ -5,17 +5,22 @@ Shapes   M marks, then scrawls   S side of a frame
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from mnist_seq.config import Spec
 from mnist_seq.data import rng
+from mnist_seq.data.compositing import paste
 from mnist_seq.data.digits import ink_boxes
+from mnist_seq.data.layout_types import Marks
 from mnist_seq.data.scrawls import scrawl_images
 from mnist_seq.data.strokes import draw_strokes
 
+AugmentFn = Callable[..., Tensor]
 _CPU = torch.device("cpu")
 _VARIANTS = 48
 """Images of each kind of mark."""
@@ -71,6 +76,22 @@ def mark_images(size: int, device: torch.device = _CPU) -> UInt8[Tensor, "M {siz
 def mark_boxes(size: int, device: torch.device = _CPU) -> Int[Tensor, "M 4"]:
     """Compute the box of the ink of each mark and scrawl, x0 y0 x1 y1 in pixels, half open."""
     return ink_boxes(mark_images(size, device))
+
+
+def paste_marks(
+    marks: Marks, size: int, augment_fn: AugmentFn, spec: Spec, bleed: int
+) -> UInt8[Tensor, "B {spec.height} {spec.width}"]:
+    """Augment marks and add them up on each canvas.
+
+    Args:
+        size: side of the frames, pixels.
+        augment_fn: of images, M S S, boxes and the name of a random stream.
+        bleed: how far a frame may reach beyond the canvas, pixels.
+    """
+    indices = marks.indices.flatten()
+    images, boxes = (of_all(size, indices.device)[indices] for of_all in (mark_images, mark_boxes))
+    images = augment_fn(images, boxes, "marks").unflatten(0, marks.indices.shape) * marks.present[..., None, None]
+    return paste(images, marks.corners, spec.height, spec.width, bleed)
 
 
 def _draw_mark(kind: str, strokes: list[tuple[int | float, ...]], size: int) -> Float[Tensor, "V S S"]:

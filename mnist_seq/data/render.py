@@ -5,6 +5,7 @@ Shapes   B scenes   N slots for digits   H W canvas   C cells   S side of a digi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,9 +18,9 @@ from mnist_seq.config import AugmentConfig, DataConfig, Spec
 from mnist_seq.data import augment, reading_order, rng
 from mnist_seq.data.compositing import flat_pixel_indices, paste
 from mnist_seq.data.digits import Pool, ink_boxes
-from mnist_seq.data.layout_types import Distractors, Layout, Marks
+from mnist_seq.data.layout_types import Distractors, Layout
 from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS
-from mnist_seq.data.marks import mark_boxes, mark_images
+from mnist_seq.data.marks import AugmentFn, paste_marks
 
 
 class SceneBatch(NamedTuple):
@@ -56,16 +57,16 @@ def render(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: int, aug
     spec = config.spec
     layout = LAYOUTS[config.family](ids, config, pool, seed)
     augment_config = config.augment if augmented and config.augment.changes_digits else None
-    digit_images, ink = _digit_images(ids, layout, pool, seed, augment_config)
+    augment_fn = partial(_augment, augment_config, ids, pool.split, seed)
+    digit_images, ink = _digit_images(layout, pool, augment_fn)
     if layout.bleed:
         ink = ink_boxes(_crop_to_canvas(digit_images, layout, spec).flatten(0, 1)).view_as(ink)
     images = paste(digit_images, layout.corners, spec.height, spec.width, layout.bleed, layout.take_maximum)
     if layout.distractors is not None:
-        background = _render_distractors(ids, layout.distractors, pool, seed, augment_config, spec)
+        background = _render_distractors(layout.distractors, pool, augment_fn, spec)
         images = (images.short() + background).clamp(max=255).to(torch.uint8)
     if layout.marks is not None:
-        marks = _render_marks(ids, layout.marks, pool, seed, augment_config, spec, layout.bleed)
-        images = torch.maximum(images, marks)
+        images = torch.maximum(images, paste_marks(layout.marks, pool.digit_size, augment_fn, spec, layout.bleed))
 
     padding = (0, spec.max_length - layout.present.shape[1])
     present = F.pad(layout.present, padding)
@@ -95,51 +96,40 @@ def order_margins(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: i
     return reading_order.margin(order, layout.corners, layout.present, pool.digit_size)
 
 
-def _digit_images(
-    ids: Tensor, layout: Layout, pool: Pool, seed: int, augment_config: AugmentConfig | None
-) -> tuple[Tensor, Tensor]:
+def _augment(
+    config: AugmentConfig | None, ids: Tensor, split: str, seed: int, images: Tensor, boxes: Tensor, *stream: str
+) -> Tensor:
+    """Augment the images of scenes, M S S; digits, distractors and marks alike, so that only their shape differs."""
+    if config is None:
+        return images
+    image_rng = rng.DigitRng(seed, split, ids, slots=len(images) // max(1, len(ids)), stream=stream)
+    return augment.augment_images(images, boxes, image_rng, config, images.shape[-1])
+
+
+def _digit_images(layout: Layout, pool: Pool, augment_fn: AugmentFn) -> tuple[Tensor, Tensor]:
     """Return the images of the digits, B N S S, blank in empty slots, and their ink boxes in the frame, B N 4."""
     indices = layout.indices.flatten()
-    images, ink = pool.images.index_select(0, indices), pool.boxes[indices]
-    if augment_config is not None:
-        digit_rng = rng.DigitRng(seed, pool.split, ids, slots=layout.indices.shape[1])
-        images = augment.augment_images(images, ink, digit_rng, augment_config, pool.digit_size)
-        ink = ink_boxes(images)
+    drawn, ink = pool.images.index_select(0, indices), pool.boxes[indices]
+    images = augment_fn(drawn, ink)
+    ink = ink if images is drawn else ink_boxes(images)
     images = images * layout.present.view(-1, 1, 1)
     return images.unflatten(0, layout.indices.shape), ink.unflatten(0, layout.indices.shape)
 
 
-def _render_distractors(
-    ids: Tensor, distractors: Distractors, pool: Pool, seed: int, augment_config: AugmentConfig | None, spec: Spec
-) -> Tensor:
-    """Paste distractors over each other; B H W, uint8. They are augmented as digits are, so that only shape differs."""
+def _render_distractors(distractors: Distractors, pool: Pool, augment_fn: AugmentFn, spec: Spec) -> Tensor:
+    """Paste distractors over each other; B H W, uint8."""
     indices = distractors.indices
     images = pool.clutter.index_select(0, indices.flatten())
-    if augment_config is not None:
-        digit_rng = rng.DigitRng(seed, pool.split, ids, slots=indices.shape[1], stream=("fragments",))
-        images = augment.augment_images(images, ink_boxes(images), digit_rng, augment_config, images.shape[-1])
+    images = augment_fn(images, ink_boxes(images), "fragments")
     size = (DISTRACTOR_SIZE, DISTRACTOR_SIZE)
     pieces = images.view(*indices.shape, -1).gather(2, flat_pixel_indices(distractors.crops, size, images.shape[-1]))
     num_pixels = spec.height * spec.width
     targets = flat_pixel_indices(distractors.corners, size, spec.width)
     targets = targets.masked_fill(~distractors.present[..., None], num_pixels)  # absent ones go to a pixel to discard
-    canvas = torch.zeros(len(ids), num_pixels + 1, dtype=torch.uint8, device=ids.device)
+    canvas = torch.zeros(len(indices), num_pixels + 1, dtype=torch.uint8, device=indices.device)
     for index in range(indices.shape[1]):
         canvas.scatter_(1, targets[:, index], pieces[:, index])
     return canvas[:, :-1].view(-1, spec.height, spec.width)
-
-
-def _render_marks(
-    ids: Tensor, marks: Marks, pool: Pool, seed: int, augment_config: AugmentConfig | None, spec: Spec, bleed: int
-) -> Tensor:
-    """Add up marks; B H W, uint8. They are augmented as digits are, so that only shape differs."""
-    indices, size, num_marks = marks.indices.flatten(), pool.digit_size, marks.indices.shape[1]
-    images, boxes = (of_all(size, ids.device)[indices] for of_all in (mark_images, mark_boxes))
-    if augment_config is not None:
-        mark_rng = rng.DigitRng(seed, pool.split, ids, slots=num_marks, stream=("marks",))
-        images = augment.augment_images(images, boxes, mark_rng, augment_config, size)
-    images = images.unflatten(0, marks.indices.shape) * marks.present[..., None, None]
-    return paste(images, marks.corners, spec.height, spec.width, bleed)
 
 
 def _crop_to_canvas(digit_images: Tensor, layout: Layout, spec: Spec) -> Tensor:

@@ -38,7 +38,7 @@ def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> 
         elif key == "trainer.threads":
             saved.trainer.threads = config.trainer.threads or choose_threads()
         elif (
-            key in ("data", "data.path")
+            key in ("data", "data.path", "data.from")
             and isinstance(saved.data, FolderConfig)
             and isinstance(config.data, FolderConfig)
         ):

@@ -16,7 +16,7 @@ from mnist_seq.config import CorruptionConfig, FolderConfig
 from mnist_seq.data import datasets
 from mnist_seq.data.corruptions import corrupt_scenes
 from mnist_seq.data.datasets import CorruptedDataset, SyntheticDataset
-from mnist_seq.data.digits import MNIST_SIZE
+from mnist_seq.data.digits import MNIST_SIZE, ink_boxes
 from tests.data.preset_configs import pool, preset
 
 CORRUPTIONS = {"rotation": 20, "stroke": 0.6, "blur": 1, "noise": 0.2, "contrast": 0.5, "print": 0.5, "light": 0.5}
@@ -163,6 +163,19 @@ def test_random_crop_never_cuts_the_ends_of_a_line() -> None:
     assert cropped.boxes[..., 2].max() <= 256
     widths = (cropped.boxes[..., 2] - cropped.boxes[..., 0])[present]
     assert float((widths == 0).float().mean()) < 0.01
+
+
+@pytest.mark.parametrize("is_random", [False, True])
+def test_crop_does_not_tell_whether_ink_is_a_digit(is_random: bool) -> None:
+    """Else a model would tell from the scale of scrawls, not from their shape, that they are no digits."""
+    config = CorruptionConfig(crop=0.5, shear=20, stretch=0.3, random=is_random)
+    ids = torch.arange(40)
+    batch = SyntheticDataset(preset("line", "data.p_empty=0.5", "data.p_scrawl=1"), pool("test")).render(ids)
+    without = batch._replace(boxes=torch.zeros_like(batch.boxes), counts=torch.zeros_like(batch.counts))
+    cropped, same = (corrupt_scenes(it, ids, config, 0, "test", MNIST_SIZE) for it in (batch, without))
+    assert torch.equal(cropped.images, same.images)
+    heights = ink_boxes(cropped.images[:, 0])[:, [1, 3]].diff(dim=1)[batch.counts == 0]
+    assert (heights > 8).any()
 
 
 @pytest.mark.parametrize("is_random", [False, True])

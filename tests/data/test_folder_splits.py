@@ -63,7 +63,7 @@ def test_writers_are_in_one_split(tmp_path: Path) -> None:
         train, val = ({writer[image] for image in splits[name]} for name in ("train", "val"))
         assert not train & val
         assert len(train | val) == 14
-    with pytest.raises(UserError, match=r"labels.jsonl:1: no data.split_by=page: choose from its columns, writer"):
+    with pytest.raises(UserError, match=r"labels.jsonl:1: no column data.split_by=page; its other columns: writer"):
         split(mine, split_by="page")
 
 

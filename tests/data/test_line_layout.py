@@ -14,8 +14,9 @@ from mnist_seq.config import LineConfig, MixedConfig, OverlapConfig
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.layouts import LAYOUTS, Layout
 from mnist_seq.data.marks import NUM_MARKS, mark_images
+from mnist_seq.data.render import render
 from mnist_seq.data.scrawls import NUM_SCRAWL_KINDS, SCRAWLS_OF_A_KIND
-from tests.data.preset_configs import pool
+from tests.data.preset_configs import pool, preset
 
 IDS = torch.arange(4000)
 
@@ -147,6 +148,14 @@ def test_marks_are_ink_within_their_frames_and_scale_with_them() -> None:
     assert len(boxes) == NUM_MARKS + NUM_SCRAWL_KINDS * SCRAWLS_OF_A_KIND
     assert (boxes[:, 2:] > boxes[:, :2]).all(), "no mark is blank"
     assert float((large / 2 - boxes).abs().max()) <= 1.5
+
+
+def test_marks_are_augmented_as_digits_are_so_that_only_their_shape_differs() -> None:
+    config = preset("line", "data.p_empty=1", "data.p_scrawl=1", "data/corruptions=none")
+    ids = torch.arange(20)
+    plain, augmented = (render(ids, config, pool("test"), 0, augmented=it).images for it in (False, True))
+    assert plain.eq(augmented).flatten(1).all(1).sum() <= 2, "a few are left as they are"
+    assert torch.equal(render(ids[5:9], config, pool("test"), 0, augmented=True).images, augmented[5:9])
 
 
 def test_marks_cannot_be_part_of_a_mixture() -> None:

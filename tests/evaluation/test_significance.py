@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def test_folder_of_runs_becomes_a_table_with_a_figure_per_key(trained: Path, tmp
     ("names", "message"),
     [
         (["short/0", "long"], "long holds 3"),
-        (["short", "long/0"], "runs compare with runs, and several seeds with several seeds"),
+        (["short", "long/0"], "runs mixes single runs with groups of seeds"),
         (["*/*", "long"], "differ in more than their seed"),
     ],
 )
@@ -147,6 +148,13 @@ def test_mixing_seeds_and_recipes_is_refused(names: list[str], message: str, tra
     groups = {f"{trained}/{name}": expand_runs(f"{trained}/{name}") for name in names}
     with pytest.raises(ValueError, match=message):
         check_comparable(groups)
+
+
+def test_two_runs_of_one_seed_are_no_independent_samples(trained: Path, tmp_path: Path) -> None:
+    for name in ("first", "again"):
+        shutil.copytree(next(trained.glob("short/0")), tmp_path / name)
+    with pytest.raises(ValueError, match=r"several runs of one seed \(0, 0\)"):
+        check_comparable({"short": expand_runs(f"{tmp_path}/*")})
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,12 @@ def test_unreadable_file_is_rejected_in_one_line(data: bytes, kind: type[ImageDe
     assert "\n" not in str(refusal.value)
 
 
+def test_thin_image_is_refused_since_resampling_takes_memory_by_its_longest_side() -> None:
+    data = encode_image(Image.new("1", (2**15 + 1, 1)))
+    with pytest.raises(ImageTooLarge, match="has a side of 32,769 pixels: at most 32,768 are read"):
+        decode_bytes(data, 20_000_000)
+
+
 def test_image_too_large_is_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_image(Image.new("L", (5000, 4001)))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))

@@ -12,12 +12,15 @@ import pytest
 import torch
 
 import mnist_seq
+from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.errors import Interrupted
 from mnist_seq.inference import weights
 from mnist_seq.reporting.run_summary import print_run_summary
 from mnist_seq.run_dir import Run
 from mnist_seq.training import callbacks, resume, signals, torch_settings
 from tests.conftest import TINY
+from tests.data.preset_configs import pool, preset
+from tests.data.test_export_dataset import export
 from tests.training.test_fit import rows
 
 
@@ -129,6 +132,21 @@ def test_moved_run_resumes_and_keeps_its_best_checkpoint(tmp_path: Path) -> None
     again = mnist_seq.fit(f"resume={tmp_path / 'there'}", "trainer.max_steps=15")
     assert again.metrics["steps"] == 15
     assert again.best_checkpoint.read_bytes() == best
+
+
+def test_run_on_images_resumes_where_they_are_now_but_not_on_others(tmp_path: Path) -> None:
+    mine = export(tmp_path / "mine", 20, SyntheticDataset(preset("single"), pool("test")))
+    for name in ("card.json", "README.md", "SHA256SUMS"):
+        (mine / name).unlink()
+    run = mnist_seq.fit(*TINY, f"data.from={mine}", "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'run'}")
+    moved = mine.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match="mine is not a directory"):
+        mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=4")
+    assert mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=4", f"data.from={moved}").metrics["steps"] == 4
+    rows = (moved / "labels.jsonl").read_text().splitlines()
+    (moved / "labels.jsonl").write_text("\n".join(rows[:-3]))
+    with pytest.raises(ValueError, match=r"moved has changed since .*run began: restore its images and labels"):
+        mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=6")
 
 
 def test_only_steps_threads_and_loggers_can_change_on_resuming(tiny_run: Run) -> None:
