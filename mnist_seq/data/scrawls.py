@@ -1,4 +1,4 @@
-"""What people draw and write that is no number: strokes, curves, polygons, faces and letters.
+"""What people draw and write that is no number: strokes, curves, triangles, faces and letters.
 
 Shapes   V variants of a kind   P points of a line   S side of a frame
 """
@@ -26,7 +26,7 @@ _FINE_WIDTHS = (1.0, 2.5)
 _RANGE = (3.0, 25.0)
 """Range of the coordinates of the points of random strokes and curves, pixels."""
 _RADII = (6.0, 12.0)
-"""Range of the distances of a polygon's corners and of a face's outline from the middle, pixels."""
+"""Range of the distances of a triangle's corners and of a face's outline from the middle, pixels."""
 _LETTERS = {
     "A": "06 20 46|14 34",
     "E": "40 00 06 46|03 33",
@@ -100,16 +100,14 @@ def _draw_random_curves(unit: float, size: int) -> Float[Tensor, "V S S"]:
     return draw_curves(points * unit, _widths("curve", _STROKE_WIDTHS) * unit, size)
 
 
-def _draw_polygons(unit: float, size: int) -> Float[Tensor, "V S S"]:
-    """Draw triangles, quadrangles and pentagons; half of them have a stroke through them."""
-    corners, widths = 3 + _VARIANTS % 3, _widths("polygon", _STROKE_WIDTHS) * unit
-    step = torch.arange(6) % corners[:, None]
-    turn, jitter = _uniform("turn", 1, (0.0, 2 * pi)), _uniform("angles", 5, (-0.3, 0.3))
-    angles = turn + 2 * pi * step / corners[:, None] + jitter.gather(1, step)
-    radii = _uniform("radii", 5, _RADII).gather(1, step)
-    points = _MIDDLE + radii[..., None] * torch.stack([angles.cos(), angles.sin()], -1)
+def _draw_triangles(unit: float, size: int) -> Float[Tensor, "V S S"]:
+    """Draw triangles, every other one with a stroke through it. With more corners, they would look like zeros."""
+    widths, corner = _widths("triangle", _STROKE_WIDTHS) * unit, torch.arange(4) % 3
+    angles = _uniform("turn", 1, (0.0, 2 * pi)) + 2 * pi / 3 * corner + _uniform("angles", 3, (-0.3, 0.3))[:, corner]
+    radii = _uniform("radii", 3, _RADII)[:, corner, None]
+    points = _MIDDLE + radii * torch.stack([angles.cos(), angles.sin()], -1)
     through = draw_strokes(_uniform("through", 4, _RANGE) * unit, widths, size)
-    return _draw_line(points * unit, widths, size).maximum(through * (_VARIANTS // 3 % 2)[:, None, None])
+    return _draw_line(points * unit, widths, size).maximum(through * (_VARIANTS % 2)[:, None, None])
 
 
 def _draw_faces(unit: float, size: int) -> Float[Tensor, "V S S"]:
@@ -159,7 +157,7 @@ def _draw_line(points: Float[Tensor, "V P 2"], widths: Float[Tensor, "V"], size:
 
 
 _VARIANTS: Int[Tensor, "V"] = torch.arange(SCRAWLS_OF_A_KIND)
-_KINDS = {"polygon": _draw_polygons, "face": _draw_faces, "letter": _draw_letters}
+_KINDS = {"triangle": _draw_triangles, "face": _draw_faces, "letter": _draw_letters}
 NUM_SCRAWL_KINDS = 3 + len(_KINDS)
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 
 import mnist_seq
 from mnist_seq.data.datasets import SyntheticDataset
+from mnist_seq.data.labels import read_labels
+from mnist_seq.data.trained_images import join_digests
 from mnist_seq.evaluation.calibration import fit_scaling
 from mnist_seq.export import _describe_scaling, _fit_scaling
 from mnist_seq.inference import weights
@@ -116,5 +118,8 @@ def test_export_fits_to_a_folder_of_labelled_pictures(tiny_run: Run, grids: Synt
     assert again == scaling, "an earlier scaling does not matter"
     with pytest.raises(ValueError, match=r"calibrate_on=\S+nowhere is not a directory"):
         _fit_scaling(model, card, str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="the model was trained on these pictures, name others"):
-        _fit_scaling(model, card | {"data": {"path": str(tmp_path)}}, str(tmp_path))
+    labels = read_labels(tmp_path)
+    trained = card | {"trained_images": join_digests([label for label in labels if int(label.image.stem) < 3])}
+    assert _fit_scaling(model, trained, str(tmp_path))["pictures"] == 57, "without those that it was trained on"
+    with pytest.raises(ValueError, match="the model was trained on all of these pictures, name others"):
+        _fit_scaling(model, card | {"trained_images": join_digests(labels)}, str(tmp_path))

@@ -125,6 +125,6 @@ def test_epochs_that_accumulation_does_not_divide_are_refused(tmp_path: Path) ->
 
 
 def test_run_without_any_step_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"before its first step: give more trainer\.max_time"):
+    with pytest.raises(UserError, match=r"before its first step: increase trainer\.max_time"):
         mnist_seq.fit(*SMALL, "+trainer.max_time=00:00:00:00", f"hydra.run.dir={tmp_path / 'run'}")
     assert not Run(tmp_path / "run").weights.exists()
