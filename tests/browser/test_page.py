@@ -296,7 +296,7 @@ def test_page_of_a_service_reads_by_it_and_in_the_browser(chromium: Any) -> None
     with Service("pretrained:line", f"token={token}") as service:
         visit = Visit(chromium, service.url)
         visit.draw(*THREE_SEVEN_ONE)
-        visit.says("This service needs its token: enter it above.")
+        visit.says("This service requires an access token: enter it above.")
         visit.page.get_by_label("Token of this service").fill(token)
         visit.page.keyboard.press("Enter")
         visit.says(re.compile("sure$"))
