@@ -77,8 +77,8 @@ def check_comparable(groups: dict[str, list[str]]) -> None:
         counts = ", ".join(f"{name} holds {size}" for name, size in sizes.items())
         raise UserError(f"runs mixes single runs with groups of seeds ({counts}): name only runs, or only groups")
     for name, runs in groups.items():
-        recipes = [Run.open(run).config_without_seed for run in runs if len(runs) > 1]
-        seeds = [Run.open(run).config.seed for run in runs if len(runs) > 1]
+        opened = [Run.open(run) for run in runs if len(runs) > 1]
+        recipes, seeds = [run.config_without_seed for run in opened], [run.config.seed for run in opened]
         check(
             all(recipe == recipes[0] for recipe in recipes),
             f"{name} holds runs that differ in more than their seed: give each recipe its own pattern, "
@@ -158,14 +158,15 @@ def _caption(config: CompareConfig, evaluator: Evaluator, models: list[ComparedM
     """What was evaluated, and what the intervals mean."""
     from mnist_seq.evaluation.writers import describe_intervals
 
-    over = "scenes, clustered by source digit"
-    if evaluator.scenes.labels is not None:
-        over = describe_intervals(evaluator.scenes.labels, evaluator.scenes.writer_column)
     if len(models[0].results) > 1:
-        over = "seeds (Welch)"
+        intervals = "interval over seeds (Welch)"
+    elif evaluator.scenes.labels:
+        intervals = describe_intervals(evaluator.scenes.labels[: evaluator.num_scenes], evaluator.scenes.writer_column)
+    else:
+        intervals = "interval over scenes, clustered by source digit"
     scenes = f"{evaluator.num_scenes:,} {config.split} scenes of {evaluator.data.family}"
     note = "; each against the first, without correction for multiple comparisons" if len(models) > 2 else ""
-    return f"{scenes}, digits: {evaluator.datasets.source}; 95 % interval over {over}{note}"
+    return f"{scenes}, digits: {evaluator.datasets.source}; 95 % {intervals}{note}"
 
 
 def _print_comparison(

@@ -75,7 +75,7 @@ def corrupt_scenes(
     amounts = Amounts(config, DigitRng(seed, split, ids, slots=1, stream=("corruption",)), digit_size / MNIST_SIZE)
     pictures, boxes, inside = batch.images[:, 0] / 255, batch.boxes, None
     if config.crop:
-        pictures, inside, boxes = crop(pictures, boxes, batch.counts, amounts)
+        pictures, inside, boxes = crop(pictures, ink_boxes(batch.images[:, 0]), boxes, batch.counts, amounts)
     for step in steps.values():
         pictures = step(pictures, amounts)
     if config.level:
@@ -85,13 +85,21 @@ def corrupt_scenes(
 
 
 def crop(
-    pictures: Float[Tensor, "B H W"], boxes: Int[Tensor, "B N 4"], counts: Int[Tensor, "B"], amounts: Amounts
+    pictures: Float[Tensor, "B H W"],
+    ink: Int[Tensor, "B 4"],
+    boxes: Int[Tensor, "B N 4"],
+    counts: Int[Tensor, "B"],
+    amounts: Amounts,
 ) -> tuple[Float[Tensor, "B H W"], Bool[Tensor, "B H W"], Int[Tensor, "B N 4"]]:
     """Crop pictures to their ink with a margin and scale them to the canvas, as the preprocessing of a picture does.
 
     Marks and scrawls are ink too: where the crop depended on the digits alone, it would tell whether there are any.
 
     Before that, the writing is slanted by `shear` and widened or narrowed by `stretch`, as hands differ.
+
+    Args:
+        ink: box of all ink of each picture, x0 y0 x1 y1 in pixels, half open; zeros without ink.
+        boxes, counts: of the digits.
 
     Returns:
         The cropped pictures, which pixels of the canvas they cover, and the boxes on it.
@@ -100,8 +108,7 @@ def crop(
     present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
     slope = torch.tan(amounts.signed("shear") * (math.pi / 180))
     boxes = _shear_boxes(boxes, slope, height / 2)
-    text = _shear_boxes(ink_boxes((255 * pictures).round().to(torch.uint8))[:, None], slope, height / 2)[:, 0]
-    canvas = boxes.new_tensor([0, 0, width, height])
+    canvas, text = boxes.new_tensor([0, 0, width, height]), _shear_boxes(ink[:, None], slope, height / 2)[:, 0]
     text = torch.where((text[:, 2:] > text[:, :2]).all(1, keepdim=True), text, canvas).float()  # no ink: all of it
     text_height = (text[:, 3] - text[:, 1]).clamp(min=height / 8)
     sides = amounts.rng.uniform("crop sides", 4) if amounts.config.random else text.new_ones(len(text), 4)

@@ -35,8 +35,12 @@ def read_split_labels(config: FolderConfig, card: dict[str, Any]) -> dict[str, l
     if not directory.is_dir():
         raise NotFoundError(f"data.path={directory} is not a directory")
     parts = _split_directories(directory)
-    splits = {part.name: read_labels(part) for part in parts} or _split(read_labels(directory), config, card)
-    if parts:
+    if label_file(directory) or not parts:
+        labels = read_labels(directory)
+        _check_beside(directory, parts, labels)
+        splits = _split(labels, config, card)
+    else:
+        splits = {part.name: read_labels(part) for part in parts}
         _check_no_effect(config, f"{directory} has directories {', '.join(splits)}")
         if all(label_source(part) == FILE_NAMES for part in parts):
             check_names(directory, [label.image for labels in splits.values() for label in labels])
@@ -50,7 +54,7 @@ def read_split_labels(config: FolderConfig, card: dict[str, Any]) -> dict[str, l
 def describe_splits(config: FolderConfig, splits: dict[str, list[Label]]) -> str:
     """Describe in one line where the labels come from, and how many images each split has."""
     directory = Path(config.path)
-    parts = _split_directories(directory) or [directory]
+    parts = [directory] if label_file(directory) else _split_directories(directory) or [directory]
     sources = ", ".join(dict.fromkeys(label_source(part) for part in parts))
     empty = sum(not label.digits for labels in splits.values() for label in labels)
     counts = ", ".join(f"{len(it):,} {split}" for split, it in splits.items())
@@ -58,29 +62,24 @@ def describe_splits(config: FolderConfig, splits: dict[str, list[Label]]) -> str
 
 
 def _split_directories(directory: Path) -> list[Path]:
-    """Return the directories train, val and test that have their own labels.
+    return [directory / split for split in SPLITS if (directory / split).is_dir()]
 
-    Raises:
-        UserError: the directory around them has labels too, and they state no splits.
-    """
-    parts = [directory / split for split in SPLITS if (directory / split).is_dir()]
-    name = label_file(directory)
-    if not parts or name is None:
-        return parts
-    if any(label_file(part) for part in parts) or SPLIT_COLUMN not in read_labels(directory)[0].columns:
+
+def _check_beside(directory: Path, parts: list[Path], labels: list[Label]) -> None:
+    """Raise UserError if a directory with a file of labels has split directories, and the labels state no splits."""
+    if parts and (SPLIT_COLUMN not in labels[0].columns or any(label_file(part) for part in parts)):
+        name = label_file(directory)
         raise UserError(
             f"{directory} has {name} and directories {', '.join(part.name for part in parts)}: put the labels of each "
             f"directory into it, or write a column split into {name}"
         )
-    return []
 
 
 def _check_no_effect(config: FolderConfig, why: str) -> None:
     """Raise UserError for keys of a random split where there is none."""
-    default = FolderConfig(path=config.path)
     for key in ("split_by", "fold", "val_fraction"):
         value = getattr(config, key)
-        if value not in (getattr(default, key), None) and (key, value) != ("val_fraction", 1):
+        if value != getattr(FolderConfig, key) and (key, value) != ("val_fraction", 1):
             raise UserError(f"data.{key}={value} has no effect, since {why}: leave it out")
 
 

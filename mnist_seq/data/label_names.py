@@ -130,9 +130,8 @@ def _images(directory: Path) -> list[Path]:
 def _check_unreadable(directory: Path) -> None:
     """Raise UserError for photographs that would be left out because of their format."""
     Image.init()
-    unreadable = [
-        path for path in sorted(directory.rglob("*")) if path.suffix.lower() in _UNREADABLE - Image.EXTENSION.keys()
-    ]
+    suffixes = _UNREADABLE - Image.EXTENSION.keys()
+    unreadable = sorted(path for path in directory.rglob("*") if path.suffix.lower() in suffixes)
     if unreadable:
         raise UserError(f"{len(unreadable)} images, such as {unreadable[0]}, cannot be read: save them as JPEG or PNG")
 

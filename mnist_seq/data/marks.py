@@ -13,19 +13,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from mnist_seq.config import Spec
-from mnist_seq.data import rng
 from mnist_seq.data.compositing import paste
-from mnist_seq.data.digits import ink_boxes
+from mnist_seq.data.digits import MNIST_SIZE, ink_boxes
 from mnist_seq.data.layout_types import Marks
 from mnist_seq.data.scrawls import scrawl_images
-from mnist_seq.data.strokes import draw_strokes
+from mnist_seq.data.strokes import draw_strokes, sample_between
 
 AugmentFn = Callable[..., Tensor]
 _CPU = torch.device("cpu")
 _VARIANTS = 48
 """Images of each kind of mark."""
-_FRAME = 28
-"""Size of the frame in whose pixels the strokes below are given."""
 _JITTER = 1.5
 """Largest shift of each end of a stroke along each axis, pixels."""
 _STROKE_WIDTHS = (1.5, 4.0)
@@ -51,7 +48,7 @@ _STROKES: dict[str, list[tuple[int | float, ...]]] = {
     "angle": [(18, 11, 11, 14), (11, 14, 18, 18)],
     "wave": [(8, 16, 12, 13), (12, 13, 15, 16), (15, 16, 19, 12)],
 }
-"""Kind of mark -> its strokes, x0 y0 x1 y1 in a digit's frame; digits stand from y = 4 to 24."""
+"""Kind of mark -> its strokes, x0 y0 x1 y1 in the frame of an MNIST digit; digits stand from y = 4 to 24."""
 
 NUM_MARKS = _VARIANTS * len(_STROKES)
 
@@ -96,7 +93,7 @@ def paste_marks(
 
 def _draw_mark(kind: str, strokes: list[tuple[int | float, ...]], size: int) -> Float[Tensor, "V S S"]:
     """Draw variants of a mark, V; each has its own size, and each of its strokes its own ends and width."""
-    variants, unit = torch.arange(_VARIANTS), size / _FRAME
+    variants, unit = torch.arange(_VARIANTS), size / MNIST_SIZE
     scale = _uniform(f"{kind} size", variants, 1, _SCALES)
     centre = torch.tensor(strokes).float().view(-1, 2).mean(0).repeat(2)
     images = torch.zeros(_VARIANTS, size, size)
@@ -109,5 +106,4 @@ def _draw_mark(kind: str, strokes: list[tuple[int | float, ...]], size: int) -> 
 
 
 def _uniform(purpose: str, ids: Int[Tensor, "V"], slots: int, bounds: tuple[float, float]) -> Float[Tensor, "V slots"]:
-    low, high = bounds
-    return low + (high - low) * rng.uniform(rng.key(0, "marks", purpose), ids, slots)
+    return sample_between("marks", purpose, ids, slots, bounds)

@@ -97,12 +97,13 @@ def order_margins(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: i
 
 
 def _augment(
-    config: AugmentConfig | None, ids: Tensor, split: str, seed: int, images: Tensor, boxes: Tensor, *stream: str
+    config: AugmentConfig | None, ids: Tensor, split: str, seed: int, images: Tensor, boxes: Tensor | None, *stream: str
 ) -> Tensor:
     """Augment the images of scenes, M S S; digits, distractors and marks alike, so that only their shape differs."""
     if config is None:
         return images
     image_rng = rng.DigitRng(seed, split, ids, slots=len(images) // max(1, len(ids)), stream=stream)
+    boxes = ink_boxes(images) if boxes is None else boxes
     return augment.augment_images(images, boxes, image_rng, config, images.shape[-1])
 
 
@@ -119,8 +120,7 @@ def _digit_images(layout: Layout, pool: Pool, augment_fn: AugmentFn) -> tuple[Te
 def _render_distractors(distractors: Distractors, pool: Pool, augment_fn: AugmentFn, spec: Spec) -> Tensor:
     """Paste distractors over each other; B H W, uint8."""
     indices = distractors.indices
-    images = pool.clutter.index_select(0, indices.flatten())
-    images = augment_fn(images, ink_boxes(images), "fragments")
+    images = augment_fn(pool.clutter.index_select(0, indices.flatten()), None, "fragments")
     size = (DISTRACTOR_SIZE, DISTRACTOR_SIZE)
     pieces = images.view(*indices.shape, -1).gather(2, flat_pixel_indices(distractors.crops, size, images.shape[-1]))
     num_pixels = spec.height * spec.width

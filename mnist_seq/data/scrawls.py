@@ -1,24 +1,22 @@
 """What people draw and write that is no number: strokes, curves, triangles, faces and letters.
 
-Shapes   V variants of a kind   P points of a line   S side of a frame
+Shapes   V variants of a kind   S side of a frame
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import pi
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mnist_seq.data import rng
-from mnist_seq.data.strokes import draw_curves, draw_strokes
+from mnist_seq.data.digits import MNIST_SIZE
+from mnist_seq.data.strokes import draw_curves, draw_lines, draw_strokes, sample_between
 
 SCRAWLS_OF_A_KIND = 240
-_FRAME = 28
-"""Size of the frame in whose pixels all of this is drawn."""
-_MIDDLE = _FRAME / 2
+_MIDDLE = MNIST_SIZE / 2
+"""Middle of the frame in whose pixels all of this is drawn."""
 _STROKE_WIDTHS = (1.5, 4.0)
 """Range of stroke widths, pixels."""
 _FINE_WIDTHS = (1.0, 2.5)
@@ -79,7 +77,7 @@ def scrawl_images(size: int) -> dict[str, Float[Tensor, "V {size} {size}"]]:
     Args:
         size: side of the frames, pixels.
     """
-    unit = size / _FRAME
+    unit = size / MNIST_SIZE
     strokes, curves = _draw_random_strokes(unit, size), _draw_random_curves(unit, size)
     images = {"strokes": strokes, "curve": curves, "curve and strokes": curves.maximum(strokes.flip(0))}
     return images | {kind: draw(unit, size) for kind, draw in _KINDS.items()}
@@ -107,7 +105,7 @@ def _draw_triangles(unit: float, size: int) -> Float[Tensor, "V S S"]:
     radii = _uniform("radii", 3, _RADII)[:, corner, None]
     points = _MIDDLE + radii * torch.stack([angles.cos(), angles.sin()], -1)
     through = draw_strokes(_uniform("through", 4, _RANGE) * unit, widths, size)
-    return _draw_line(points * unit, widths, size).maximum(through * (_VARIANTS % 2)[:, None, None])
+    return draw_lines(points * unit, widths, size).maximum(through * (_VARIANTS % 2)[:, None, None])
 
 
 def _draw_faces(unit: float, size: int) -> Float[Tensor, "V S S"]:
@@ -144,15 +142,7 @@ def _draw_letters(unit: float, size: int) -> Float[Tensor, "V S S"]:
             jitter = _uniform(f"letter {index}", grid.numel(), (-_LETTER_JITTER, _LETTER_JITTER))[own]
             x, y = (scale[own] * (grid - _CENTRE).mul(_PITCH).flatten() + jitter).unflatten(1, (-1, 2)).unbind(-1)
             points = _MIDDLE + torch.stack([x - slant[own] * y, y], -1)
-            images[own] = images[own].maximum(_draw_line(points * unit, widths[own], size))
-    return images
-
-
-def _draw_line(points: Float[Tensor, "V P 2"], widths: Float[Tensor, "V"], size: int) -> Float[Tensor, "V S S"]:
-    """Draw a line of straight strokes from point to point."""
-    images = torch.zeros(len(points), size, size)
-    for start, end in pairwise(points.unbind(1)):
-        images = images.maximum(draw_strokes(torch.cat([start, end], 1), widths, size))
+            images[own] = images[own].maximum(draw_lines(points * unit, widths[own], size))
     return images
 
 
@@ -166,5 +156,4 @@ def _widths(kind: str, bounds: tuple[float, float]) -> Float[Tensor, "V"]:
 
 
 def _uniform(purpose: str, slots: int, bounds: tuple[float, float]) -> Float[Tensor, "V slots"]:
-    low, high = bounds
-    return low + (high - low) * rng.uniform(rng.key(0, "scrawls", purpose), _VARIANTS, slots)
+    return sample_between("scrawls", purpose, _VARIANTS, slots, bounds)

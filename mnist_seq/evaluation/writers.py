@@ -30,13 +30,15 @@ def describe_intervals(labels: Sequence[Label], column: str) -> str:
     writers = _names(labels, column)
     if find_writers(labels, column) is not None:
         return f"intervals are clustered by {column}: {len(set(writers))} values, treated as independent"
-    why = f"no column {column}"
-    if unknown := writers.count("") % len(writers):
+    unknown = writers.count("")
+    if unknown == len(writers):
+        why = f"no column {column}"
+    elif unknown:
         why = f"{unknown} of {len(writers)} images have no {column}"
-    elif any(writers):
+    elif len(set(writers)) < MIN_WRITERS:
         why = f"{len(set(writers))} values in column {column}, but {MIN_WRITERS} are needed"
-        if len(set(writers)) >= MIN_WRITERS:
-            why = f"a few values in column {column} have most of the images"
+    else:
+        why = f"a few values in column {column} have most of the images"
     return f"intervals treat images as independent ({why})"
 
 

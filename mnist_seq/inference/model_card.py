@@ -62,7 +62,7 @@ def describe_task(spec: Spec, data: dict[str, Any]) -> str:
     if spec.max_length == 1:
         return f"one digit {canvas}"
     default_order = FAMILY_CONFIGS.get(str(family), DataConfig).reading_order if spec.ordered else "set"
-    exact_count = family == "grid" and not data.get("p_empty")
-    exact_count = exact_count or family == "cluttered" or data.get("min_digits") == spec.max_length
+    is_full = (family == "grid" and not data.get("p_empty")) or family == "cluttered"
+    exact_count = is_full or data.get("min_digits") == spec.max_length
     order = _READING_ORDER_TEXT[data.get("order") or default_order]
     return f"{'' if exact_count else 'up to '}{spec.max_length} digits {canvas}, {order}"

@@ -21,7 +21,6 @@ from PIL.PngImagePlugin import PngInfo
 import mnist_seq
 from mnist_seq.serving.page_builder import PAGE_DIR, PageModel, build_page
 from tests.browser.visit import ONE, SEVEN, THREE, THREE_SEVEN_ONE, Visit, encoded, written
-from tests.serving.service_process import Service
 
 pytestmark = pytest.mark.browser
 
@@ -289,24 +288,3 @@ def test_vendored_files_are_those_that_are_named() -> None:
         )
     ]
     assert re.findall(r"`([0-9a-f]{64})`", (folder / "README.md").read_text()) == sums
-
-
-def test_page_of_a_service_reads_by_it_and_in_the_browser(chromium: Any) -> None:
-    token = "a-secret-of-16-or-more"
-    with Service("pretrained:line", f"token={token}") as service:
-        visit = Visit(chromium, service.url)
-        visit.draw(*THREE_SEVEN_ONE)
-        visit.says("This service requires an access token: enter it above.")
-        visit.page.get_by_label("Token of this service").fill(token)
-        visit.page.keyboard.press("Enter")
-        visit.says(re.compile("sure$"))
-        assert all("401" in complaint for complaint in visit.complaints)  # of Chromium, before the token
-        visit.complaints.clear()
-        visit.sees([3, 7, 1])
-        assert visit.page.locator("#details").is_hidden()
-        visit.page.get_by_label("line, in this browser").check()
-        visit.page.locator("#details").wait_for(timeout=120_000)
-        visit.sees([3, 7, 1])
-        visit.page.context.set_offline(True)
-        visit.page.get_by_role("button", name="Undo").click()
-        visit.sees([3, 7])

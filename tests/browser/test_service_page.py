@@ -1,0 +1,34 @@
+"""The page of a service, in Chromium: it reads by the service and in the browser."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.browser.visit import THREE_SEVEN_ONE, Visit
+from tests.serving.service_process import Service
+
+pytestmark = pytest.mark.browser
+
+
+def test_page_of_a_service_reads_by_it_and_in_the_browser(chromium: Any) -> None:
+    token = "a-secret-of-16-or-more"
+    with Service("pretrained:line", f"token={token}") as service:
+        visit = Visit(chromium, service.url)
+        visit.draw(*THREE_SEVEN_ONE)
+        visit.says("This service requires an access token: enter it above.")
+        visit.page.get_by_label("Token of this service").fill(token)
+        visit.page.keyboard.press("Enter")
+        visit.says(re.compile("sure$"))
+        assert all("401" in complaint for complaint in visit.complaints)  # of Chromium, before the token
+        visit.complaints.clear()
+        visit.sees([3, 7, 1])
+        assert visit.page.locator("#details").is_hidden()
+        visit.page.get_by_label("line, in this browser").check()
+        visit.page.locator("#details").wait_for(timeout=120_000)
+        visit.sees([3, 7, 1])
+        visit.page.context.set_offline(True)
+        visit.page.get_by_role("button", name="Undo").click()
+        visit.sees([3, 7])
