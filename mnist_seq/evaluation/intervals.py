@@ -1,9 +1,10 @@
 """Confidence intervals for scenes that share source digits: a hard digit is misread in every scene that shows it.
 
-The variance of a mean of errors is the sum of their products over all pairs of scenes that share a digit, divided by
-the squared number of scenes. This is a cluster-robust variance for overlapping groups (Cameron, Gelbach & Miller 2011),
-up to a correction that only matters where most scenes share digits. The variance gives an effective number of
-independent scenes, which goes into intervals that behave well near 0 and 1.
+The variance of a mean of errors is the sum of their products over all pairs of scenes, weighted by how many digits a
+pair shares, divided by the squared number of scenes. This is a cluster-robust variance for overlapping groups (Cameron,
+Gelbach & Miller 2011), up to a correction that only matters where most scenes share digits. It is computed from the sum
+of errors for each digit, so time and memory grow with the number of scenes, not of pairs. The variance gives an
+effective number of independent scenes, which goes into intervals that behave well near 0 and 1.
 
 Shapes   B scenes   N slots for digits
 """
@@ -31,22 +32,22 @@ class SharedSources:
     """
 
     def __init__(self, sources: Tensor) -> None:
-        from scipy.sparse import csr_array, eye_array
+        from scipy.sparse import csr_array
 
         source_ids, num_scenes = sources.cpu().numpy().copy(), len(sources)
         is_empty = (source_ids < 0).all(1)
         source_ids[is_empty, 0] = source_ids.max() + 1 + np.arange(is_empty.sum())  # a source of its own
         scene, slot = np.nonzero(source_ids >= 0)
         distinct, digit = np.unique(source_ids[scene, slot], return_inverse=True)
-        incidence = csr_array((np.ones(len(scene)), (scene, digit)), shape=(num_scenes, len(distinct)))
-        pairs: Any = incidence @ incidence.T + eye_array(num_scenes)
-        pairs.data[:] = 1  # a pair counts once, however many digits it shares
-        self._incidence, self._pairs = incidence, pairs
-        self.density = (pairs.nnz - num_scenes) / num_scenes**2
-        """Fraction of all pairs of scenes that share a digit."""
+        incidence: Any = csr_array((np.ones(len(scene)), (scene, digit)), shape=(num_scenes, len(distinct)))
+        incidence.data[:] = 1  # a scene may show a digit several times
+        self._incidence, self._num_digits = incidence, incidence.sum(1)
+        num_pairs = (incidence.sum(0) ** 2).sum() - self._num_digits.sum()
+        self.density = float(num_pairs) / num_scenes**2
+        """Pairs of scenes that share a digit, counted once for each, as a fraction of all pairs."""
 
     def variance(self, errors: FloatArray) -> float:
-        """Variance of the sum of errors with mean 0: their products over all pairs of scenes that share a digit.
+        """Variance of the sum of errors with mean 0: their products over all pairs of scenes, for each shared digit.
 
         Centring the errors lowers the sum by a fraction of `density`, which is corrected for. The result is never
         below the variance of independent scenes.
@@ -54,8 +55,11 @@ class SharedSources:
         Args:
             errors: B, deviations from their mean.
         """
-        clustered = float(errors @ (self._pairs @ errors)) / max(1 - self.density, 0.05)
-        return max(clustered, float(errors @ errors))
+        independent = float(errors @ errors)
+        # the squared sum for a digit holds each scene's own square, which belongs into the total once
+        per_digit = self._incidence.T @ errors
+        pairs = float(per_digit @ per_digit) - float(self._num_digits @ errors**2)
+        return max((independent + pairs) / max(1 - self.density, 0.05), independent)
 
     def num_distinct_sources(self, counts: FloatArray) -> float:
         """The number of counted items that come from distinct source digits.

@@ -1,4 +1,7 @@
-"""Initialize a model with the weights of another (`init_from=`), as far as names and shapes match."""
+"""Initialize a model with the weights of another (`init_from=`), as far as names and shapes match.
+
+A decoder for longer or shorter sequences gets the learned positions that both models have.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mnist_seq.errors import UserError
@@ -23,7 +27,7 @@ class InitReport:
     loaded_keys: list[str]
     """Parameters that were loaded."""
     skipped_keys: dict[str, str]
-    """Parameter that keeps its own initialization -> reason."""
+    """Parameter, or part of one, that keeps its own initialization -> reason."""
     config_differences: dict[str, str]
     """Key of the model's config with another value in the source -> both values."""
     loaded_fraction: float
@@ -57,6 +61,7 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
         UserError: a damaged file, or no weight matches.
     """
     (source_state, card), own_state = load_state_dict(run), model.state_dict()
+    skipped_positions = _fit_positions(source_state, own_state)
     skipped = dict.fromkeys(own_state.keys() - source_state.keys(), "not there")
     for name in own_state.keys() & source_state.keys():
         if own_state[name].shape != source_state[name].shape:
@@ -66,11 +71,13 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
         raise UserError(f"init_from={run}: none of its weights has the name and shape of one of this model")
     model.load_state_dict({name: source_state[name] for name in loaded}, strict=False)
     num_loaded = sum(own_state[name].numel() for name in loaded)
+    num_loaded -= sum(own_state[name][kept:].numel() for name, kept in skipped_positions.items())
     source_config, own_config = card.get("model", {}), make_card(model)["model"]
     return InitReport(
         source=str(run),
         loaded_keys=loaded,
-        skipped_keys={name: skipped[name] for name in own_state if name in skipped},
+        skipped_keys={name: skipped[name] for name in own_state if name in skipped}
+        | {f"{name}[{kept}:]": "not there" for name, kept in skipped_positions.items()},
         config_differences={
             key: f"{source_config[key]} there, {value} here"
             for key, value in own_config.items()
@@ -81,6 +88,25 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
         trained_images=card.get("trained_images", ""),
         pretraining_seconds=_total_seconds(card.get("trained", {})),
     )
+
+
+def _fit_positions(source_state: dict[str, Tensor], own_state: dict[str, Tensor]) -> dict[str, int]:
+    """Give the decoder's learned positions of the source the length of the model's, in place.
+
+    Positions that the source lacks are the model's own.
+
+    Returns:
+        Name of the longer table -> number of positions that the source has.
+    """
+    num_kept = {}
+    for name in {"pos_embed.table", "pos_embed.tables.0"} & source_state.keys() & own_state.keys():
+        source, own = source_state[name], own_state[name]
+        if source.shape[1:] != own.shape[1:]:
+            continue
+        if len(source) < len(own):
+            num_kept[name] = len(source)
+        source_state[name] = torch.cat([source[: len(own)], own[len(source) :]])
+    return num_kept
 
 
 def describe_init(metrics: Mapping[str, Any]) -> dict[str, Any]:

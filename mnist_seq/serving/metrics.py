@@ -29,7 +29,7 @@ class ServiceMetrics:
         )
         self._batch_size = Histogram("batch_size", "Images per batch.", buckets=_BATCH_SIZE_BUCKETS, **common)
         self._in_flight = Gauge("images_in_flight", "Images being decoded, queued or read.", **common)
-        self.images = Counter("images", "Images read.", **common)
+        self._images = Counter("images", "Images read.", **common)
 
     def track_in_flight(self, count: Callable[[], int]) -> None:
         """Set the function that returns the number of images in flight."""
@@ -41,7 +41,9 @@ class ServiceMetrics:
 
     def observe_batch(self, size: int) -> None:
         self._batch_size.observe(size)
-        self.images.inc(size)
+
+    def observe_images(self, count: int) -> None:
+        self._images.inc(count)
 
     def render(self) -> bytes:
         """Render all metrics in Prometheus' text format."""

@@ -21,6 +21,8 @@ logger = logging.getLogger("mnist_seq.requests")
 _REQUEST_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 CLIENT_CLOSED_REQUEST = 499
 """Status that is logged and counted if the client disconnects before the response (nginx's code)."""
+_CHUNK_SIZE = 65536
+"""Most bytes of a response that are sent at once: the timeout of a slow client is that of a chunk."""
 
 
 class RequestMiddleware:
@@ -43,7 +45,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
+            await _send_in_chunks(message, send)
 
         self.num_active += 1
         try:
@@ -53,7 +55,8 @@ class RequestMiddleware:
         finally:
             self.num_active -= 1
             seconds = time.perf_counter() - start
-            path = getattr(scope.get("route"), "path", "other")  # unknown paths would create a time series each
+            known = {getattr(route, "path", None) for route in scope["app"].routes}
+            path = scope["path"] if scope["path"] in known else "other"  # unknown ones would create a time series each
             self.metrics.observe_request(path, status, seconds)
             fields = {"request_id": request_id, "method": scope["method"], "path": scope["path"][:200]}
             fields |= {"status": status, "ms": round(1000 * seconds, 1)}
@@ -98,3 +101,11 @@ class RequestMiddleware:
             return message
 
         return limited_receive
+
+
+async def _send_in_chunks(message: Message, send: Send) -> None:
+    body = message.get("body", b"")
+    last = max(0, len(body) - 1) // _CHUNK_SIZE * _CHUNK_SIZE
+    for start in range(0, last, _CHUNK_SIZE):
+        await send({**message, "body": body[start : start + _CHUNK_SIZE], "more_body": True})
+    await send({**message, "body": body[last:]} if last else message)

@@ -30,10 +30,15 @@ def page_card(name: str, model: Model, card: dict[str, Any], graph: str) -> dict
         graph: id of its graph.
     """
     parameters = sum(weight.numel() for weight in model.parameters())
+    about = f"{name} reads {describe_task(model.spec, card.get('data', {}))}. It has {parameters:,} parameters."
+    if card.get("platt_scaling"):
+        about += (
+            " How sure it is of a number was calibrated on labelled pictures; the digits show its own probabilities."
+        )
     return {
         "name": name,
         "graph": graph,
-        "about": f"{name} reads {describe_task(model.spec, card.get('data', {}))}. It has {parameters:,} parameters.",
+        "about": about,
         "height": model.spec.height,
         "width": model.spec.width,
         "maxLength": model.spec.max_length,

@@ -90,7 +90,9 @@ class InferencePipeline:
         jobs = [loop.run_in_executor(self._decode_pool, self._decode, data, index) for index, data in enumerate(files)]
         decoded = asyncio.gather(*jobs)
         try:
-            return await self._batcher.process(await decoded)
+            readings = await self._batcher.process(await decoded)
+            self._metrics.observe_images(len(files))
+            return readings
         finally:
             self.num_in_flight -= len(files)
             for job in jobs:

@@ -20,21 +20,29 @@ def test_interval_is_wilsons_when_no_digit_is_shared() -> None:
 
 
 def test_interval_follows_the_cluster_robust_variance() -> None:
-    """Its variance is the sum of products of errors over all pairs that share a digit, divided by n squared."""
+    """Its variance is the sum of products of errors over all pairs, for each shared digit, divided by n squared."""
     generator = torch.Generator().manual_seed(0)
     right = (torch.rand(60, generator=generator) > 0.3).float()
     sources = torch.randint(0, 40, (60, 3), generator=generator)
     sources[::5, 2] = -1
     shown = [set(row.tolist()) - {-1} for row in sources]
     errors = right - right.mean()
-    pairs = [(i, j) for i in range(60) for j in range(60) if i == j or shown[i] & shown[j]]
-    sharing = (len(pairs) - 60) / 60**2
-    variance = float(sum(errors[i] * errors[j] for i, j in pairs)) / 60**2 / (1 - sharing)
+    shared = {(i, j): 1 if i == j else len(shown[i] & shown[j]) for i in range(60) for j in range(60)}
+    density = (sum(shared.values()) - 60) / 60**2
+    variance = float(sum(errors[i] * errors[j] * times for (i, j), times in shared.items())) / 60**2 / (1 - density)
     value = float(right.mean())
     expected = wilson_interval(value, value * (1 - value) / variance)
     assert proportion_with_interval(right, torch.ones(60), SharedSources(sources))[1:3] == pytest.approx(
         expected, rel=1e-5
     )
+
+
+def test_memory_grows_with_scenes_and_not_with_pairs() -> None:
+    """100,000 scenes that all show one digit make 10 billion pairs."""
+    sources = torch.stack([torch.zeros(100_000, dtype=torch.long), torch.arange(100_000)], 1)
+    right = (torch.arange(100_000) % 10 > 0).float()
+    value, low, high, _ = proportion_with_interval(right, torch.ones(100_000), SharedSources(sources))
+    assert low < value < high
 
 
 class DigitErrorSimulation:

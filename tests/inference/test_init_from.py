@@ -39,6 +39,26 @@ def test_matching_weights_are_loaded_and_all_others_are_reported(tmp_path: Path)
     assert report.loaded_fraction == pytest.approx(num_loaded / sum(map(torch.numel, state.values())))
 
 
+@pytest.mark.parametrize("pos_embed", ["learned", "factorised"])
+@pytest.mark.parametrize(("source_length", "own_length"), [(3, 5), (5, 3)])
+def test_decoder_for_other_lengths_keeps_the_positions_that_both_have(
+    source_length: int, own_length: int, pos_embed: str, tmp_path: Path
+) -> None:
+    config = replace(MODELS["enc_dec"], pos_embed=pos_embed)
+    source, model = (build(config, Spec(28, 84, length, (0, 0))) for length in (source_length, own_length))
+    weights.save(stirred(source), tmp_path / "weights.safetensors")
+    initial_state = {name: weight.clone() for name, weight in model.state_dict().items()}
+    report = load_matching(model, tmp_path)
+    (name,) = (name for name in initial_state if name.startswith("pos_embed.table"))
+    table, common = model.state_dict()[name], min(source_length, own_length) + 1
+    assert torch.equal(table[:common], source.state_dict()[name][:common])
+    assert torch.equal(table[common:], initial_state[name][common:])
+    assert name in report.loaded_keys
+    assert set(report.skipped_keys) == ({f"{name}[4:]"} if own_length > source_length else set())
+    num_new = len(table[common:]) * table.shape[1]
+    assert report.loaded_fraction == pytest.approx(1 - num_new / sum(map(torch.numel, initial_state.values())))
+
+
 @pytest.mark.parametrize(
     ("trained", "seconds"),
     [

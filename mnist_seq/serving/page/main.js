@@ -28,6 +28,7 @@ const input = (id) => /** @type {HTMLInputElement} */ (element(id));
 const cards = JSON.parse(element("cards").textContent ?? "");
 const drawing = new Drawing(canvas("drawing"), () => {
   if (state.source !== "draw") return;
+  dropComparison();
   showTools();
   readSoon();
 });
@@ -54,7 +55,7 @@ const state = {
   ticket: 0,
   /** raised by every file that is opened, and by turning to the drawing: an older file is dropped */
   opening: 0,
-  /** raised by every comparison, and by whatever makes one outdated */
+  /** raised by every comparison, and by every change of the picture */
   comparison: 0,
 };
 
@@ -192,6 +193,12 @@ async function copy() {
 /** @param {unknown} error */
 const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
+/** The picture has changed: what the models read before is outdated. */
+function dropComparison() {
+  element("comparison").hidden = true;
+  state.comparison++;
+}
+
 let announcing = 0;
 
 /** @param {string} text what the page says of the reading */
@@ -207,8 +214,6 @@ function render(text) {
   element("copy").hidden = !reading || !digitsOf(reading.rows).length || !navigator.clipboard; // absent without https
   element("copy").textContent = "Copy";
   element("compare").hidden = !reading || cards.length < 2;
-  element("comparison").hidden = true;
-  state.comparison++;
   showDetails();
 }
 
@@ -264,6 +269,7 @@ function showTools() {
 function setSource(source) {
   const { picture, truth } = state;
   const opened = canvas("opened");
+  dropComparison();
   Object.assign(state, { source, reading: null, chosen: null, ticket: state.ticket + 1 });
   canvas("drawing").hidden = element("drawing-tools").hidden = source !== "draw";
   opened.hidden = source === "draw";

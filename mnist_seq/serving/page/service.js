@@ -7,18 +7,22 @@ import { canvasOf } from "./picture.js";
  *   rows: Reading[] }} Reading  see the documentation of the service
  */
 
+/** Time after which a reading is given up, milliseconds. */
+const TIMEOUT = 30_000;
+const NO_ANSWER = "The service does not answer. Is it still running?";
+
 /**
  * Ask the service, with the token that was entered.
  * @param {string} path
- * @param {BodyInit} [body] sent by POST
+ * @param {RequestInit} [options] of fetch
  * @returns {Promise<Response>}
  * @throws {Error} with the reason, for people
  */
-export async function request(path, body) {
+export async function request(path, options) {
   const { value: token } = /** @type {HTMLInputElement} */ (document.getElementById("token"));
   const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
-  const response = await fetch(path, { method: body ? "POST" : "GET", body, headers }).catch(() => null);
-  if (!response) throw new Error("The service does not answer. Is it still running?");
+  const response = await fetch(path, { ...options, headers }).catch(() => null);
+  if (!response) throw new Error(NO_ANSWER);
   if (response.status === 401) throw new Error("This service requires an access token: enter it above.");
   if (!response.ok) {
     const { detail } = await response.json().catch(() => ({ detail: response.statusText }));
@@ -44,9 +48,12 @@ export class ServiceModel {
     const file = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
     const form = new FormData();
     form.append("files", file, "picture.png");
-    const response = await request("read", form);
-    /** @type {Reading} */
-    const reading = (await response.json()).readings[0];
+    const response = await request("read", { method: "POST", body: form, signal: AbortSignal.timeout(TIMEOUT) });
+    /** @type {{ readings: Reading[] }} */
+    const { readings } = await response.json().catch(() => {
+      throw new Error(NO_ANSWER);
+    });
+    const [reading] = readings;
     return (reading.rows.length ? reading.rows : [reading]).map(({ digits, confidence, per_digit, box, warning }) => ({
       digits,
       probability: per_digit,

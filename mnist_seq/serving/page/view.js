@@ -77,7 +77,7 @@ export function showRows(container, rows, onChoose, chosen) {
         const button = create("button", String(digit));
         button.setAttribute("type", "button");
         button.setAttribute("aria-pressed", String(chosen?.[0] === rowIndex && chosen[1] === index));
-        button.setAttribute("aria-label", `${digit}, ${percent(probability)} sure`);
+        button.setAttribute("aria-label", `${digit}, probability ${percent(probability)}`);
         const kind = probability >= SURE ? "sure" : probability >= DOUBTFUL ? "unsure" : "doubtful";
         button.append(create("small", percent(probability), kind));
         button.addEventListener("click", () => onChoose(rowIndex, index));
