@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -178,6 +178,7 @@ def load(config: DataConfig, seed: int = 0) -> DatasetSplits:
         full = "full" in (config.pool, card.get("data", {}).get("pool"))
         return DatasetSplits(card.get("digits", image_folder.SOURCE), notice, splits, full)
     source = sources.load(config.digits, config.pool)
+    config = replace(config, digits=source.name)
     fresh = config.num_train_scenes is None
     seeds = {split: seed if split == "train" and fresh else config.scene_seed for split in source.pools}
     pools = source.pools | {"train": train_pool(source, config.augment.continental)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mnist_seq import nn
-from mnist_seq.config import TrainConfig
+from mnist_seq.config import DataConfig, FolderConfig, TrainConfig
 from mnist_seq.config.validation import check
 from mnist_seq.data.datamodule import SceneDataModule
 from mnist_seq.data.image_folder import SOURCE
@@ -52,6 +52,14 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
         trained_images = join_digests([], trained_images, report.trained_images)
     module.trained_on = {"trained_on_val": sorted(trained_on_val), "trained_images": trained_images}
     return module, data
+
+
+def resolve_digits(config: DataConfig, data: SceneDataModule) -> None:
+    """Replace `digits=auto` by the source that was found, in place: a resumed run takes no other."""
+    config.digits = data.source
+    train = data.datasets["train"]
+    if isinstance(config, FolderConfig) and isinstance(train, MixtureDataset):
+        config.synthetic.digits = vars(train.synthetic)["config"].digits
 
 
 def _own_images(data: SceneDataModule, split: str) -> Sequence[Label]:

@@ -30,7 +30,7 @@ from mnist_seq.reporting.run_summary import print_run_summary
 from mnist_seq.run_dir import FAILURE_FILE, FINALIZED_STEPS, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
 from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers, signals, torch_settings
-from mnist_seq.training.build import build_module_and_data, record_labels
+from mnist_seq.training.build import build_module_and_data, record_labels, resolve_digits
 from mnist_seq.training.csv_logger import ResumableCSVLogger
 from mnist_seq.training.finalize import finalize
 from mnist_seq.training.instantiate import instantiate_targets
@@ -119,7 +119,7 @@ def _train(config: TrainConfig, run: Run, overrides: list[str], is_rank_zero: bo
     if not resuming:
         check_callbacks(user_callbacks, _has_validation(config, data))
     check(not config.test or "test" in data.datasets, "test=true: these data have no test split, leave it out")
-    config.data.digits = data.source  # resolves `auto`
+    resolve_digits(config.data, data)
     if is_rank_zero:
         run.write_config(config) if resuming else run.create(config, overrides)
         record_labels(run, data)

@@ -17,6 +17,7 @@ from mnist_seq.data import datasets
 from mnist_seq.data.mixture_dataset import MixtureDataset
 from mnist_seq.errors import UserError
 from mnist_seq.evaluation.evaluator import load_evaluator
+from mnist_seq.training.build import build_module_and_data, resolve_digits
 from tests.conftest import TINY
 from tests.data.preset_configs import preset
 from tests.data.test_image_folder import BOXES, draw_line, write_pictures
@@ -123,6 +124,16 @@ def test_mixture_is_chosen_by_a_preset_and_saved_with_the_run(folder: Path) -> N
     config = mnist_seq.compose(f"data.from={folder}", "data@data.synthetic=string", "data.synthetic.max_digits=3").data
     assert (config.synthetic.family, config.synthetic.max_digits) == ("string", 3)
     assert data_from_dict(to_dict(config)) == config
+
+
+def test_run_records_which_digits_the_mixture_shows(folder: Path) -> None:
+    config = mnist_seq.compose(f"data.from={folder}", "data@data.synthetic=string")
+    assert config.data.synthetic.digits == "auto"
+    found = datasets.load(config.data.synthetic).source
+    _, data = build_module_and_data(config)
+    resolve_digits(config.data, data)
+    assert config.data.synthetic.digits == found != "auto"
+    assert data_from_dict(to_dict(config.data)) == config.data
 
 
 def test_finetune_mixes_lines_into_augmented_and_corrupted_pictures(folder: Path) -> None:
