@@ -118,8 +118,8 @@ def proportion_with_interval(correct: Tensor, total: Tensor, shared_sources: Sha
 def paired_difference(baseline: Tensor, other: Tensor, shared_sources: SharedSources) -> Difference:
     """Compare two models on the same scenes, by the scenes that only one of them predicts correctly.
 
-    The interval is Wald's with half a scene added to each of the four cells (Agresti & Min 2005). The test is McNemar's
-    with a variance for clustered scenes (Durkalski et al. 2003); without shared digits it is McNemar's test.
+    The interval is Wald's with half a scene added to each of the four cells (Agresti & Min 2005), with a variance for
+    clustered scenes (Durkalski et al. 2003). The test is McNemar's on the same counts, so that the two agree.
 
     Args:
         baseline: B, 1 where the first model is correct, else 0.
@@ -134,10 +134,8 @@ def paired_difference(baseline: Tensor, other: Tensor, shared_sources: SharedSou
     design_factor = shared_sources.num_distinct_sources(np.ones(num_scenes)) / num_scenes
     if centred.any():
         design_factor = float(centred @ centred) / shared_sources.variance(centred)
-    p_value = 1.0
-    if gained + lost:
-        p_value = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost) / design_factor))
     total, gained, lost = design_factor * num_scenes + 2, design_factor * gained + 0.5, design_factor * lost + 0.5
+    p_value = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost)))
     centre = (gained - lost) / total
     half_width = _Z95 * math.sqrt((gained + lost) / total - centre**2) / math.sqrt(total)
     return Difference(value, max(-1.0, centre - half_width), min(1.0, centre + half_width), p_value)

@@ -121,8 +121,8 @@ def test_significance_test_is_mcnemars_when_no_digit_is_shared() -> None:
     one[:30], other[20:70] = 1, 1
     found = paired_difference(one, other, SharedSources(torch.arange(200)[:, None]))
     assert found.value == pytest.approx((40 - 20) / 200)
-    assert found.p_value == pytest.approx(stats.chi2.sf((40 - 20) ** 2 / (40 + 20), 1))
     n, b, c = 202, 40.5, 20.5  # Agresti & Min 2005
+    assert found.p_value == pytest.approx(stats.chi2.sf((b - c) ** 2 / (b + c), 1))
     reach = 1.959964 * math.sqrt((b + c) - (b - c) ** 2 / n) / n
     assert (found.low, found.high) == pytest.approx(((b - c) / n - reach, (b - c) / n + reach))
 
@@ -167,7 +167,7 @@ def test_interval_without_variation_depends_only_on_distinct_digits(scenes: int)
         for shared_sources in (distinct, same)
     )
     assert once == pytest.approx(paired_difference(torch.zeros(1), torch.ones(1), SharedSources(torch.arange(3)[None])))
-    assert every.p_value == pytest.approx(math.erfc(math.sqrt(scenes / 2)))
+    assert every.p_value == pytest.approx(math.erfc(scenes / math.sqrt(2 * (scenes + 1))))
 
 
 @pytest.mark.parametrize(("slots", "scenes"), [(9, 1000), (16, 500)])
@@ -209,6 +209,16 @@ def test_repeated_digits_count_once_when_nothing_is_wrong() -> None:
     assert proportion_with_interval(ones, ones, SharedSources(torch.full((60, 4), -1)))[1] == pytest.approx(
         wilson_interval(1, 60)[0]
     )
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_verdict_and_p_value_agree_on_few_scenes(lost: int) -> None:
+    """4 scenes gained and none lost: McNemar's test without correction finds p = 0.046, and the interval holds 0."""
+    for gained in range(20):
+        one, other = torch.zeros(10_000), torch.zeros(10_000)
+        one[:lost], other[lost : lost + gained] = 1, 1
+        found = paired_difference(one, other, SharedSources(torch.arange(10_000)[:, None]))
+        assert found.significant == (found.p_value < 0.05)
 
 
 def test_interval_excludes_zero_where_the_test_is_significant() -> None:
