@@ -14,7 +14,7 @@ def main() -> None:
 
 
 def _job(config: ReportConfig, run_dir: Path) -> None:
-    """Evaluate on val, as training did, and write report.html."""
+    """Evaluate, on val as training did, and write report.html."""
     from mnist_seq.evaluation.evaluator import load_evaluator
     from mnist_seq.find_runs import resolve_run
     from mnist_seq.reporting.evaluation_report import model_results_dir
@@ -23,7 +23,7 @@ def _job(config: ReportConfig, run_dir: Path) -> None:
 
     model = resolve_run(config.run)
     run = Run(model)
-    evaluator = load_evaluator(EvaluateConfig(run=model, device=config.device, trust=config.trust))
+    evaluator = load_evaluator(EvaluateConfig(run=model, split=config.split, device=config.device, trust=config.trust))
     path = Path(config.output or (run.report if run.exists else model_results_dir(model) / "report.html"))
     make_dir("output", path.parent)
     write_report(evaluator, evaluator.evaluate(), path)

@@ -96,6 +96,8 @@ class ReportConfig(Validated):
     run: str | None = None
     """Model to report on: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
     finished run under outputs/."""
+    split: Split = "val"
+    """Split that it is evaluated on: val or test."""
     output: str | None = None
     """Path of the report, ending in .html; null takes report.html in the run directory."""
     trust: Trust = None

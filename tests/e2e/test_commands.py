@@ -180,7 +180,11 @@ def test_evaluate_report_and_read_use_a_run(tmp_path: Path, tiny_run: Run) -> No
     assert (tiny_run.path / "evaluations" / "test" / "report.html").is_file()
     out, _ = run(tmp_path, "mnist_seq.report", f"run={tiny_run.path}", "output=elsewhere/page.html")
     assert "report: elsewhere/page.html" in out
-    assert "NOT MNIST" in (tmp_path / "elsewhere" / "page.html").read_text()
+    page = (tmp_path / "elsewhere" / "page.html").read_text()
+    assert "NOT MNIST" in page
+    assert " val scenes of " in page
+    run(tmp_path, "mnist_seq.report", f"run={tiny_run.path}", "split=test", "output=elsewhere/test.html")
+    assert "10,000 test scenes of " in (tmp_path / "elsewhere" / "test.html").read_text()
     Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "line.png")
     out, _ = run(tmp_path, "mnist_seq.read", "line.png", "line.png", "--run", str(tiny_run.path))
     assert len(out.splitlines()) == 2
