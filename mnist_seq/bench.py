@@ -38,9 +38,8 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     environment = environment_info(config.device, *_BASELINE_PACKAGES)
     values: dict[str, Any] = {"measurements": {}, "config": to_dict(config), **environment}
     versions = environment["versions"]
-    console.print(
-        f"{environment['processor']}, {environment['threads']} threads, torch {versions['torch']}", highlight=False
-    )
+    machine = ", ".join(filter(None, (environment["gpu"], environment["processor"])))
+    console.print(f"{machine}, {environment['threads']} threads, torch {versions['torch']}", highlight=False)
     for line in _skipped(config.suites):
         console.print(line, highlight=False, markup=False)
     for name in config.suites:

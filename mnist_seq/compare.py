@@ -41,6 +41,7 @@ def expand_runs(pattern: str) -> list[str]:
 
     Raises:
         NotFoundError: there is none.
+        UserError: a pattern that cannot be.
     """
     from mnist_seq.run_dir import Run
 
@@ -49,7 +50,11 @@ def expand_runs(pattern: str) -> list[str]:
     path = Path(pattern)
     if has_magic(pattern) and not path.exists():
         root, relative = (Path("/"), pattern[1:]) if path.is_absolute() else (Path(), pattern)
-        runs = [str(match) for match in sorted(root.glob(relative)) if Run(match).finished]
+        try:
+            matches = sorted(root.glob(relative))
+        except ValueError as error:
+            raise UserError(f"runs=[{pattern}] is not a pattern of paths: {error}") from error
+        runs = [str(match) for match in matches if Run(match).finished]
     elif path.is_dir() and not Run(path).exists:
         runs = [str(weights.parent) for weights in sorted(path.rglob("weights.safetensors"))]
     elif path.exists():

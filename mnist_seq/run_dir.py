@@ -14,6 +14,7 @@ from mnist_seq.config import CustomConfig, TrainConfig
 from mnist_seq.config.migrations import SCHEMA_VERSION, migrate_config, migrate_metrics
 from mnist_seq.config.override_syntax import shell_override
 from mnist_seq.config.serialization import from_dict, to_dict
+from mnist_seq.config.validation import check
 from mnist_seq.errors import NotFoundError, UserError
 
 FAILURE_FILE = "failed.txt"
@@ -128,10 +129,18 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The contents of metrics.json: metrics, throughput and provenance."""
+        """The contents of metrics.json: metrics, throughput and provenance.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         if not self._metrics.is_file():
             return {}
-        metrics = json.loads(self._metrics.read_text(encoding="utf-8"))
+        try:
+            metrics = json.loads(self._metrics.read_text(encoding="utf-8"))
+            check(isinstance(metrics, dict), "no object")
+        except ValueError as error:
+            raise UserError(f"{self._metrics} is damaged: restore it, or train anew ({error})") from error
         return migrate_metrics(metrics, lambda: isinstance(self.config.model, CustomConfig))
 
     @property

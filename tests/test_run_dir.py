@@ -14,7 +14,7 @@ import pytest
 
 import mnist_seq
 from mnist_seq.atomic_io import atomic_path, atomic_write_text
-from mnist_seq.errors import CannotWriteError
+from mnist_seq.errors import CannotWriteError, UserError
 from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
 from mnist_seq.training import callbacks
@@ -115,6 +115,13 @@ def test_a_failed_write_of_weights_leaves_the_old_weights(tmp_path: Path, tiny_r
         weights.save(model, path)
     assert [it.name for it in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "before"
+
+
+@pytest.mark.parametrize("text", ["", '{"steps": 3', "[]", "\0\0"])
+def test_damaged_metrics_are_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(UserError, match=f"^{tmp_path}/metrics.json is damaged: restore it, or train anew"):
+        _ = Run(tmp_path).metrics
 
 
 def test_metrics_csv_on_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:

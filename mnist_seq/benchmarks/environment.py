@@ -15,12 +15,12 @@ def environment_info(device: str, *packages: str) -> dict[str, Any]:
     """Describe the machine, the package versions and the revision.
 
     Args:
-        device: cpu, cuda or mps.
+        device: of the measurements that do not name one: cpu, cuda or mps.
         packages: further packages to list.
     """
-    processor = cpu_capabilities().get("cpu_name") or platform.processor()
     return {
-        "processor": torch.cuda.get_device_name() if device == "cuda" else processor,
+        "processor": cpu_capabilities().get("cpu_name") or platform.processor(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
         "versions": package_versions(*packages),

@@ -18,6 +18,7 @@ from mnist_seq import extras
 from mnist_seq.benchmarks.load_generator import LoadTestResult, encode_request, generate_load
 from mnist_seq.benchmarks.timer import Measurement, ratio, summarize, time_interleaved
 from mnist_seq.compose_config import compose_training
+from mnist_seq.config.validation import check
 from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
 from mnist_seq.inference import reader
@@ -76,6 +77,12 @@ def serving(config: BenchConfig) -> list[Measurement]:
 
 
 def _measurements(name: str, rounds: list[LoadTestResult]) -> list[Measurement]:
+    for it in rounds:
+        check(
+            len(it.latencies) > 1,
+            f"the service, {name}, answered {len(it.latencies)} of the requests in "
+            f"{ROUND_SECONDS} s, with {it.errors} errors: run the suite again with less beside it",
+        )
     p99 = (1000 * quantiles(it.latencies, n=100)[98] for it in rounds)
     return [
         summarize(f"{name}, responses", "responses/s", (len(it.latencies) / ROUND_SECONDS for it in rounds)),

@@ -251,7 +251,7 @@ class BenchConfig(Validated):
             check_choice("suite", suite, ("all", *SUITES))
         super().__post_init__()
         if "ocr" in self.suites:
-            check(self.images is not None, "suite=ocr needs images=DIR, a folder with labels.jsonl or labels.csv")
+            check(bool(self.images), "suite=ocr needs images=DIR, a folder with labels.jsonl or labels.csv")
         else:
             check(self.images is None, f"images={self.images} is read by suite=ocr alone: add it, or leave images out")
 

@@ -11,6 +11,7 @@ from mnist_seq.data.datamodule import SceneDataModule
 from mnist_seq.data.image_folder import SOURCE
 from mnist_seq.data.labels import Label
 from mnist_seq.data.mixture_dataset import MixtureDataset
+from mnist_seq.data.scene_dataset import SceneDataset
 from mnist_seq.data.trained_images import hash_labels, join_digests, select_trained
 from mnist_seq.errors import UserError
 from mnist_seq.inference.init_from import load_matching
@@ -26,12 +27,15 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
     """Build the module and the data of a run, with its seed.
 
     Raises:
-        UserError: the digits cannot be loaded, or `init_from` names no model or one that was trained on val.
+        UserError: digits or images cannot be loaded, or `init_from` names no model or one that was trained on val.
     """
     torch_settings.seed_all(config.seed)
     data = SceneDataModule(config.data, config.seed)
     model = nn.build(config.model, data.spec)
     data.setup()
+    for split in ("train", "val"):
+        if folder := _folder(data, split):
+            folder[:0]  # reads all images, so that a damaged one ends the run before it begins
     module = ReaderModule(model, config.optim, config.loss)
     trained_on_val = {data.source} if data.train_includes_val and data.source != SOURCE else set()
     trained_images = join_digests(_own_images(data, "train"))
@@ -62,12 +66,18 @@ def resolve_digits(config: DataConfig, data: SceneDataModule) -> None:
         config.synthetic.digits = vars(train.synthetic)["config"].digits
 
 
-def _own_images(data: SceneDataModule, split: str) -> Sequence[Label]:
-    """Return the labels of a user's own images; none for scenes, whose digits are in one split by their index."""
+def _folder(data: SceneDataModule, split: str) -> SceneDataset | None:
+    """Return the images on disk of a split, without the synthetic scenes that are mixed in."""
     dataset = data.datasets.get(split)
     if isinstance(dataset, MixtureDataset):
         dataset = dataset.folder
-    return dataset.labels or [] if dataset and data.source == SOURCE else []
+    return dataset if dataset and dataset.labels else None
+
+
+def _own_images(data: SceneDataModule, split: str) -> Sequence[Label]:
+    """Return the labels of a user's own images; none for scenes, whose digits are in one split by their index."""
+    folder = _folder(data, split)
+    return folder.labels or [] if folder and data.source == SOURCE else []
 
 
 def record_labels(run: Run, data: SceneDataModule) -> None:

@@ -179,6 +179,8 @@ def test_suite_ocr_needs_pictures_and_is_not_part_of_all() -> None:
     assert BenchConfig(["ocr", "all"], images="folder").suites == [*BenchConfig().suites, "ocr"]
     with pytest.raises(UserError, match="suite=ocr needs images=DIR"):
         BenchConfig("ocr")
+    with pytest.raises(UserError, match="suite=ocr needs images=DIR"):
+        BenchConfig("ocr", images="")
     with pytest.raises(UserError, match="images=folder is read by suite=ocr alone"):
         BenchConfig("rendering", images="folder")
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from mnist_seq.benchmarks import contention, rendering, serving, startup, step_scaling, suites, training
+from mnist_seq.benchmarks.load_generator import LoadTestResult
 from mnist_seq.benchmarks.timer import Measurement
 from mnist_seq.config import BenchConfig
 from mnist_seq.config.commands import SPEED_SUITES
+from mnist_seq.errors import UserError
 
 SERVING = {"MODEL_NAME": "single", "NUM_CLIENTS": 2, "ROUND_SECONDS": 0.5, "NUM_ROUNDS": 1, "SEQUENTIAL_REQUESTS": 4}
 
@@ -32,6 +34,11 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchConfig:
 
 def test_suite_names_of_the_config_are_the_implemented_ones() -> None:
     assert tuple(suites.SUITES) == (*SPEED_SUITES, "contention", "page")
+
+
+def test_service_that_answers_nothing_is_named() -> None:
+    with pytest.raises(UserError, match="the service, batched, answered 0 of the requests in .* with 3 errors"):
+        serving._measurements("batched", [LoadTestResult(errors=3)])
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from mnist_seq.data.datasets import CorruptedDataset, FolderDataset, SyntheticDa
 from mnist_seq.data.image_io import load_rgba
 from mnist_seq.data.preprocess import Preprocess, pad_pictures
 from mnist_seq.errors import UserError
+from mnist_seq.training.build import build_module_and_data
 from tests.conftest import TINY, tiny_models
 from tests.data.preset_configs import pool, preset
 from tests.data.test_export_dataset import export
@@ -256,6 +257,15 @@ def test_corrupt_images_and_labels_longer_than_max_length_are_named(tmp_path: Pa
         load_folder(mine)
     with pytest.raises(ValueError, match=r"data.height=32 with data.width=None: set both, or neither"):
         load_folder(mine, height=32)
+
+
+@pytest.mark.parametrize("damaged", [0, 3])
+def test_damaged_image_of_either_split_ends_a_run_before_it_begins(damaged: int, tmp_path: Path) -> None:
+    mine = write_folder(tmp_path, [line(index) for index in range(4)], images=4)
+    (mine / f"{damaged}.png").write_bytes(b"not an image")
+    config = mnist_seq.compose(f"data.from={mine}", "data.split_seed=null", "data.val_fraction=0.25")
+    with pytest.raises(UserError, match=f"{damaged}.png is not a readable image"):
+        build_module_and_data(config)
 
 
 def test_missing_or_empty_directory_is_named(tmp_path: Path) -> None:

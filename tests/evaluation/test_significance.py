@@ -164,6 +164,7 @@ def test_two_runs_of_one_seed_are_no_independent_samples(trained: Path, tmp_path
         (["gone/*"], "gone/. holds no finished run"),
         (["gone"], "gone does not exist"),
         (["a", "a/"], "lists a run twice"),
+        (["a/**x"], r"runs=\[a/\*\*x\] is not a pattern of paths: .* entire path component"),
     ],
 )
 def test_pattern_without_runs_is_refused(runs: list[str], message: str) -> None:
