@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _DATA_FROM = "data.from="
+_PATHS = ("run", "init_from", "resume", "images", "output", "output_dir", "data.path", "data.from")
+"""Keys of paths."""
+_NUMBER = re.compile(r"[-+]?[\d_.]+([eE][-+]?\d+)?", re.ASCII)
 OPTIONAL_GROUPS = ("callbacks", "logger", "experiment", "ablation")
 """Config groups that may have no choice."""
 _REQUIRED_GROUPS = ("model", "optim", "loss", "trainer")
@@ -28,13 +32,14 @@ def expand_shorthands(command: str, overrides: Iterable[str]) -> list[str]:
     `data.from=DIR` becomes `data=folder data.path=DIR`, since `from` is a keyword of Python and cannot be a field.
     `callbacks=null` becomes `callbacks=[]`, since Hydra cannot choose null from a group.
     `resume=latest` becomes a path, once, so that all processes of a run resume the same.
+    A path that looks like a number is quoted, since Hydra reads 2024_01 as 202401 and 007 as 7.
 
     Raises:
         UserError: renamed key, contradictory overrides, or no run to resume.
     """
     overrides = list(overrides)
     check_overrides(command, overrides, chooses_custom_model(overrides))
-    overrides = _expand_data_from([_expand_null(it) for it in overrides])
+    overrides = _expand_data_from([_quote_path(_expand_null(it)) for it in overrides])
     return [format_override("resume", latest_unfinished()) if it == "resume=latest" else it for it in overrides]
 
 
@@ -48,6 +53,11 @@ def _expand_null(override: str) -> str:
     if key in OPTIONAL_GROUPS:
         return f"{key}=" + ",".join("[]" if it.strip().lower() == "null" else it for it in choices)
     return override
+
+
+def _quote_path(override: str) -> str:
+    key, _, value = override.partition("=")
+    return f'{key}="{value}"' if key.lstrip("+") in _PATHS and _NUMBER.fullmatch(value) else override
 
 
 def _expand_data_from(overrides: list[str]) -> list[str]:

@@ -34,6 +34,16 @@ def test_null_is_refused_for_a_required_group() -> None:
         mnist_seq.compose("model=null")
 
 
+@pytest.mark.parametrize("name", ["2024_01", "007", "1e5", "3.10", "-1"])
+def test_path_that_looks_like_a_number_stays_as_it_was_typed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = mnist_seq.compose(f"data.from={name}", f"init_from={name}")
+    assert (config.data.path, config.init_from) == (str(tmp_path / name),) * 2
+    assert compose("evaluate", [f"run={name}"])[0].run == name
+
+
 @pytest.fixture
 def outputs(tmp_path: Path, tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with runs that ended, one that did not, and an export, one after the other."""
