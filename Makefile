@@ -64,7 +64,7 @@ format: setup ## fix the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## measure the speed of rendering, training, inference and start-up, beside other libraries after `make baselines`
+bench: setup ## measure the speed of rendering, training, inference and start-up, against other libraries after `make baselines`
 	$(BIN)/python -m mnist_seq.bench $(ARGS)
 
 bench-gpu: setup ## measure on the GPU where there is one, else on the CPU: rendering, training, reading; a table each

@@ -1,4 +1,4 @@
-"""Benchmarks on this machine, beside other libraries: `python -m mnist_seq.bench suite=[rendering,train_step]`."""
+"""Benchmarks on this machine, against other libraries: `python -m mnist_seq.bench suite=[rendering,train_step]`."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ def check_comparable(groups: dict[str, list[str]]) -> None:
         )
         check(
             len(set(seeds)) == len(seeds),
-            f"{name} holds several runs of one seed ({', '.join(map(str, seeds))}), which are no independent samples: "
-            "name one run of each",
+            f"{name} holds several runs of one seed ({', '.join(map(str, seeds))}), which are not independent samples: "
+            "name one run per seed",
         )
 
 

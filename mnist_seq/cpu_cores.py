@@ -27,7 +27,7 @@ def available_cores(root: Path = Path("/")) -> int:
 def idle_cores(root: Path = Path("/")) -> int:
     """Number of the available cores that other processes leave idle at present, at least 1; Linux only, else all.
 
-    Threads that work in step all wait for the one whose core is shared: a thread less is faster. Processes of low
+    Threads that run in lockstep all wait for the one whose core is shared: one thread fewer is faster. Processes of low
     priority (`nice`) do not count, since they give way, unless this one has a low priority too.
 
     Args:

@@ -52,7 +52,7 @@ def hardware_info(config: TrainConfig) -> dict[str, Any]:
 
 
 def _num_scenes(config: TrainConfig, trainer: TrainerConfig) -> dict[str, int]:
-    """Steps, and training scenes of all devices; none where something else than steps ends the run."""
+    """Steps, and training scenes of all devices; none if something other than steps ends the run."""
     if trainer.max_steps is None or trainer.max_steps < 0:
         return {}
     batches_per_step = trainer.lightning_kwargs().get("accumulate_grad_batches", 1) * trainer.world_size

@@ -1,4 +1,4 @@
-"""Suite contention: training beside a busy process, by number of threads and by how long idle threads spin."""
+"""Suite contention: training alongside a busy process, by number of threads and by how long idle threads spin."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def contention(config: BenchConfig) -> list[Measurement]:
                 with _busy_process() if has_neighbour else nullcontext():
                     rates.setdefault((name, has_neighbour), []).append(_throughput(setting, config))
     measurements = []
-    for has_neighbour, label in ((False, "alone"), (True, "beside a busy process")):
+    for has_neighbour, label in ((False, "alone"), (True, "alongside a busy process")):
         for name in settings:
             measurements.append(summarize(f"{label}, {name}", "scenes/s", rates[name, has_neighbour]))
     beside, alone = rates["default", True], rates[f"{cores} threads", False]
-    return [*measurements, ratio("default beside a busy process, share of all threads alone", beside, alone, "%")]
+    return [*measurements, ratio("default alongside a busy process, share of all threads alone", beside, alone, "%")]
 
 
 def _throughput(setting: _Setting, config: BenchConfig) -> float:

@@ -1,4 +1,4 @@
-"""Suite inference: latency of greedy decoding, beside other libraries' models and ONNX Runtime."""
+"""Suite inference: latency of greedy decoding, against other libraries' models and ONNX Runtime."""
 
 from __future__ import annotations
 

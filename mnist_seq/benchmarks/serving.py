@@ -81,7 +81,7 @@ def _measurements(name: str, rounds: list[LoadTestResult]) -> list[Measurement]:
         check(
             len(it.latencies) > 1,
             f"the service, {name}, answered {len(it.latencies)} of the requests in "
-            f"{ROUND_SECONDS} s, with {it.errors} errors: run the suite again with less beside it",
+            f"{ROUND_SECONDS} s, with {it.errors} errors: rerun the suite with less other load",
         )
     p99 = (1000 * quantiles(it.latencies, n=100)[98] for it in rounds)
     return [

@@ -1,4 +1,4 @@
-"""Suites train_step and train_loop: training throughput, beside other libraries' models and the matmul roofline."""
+"""Suites train_step and train_loop: training throughput, against other libraries' models and the matmul roofline."""
 
 from __future__ import annotations
 

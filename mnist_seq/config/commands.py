@@ -35,7 +35,7 @@ class TrainConfig(Validated):
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Length, device and precision of training: a preset of `trainer`, and its keys."""
     logger: Any = None
-    """Loggers beside metrics.csv: presets of `logger`, or a dict of name -> `_target_`."""
+    """Loggers besides metrics.csv: presets of `logger`, or a dict of name -> `_target_`."""
     callbacks: Any = None
     """Lightning callbacks: presets of `callbacks`, or a dict of name -> `_target_`."""
     seed: Seed = 0
@@ -46,7 +46,7 @@ class TrainConfig(Validated):
     """Initial weights: a run directory, a checkpoint, weights or pretrained:NAME. Parameters whose name and shape match
     are loaded."""
     resume: str | None = None
-    """Run directory, or its last.ckpt, to resume; `latest` takes the newest unfinished run under outputs/. Only
+    """Run directory, or its last.ckpt, to resume; `latest` means the newest unfinished run under outputs/. Only
     trainer.max_steps, trainer.threads, test and logger may change."""
     trust: Trust = None
     """Allow code outside the package that the resumed run names: true for any, or the name of a module."""
@@ -65,14 +65,14 @@ class EvaluateConfig(Validated):
     """Evaluate a model: `python -m mnist_seq.evaluate`."""
 
     run: str | None = None
-    """Model to evaluate: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
+    """Model to evaluate: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` means the newest
     finished run under outputs/."""
     data: Any = None
-    """Scenes to evaluate on: a preset of `data`; null takes those that the model was trained on."""
+    """Scenes to evaluate on: a preset of `data`; null means those that the model was trained on."""
     split: Split = "val"
     """Split: val or test."""
     scenes: PositiveInt | None = None
-    """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
+    """Number of scenes; null means data.val_scenes for val and 10,000 for test."""
     batch_size: PositiveInt = 512
     """Scenes per batch."""
     num_beams: PositiveInt = 1
@@ -84,7 +84,7 @@ class EvaluateConfig(Validated):
     device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
-    """Folder for evaluation.json, scenes.csv and report.html; null takes one in the run directory."""
+    """Folder for evaluation.json, scenes.csv and report.html; null means one in the run directory."""
     report: bool = True
     """Write report.html."""
 
@@ -94,12 +94,12 @@ class ReportConfig(Validated):
     """Write the report of a run: `python -m mnist_seq.report`."""
 
     run: str | None = None
-    """Model to report on: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
+    """Model to report on: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` means the newest
     finished run under outputs/."""
     split: Split = "val"
     """Split that it is evaluated on: val or test."""
     output: str | None = None
-    """Path of the report, ending in .html; null takes report.html in the run directory."""
+    """Path of the report, ending in .html; null means report.html in the run directory."""
     trust: Trust = None
     """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     device: Device = "auto"
@@ -118,11 +118,11 @@ class CompareConfig(Validated):
     """Models to compare: run directories, weights or pretrained:NAME; a folder of runs or a pattern with * for the
     seeds of one recipe; or one sweep."""
     data: Any = None
-    """Scenes to compare on: a preset of `data`; null takes those that the first model was trained on."""
+    """Scenes to compare on: a preset of `data`; null means those that the first model was trained on."""
     split: Split = "val"
     """Split: val or test."""
     scenes: PositiveInt | None = None
-    """Number of scenes; null takes data.val_scenes for val and 10,000 for test."""
+    """Number of scenes; null means data.val_scenes for val and 10,000 for test."""
     batch_size: PositiveInt = 512
     """Scenes per batch."""
     trust: Trust = None
@@ -130,8 +130,8 @@ class CompareConfig(Validated):
     device: Device = "auto"
     """Device: auto, cpu, cuda or mps."""
     output_dir: str | None = None
-    """Folder for comparison.json and comparison.html; null takes a new one under
-    outputs/comparisons, or the folder of the sweep that is given, for comparison.html alone."""
+    """Folder for comparison.json and comparison.html; null means a new one under
+    outputs/comparisons or, for a sweep (comparison.html only), the sweep's own folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,15 +154,15 @@ class ExportConfig(Validated):
     """Export a model: `python -m mnist_seq.export`."""
 
     run: Any = None
-    """Model to export: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` takes the newest
-    finished run under outputs/. A page takes several too: run=[pretrained:line,pretrained:grid]."""
+    """Model to export: a run directory, a checkpoint, weights or pretrained:NAME; null or `latest` means the newest
+    finished run under outputs/. format=page accepts several: run=[pretrained:line,pretrained:grid]."""
     format: Annotated[str, one_of(FORMATS)] = "weights"
     """`weights`: 16-bit safetensors and a model card; `onnx`: one ONNX graph, preprocessing included; `page`: one HTML
     file that reads in a browser, without a server."""
     name: str | None = None
     """Name of the exported model; null means that of its card, or else the family of its scenes."""
     output_dir: str | None = None
-    """Folder that gets a folder of that name or, for a page, NAME.html; null means outputs/exported."""
+    """Parent folder of the exported folder NAME or, for a page, of NAME.html; null means outputs/exported."""
     seed_runs: list[str] = field(default_factory=list)
     """Runs of the same recipe with other seeds, evaluated on test, whose scores the card lists too."""
     calibrate_on: str | None = None
@@ -176,11 +176,11 @@ class ExportConfig(Validated):
         several = isinstance(self.run, list)
         check(
             not several or (self.format == "page" and len(self.run) == len(set(self.run)) > 0),
-            f"run={self.run}: only format=page takes several models, each once",
+            f"run={self.run}: only format=page accepts several models, each once",
         )
         check(
             self.format != "page" or not (self.seed_runs or self.calibrate_on),
-            "format=page ignores seed_runs and calibrate_on: export format=weights with them, and the page from that",
+            "format=page ignores seed_runs and calibrate_on: export weights with them, then the page from the result",
         )
         valid = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
         check(bool(valid), f"name={self.name} must be letters, digits, _, - and dots: it names a folder")
@@ -195,7 +195,7 @@ class SynthesiseConfig(Validated):
     split: Annotated[str, one_of(("train", "val", "test"))] = "train"
     """Split: train (changed by data.augment and data.corruptions), val or test."""
     scenes: PositiveInt | None = None
-    """Number of scenes; null takes 10,000 for a dataset and 24 for a preview."""
+    """Number of scenes; null means 10,000 for a dataset and 24 for a preview."""
     seed: Seed = 0
     """Seed of the scenes, 0..2147483647."""
     output_dir: str | None = None
@@ -232,7 +232,7 @@ class BenchConfig(Validated):
     """Pictures that `suite=ocr` reads: a folder with labels.jsonl or labels.csv."""
     run: str = ServeConfig.run
     """Model that `suite=ocr` and `suite=page` take: pretrained:NAME, a run directory, a checkpoint or weights; `latest`
-    takes the newest finished run under outputs/."""
+    means the newest finished run under outputs/."""
     trust: Trust = None
     """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     repeats: PositiveInt = 30

@@ -34,7 +34,7 @@ def explain(error: Exception) -> str:
             return f"{override} is unknown: {parent or 'this command'} has no key {key}; {_suggest(key, keys)}"
         return f"{override} has no effect, since {parent} is not chosen: add {parent}=PRESET"
     if override and isinstance(cause, ValidationError):
-        return f"{override} is impossible: {str(cause).partition(chr(10))[0]}"
+        return f"{override} is invalid: {str(cause).partition(chr(10))[0]}"
     return one_line(error) + (f" ({str(cause).partition(chr(10))[0]})" if cause else "")
 
 
@@ -43,4 +43,4 @@ def _suggest(name: str, options: Sequence[str]) -> str:
     similar = difflib.get_close_matches(name, options, n=1, cutoff=0.7)
     if similar:
         return f"did you mean {similar[0]}?"
-    return f"choose from {', '.join(options)}" if len(options) <= _MAX_KEYS else "--help lists what there is"
+    return f"choose from {', '.join(options)}" if len(options) <= _MAX_KEYS else "--help lists the options"

@@ -83,8 +83,8 @@ class DataConfig(Validated):
     family: str = "scene"
     """Scene family; chosen by `data=NAME`."""
     digits: str = "auto"
-    """Source of single digits: auto, mnist, uci, emnist, kmnist, fashion_mnist or qmnist; `auto` takes MNIST, or UCI
-    where MNIST is neither on this machine nor can be downloaded."""
+    """Source of single digits: auto, mnist, uci, emnist, kmnist, fashion_mnist or qmnist; `auto` uses MNIST, or UCI
+    if MNIST is not on this machine and cannot be downloaded."""
     pool: Annotated[str, one_of(("split", "full"))] = "split"
     """`split` keeps digits for validation; `full` trains on all of them, without validation."""
     digit_size: Annotated[int, within(8, 512)] = 28
@@ -129,7 +129,7 @@ class VariableCountConfig(DataConfig):
     max_digits: Annotated[int, within(1, 100)] = 4
     """Largest number of digits, 1..100."""
     max_length: int | None = None
-    """Longest sequence that the model can output, to evaluate it on longer scenes; null takes max_digits."""
+    """Longest sequence that the model can output, to evaluate it on longer scenes; null means max_digits."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

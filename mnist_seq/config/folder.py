@@ -19,18 +19,18 @@ class FolderConfig(DataConfig):
     path: str = ""
     """Path of the folder; `data.from=DIR` is short for `data=folder data.path=DIR`."""
     height: Annotated[int, within(8, 1024)] | None = None
-    """Canvas height, pixels, 8..1024; set with width. null means that of data.synthetic, or the size of the
-    images if all have the same of at most 256x256, or else 32x256; `evaluate` uses that of the model."""
+    """Canvas height, pixels, 8..1024; set with width. null means that of data.synthetic, or else the common size of
+    the images if that is at most 256x256, or else 32x256; `evaluate` uses that of the model."""
     width: Annotated[int, within(8, 4096)] | None = None
     """Canvas width, pixels, 8..4096."""
     max_length: Annotated[int, within(1, 100)] | None = None
-    """Longest sequence that the model can output, 1..100; null takes that of the longest label or of
+    """Longest sequence that the model can output, 1..100; null means that of the longest label or of
     data.synthetic, and `evaluate` that of the model."""
 
     split_by: str | None = None
     """Column of the labels, such as writer: images with the same value are in one split; null splits by image."""
     split_seed: Seed | None = 0
-    """Seed of the random split into train and val, 0..2147483647; null takes the last images for validation. Neither
+    """Seed of the random split into train and val, 0..2147483647; null means the last images for validation. Neither
     has an effect on directories train, val and test, or on a column split."""
     val_fraction: Fraction = 0.2
     """Fraction of the images that are for validation, 0..1."""

@@ -29,7 +29,7 @@ class EncoderConfig(Validated):
     num_heads: PositiveInt = 4
     """Attention heads; a divisor of dim."""
     head_dim: PositiveInt | None = None
-    """Width of the queries and keys of a head; null takes dim / num_heads, the width of its values."""
+    """Width of the queries and keys of a head; null means dim / num_heads, the width of its values."""
     encoder_depth: PositiveInt = 4
     """Number of encoder blocks."""
     patch_size: PositiveInt = 14
@@ -65,7 +65,7 @@ class EncoderConfig(Validated):
         )
         check(
             self.pos_embed != "sinusoidal" or self.dim % 4 == 0,
-            f"model.dim={self.dim} must be a multiple of 4 for model.pos_embed=sinusoidal: a sine and a cosine an axis",
+            f"model.dim={self.dim} must be a multiple of 4 for model.pos_embed=sinusoidal: sine and cosine per axis",
         )
         check(
             self.pos_embed != "rotary" or self.qk_dim % 4 == 0,

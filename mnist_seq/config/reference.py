@@ -100,7 +100,7 @@ def markdown() -> str:
     documented: dict[type[Any], str] = {}
     for name, command in COMMANDS.items():
         if command.schema in documented:
-            parts.append(f"### {name}\n\nTakes the keys of `{documented[command.schema]}`.\n")
+            parts.append(f"### {name}\n\nSame keys as `{documented[command.schema]}`.\n")
         elif command.schema:
             documented[command.schema] = name
             parts.append(f"### {name}\n\n{_first_line(command.schema)}\n\n{_table(keys_at_top(command.schema))}")

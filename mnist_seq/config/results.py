@@ -36,7 +36,7 @@ class ResultsConfig(Validated):
     scenes: PositiveInt = 10_000
     """Test scenes of each model's own protocol."""
     robustness_scenes: PositiveInt = 2_000
-    """Test scenes of each corruption and of each other data; at most `scenes`."""
+    """Test scenes per corruption and per other dataset; at most `scenes`."""
     published: dict[str, PublishedScore] = field(default_factory=dict)
     """Model -> published score on its protocol, in the order of the table."""
     corruptions: dict[str, CorruptionConfig] = field(default_factory=dict)
@@ -48,9 +48,9 @@ class ResultsConfig(Validated):
     output_dir: str = "outputs/results"
     """Folder for results.json and results.md."""
     readme: str | None = None
-    """Markdown file whose text between `<!-- headline -->` and `<!-- /headline -->` the headline table replaces."""
+    """Markdown file; the headline table replaces its text between `<!-- headline -->` and `<!-- /headline -->`."""
     tables: str | None = None
-    """Markdown file whose text between `<!-- results -->` and `<!-- /results -->` all tables replace."""
+    """Markdown file; all tables replace its text between `<!-- results -->` and `<!-- /results -->`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

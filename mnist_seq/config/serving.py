@@ -54,7 +54,7 @@ class ServeConfig(Validated):
     max_batch_size: PositiveInt = 32
     """Images per batch, of one or several requests."""
     threads: PositiveInt | None = 1
-    """CPU threads that read; null takes one for each available core."""
+    """CPU threads that read; null means one for each available core."""
     self_test: bool = True
     """Refuse to serve a model whose accuracy on built-in scenes is below that of its release."""
     trust: Trust = None
@@ -62,9 +62,9 @@ class ServeConfig(Validated):
     device: Device = "cpu"
     """Device: auto, cpu, cuda or mps."""
     engine: Annotated[str, one_of(("auto", "torch", "onnx"))] = "auto"
-    """What reads: `torch`, or ONNX Runtime, which is faster and needs a graph that takes half a minute to export: with
-    `onnx`, the service starts after that; with `auto`, torch reads until then, or throughout where ONNX Runtime
-    cannot."""
+    """Inference engine: `torch`; `onnx`, ONNX Runtime, which is faster, but the service starts only after half a minute
+    of export; or `auto`, torch during the export and ONNX Runtime after it, or torch throughout where ONNX Runtime
+    cannot run the model."""
     limits: RequestLimits = field(default_factory=RequestLimits)
     """Limits of requests."""
 

@@ -18,7 +18,7 @@ class DevicesLauncherConfig(Validated):
     _target_: str = "hydra_plugins.devices_launcher.DevicesLauncher"
     """The launcher's class."""
     n_jobs: PositiveInt | None = None
-    """Parallel jobs on the CPU, which share its cores evenly; null takes the GPUs, or without GPUs one job per core."""
+    """Parallel jobs on the CPU, which share its cores evenly; null uses the GPUs or, without GPUs, one job per core."""
     jobs_per_gpu: PositiveInt = 1
     """Parallel jobs on each GPU."""
     gpus_per_job: PositiveInt = 1
@@ -47,7 +47,7 @@ class SearchConfig(Validated):
     output_dir: str = "outputs/search"
     """Folder for the runs of the trials, the plots, and study.db unless storage names another database."""
     storage: str | None = None
-    """SQLAlchemy URL of a database that all workers reach; null takes SQLite in output_dir."""
+    """SQLAlchemy URL of a database that all workers reach; null means SQLite in output_dir."""
     n_trials: PositiveInt = 40
     """Finished trials of all workers together."""
     overrides: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class SearchConfig(Validated):
     heartbeat_timeout: PositiveInt = 120
     """Seconds without a heartbeat after which a worker counts as dead."""
     n_jobs: PositiveInt | None = None
-    """Parallel trials on the CPU; null takes the GPUs, or without GPUs one trial per core."""
+    """Parallel trials on the CPU; null uses the GPUs or, without GPUs, one trial per core."""
     jobs_per_gpu: PositiveInt = 1
     """Parallel trials on each GPU."""
     threads: PositiveInt | None = None
@@ -111,4 +111,4 @@ def _check_range(label: str, distribution: dict[str, Any]) -> None:
     check(not log or step is None, f"{label} has log: true and a step: choose one")
     check(step is None or step > 0, f"{label} must have a step above 0")
     whole = isinstance(low, int) and isinstance(high, int)
-    check(not whole or step is None or isinstance(step, int), f"{label} is of integers: its step must be one too")
+    check(not whole or step is None or isinstance(step, int), f"{label} is an integer range: use an integer step")

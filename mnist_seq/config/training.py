@@ -71,7 +71,7 @@ class LossConfig(Validated):
 class TrainerConfig(Validated):
     """Arguments of Lightning's Trainer; its other arguments pass through, as `+trainer.profiler=simple`.
 
-    training/trainer_checks.py lists the few that have no effect here and are refused. null takes the value of the
+    training/trainer_checks.py lists the few that have no effect here and are refused. null means the value of the
     preset that `trainer=auto` picks, or else Lightning's default.
     """
 
@@ -90,10 +90,10 @@ class TrainerConfig(Validated):
     strategy: str | None = None
     """Strategy for several devices: `ddp` or `auto`, which is the same; each takes data.batch_size scenes per step."""
     precision: Annotated[str, one_of(PRECISIONS)] | None = None
-    """Lightning's precision: 32-true, bf16-mixed, ...; `auto` takes bf16-mixed on a GPU or CPU with bfloat16
+    """Lightning's precision: 32-true, bf16-mixed, ...; `auto` uses bf16-mixed on a GPU or CPU with bfloat16
     instructions, and 32-true elsewhere."""
     matmul_precision: Annotated[str, one_of(MATMUL_PRECISIONS)] | None = None
-    """torch's precision of float32 matrix products: highest, high or medium; `auto` takes medium, which may round
+    """torch's precision of float32 matrix products: highest, high or medium; `auto` uses medium, which may round
     factors to bfloat16, on a CPU with bfloat16 instructions."""
     compile: bool | None = None
     """Compile the forward pass with torch.compile; on CUDA with CUDA graphs."""
@@ -104,14 +104,14 @@ class TrainerConfig(Validated):
     gradient_clip_val: float | None = None
     """Largest gradient norm; 0 does not clip."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; null takes OMP_NUM_THREADS, or as many as cores are idle when the run starts, of those in
-    the process' affinity and its container's quota. A resumed run keeps its number. With several devices, null takes
-    OMP_NUM_THREADS or all of these cores."""
+    """CPU threads of torch; null means OMP_NUM_THREADS, or else the number of cores that are idle when the run starts,
+    within the process's affinity and its container's quota. A resumed run keeps its number. With several devices, null
+    means OMP_NUM_THREADS or all of these cores."""
 
     def __post_init__(self) -> None:
         check(
             self.precision != "16-true",
-            "trainer.precision=16-true diverges, float16 has no room for the squares of gradients: "
+            "trainer.precision=16-true diverges, since float16 cannot hold squared gradients: "
             "choose bf16-true, or 16-mixed on a GPU",
         )
         super().__post_init__()

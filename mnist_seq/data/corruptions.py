@@ -93,7 +93,7 @@ def crop(
 ) -> tuple[Float[Tensor, "B H W"], Bool[Tensor, "B H W"], Int[Tensor, "B N 4"]]:
     """Crop pictures to their ink with a margin and scale them to the canvas, as the preprocessing of a picture does.
 
-    Marks and scrawls are ink too: where the crop depended on the digits alone, it would tell whether there are any.
+    Marks and scrawls are ink too: a crop that depended on the digits alone would reveal whether there are any.
 
     Before that, the writing is slanted by `shear` and widened or narrowed by `stretch`, as hands differ.
 

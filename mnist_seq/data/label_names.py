@@ -23,9 +23,9 @@ _DATE = re.compile(
 )
 """How cameras and phones name photographs: 20240131_123456, 2024-01-31 12.34.56."""
 _UNREADABLE = {".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
-"""Suffixes of photographs that Pillow does not read, unless a plugin of its does."""
+"""Suffixes of photographs that Pillow does not read without a plugin."""
 _MIN_COUNTED = 11
-"""Fewer images whose names go on after the digits may be one of each digit."""
+"""Fewer numbers before _ or - may be labels: one image of each digit."""
 _DENSE = 1.25
 """Numbers of images, where a few were deleted, cover at most this many times as large a range."""
 _WAY_OUT = "or write their labels into labels.csv"
@@ -93,7 +93,7 @@ def check_names(directory: Path, images: Sequence[Path]) -> None:
     are_plain = all(image.stem == name for image, name in zip(images, names, strict=True))
     dated = [image for image in images if _DATE.match(image.stem)]
     if dated or _are_counted(names, 3 if are_plain else _MIN_COUNTED):
-        how, example = ("dates", dated[0]) if dated else ("running numbers", images[0])
+        how, example = ("dates", dated[0]) if dated else ("sequence numbers", images[0])
         raise UserError(
             f"{directory}: names such as {example.name} look like {how}, not labels: name images like "
             f"123_{example.name}, {_WAY_OUT}"

@@ -148,7 +148,7 @@ def _csv_rows(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if sorted(required.values()) != [0, 1, 1] or not required["image"] or len(set(columns)) < len(columns):
         raise UserError(
             f"{path}:{line}: the columns are {', '.join(header)}: start with the header image,digits, other columns "
-            "behind it if you like, and separate columns by commas"
+            "after it if you like, and separate columns by commas"
         )
     for line, row in rows:
         if len(row) != len(columns):

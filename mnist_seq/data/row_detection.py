@@ -59,7 +59,7 @@ class Rows(NamedTuple):
 
 
 def is_dark_on_light(pictures: Float[Tensor, "B T U"], sizes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B"]:
-    """Tell whether ink is darker than paper: it covers the smaller part, which skews what is left without the light."""
+    """Tell whether ink is darker than paper: ink covers less area, which skews the levels minus their local mean."""
     inside = inside_of(sizes, *pictures.shape[1:]).float()
     index = torch.arange(SMALL_SIDE, device=pictures.device)
     window = ((index[:, None] - index).abs() <= SMALL_SIDE // 8).float()
@@ -71,9 +71,9 @@ def is_dark_on_light(pictures: Float[Tensor, "B T U"], sizes: Int[Tensor, "B 2"]
 def find_ink(pictures: Float[Tensor, "B T U"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B T U"]:
     """Find strokes: lighter than all that surrounds them, and narrower than a window; in [0, 1].
 
-    What is wider than the window is no stroke (a table, a shadow, a finger), nor what lies along most of an edge (a
-    border), nor a ruled line, nor what is as frequent as noise and print. Only where most of the ink is wider does a
-    larger window find it, unless it reaches the edges, as a shadow does.
+    These are not strokes: what is wider than the window (a table, a shadow, a finger), what lies along most of an edge
+    (a border), ruled lines, and what is as frequent as noise and print. If most of the ink is wider, a larger window
+    is used, unless that ink reaches the edges, as a shadow does.
     """
     inside = inside_of(sizes, *pictures.shape[1:])
     ink = _narrower_than(_STROKE_WINDOW, _MIN_CONTRAST, _LINE_LENGTH, pictures, inside)

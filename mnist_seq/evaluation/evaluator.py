@@ -77,7 +77,7 @@ class Evaluator:
 
     @property
     def is_default_protocol(self) -> bool:
-        """Whether the metrics belong into the run's metrics.json: own data, all scenes, clean, greedy decoding."""
+        """Whether the metrics belong in the run's metrics.json: own data, all scenes, clean, greedy decoding."""
         config = self.config
         all_own_scenes = config.data is None and config.scenes is None and not config.corruptions.non_default
         return all_own_scenes and config.num_beams == 1
@@ -139,12 +139,12 @@ def _check_not_trained_on(run: str, card: dict[str, Any], dataset: SceneDataset,
         log.warning("%s: copies in train, remove them", message)
         return
     saved = card.get("data", {})
-    way_out = "take other images"
+    way_out = "use other images"
     if saved.get("family") == "folder" and saved.get("pool") != "full":
         split = {f"data.{key}": saved[key] for key in ("split_seed", "val_fraction", "fold") if key in saved}
         split |= {"data.split_by": format_value(saved["split_by"])} if saved.get("split_by") else {}
         own = " ".join(f"{key}={'null' if value is None else value}" for key, value in split.items())
-        way_out = f"take other images, or its own split: {own}"
+        way_out = f"use other images, or its own split: {own}"
     raise UserError(f"{message}: {way_out}")
 
 
@@ -159,7 +159,7 @@ def _check_spec(run: str, model: Model, data: DataConfig) -> None:
     check(
         given.max_length <= expected.max_length,
         f"data={data.family} has up to {given.max_length} digits, but {run} reads at most {expected.max_length}: "
-        "train with data.max_length or data.max_digits as high",
+        "train with data.max_length or data.max_digits at least that high",
     )
     check(
         model.output_type != "cells" or given.cells == expected.cells,

@@ -68,7 +68,7 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
             skipped[name] = f"{_format_shape(source_state[name])} there, {_format_shape(own_state[name])} here"
     loaded = [name for name in own_state if name not in skipped]
     if not loaded:
-        raise UserError(f"init_from={run}: none of its weights has the name and shape of one of this model")
+        raise UserError(f"init_from={run}: none of its weights matches this model in name and shape")
     model.load_state_dict({name: source_state[name] for name in loaded}, strict=False)
     num_loaded = sum(own_state[name].numel() for name in loaded)
     num_loaded -= sum(own_state[name][kept:].numel() for name, kept in skipped_positions.items())

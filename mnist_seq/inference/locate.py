@@ -38,7 +38,7 @@ def locate_digits(model: Model, images: Float[Tensor, "B 1 H W"], digits: Int[Te
     patch_embed = find_patch_embed(model)
     maps = attention_on_patches(model, images, digits) if model.output_type == "sequence" else {}
     if patch_embed is None or not maps:
-        raise UserError("locate=True: this model has no cross-attention over patches, which shows where a digit stands")
+        raise UserError("locate=True: this model has no cross-attention over patches, which is needed to locate digits")
     weights = list(maps.values())[-1][:, :, : digits.shape[1]]  # B A T R C
     rows, cols = (torch.arange(length, device=images.device) for length in weights.shape[-2:])
     y, x = (patch_embed.patch_size * (index + 0.5) for index in (rows, cols))

@@ -181,7 +181,7 @@ def build_graph(
         metadata = CANVASES_METADATA | DECODER_METADATA
     postprocess, outputs = _Postprocess(PlattScaling.from_card(card)), list(DECODER_METADATA)
     if explain:
-        check(can_loop(model), f"{type(model).__name__} is no EncoderDecoder, and cannot explain what it reads")
+        check(can_loop(model), f"{type(model).__name__} is not an EncoderDecoder, so it cannot explain what it reads")
         metadata, outputs = metadata | RUNNER_UP_METADATA | EXPLAIN_METADATA, [*outputs, *RUNNER_UP_METADATA]
     postprocess_steps = _PostprocessExplained if explain else _PostprocessSteps
     try:

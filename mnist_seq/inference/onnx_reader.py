@@ -45,7 +45,7 @@ class OnnxReader(Reader):
         readings = []
         for digits, probs, confidence in zip(*(it.tolist() for it in predicted), strict=True):
             length = sum(digit < NUM_DIGITS for digit in digits)
-            without_ink = length == 0 and confidence == 1  # the graph gives what was read less
+            without_ink = length == 0 and confidence == 1  # otherwise the graph clamps it below 1
             reading = Reading(digits[:length], confidence, probs[:length])
             readings.append(self._blank_reading() if without_ink else reading)
         rows = map(torch.from_numpy, (picture, windows, num_shapes))
@@ -53,7 +53,7 @@ class OnnxReader(Reader):
 
 
 def returns_readings(model: Model) -> bool:
-    """Whether the graph of a model returns all that a reading has: cells it does not."""
+    """Whether the graph of a model returns all that a reading has; it cannot return cells."""
     return model.output_type == "sequence"
 
 
@@ -62,4 +62,4 @@ def check_returns_readings(model: Model) -> None:
     Raises:
         UserError: a model that classifies cells.
     """
-    check(returns_readings(model), "engine=onnx returns no cells, which this model reads: use engine=torch")
+    check(returns_readings(model), "engine=onnx cannot return cells, which this model predicts: use engine=torch")

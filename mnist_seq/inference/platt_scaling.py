@@ -46,7 +46,7 @@ class PlattScaling(NamedTuple):
         num_right, num_wrong = float(correct.sum()), float((1 - correct).sum())
         message = (
             f"confidence cannot be scaled on these predictions, {num_right:.0f} right and {num_wrong:.0f} wrong: it "
-            "takes both, and confident ones that are right more often than others"
+            "requires both, and the confident ones must be right more often than the others"
         )
         check(num_right > 0 and num_wrong > 0, message)
         targets = torch.where(correct > 0, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2)).double()

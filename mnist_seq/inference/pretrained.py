@@ -11,7 +11,7 @@ from mnist_seq.errors import NotFoundError
 PRETRAINED_DIR = Path(__file__).resolve().parent.parent / "pretrained"
 PREFIX = "pretrained:"
 DEFAULT_MODEL = f"{PREFIX}line"
-"""What reads where no model is named: numbers in one or several rows, on pictures of any kind."""
+"""The model used if none is named: reads numbers in one or several rows, on pictures of any kind."""
 
 
 def list_models() -> list[str]:

@@ -150,7 +150,7 @@ class Reader:
         """Join the readings of preprocessed canvases, K, into one for each image."""
         max_length, images = self.model.spec.max_length, dict[int, list[Reading]]()
         for reading, picture, window, num_shapes in zip(readings, *(it.tolist() for it in canvases[1:]), strict=True):
-            message = f"{num_shapes} shapes stand apart, but this model reads at most {max_length}"
+            message = f"{num_shapes} separate shapes found, but this model reads at most {max_length}"
             warning = message if num_shapes > max_length else ""
             row = replace(reading, box=None if reading.blank else tuple(window), warning=warning)
             images.setdefault(picture, []).append(row)
@@ -203,7 +203,7 @@ class Reader:
     def attention_maps(self, image: ImageInput, channels: str | None = None) -> dict[str, Tensor]:
         """Return the attention weights of every layer; heads x queries x keys each, rows sum to 1.
 
-        Of an image with several rows, the first is looked at. See `nn.attention_maps` for the names of the layers.
+        For an image with several rows, the first is used. See `nn.attention_maps` for the names of the layers.
         """
         canvases = self.preprocess([image], channels).images[:1, None].to(self.device)
         return {name: attention[0] for name, attention in compute_attention_maps(self.model, canvases).items()}

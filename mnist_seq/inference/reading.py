@@ -37,7 +37,7 @@ class Reading:
     box: Box | None = None
     """The part of the image that the model saw; it may extend beyond the image. None for several rows."""
     warning: str = ""
-    """Why the digits cannot be right, whatever the confidence; empty if nothing speaks against them."""
+    """Why the digits cannot be right, whatever the confidence; empty if no problem was found."""
     positions: list[Point] = field(default_factory=list)
     """Centre of each digit, if `locate=True` asked for it."""
     rows: list[Reading] = field(default_factory=list)

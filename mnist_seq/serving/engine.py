@@ -24,8 +24,8 @@ _logger = logging.getLogger(__name__)
 async def take_over(pipeline: InferencePipeline, config: ServeConfig) -> None:
     """With `engine=auto`, export the graph of the pipeline's model, and let ONNX Runtime read.
 
-    torch goes on reading where the extra `onnx` is not installed, on a GPU, and if the model classifies cells or cannot
-    be exported, or if ONNX Runtime reads other digits.
+    torch stays in use where the extra `onnx` is not installed, on a GPU, and if the model classifies cells or cannot
+    be exported, or if ONNX Runtime predicts different digits.
     """
     reader = pipeline.reader
     if config.engine != "auto" or reader.device.type != "cpu" or missing_package("onnx"):
@@ -38,12 +38,12 @@ async def take_over(pipeline: InferencePipeline, config: ServeConfig) -> None:
         onnx_reader = await asyncio.to_thread(OnnxReader, reader.model, reader.card, graph, threads)
         await asyncio.to_thread(_check_readings, onnx_reader, reader)
     except (UserError, ProcessDied) as error:
-        _logger.warning(f"torch goes on reading: {error}")
+        _logger.warning(f"torch stays in use: {error}")
     except Exception:
-        _logger.exception("torch goes on reading")
+        _logger.exception("torch stays in use")
     else:
         pipeline.reader = onnx_reader
-        _logger.info("ONNX Runtime reads from now on")
+        _logger.info("ONNX Runtime is now in use")
 
 
 def _export_pickled(model_and_card: bytes) -> bytes:
@@ -63,4 +63,4 @@ def _check_readings(one: Reader, other: Reader) -> None:
         page[10:-10, 10:-10:9] = page[10:-10:9, 10:-10] = False
         pictures.append(page)
     if [it.digits for it in one.read(pictures)] != [it.digits for it in other.read(pictures)]:
-        raise UserError("ONNX Runtime reads other digits")
+        raise UserError("ONNX Runtime predicts different digits")

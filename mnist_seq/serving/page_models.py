@@ -32,9 +32,7 @@ def page_card(name: str, model: Model, card: dict[str, Any], graph: str) -> dict
     parameters = sum(weight.numel() for weight in model.parameters())
     about = f"{name} reads {describe_task(model.spec, card.get('data', {}))}. It has {parameters:,} parameters."
     if card.get("platt_scaling"):
-        about += (
-            " How sure it is of a number was calibrated on labelled pictures; the digits show its own probabilities."
-        )
+        about += " The confidence of a number is calibrated on labelled pictures; that of a digit is the model's own."
     return {
         "name": name,
         "graph": graph,
@@ -69,7 +67,7 @@ def _attended(model: Model) -> dict[str, int]:
 
 
 def _examples(card: dict[str, Any]) -> list[dict[str, Any]]:
-    """Draw test scenes of a model's own data; none of a folder, whose pictures are not for whoever opens the page.
+    """Draw test scenes of a model's own data; none for a folder, whose pictures may be private.
 
     None either if the data are not on this machine.
     """

@@ -180,7 +180,7 @@ def create_app(reader: Reader, config: ServeConfig, self_test: str = "not checke
     async def read(request: Request) -> ReadResponse:
         """Read one or several PNG, JPEG or WebP files of any size, sent as form files or as base64 in JSON.
 
-        What is written is found, whatever the paper, light and polarity; several rows are read one by one, if the
+        The writing is found on any paper, in any light and polarity; several rows are read one by one, if the
         model reads rows.
         """
         files = await uploads.read_files(request, limits)

@@ -49,7 +49,7 @@ class EMAWeightAveraging(WeightAveraging):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         check(
             trainer.precision in ("32-true", "bf16-mixed", "16-mixed"),
-            f"trainer.precision={trainer.precision} and a weight average do not go together: it is kept in float32, so "
+            f"trainer.precision={trainer.precision} does not work with a weight average, which is kept in float32: "
             "choose trainer.precision=32-true or bf16-mixed",
         )
         steps = total_steps(trainer)

@@ -19,7 +19,7 @@ def test_page_of_a_service_reads_by_it_and_in_the_browser(chromium: Any) -> None
         visit = Visit(chromium, service.url)
         visit.draw(*THREE_SEVEN_ONE)
         visit.says("This service requires an access token: enter it above.")
-        visit.page.get_by_label("Token of this service").fill(token)
+        visit.page.get_by_label("Access token").fill(token)
         visit.page.keyboard.press("Enter")
         visit.says(re.compile("sure$"))
         assert all("401" in complaint for complaint in visit.complaints)  # of Chromium, before the token

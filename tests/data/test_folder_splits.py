@@ -109,12 +109,12 @@ def test_labels_of_a_folder_and_of_its_split_directories_do_not_mix(tmp_path: Pa
 
 
 def test_counted_names_are_recognized_over_all_split_directories(tmp_path: Path) -> None:
-    """Dealt to three directories, running numbers have gaps in each."""
+    """Dealt to three directories, sequence numbers have gaps in each."""
     for index in range(60):
         part = tmp_path / ("train", "val", "test")[index * 7 % 3]
         part.mkdir(exist_ok=True)
         Image.new("L", (8, 8)).save(part / f"{index:03}.png")
-    with pytest.raises(UserError, match=r"names such as .* look like running numbers"):
+    with pytest.raises(UserError, match=r"names such as .* look like sequence numbers"):
         split(tmp_path)
 
 

@@ -234,10 +234,10 @@ def test_label_files_count_more_than_names_of_folders_and_these_more_than_names_
         ),
         (
             ["000.png", "001.png", "002.png"],
-            r"names such as 000.png look like running numbers, not labels: name images like 123_000.png",
+            r"names such as 000.png look like sequence numbers, not labels: name images like 123_000.png",
         ),
-        ([f"{number}.png" for number in (1, 2, 4, 5, 6, 7)], "look like running numbers, not labels"),
-        ([f"{number}_scan.png" for number in range(1, 13)], "names such as 10_scan.png look like running numbers"),
+        ([f"{number}.png" for number in (1, 2, 4, 5, 6, 7)], "look like sequence numbers, not labels"),
+        ([f"{number}_scan.png" for number in range(1, 13)], "names such as 10_scan.png look like sequence numbers"),
         (["20240131_120000.jpg", "20240131_120500.jpg"], "names such as 20240131_120000.jpg look like dates"),
         (["2024-01-31 12.34.56.jpg"], "names such as 2024-01-31 12.34.56.jpg look like dates"),
         (["2024-01-31_120500.jpg"], "names such as 2024-01-31_120500.jpg look like dates"),

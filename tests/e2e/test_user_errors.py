@@ -16,7 +16,7 @@ USER_ERRORS = {
     "a misspelt key of the command": ("train sed=1", "this command has no key sed; did you mean seed?"),
     "an unknown option": ("train model=rnn", "model=rnn is unknown: choose from classifier"),
     "a misspelt option": ("train data/augment=strang", "data/augment=strang is unknown: did you mean strong?"),
-    "a wrong type": ("train model.dim=wide", "model.dim=wide is impossible: Value 'wide' of type 'str' could not be"),
+    "a wrong type": ("train model.dim=wide", "model.dim=wide is invalid: Value 'wide' of type 'str' could not be"),
     "a key of a group that is not chosen": (
         "evaluate run=RUN data.digits=uci",
         "data.digits=uci has no effect, since data is not chosen: add data=PRESET",
@@ -73,7 +73,7 @@ USER_ERRORS = {
     "no address to serve at": ("serve host=192.0.2.1", "host=192.0.2.1 port=8000 cannot be bound"),
     "several models, but no page": (
         "export run=[pretrained:line,pretrained:grid] format=onnx",
-        "only format=page takes several models, each once",
+        "only format=page accepts several models, each once",
     ),
     "a page that is to calibrate": (
         "export run=pretrained:line format=page calibrate_on=pictures",
@@ -81,7 +81,7 @@ USER_ERRORS = {
     ),
     "a page of the same model twice": (
         "export run=[pretrained:line,pretrained:line] format=page",
-        "only format=page takes several models, each once",
+        "only format=page accepts several models, each once",
     ),
     "no picture": ("read gone.png --run RUN", "gone.png does not exist"),
     "not a picture": ("read text.png --run RUN", "text.png is not a readable image"),

@@ -146,7 +146,7 @@ def test_a_model_is_not_evaluated_on_images_that_it_was_trained_on(digits: Path,
     evaluator_of(run, others, val_fraction=1)
     evaluator_of(run, copied, fold=1)
     message = (
-        r"was trained on {} of these {} val images, such as .*: take other images, or its own split: .*data.fold={}"
+        r"was trained on {} of these {} val images, such as .*: use other images, or its own split: .*data.fold={}"
     )
     for model, path, values, counts in (
         (run, digits, {}, (24, 24, 1)),

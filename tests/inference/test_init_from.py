@@ -88,7 +88,7 @@ def test_training_time_of_a_run_is_known(tiny_run: Run, tmp_path: Path) -> None:
 def test_model_without_matching_weights_is_rejected(tmp_path: Path) -> None:
     weights.save(build(MODELS["classifier"], SINGLE), tmp_path / "weights.safetensors")
     other = build(replace(MODELS["enc_dec"], dim=24, num_heads=2), GRID)
-    with pytest.raises(ValueError, match="none of its weights has the name and shape"):
+    with pytest.raises(ValueError, match="none of its weights matches this model in name and shape"):
         load_matching(other, tmp_path)
 
 

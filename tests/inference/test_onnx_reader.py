@@ -39,5 +39,5 @@ def test_readings_equal_those_of_torch() -> None:
 
 
 def test_model_that_classifies_cells_is_refused() -> None:
-    with pytest.raises(ValueError, match="engine=onnx returns no cells.*use engine=torch"):
+    with pytest.raises(ValueError, match="engine=onnx cannot return cells.*use engine=torch"):
         OnnxReader(build(tiny_models()["classifier"], GridConfig().spec), {}, b"")

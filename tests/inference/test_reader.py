@@ -162,10 +162,10 @@ def test_more_digits_than_a_model_reads_are_told() -> None:
     one, two = (np.pad(np.concatenate([digit] * count, 1), 40) for count in (1, 2))
     single = Reader(stirred(build(tiny_models()["classifier"], Spec(28, 28, 1, (1, 1)))), {})
     line = Reader(stirred(build(tiny_models()["enc_dec"], StringConfig().spec)), {})
-    assert single.read(two).warning == "2 shapes stand apart, but this model reads at most 1"
+    assert single.read(two).warning == "2 separate shapes found, but this model reads at most 1"
     assert single.read(one).warning == line.read(two).warning == single.read(digit).warning == ""
     many = np.concatenate([np.zeros_like(two), np.pad(np.concatenate([digit] * 9, 1), ((40, 40), (40, 40)))], 1)
-    assert line.read(many).warning == "9 shapes stand apart, but this model reads at most 8"
+    assert line.read(many).warning == "9 separate shapes found, but this model reads at most 8"
 
 
 def test_picture_of_several_rows_is_read_row_by_row(reader: Reader, scene_image: np.ndarray) -> None:

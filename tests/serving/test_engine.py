@@ -95,7 +95,7 @@ def test_onnx_runtime_takes_over_and_reads_what_torch_read(tiny_run: Run, images
             assert time.monotonic() < deadline
             time.sleep(0.5)
         assert read() == before == [it.digits for it in load(tiny_run.path).read(images)]
-        assert any("ONNX Runtime reads from now on" in line.get("message", "") for line in service.log)
+        assert any("ONNX Runtime is now in use" in line.get("message", "") for line in service.log)
         assert service.stop() == 0
 
 
@@ -115,12 +115,12 @@ def test_service_that_is_stopped_during_the_export_ends_it(tiny_run: Run, signum
             assert time.monotonic() < deadline
             time.sleep(0.1)
         messages = [line.get("message", "") for line in service.log]
-        assert "ONNX Runtime reads from now on" not in messages
+        assert "ONNX Runtime is now in use" not in messages
         assert not any("Traceback" in str(line) for line in service.log), service.log
 
 
 def test_engine_that_reads_other_digits_does_not_take_over(reader: Reader) -> None:
     other = with_read_canvases(reader, lambda canvases: [Reading([1], 1.0, [1.0])] * len(canvases))
     engine._check_readings(reader, reader)
-    with pytest.raises(UserError, match="ONNX Runtime reads other digits"):
+    with pytest.raises(UserError, match="ONNX Runtime predicts different digits"):
         engine._check_readings(other, reader)

@@ -55,7 +55,7 @@ def study_of(folder: Path, storage: str | None = None) -> optuna.Study:
         ({"space": {"seed": []}}, "must be a list of choices or a range"),
         ({"space": {"seed": [1, 2, 1]}}, "lists a choice twice"),
         ({"space": {"seed": {"low": "a", "high": "b"}}}, "must have numbers"),
-        ({"space": {"seed": {"low": 1, "high": 9, "step": 0.5}}}, "its step must be one too"),
+        ({"space": {"seed": {"low": 1, "high": 9, "step": 0.5}}}, "is an integer range: use an integer step"),
         ({"space": {"seed": {"low": 1, "high": 9, "step": 0}}}, "a step above 0"),
         ({"space": {"seed": {"low": 0, "high": 9, "log": True}}}, "low above 0 where log is true"),
         ({"space": {"seed": {"low": 1, "high": 9, "log": "yes"}}}, "true or false for log"),

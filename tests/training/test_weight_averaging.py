@@ -68,7 +68,7 @@ def test_average_that_training_never_reaches_is_refused(name: str, tmp_path: Pat
 
 def test_average_beside_weights_of_another_precision_is_refused(tmp_path: Path) -> None:
     overrides = (*TINY, "data=single", "callbacks=ema", "trainer.precision=bf16-true", "trainer.max_steps=3")
-    with pytest.raises(UserError, match="trainer.precision=bf16-true and a weight average do not go together"):
+    with pytest.raises(UserError, match="trainer.precision=bf16-true does not work with a weight average"):
         mnist_seq.fit(*overrides, f"hydra.run.dir={tmp_path / 'run'}")
 
 
