@@ -52,7 +52,7 @@ def test_report_measures_the_error_before_and_after() -> None:
 
 
 def test_nothing_is_fitted_where_all_is_right() -> None:
-    with pytest.raises(ValueError, match="cannot be scaled on these predictions, 16 right and 0 wrong: it takes both"):
+    with pytest.raises(ValueError, match="cannot be scaled on these predictions, 16 right and 0 wrong: it requires both"):
         fit_scaling(torch.rand(20), torch.ones(20))
     with pytest.raises(ValueError, match="cannot be scaled on these predictions, 0 right and 0 wrong"):
         fit_scaling(torch.ones(0), torch.ones(0))
@@ -60,7 +60,7 @@ def test_nothing_is_fitted_where_all_is_right() -> None:
 
 def test_confidence_that_misleads_is_not_scaled() -> None:
     confidence = torch.linspace(0.1, 0.9, 40)
-    with pytest.raises(ValueError, match="confident ones that are right more often than others"):
+    with pytest.raises(ValueError, match="the confident ones must be right more often than the others"):
         PlattScaling.fit(confidence, (confidence < 0.5).float())
 
 
