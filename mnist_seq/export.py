@@ -49,6 +49,7 @@ def _job(config: ExportConfig, run_dir: Path) -> None:
     if config.seed_runs:
         card["seeds"] = _seed_scores(run, config.seed_runs)
     name = config.name or card.get("name") or card.get("data", {}).get("family", "model")
+    config.check_name(str(name))  # that of a card may be anything
     output_dir = Path(config.output_dir or Path("outputs", "exported")) / name
     make_dir("output_dir", output_dir)
     if config.calibrate_on:

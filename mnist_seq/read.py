@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--trust", metavar="MODULE", help="allow code from outside the package: true, or the module of a custom model"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda", "mps"), help="(default: cpu)")
     args = parser.parse_args(arguments)
     respect_quota()
     from mnist_seq.cli import escape_unencodable
@@ -33,15 +33,17 @@ def _read(args: argparse.Namespace) -> int:
     """Print a line per image; return the exit code, 1 if any image could not be read."""
     from mnist_seq.errors import UserError
     from mnist_seq.find_runs import resolve_run
+    from mnist_seq.inference.device import resolve_device
     from mnist_seq.inference.pretrained import DEFAULT_MODEL
     from mnist_seq.inference.reader import load
 
     try:
-        reader = load(resolve_run(args.run or DEFAULT_MODEL), args.device, True if args.trust == "true" else args.trust)
+        trust = True if args.trust == "true" else args.trust
+        reader = load(resolve_run(args.run or DEFAULT_MODEL), resolve_device(args.device), trust)
     except UserError as error:
         return _print_error(error)
     if args.run is None:
-        print(f"model: {DEFAULT_MODEL} (--run latest takes your newest run)", file=sys.stderr)
+        print(f"model: {DEFAULT_MODEL} (--run latest means your newest run)", file=sys.stderr)
     exit_code = 0
     for path, reading in zip(args.images, reader.stream(args.images), strict=True):
         if isinstance(reading, UserError):

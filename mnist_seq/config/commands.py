@@ -182,8 +182,14 @@ class ExportConfig(Validated):
             self.format != "page" or not (self.seed_runs or self.calibrate_on),
             "format=page ignores seed_runs and calibrate_on: export weights with them, then the page from the result",
         )
-        valid = self.name is None or re.fullmatch(r"\w[\w.-]*", self.name)
-        check(bool(valid), f"name={self.name} must be letters, digits, _, - and dots: it names a folder")
+        if self.name is not None:
+            self.check_name(self.name)
+
+    @staticmethod
+    def check_name(name: str) -> None:
+        """Raise UserError unless a name can be that of a folder."""
+        valid = re.fullmatch(r"\w[\w.-]*", name)
+        check(bool(valid), f"name={name} must be letters, digits, _, - and dots: it names a folder")
 
 
 @dataclass

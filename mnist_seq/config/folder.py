@@ -56,6 +56,10 @@ class FolderConfig(DataConfig):
             f"choose at most data.fold={int(1 / (self.val_fraction or 1) + 1e-6) - 1}",
         )
         check(
+            self.pool != "full" or self.val_fraction < 1,
+            "data.val_fraction=1 uses all images for validation, and data.pool=full for training: leave one out",
+        )
+        check(
             not self.fold or self.split_seed is not None,
             f"data.fold={self.fold} has no effect with data.split_seed=null: set a seed",
         )

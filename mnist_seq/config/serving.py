@@ -22,7 +22,7 @@ class RequestLimits(Validated):
     files: PositiveInt = 64
     """Images per request."""
     pixels: PositiveInt = 25_000_000
-    """Pixels per image, checked before decoding, which takes up to 16 bytes per pixel."""
+    """Pixels per image, checked before decoding, which takes up to 20 bytes per pixel."""
     concurrency: PositiveInt = 128
     """Requests at a time; further ones get status 429."""
     queue_size: PositiveInt = 256

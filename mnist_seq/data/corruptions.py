@@ -24,6 +24,8 @@ from mnist_seq.data.levels import stretch_levels
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
 
+PICTURE_INK = 128
+"""Least grey level of what counts as ink on a picture: less may be paper, or print."""
 _MAX_CUT = 0.1
 """Largest fraction of the digits' height that a random crop cuts off on one side."""
 _STEEPNESS = 4
@@ -60,7 +62,13 @@ class Amounts:
 
 
 def corrupt_scenes(
-    batch: SceneBatch, ids: Int[Tensor, "B"], config: CorruptionConfig, seed: int, split: str, digit_size: int
+    batch: SceneBatch,
+    ids: Int[Tensor, "B"],
+    config: CorruptionConfig,
+    seed: int,
+    split: str,
+    digit_size: int,
+    ink_level: int = 1,
 ) -> SceneBatch:
     """Corrupt the images of a batch of scenes, in the order in which paper, light, lens and sensor would.
 
@@ -68,6 +76,7 @@ def corrupt_scenes(
         seed: of the amounts and places of the corruptions.
         split: of the scenes.
         digit_size: side of a digit's frame, pixels.
+        ink_level: least grey level of what the crop goes by: 1 on an even background, `PICTURE_INK` on a picture.
     """
     steps = {name: step for name, step in STEPS.items() if name in config.non_default}
     if not steps and not config.crop and not config.level:
@@ -75,7 +84,8 @@ def corrupt_scenes(
     amounts = Amounts(config, DigitRng(seed, split, ids, slots=1, stream=("corruption",)), digit_size / MNIST_SIZE)
     pictures, boxes, inside = batch.images[:, 0] / 255, batch.boxes, None
     if config.crop:
-        pictures, inside, boxes = crop(pictures, ink_boxes(batch.images[:, 0]), boxes, batch.counts, amounts)
+        ink = ink_boxes((batch.images[:, 0] >= ink_level).to(torch.uint8))
+        pictures, inside, boxes = crop(pictures, ink, boxes, batch.counts, amounts)
     for step in steps.values():
         pictures = step(pictures, amounts)
     if config.level:
@@ -99,13 +109,14 @@ def crop(
 
     Args:
         ink: box of all ink of each picture, x0 y0 x1 y1 in pixels, half open; zeros without ink.
-        boxes, counts: of the digits.
+        boxes, counts: of the digits; zeros are unknown, and stay zeros.
 
     Returns:
         The cropped pictures, which pixels of the canvas they cover, and the boxes on it.
     """
     height, width = pictures.shape[1:]
     present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
+    present = present & (boxes[..., 2:] > boxes[..., :2]).all(2)
     slope = torch.tan(amounts.signed("shear") * (math.pi / 180))
     boxes = _shear_boxes(boxes, slope, height / 2)
     canvas, text = boxes.new_tensor([0, 0, width, height]), _shear_boxes(ink[:, None], slope, height / 2)[:, 0]

@@ -11,7 +11,7 @@ import torch
 
 from mnist_seq.config import FolderConfig
 from mnist_seq.data import rng
-from mnist_seq.data.label_names import check_names
+from mnist_seq.data.label_names import check_names, has_images, has_label_folders
 from mnist_seq.data.labels import FILE_NAMES, Label, label_file, label_source, read_labels
 from mnist_seq.errors import NotFoundError, UserError
 
@@ -40,7 +40,13 @@ def read_split_labels(config: FolderConfig, card: dict[str, Any]) -> dict[str, l
         _check_beside(directory, parts, labels)
         splits = _split(labels, config, card)
     else:
-        splits = {part.name: read_labels(part) for part in parts}
+        if has_images(directory) or has_label_folders(directory):
+            names = ", ".join(part.name for part in parts)
+            raise UserError(f"{directory} has images outside of its directories {names}: move them into one of these")
+        splits = {
+            part.name: [label._replace(name=f"{part.name}/{label.name}") for label in read_labels(part)]
+            for part in parts
+        }
         _check_no_effect(config, f"{directory} has directories {', '.join(splits)}")
         if all(label_source(part) == FILE_NAMES for part in parts):
             check_names(directory, [label.image for labels in splits.values() for label in labels])
@@ -89,6 +95,7 @@ def _split(labels: list[Label], config: FolderConfig, card: dict[str, Any]) -> d
     if any(SPLIT_COLUMN in label.columns for label in labels):
         return _split_as_labelled(labels, config)
     if config.pool == "full":
+        _check_no_effect(config, "data.pool=full trains on all images")
         return {"train": labels}
     if config.split_seed is None:
         num_val = _end_of_fold(len(labels), float(config.val_fraction))

@@ -45,6 +45,8 @@ def load_rgba(image: object, channels: str | None = None) -> UInt8[Tensor, "4 H 
     """
     if isinstance(image, (str, os.PathLike)):
         image = _open_image(Path(image))
+    elif isinstance(image, ImageFile.ImageFile):  # its pixels may not have been decoded yet
+        image = _decode(image, image.filename or "the image")
     if isinstance(image, Image.Image):
         with suppress(Exception):  # the parser may raise anything for corrupt EXIF, and the image may be fine
             image = ImageOps.exif_transpose(image)  # cameras store their orientation instead of rotating the pixels
@@ -73,9 +75,9 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def _to_rgba(pixels: Float[Tensor, "C H W"]) -> UInt8[Tensor, "4 H W"]:
     """Convert floats in [0, 1] to 8 bits; grey becomes three equal colours, and what has no alpha is opaque."""
-    colours = pixels[:3].expand(3, -1, -1)
-    alpha = pixels[3:] if len(pixels) == 4 else torch.ones_like(pixels[:1])
-    return (255 * torch.cat([colours, alpha])).round().to(torch.uint8)
+    levels = (255 * pixels).round().to(torch.uint8)
+    alpha = levels[3:] if len(levels) == 4 else torch.full_like(levels[:1], 255)
+    return torch.cat([levels[:3].expand(3, -1, -1), alpha])
 
 
 # ------------------------------------------------------------------------------------------------- arrays and tensors
@@ -164,12 +166,19 @@ def _open_image(path: Path) -> Image.Image:
     file = _open_file(path)
     try:
         num_frames = getattr(file, "n_frames", 1) if file.format in _MULTI_FRAME_FORMATS else 1
-        image = decode_image(file)
-    except Exception as error:  # the decoder of a corrupt file may raise anything
+    except Exception as error:  # as in `_open_file`
         raise UserError(f"{path} is not a readable image: {error or type(error).__name__}") from error
+    image = _decode(file, path)
     if num_frames > 1:
         raise UserError(f"{path} contains {num_frames} frames: expected a single image")
     return image
+
+
+def _decode(file: ImageFile.ImageFile, name: object) -> Image.Image:
+    try:
+        return decode_image(file)
+    except Exception as error:  # the decoder of a corrupt file may raise anything
+        raise UserError(f"{name} is not a readable image: {error or type(error).__name__}") from error
 
 
 def _pil_to_rgba(image: Image.Image) -> UInt8[Tensor, "4 H W"]:
@@ -186,7 +195,7 @@ def _pil_to_rgba(image: Image.Image) -> UInt8[Tensor, "4 H W"]:
 
 
 def _high_bit_depth_to_grayscale(image: Image.Image) -> Float[Tensor, "H W"]:
-    values = np.array(image, dtype=np.float64)
+    values = np.array(image, dtype=np.float32)
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if not np.isfinite(values).all() or low < 0 or 1 < high < 2:  # slightly above 1 is not a range of 0..255
         raise UserError(f"pixel values from {low:g} to {high:g}: pass 0..255, uint16, or floats in [0, 1]")

@@ -172,8 +172,10 @@ def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
     name = row.get("image")
     if not isinstance(name, str) or not name:
         raise UserError(f"{location}: no image given: each row needs image and digits")
-    # A name is UTF-8 as the file is, even if the locale encodes file names otherwise.
-    image, digits = directory / os.fsdecode(name.encode("utf-8", "surrogatepass")), _parse_digits(location, row)
+    for key in row:
+        if key != key.lower() and key.lower() in (*_PARSED_KEYS, "split"):
+            raise UserError(f"{location}: write the key {key} in lower case")
+    image, digits = directory / _decode_name(name), _parse_digits(location, row)
     if not image.is_file():
         raise NotFoundError(f"{location}: {image} does not exist")
     boxes, sources = row.get("boxes") or [], row.get("sources") or []
@@ -183,12 +185,25 @@ def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
     for box in boxes:
         if not isinstance(box, list) or len(box) != 4 or any(type(edge) is not int for edge in box):
             raise UserError(f"{location}: a box must be four integers, x0 y0 x1 y1 in pixels, not {box}")
+        if box[0] > box[2] or box[1] > box[3]:
+            raise UserError(f"{location}: a box must be two corners, x0 y0 x1 y1 in pixels, not {box}")
     if any(type(source) is not int for source in sources):
         raise UserError(f"{location}: sources must be integer indices, not {sources}")
     columns = {key: value for key, value in row.items() if key not in _PARSED_KEYS}
     return Label(
         location, name, image, digits, boxes, sources, _parse_cells(location, row.get("cells"), digits), columns
     )
+
+
+def _decode_name(name: str) -> str:
+    """Return the name of a file: UTF-8 as its labels are, even if the locale encodes file names otherwise.
+
+    The names of a directory may hold other bytes, as surrogates.
+    """
+    try:
+        return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return name  # no file has this name
 
 
 def _parse_digits(location: str, row: dict[str, Any]) -> list[int]:

@@ -6,18 +6,15 @@ Shapes   B pictures   N longest sequence   H W canvas
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 from torch import Tensor
 
 from mnist_seq.config import FolderConfig
 from mnist_seq.data import augment
-from mnist_seq.data.corruptions import corrupt_scenes
+from mnist_seq.data.corruptions import PICTURE_INK, corrupt_scenes
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
-
-_INK = 128
-"""Least grey level of what counts as ink: less may be paper, or print."""
 
 
 def augment_pictures(
@@ -32,14 +29,7 @@ def augment_pictures(
     if config.augment.changes_digits:
         pictures = batch.images[:, 0]
         rng = DigitRng(seed, split, ids, slots=1, stream=("picture",))
-        images = augment.augment_images(pictures, _ink_boxes(pictures), rng, config.augment, digit_size)
+        boxes = ink_boxes((pictures >= PICTURE_INK).to(torch.uint8))
+        images = augment.augment_images(pictures, boxes, rng, config.augment, digit_size)
         batch = batch._replace(images=images[:, None], boxes=torch.zeros_like(batch.boxes))
-    is_known = (batch.boxes != 0).any(2, keepdim=True).any(1, keepdim=True)
-    ink = _ink_boxes(batch.images[:, 0])[:, None]
-    boxed = batch._replace(boxes=torch.where(is_known, batch.boxes, ink))
-    corrupted = corrupt_scenes(boxed, ids, config.corruptions, seed, split, digit_size)
-    return corrupted._replace(boxes=corrupted.boxes * is_known)
-
-
-def _ink_boxes(pictures: UInt8[Tensor, "B H W"]) -> Int[Tensor, "B 4"]:
-    return ink_boxes((pictures >= _INK).to(torch.uint8))
+    return corrupt_scenes(batch, ids, config.corruptions, seed, split, digit_size, PICTURE_INK)

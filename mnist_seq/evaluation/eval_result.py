@@ -130,7 +130,10 @@ def compute_result(predictions: Predictions) -> EvalResult:
 def save_eval_result(result: EvalResult, folder: Path) -> None:
     """Write evaluation.json and scenes.csv into an existing folder."""
     atomic_write_text(folder / RESULT_FILE, json.dumps(result.to_dict(), indent=2) + "\n")
-    with atomic_path(folder / SCENES_FILE) as temp_path, temp_path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(folder / SCENES_FILE) as temp_path,
+        temp_path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         columns, writer = result.to_columns(), csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))

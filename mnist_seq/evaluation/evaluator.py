@@ -136,7 +136,7 @@ def _check_not_trained_on(run: str, card: dict[str, Any], dataset: SceneDataset,
         f"{run} was trained on {len(trained)} of these {len(labels)} {config.split} images, such as {trained[0].image}"
     )
     if config.data is None:
-        log.warning("%s: copies in train, remove them", message)
+        log.warning("%s: there are copies in train, or in what it was initialized from; remove them", message)
         return
     saved = card.get("data", {})
     way_out = "use other images"

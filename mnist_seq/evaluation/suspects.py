@@ -43,7 +43,10 @@ def find_suspects(result: EvalResult) -> list[Suspect]:
 
 def save_suspects(suspects: list[Suspect], path: Path) -> None:
     """Write a row per suspect."""
-    with atomic_path(path) as temp_path, temp_path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temp_path,
+        temp_path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(Suspect._fields)
         writer.writerows(suspects)

@@ -73,10 +73,10 @@ def _examples(card: dict[str, Any]) -> list[dict[str, Any]]:
     """
     if "data" not in card:
         return []
-    config = data_from_dict(card["data"])
-    if isinstance(config, FolderConfig):
-        return []
     try:
+        config = data_from_dict(card["data"])
+        if isinstance(config, FolderConfig):
+            return []
         splits = datasets.load(replace(config, digits=sources.resolve_offline(config.digits))).splits
     except UserError:
         return []

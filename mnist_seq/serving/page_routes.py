@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
-from functools import cache
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from mnist_seq.config import ServeConfig
@@ -23,7 +24,6 @@ from mnist_seq.serving.page_models import pack_graph, page_card
 
 _GRAPH = "model"
 """Id of the model's graph."""
-_GZIP = "application/gzip"
 
 
 def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, dependencies: Sequence[Any]) -> None:
@@ -35,51 +35,71 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
     Args:
         dependencies: check the token.
     """
-    graph = _Once(_packed_graph, lambda: _pickled(reader))
 
-    @cache
-    def html() -> str:
+    def html() -> bytes:
         card = page_card(name, reader.model, reader.card, _GRAPH)
         cards = [card | {"graph": None, "attended": None}]
         if missing_package("onnx") is None:
             cards.append(card | {"name": f"{name}, in this browser"})
-        return build_page([PageModel(card, None) for card in cards], True, config.token is not None)
+        return build_page([PageModel(card, None) for card in cards], True, config.token is not None).encode()
+
+    async def packed_graph() -> bytes:
+        return await run_in_process(_packed_graph, await asyncio.to_thread(_pickled, reader))
+
+    page_once, runtime_once = (_Once(partial(asyncio.to_thread, function)) for function in (html, packed_runtime))
+    graph_once = _Once(packed_graph)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> HTMLResponse:
-        return HTMLResponse(await asyncio.to_thread(html))
+        return HTMLResponse((await page_once.get()).content)
 
     @app.get("/page/runtime", dependencies=dependencies, include_in_schema=False)
-    async def runtime() -> Response:
-        return Response(packed_runtime(), media_type=_GZIP)
+    async def runtime(request: Request) -> Response:
+        return _respond_cached(request, await runtime_once.get())
 
     @app.get(f"/page/{_GRAPH}", dependencies=dependencies, include_in_schema=False)
-    async def model() -> Response:
+    async def model(request: Request) -> Response:
         try:
-            return Response(await graph.get(), media_type=_GZIP)
+            return _respond_cached(request, await graph_once.get())
         except UserError as error:
             raise HTTPException(HTTPStatus.NOT_IMPLEMENTED, str(error)) from error
         except ProcessDied as error:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
 
 
+class _Tagged(NamedTuple):
+    """Content with a tag that changes with it."""
+
+    content: bytes
+    etag: str
+
+
 class _Once:
-    """A value that is computed at its first use, in a process of its own."""
+    """Content that is computed at its first use, for all who wait for it."""
 
-    def __init__(self, function: Callable[[bytes], bytes], make_argument: Callable[[], bytes]) -> None:
-        self._function, self._make_argument = function, make_argument
-        self._task: asyncio.Task[bytes] | None = None
+    def __init__(self, compute: Callable[[], Awaitable[bytes]]) -> None:
+        self._compute = compute
+        self._task: asyncio.Task[_Tagged] | None = None
 
-    async def get(self) -> bytes:
-        self._task = self._task or asyncio.create_task(self._compute())
+    async def get(self) -> _Tagged:
+        self._task = self._task or asyncio.create_task(self._compute_tagged())
         try:
             return await asyncio.shield(self._task)
         except (ProcessDied, OSError):
             self._task = None  # the next one tries anew
             raise
 
-    async def _compute(self) -> bytes:
-        return await run_in_process(self._function, await asyncio.to_thread(self._make_argument))
+    async def _compute_tagged(self) -> _Tagged:
+        content = await self._compute()
+        return _Tagged(content, f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"')
+
+
+def _respond_cached(request: Request, tagged: _Tagged) -> Response:
+    """Respond with content in gzip, which the browser keeps, and asks only whether it has changed."""
+    headers = {"ETag": tagged.etag, "Cache-Control": "private, no-cache"}
+    if request.headers.get("if-none-match") == tagged.etag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(tagged.content, media_type="application/gzip", headers=headers)
 
 
 def _pickled(reader: Reader) -> bytes:

@@ -33,7 +33,7 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
     data = SceneDataModule(config.data, config.seed)
     model = nn.build(config.model, data.spec)
     data.setup()
-    for split in ("train", "val"):
+    for split in ("train", "val", *(["test"] if config.test else [])):
         if folder := _folder(data, split):
             folder[:0]  # reads all images, so that a damaged one ends the run before it begins
     module = ReaderModule(model, config.optim, config.loss)
@@ -46,12 +46,13 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
             f"init_from={config.init_from} was trained on the val digits too (data.pool=full): "
             "choose data.pool=full, or a model that was not",
         )
-        val_images = _own_images(data, "val")
-        if trained := select_trained(val_images, report.trained_images):
-            raise UserError(
-                f"init_from={config.init_from} was trained on {len(trained)} of {len(val_images)} val images, such as "
-                f"{trained[0].image}: choose its own split, data.pool=full or another model, or remove copies"
-            )
+        for split in ("val", "test"):
+            images = _own_images(data, split)
+            if trained := select_trained(images, report.trained_images):
+                raise UserError(
+                    f"init_from={config.init_from} was trained on {len(trained)} of {len(images)} {split} images, such "
+                    f"as {trained[0].image}: choose its own split, data.pool=full or another model, or remove copies"
+                )
         trained_on_val |= set(report.trained_on_val)
         trained_images = join_digests([], trained_images, report.trained_images)
     module.trained_on = {"trained_on_val": sorted(trained_on_val), "trained_images": trained_images}

@@ -12,6 +12,9 @@ import torch
 from mnist_seq.config import AugmentConfig, CorruptionConfig, FolderConfig
 from mnist_seq.data import datasets
 from mnist_seq.data.datamodule import SceneDataModule
+from mnist_seq.data.digits import MNIST_SIZE, ink_boxes
+from mnist_seq.data.picture_augment import augment_pictures
+from mnist_seq.data.render import SceneBatch
 from tests.data.test_image_folder import BOXES, draw_line, load_folder, write_pictures
 
 AUGMENTED = {"augment": AugmentConfig(rotation=3, shear=10, elastic=2, stroke=0.5)}
@@ -61,6 +64,23 @@ def test_crop_takes_the_box_of_the_ink_where_no_boxes_are_known(bars: Path) -> N
     unknown = load_folder(bars, **values)["train"][:]
     assert (unknown.images.float() - known.images.float()).abs().mean() < 3
     assert not unknown.boxes.any()
+
+
+def test_crop_goes_by_the_writing_and_not_by_paper_and_print() -> None:
+    """On a levelled photograph, most of the paper is not quite black."""
+    clean = torch.zeros(40, 1, 32, 256, dtype=torch.uint8)
+    clean[..., 8:24, 100:160:20] = 255
+    noise = torch.randint(0, 100, clean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    unknown = torch.zeros(40, 3, 4, dtype=torch.long)
+    batches = [
+        SceneBatch(it, *(unknown[..., 0],) * 3, torch.full((40,), 3), unknown, unknown[..., 0])
+        for it in (clean, clean.maximum(noise))
+    ]
+    config = FolderConfig(path="it", corruptions=CorruptionConfig(random=True, crop=0.5))
+    cropped, noisy = (augment_pictures(it, torch.arange(40), config, 0, "train", MNIST_SIZE) for it in batches)
+    writing = [ink_boxes((it.images[:, 0] >= 128).to(torch.uint8)) for it in (cropped, noisy)]
+    assert (writing[0] - writing[1]).abs().max() <= 1
+    assert not cropped.boxes.any()
 
 
 def test_every_epoch_shows_each_picture_once_and_changes_it_anew(bars: Path) -> None:

@@ -20,6 +20,8 @@ export class Drawing {
     this.strokes = [];
     /** Pixels of the canvas for each height; less than its height where what was written on a wider area must fit. */
     this.scale = 0;
+    /** Right end of the canvas, in heights. */
+    this.rightmost = 0;
     /** @type {PointerEvent | null} the pointer that writes */
     this.pointer = null;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
@@ -69,8 +71,10 @@ export class Drawing {
     if (event.pointerId !== this.pointer?.pointerId) return;
     const parts = event.getCoalescedEvents?.() ?? [];
     const stroke = this.strokes[this.strokes.length - 1];
-    for (const part of parts.length ? parts : [event]) stroke.push(this.at(part));
-    this.changed();
+    const added = (parts.length ? parts : [event]).map((part) => this.at(part));
+    this.ink([stroke[stroke.length - 1], ...added]); // alone: there may be thousands of points already
+    stroke.push(...added);
+    this.onChange();
   }
 
   /** @param {PointerEvent} event */
@@ -91,8 +95,7 @@ export class Drawing {
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
     const x = Math.min(Math.max(event.clientX - left, 0), width);
     const y = Math.min(Math.max(event.clientY - top, 0), height);
-    const pixels = this.canvas.height / height / this.scale;
-    return [x * pixels, y * pixels];
+    return [(x / width) * this.rightmost, (y / height) * (this.canvas.height / this.scale)];
   }
 
   /** Give the canvas the pixels that it covers on the screen. */
@@ -115,20 +118,25 @@ export class Drawing {
   paint() {
     const { width, height } = this.canvas;
     const context = contextOf(this.canvas);
-    let rightmost = width / height;
-    for (const stroke of this.strokes) for (const [x] of stroke) rightmost = Math.max(rightmost, x);
-    const scale = (this.scale = width / rightmost);
+    this.rightmost = width / height;
+    for (const stroke of this.strokes) for (const [x] of stroke) this.rightmost = Math.max(this.rightmost, x);
+    this.scale = width / this.rightmost;
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, width, height);
+    for (const stroke of this.strokes) this.ink(stroke);
+  }
+
+  /** @param {[number, number][]} points of a stroke, or of a part of one */
+  ink([[x, y], ...points]) {
+    const { scale } = this;
+    const context = contextOf(this.canvas);
     context.strokeStyle = "#000000";
     context.lineWidth = PEN * scale;
     context.lineCap = context.lineJoin = "round";
-    for (const [[x, y], ...points] of this.strokes) {
-      context.beginPath();
-      context.moveTo(x * scale, y * scale);
-      context.lineTo(x * scale + 0.1, y * scale); // a dot, if nothing follows
-      for (const [nextX, nextY] of points) context.lineTo(nextX * scale, nextY * scale);
-      context.stroke();
-    }
+    context.beginPath();
+    context.moveTo(x * scale, y * scale);
+    context.lineTo(x * scale + 0.1, y * scale); // a dot, if nothing follows
+    for (const [nextX, nextY] of points) context.lineTo(nextX * scale, nextY * scale);
+    context.stroke();
   }
 }

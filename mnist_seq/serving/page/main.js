@@ -30,6 +30,7 @@ const drawing = new Drawing(canvas("drawing"), () => {
   if (state.source !== "draw") return;
   dropComparison();
   showTools();
+  if (drawing.isEmpty) showNothing();
   readSoon();
 });
 
@@ -51,7 +52,7 @@ const state = {
   /** @type {[number, number] | null} row and digit */
   chosen: null,
   head: -1,
-  /** raised by every new picture: the reading of an older one is dropped */
+  /** raised by every new picture, and when the drawing is cleared: the reading of an older one is dropped */
   ticket: 0,
   /** raised by every file that is opened, and by turning to the drawing: an older file is dropped */
   opening: 0,
@@ -114,9 +115,8 @@ async function readPicture() {
   }
   const shown = state.source === "draw" ? (drawing.isEmpty ? null : canvas("drawing")) : state.picture;
   if (!shown) {
-    state.reading = null;
     if (!performance.getEntriesByName("ready").length) performance.mark("ready");
-    render("Ready: write a number");
+    showNothing();
     return;
   }
   const start = performance.now();
@@ -192,6 +192,12 @@ async function copy() {
 
 /** @param {unknown} error */
 const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
+/** Nothing is drawn yet, or any more. */
+function showNothing() {
+  Object.assign(state, { reading: null, chosen: null, ticket: state.ticket + 1 });
+  render(state.models.has(state.model) ? "Ready: write a number" : "Loading the model …");
+}
 
 /** The picture has changed: what the models read before is outdated. */
 function dropComparison() {
