@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mnist_seq import export
+from mnist_seq.config import ExportConfig
+from mnist_seq.errors import UserError
 from mnist_seq.export import _seed_scores
+from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
 
 TEST_METRICS = {"scenes": 10, "exact_match": 0.5, "multiset_match": 0.6, "digit_accuracy": 0.7, "loss": 1.0}
@@ -44,3 +48,15 @@ def test_run_without_test_metrics_is_rejected_with_the_command(tiny_run: Run, ot
         _seed_scores(str(tiny_run.path), [str(other)])
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         _seed_scores(str(tiny_run.path), ["nowhere"])
+
+
+@pytest.mark.parametrize("name", ["../..", "/tmp/x", "team/x", ""])
+def test_name_of_a_card_never_leads_out_of_the_output_folder(name: str, tiny_run: Run, tmp_path: Path) -> None:
+    model, card = weights.load(tiny_run.path)
+    weights.save(model, tmp_path / "weights.safetensors", **card | {"name": name})
+    with pytest.raises(UserError, match="must be letters, digits, _, - and dots: it names a folder"):
+        export._job(ExportConfig(run=str(tmp_path), name=name, output_dir=str(tmp_path / "out")), tmp_path)
+    if name:
+        with pytest.raises(UserError, match=f"name={name} must be letters"):
+            export._job(ExportConfig(run=str(tmp_path), output_dir=str(tmp_path / "out")), tmp_path)
+    assert not (tmp_path / "out").exists()

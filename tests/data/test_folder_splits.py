@@ -152,3 +152,29 @@ def test_source_of_the_labels_and_the_size_of_splits_are_told(tmp_path: Path) ->
 def test_contradictory_splits_raise(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         FolderConfig(path="somewhere", **values)
+
+
+def test_images_outside_of_the_directories_of_splits_raise(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write(tmp_path / part, 3)
+    Image.new("L", (8, 8)).save(tmp_path / "1234.png")
+    with pytest.raises(UserError, match="has images outside of its directories train, val: move them"):
+        split(tmp_path)
+
+
+def test_names_of_images_in_directories_of_splits_are_distinct(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write(tmp_path / part, 3)
+    splits = read_split_labels(FolderConfig(path=str(tmp_path), val_fraction=1), {})
+    assert sorted(label.name for label in splits["val"]) == [
+        f"{part}/{i}.png" for part in ("train", "val") for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize("values", [{"fold": 2}, {"split_by": "writer"}, {"val_fraction": 0.3}])
+def test_keys_of_a_split_have_no_effect_on_the_full_pool(values: dict[str, Any], tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine")
+    with pytest.raises(UserError, match=f"data.{next(iter(values))}=.* has no effect, since data.pool=full"):
+        split(mine, pool="full", **values)
+    with pytest.raises(UserError, match="data.val_fraction=1 uses all images for validation, and data.pool=full for"):
+        split(mine, pool="full", val_fraction=1)

@@ -147,3 +147,16 @@ def test_exif_orientation_is_applied(grey: np.ndarray, tmp_path: Path) -> None:
     exif[0x0112] = 6  # display rotated by 90 degrees clockwise
     rotated.save(tmp_path / "rotated.png", exif=exif)
     torch.testing.assert_close(load_grey(tmp_path / "rotated.png"), torch.from_numpy(grey) / 255)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.97])
+def test_pil_image_that_is_not_decoded_yet_is_checked_as_its_file_is(
+    kept: float, grey: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(grey).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    for image in (path, Image.open(path)):
+        with pytest.raises(UserError, match="cut.png is not a readable image"):
+            load_rgba(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -249,3 +250,29 @@ def test_names_without_labels_raise(tmp_path: Path, names: list[str], message: s
     with pytest.raises(UserError, match=message) as error:
         labels.read_labels(draw(tmp_path, *names))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"boxes": [[100, 30, 12, 40]]}, "a box must be two corners, x0 y0 x1 y1 in pixels"),
+        ({"Split": "test"}, "write the key Split in lower case"),
+    ],
+)
+def test_rows_that_would_be_misunderstood_raise(row: dict[str, object], message: str, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "1.png")
+    (tmp_path / "labels.jsonl").write_text(json.dumps({"image": "1.png", "digits": [1]} | row))
+    with pytest.raises(UserError, match=f"labels.jsonl:1: {message}"):
+        labels.read_labels(tmp_path)
+
+
+def test_names_of_files_may_hold_any_bytes(tmp_path: Path) -> None:
+    """As those of an archive that was packed elsewhere."""
+    (tmp_path / "314").mkdir()
+    name = os.fsdecode(b"gr\xf6sse.png")
+    try:
+        Image.new("L", (8, 8)).save(tmp_path / "314" / name, "png")
+    except OSError:
+        pytest.skip("this file system holds only UTF-8")
+    (label,) = labels.read_labels(tmp_path)
+    assert (label.image.name, label.digits) == (name, [3, 1, 4])

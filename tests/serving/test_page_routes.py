@@ -80,6 +80,14 @@ def test_the_browser_gets_the_model_that_the_service_reads_with(
         assert torch.equal(model.state_dict()[name], weight)
 
 
+def test_the_browser_keeps_the_runtime_until_it_changes(client: TestClient) -> None:
+    first = client.get("/page/runtime")
+    again = client.get("/page/runtime", headers={"If-None-Match": first.headers["etag"]})
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    other = client.get("/page/runtime", headers={"If-None-Match": '"other"'})
+    assert other.content == first.content
+
+
 def test_the_page_shows_no_pictures_of_a_folder(reader: Reader, tmp_path: Path) -> None:
     """They are the user's own, and the page is for whoever opens it."""
     for number in range(20):
