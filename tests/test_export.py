@@ -52,8 +52,8 @@ def test_run_without_test_metrics_is_rejected_with_the_command(tiny_run: Run, ot
 
 @pytest.mark.parametrize("name", ["../..", "/tmp/x", "team/x", ""])
 def test_name_of_a_card_never_leads_out_of_the_output_folder(name: str, tiny_run: Run, tmp_path: Path) -> None:
-    model, card = weights.load(tiny_run.path)
-    weights.save(model, tmp_path / "weights.safetensors", **card | {"name": name})
+    model, _ = weights.load(tiny_run.path)
+    weights.save(model, tmp_path / "weights.safetensors", name=name)
     with pytest.raises(UserError, match="must be letters, digits, _, - and dots: it names a folder"):
         export._job(ExportConfig(run=str(tmp_path), name=name, output_dir=str(tmp_path / "out")), tmp_path)
     if name:
