@@ -35,7 +35,7 @@ def build_module_and_data(config: TrainConfig) -> tuple[ReaderModule, SceneDataM
     data.setup()
     for split in ("train", "val", *(["test"] if config.test else [])):
         if folder := _folder(data, split):
-            folder[:0]  # reads all images, so that a damaged one ends the run before it begins
+            folder[:1]  # reads all images, so that a damaged one ends the run before it begins
     module = ReaderModule(model, config.optim, config.loss)
     trained_on_val = {data.source} if data.train_includes_val and data.source != SOURCE else set()
     trained_images = join_digests(_own_images(data, "train"))
