@@ -24,8 +24,8 @@ from mnist_seq.data.levels import stretch_levels
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
 
-PICTURE_INK = 128
-"""Least grey level of what counts as ink on a picture: less may be paper, or print."""
+PICTURE_BACKGROUND = 127
+"""Highest grey level that does not count as ink on a picture: it may be paper, or print."""
 _MAX_CUT = 0.1
 """Largest fraction of the digits' height that a random crop cuts off on one side."""
 _STEEPNESS = 4
@@ -68,7 +68,7 @@ def corrupt_scenes(
     seed: int,
     split: str,
     digit_size: int,
-    ink_level: int = 1,
+    background: int = 0,
 ) -> SceneBatch:
     """Corrupt the images of a batch of scenes, in the order in which paper, light, lens and sensor would.
 
@@ -76,7 +76,7 @@ def corrupt_scenes(
         seed: of the amounts and places of the corruptions.
         split: of the scenes.
         digit_size: side of a digit's frame, pixels.
-        ink_level: least grey level of what the crop goes by: 1 on an even background, `PICTURE_INK` on a picture.
+        background: highest grey level that the crop does not go by: `PICTURE_BACKGROUND` on a picture.
     """
     steps = {name: step for name, step in STEPS.items() if name in config.non_default}
     if not steps and not config.crop and not config.level:
@@ -84,7 +84,7 @@ def corrupt_scenes(
     amounts = Amounts(config, DigitRng(seed, split, ids, slots=1, stream=("corruption",)), digit_size / MNIST_SIZE)
     pictures, boxes, inside = batch.images[:, 0] / 255, batch.boxes, None
     if config.crop:
-        ink = ink_boxes((batch.images[:, 0] >= ink_level).to(torch.uint8))
+        ink = ink_boxes(batch.images[:, 0], background)
         pictures, inside, boxes = crop(pictures, ink, boxes, batch.counts, amounts)
     for step in steps.values():
         pictures = step(pictures, amounts)

@@ -129,8 +129,8 @@ class CorruptedDataset(SceneDataset):
 
     def _render(self, ids: Tensor) -> SceneBatch:
         batch = self._dataset.render(ids)
-        ink_level = corruptions.PICTURE_INK if self.labels else 1
-        return corruptions.corrupt_scenes(batch, ids, self._corruption, 0, self.split, self.spec.digit_size, ink_level)
+        background = corruptions.PICTURE_BACKGROUND if self.labels else 0
+        return corruptions.corrupt_scenes(batch, ids, self._corruption, 0, self.split, self.spec.digit_size, background)
 
 
 @dataclass(frozen=True)

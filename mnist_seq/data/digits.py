@@ -86,14 +86,14 @@ def clip_boxes(boxes: Int[Tensor, "*B 4"], height: int, width: int) -> Int[Tenso
     return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 
-def ink_boxes(digit_images: UInt8[Tensor, "M H W"]) -> Int[Tensor, "M 4"]:
-    """Compute the smallest box around all ink of each image.
+def ink_boxes(digit_images: UInt8[Tensor, "M H W"], background: int = 0) -> Int[Tensor, "M 4"]:
+    """Compute the smallest box around all ink of each image: what is lighter than the background.
 
     Returns:
         x0 y0 x1 y1 in pixels, half open; zeros for an image without ink.
     """
     edges = []
-    for has_ink in (digit_images.amax(1) > 0, digit_images.amax(2) > 0):  # by column, then by row
+    for has_ink in (digit_images.amax(1) > background, digit_images.amax(2) > background):  # by column, then by row
         first = has_ink.byte().argmax(1)
         last = has_ink.shape[1] - has_ink.flip(1).byte().argmax(1)
         edges.append(torch.stack([first, last], -1) * has_ink.any(1, keepdim=True))

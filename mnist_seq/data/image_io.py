@@ -6,7 +6,8 @@ Shapes   H W image   C channels: grey; red, green, blue; or these with alpha
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def load_rgba(image: object, channels: str | None = None) -> UInt8[Tensor, "4 H 
     if isinstance(image, (str, os.PathLike)):
         image = _open_image(Path(image))
     elif isinstance(image, ImageFile.ImageFile):  # its pixels may not have been decoded yet
-        image = _decode(image, image.filename or "the image")
+        with _naming(image.filename or "the image"):
+            image = decode_image(image)
     if isinstance(image, Image.Image):
         with suppress(Exception):  # the parser may raise anything for corrupt EXIF, and the image may be fine
             image = ImageOps.exif_transpose(image)  # cameras store their orientation instead of rotating the pixels
@@ -153,32 +155,30 @@ def decode_image(image: ImageFile.ImageFile) -> Image.Image:
     return image.point(colours + alpha * (len(image.getbands()) - num_colours))
 
 
-def _open_file(path: Path) -> ImageFile.ImageFile:
+@contextmanager
+def _naming(name: object) -> Iterator[None]:
+    """Name the image in any error within the context: the decoder of a corrupt file may raise anything."""
     try:
-        return Image.open(path)
+        yield
     except FileNotFoundError:
-        raise NotFoundError(f"{path} does not exist") from None
-    except Exception as error:  # the decoder of a corrupt file may raise anything
-        raise UserError(f"{path} is not a readable image: {error or type(error).__name__}") from error
+        raise NotFoundError(f"{name} does not exist") from None
+    except Exception as error:
+        raise UserError(f"{name} is not a readable image: {error or type(error).__name__}") from error
+
+
+def _open_file(path: Path) -> ImageFile.ImageFile:
+    with _naming(path):
+        return Image.open(path)
 
 
 def _open_image(path: Path) -> Image.Image:
     file = _open_file(path)
-    try:
+    with _naming(path):
         num_frames = getattr(file, "n_frames", 1) if file.format in _MULTI_FRAME_FORMATS else 1
-    except Exception as error:  # as in `_open_file`
-        raise UserError(f"{path} is not a readable image: {error or type(error).__name__}") from error
-    image = _decode(file, path)
+        image = decode_image(file)
     if num_frames > 1:
         raise UserError(f"{path} contains {num_frames} frames: expected a single image")
     return image
-
-
-def _decode(file: ImageFile.ImageFile, name: object) -> Image.Image:
-    try:
-        return decode_image(file)
-    except Exception as error:  # the decoder of a corrupt file may raise anything
-        raise UserError(f"{name} is not a readable image: {error or type(error).__name__}") from error
 
 
 def _pil_to_rgba(image: Image.Image) -> UInt8[Tensor, "4 H W"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnist_seq.config import FolderConfig
 from mnist_seq.data import augment
-from mnist_seq.data.corruptions import PICTURE_INK, corrupt_scenes
+from mnist_seq.data.corruptions import PICTURE_BACKGROUND, corrupt_scenes
 from mnist_seq.data.digits import ink_boxes
 from mnist_seq.data.render import SceneBatch
 from mnist_seq.data.rng import DigitRng
@@ -29,7 +29,7 @@ def augment_pictures(
     if config.augment.changes_digits:
         pictures = batch.images[:, 0]
         rng = DigitRng(seed, split, ids, slots=1, stream=("picture",))
-        boxes = ink_boxes((pictures >= PICTURE_INK).to(torch.uint8))
+        boxes = ink_boxes(pictures, PICTURE_BACKGROUND)
         images = augment.augment_images(pictures, boxes, rng, config.augment, digit_size)
         batch = batch._replace(images=images[:, None], boxes=torch.zeros_like(batch.boxes))
-    return corrupt_scenes(batch, ids, config.corruptions, seed, split, digit_size, PICTURE_INK)
+    return corrupt_scenes(batch, ids, config.corruptions, seed, split, digit_size, PICTURE_BACKGROUND)

@@ -23,11 +23,12 @@ const NO_ANSWER = "The service does not answer. Is it still running?";
 export async function request(path, options) {
   const { value: token } = /** @type {HTMLInputElement} */ (document.getElementById("token"));
   const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
-  let response = await fetch(path, { ...options, headers }).catch(() => null);
+  const send = () => fetch(path, { ...options, headers }).catch(() => null);
+  let response = await send();
   for (let again = 0; response?.status === 429 && again < RETRIES; again++) {
     const seconds = Number(response.headers.get("Retry-After") ?? 1);
     await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-    response = await fetch(path, { ...options, headers }).catch(() => null);
+    response = await send();
   }
   if (!response) throw new Error(NO_ANSWER);
   if (response.status === 401) throw new Error("This service requires an access token: enter it above.");
