@@ -18,13 +18,17 @@ SCRAWLS_OF_A_KIND = 240
 _MIDDLE = MNIST_SIZE / 2
 """Middle of the frame in whose pixels all of this is drawn."""
 _STROKE_WIDTHS = (1.5, 4.0)
-"""Range of stroke widths, pixels."""
+"""Range of the widths of random strokes, pixels."""
 _FINE_WIDTHS = (1.0, 2.5)
-"""Range of the stroke widths of faces and letters, pixels."""
+"""Range of the stroke widths of the other kinds, pixels. With wider ones, they would become blobs, as thick zeros are."""
+_CURVE_POINTS = 9
+"""With fewer, random curves would look like zeros and other digits."""
 _RANGE = (3.0, 25.0)
 """Range of the coordinates of the points of random strokes and curves, pixels."""
 _RADII = (6.0, 12.0)
 """Range of the distances of a triangle's corners and of a face's outline from the middle, pixels."""
+_AXIS_TO_WIDTH = 5
+"""Least ratio of a face's shorter half axis to the width of its strokes, with which its eyes and mouth stay apart."""
 _LETTERS = {
     "A": "06 20 46|14 34",
     "E": "40 00 06 46|03 33",
@@ -94,13 +98,13 @@ def _draw_random_strokes(unit: float, size: int) -> Float[Tensor, "V S S"]:
 
 
 def _draw_random_curves(unit: float, size: int) -> Float[Tensor, "V S S"]:
-    points = _uniform("curve", 12, _RANGE).unflatten(1, (-1, 2))
-    return draw_curves(points * unit, _widths("curve", _STROKE_WIDTHS) * unit, size)
+    points = _uniform("curve", 2 * _CURVE_POINTS, _RANGE).unflatten(1, (-1, 2))
+    return draw_curves(points * unit, _widths("curve", _FINE_WIDTHS) * unit, size)
 
 
 def _draw_triangles(unit: float, size: int) -> Float[Tensor, "V S S"]:
     """Draw triangles, every other one with a stroke through it. With more corners, they would look like zeros."""
-    widths, corner = _widths("triangle", _STROKE_WIDTHS) * unit, torch.arange(4) % 3
+    widths, corner = _widths("triangle", _FINE_WIDTHS) * unit, torch.arange(4) % 3
     angles = _uniform("turn", 1, (0.0, 2 * pi)) + 2 * pi / 3 * corner + _uniform("angles", 3, (-0.3, 0.3))[:, corner]
     radii = _uniform("radii", 3, _RADII)[:, corner, None]
     points = _MIDDLE + radii * torch.stack([angles.cos(), angles.sin()], -1)
@@ -110,9 +114,9 @@ def _draw_triangles(unit: float, size: int) -> Float[Tensor, "V S S"]:
 
 def _draw_faces(unit: float, size: int) -> Float[Tensor, "V S S"]:
     """Draw a round outline, two eyes and a mouth."""
-    widths = _widths("face", _FINE_WIDTHS) * unit
     angles = 2 * pi * torch.arange(13) / 12
     axes = _uniform("face axes", 2, _RADII)
+    widths = _widths("face", _FINE_WIDTHS).minimum(axes.amin(1) / _AXIS_TO_WIDTH) * unit
     radii = (axes[:, None] * _uniform("face outline", 24, (0.93, 1.07)).unflatten(1, (12, 2)))[:, torch.arange(13) % 12]
     outline = _MIDDLE + radii * torch.stack([angles.cos(), angles.sin()], -1)
     images = draw_curves(outline * unit, widths, size)
