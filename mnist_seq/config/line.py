@@ -22,6 +22,8 @@ class LineConfig(VariableCountConfig):
     max_digits: Annotated[int, within(1, 100)] = 12
     p_empty: Fraction = 0.05
     """Probability that a scene has no digits, 0..1."""
+    p_single: Fraction = 0.0
+    """Probability that a line with digits has one, rather than a number uniform in min_digits..max_digits, 0..1."""
     p_scrawl: Fraction = 0.0
     """Probability that a scene without digits has scrawls (strokes, curves, faces, letters), 0..1."""
     p_mark: Fraction = 0.15
@@ -47,6 +49,10 @@ class LineConfig(VariableCountConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check(
+            self.p_single == 0 or self.min_digits <= 1,
+            f"data.p_single={self.p_single} contradicts data.min_digits={self.min_digits}: set data.p_single=0",
+        )
         low, high = self.min_gap, self.max_gap
         lowest = -(self.digit_size // 4)
         check(low >= lowest, f"data.min_gap={low} must be at least {lowest}: further back, digits would change places")

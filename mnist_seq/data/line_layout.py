@@ -31,15 +31,18 @@ _FIXED_POINT = 1024
 def line(ids: Int[Tensor, "B"], config: LineConfig, pool: Pool, seed: int) -> Layout:
     """Digits and marks as one hand writes them along a baseline, from left to right; N = max_digits.
 
-    The number of digits is uniform in min_digits..max_digits, or 0 with probability `p_empty`. After the last digit
-    comes a mark with probability `p_final_mark`, after each other digit with probability `p_mark`, uniform over the
-    marks, where the line has room for it. A scene without digits has no marks, which alone could be digits, but one to
-    six scrawls of one kind with probability `p_scrawl`. `place_on_line` states how positions are distributed.
+    The number of digits is 0 with probability `p_empty`, else 1 with probability `p_single`, else uniform in
+    min_digits..max_digits. After the last digit comes a mark with probability `p_final_mark`, after each other digit
+    with probability `p_mark`, uniform over the marks, where the line has room for it. A scene without digits has no
+    marks, which alone could be digits, but one to six scrawls of one kind with probability `p_scrawl`.
+    `place_on_line` states how positions are distributed.
     """
     slots = config.max_digits
     indices = sample_digits(ids, slots, pool, seed)
     counts = sample_counts(ids, config.min_digits, slots, pool, seed)
-    counts = counts * (rng.uniform(rng.key(seed, pool.split, "blank"), ids, 1)[:, 0] >= config.p_empty)
+    is_single = rng.uniform(rng.key(seed, pool.split, "single"), ids, 1)[:, 0] < config.p_single
+    is_empty = rng.uniform(rng.key(seed, pool.split, "blank"), ids, 1)[:, 0] < config.p_empty
+    counts = torch.where(is_single, 1, counts) * ~is_empty
     slot = torch.arange(slots, device=ids.device)
     present = slot < counts[:, None]
     boxes = mark_boxes(pool.digit_size, ids.device)

@@ -45,6 +45,8 @@ class Canvases(NamedTuple):
     num_shapes: Int[Tensor, "K"]
     """Separate shapes of a digit's height on it: a model that reads fewer digits cannot be right. 0 for pictures of a
     canvas for several digits, since they may be scenes with distractors."""
+    num_omitted: Int[Tensor, "K"]
+    """Rows of the picture that no canvas shows, since it has more than `MAX_ROWS`."""
 
 
 def reads_rows(spec: Spec) -> bool:
@@ -92,7 +94,8 @@ class Preprocess(nn.Module):
         images = torch.where(unchanged[:, None, None], images, levelled)
         found = rows.present.any(1)[picture] | is_canvas
         counted = found & ~(unchanged & self.reads_several)
-        return Canvases(images * found[:, None, None], picture, windows, rows.num_shapes[picture, row] * counted)
+        images, num_shapes = images * found[:, None, None], rows.num_shapes[picture, row] * counted
+        return Canvases(images, picture, windows, num_shapes, rows.num_omitted[picture] * ~is_canvas)
 
     @staticmethod
     def _shrink(pictures: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -118,7 +121,7 @@ class Preprocess(nn.Module):
 def preprocess_batches(preprocess: Preprocess, pictures: Iterable[UInt8[Tensor, "4 _ _"]]) -> Canvases:
     """Preprocess any number of pictures; no more are held than are preprocessed together."""
     none = torch.zeros(0).long()
-    parts, sizes = [Canvases(torch.zeros(0, *preprocess.canvas_size), none, torch.zeros(0, 4), none)], [0]
+    parts, sizes = [Canvases(torch.zeros(0, *preprocess.canvas_size), none, torch.zeros(0, 4), none, none)], [0]
     for batch in batch_pictures(pictures):
         parts.append(preprocess(*pad_pictures(batch)))
         sizes.append(len(batch))

@@ -28,10 +28,11 @@ _MIN_CONTRAST, _MIN_BOLD_CONTRAST = 0.08, 0.25
 """Least contrast of ink, and of bold ink, which uneven light must not pass for, as fractions of white."""
 _MIN_PEAK = 3.99
 """Least contrast of the darkest ink, in medians of the contrast; Gaussian noise has a peak of about 3."""
-_MAX_ROWS = 8
-"""R, most rows that are found in a picture."""
-_MIN_ROW_MASS, _MIN_ROW_HEIGHT = 0.15, 0.4
-"""A row with less ink or less height than these fractions of the largest row's is dirt."""
+MAX_ROWS = 8
+"""R, most rows of a picture that are read."""
+_MIN_ROW_MASS, _MIN_ROW_HEIGHT = 0.02, 0.4
+"""A row with less ink or less height than these fractions of the largest row's is dirt. A row of one 1 has about a
+thirtieth of the ink of twelve eights."""
 _MIN_SHAPE_HEIGHT = 0.6
 """A shape that may be a digit has at least this fraction of its row's height."""
 _EPSILON = 3e-4
@@ -50,12 +51,14 @@ class Rows(NamedTuple):
     """Shapes that are as tall as digits and apart from each other: at most as many as there are digits, since digits
     may touch, unless something else is as tall."""
     present: Bool[Tensor, "B R"]
+    num_omitted: Int[Tensor, "B"]
+    """Rows beyond these."""
 
     def merged(self) -> Rows:
         """Return all rows of each picture as one, whose writing is as tall as the tallest row."""
         box, height = enclosing_boxes(self.boxes, self.present)[:, None], self.heights.amax(1, keepdim=True)
         num_shapes = (self.num_shapes * self.present).sum(1, keepdim=True)
-        return Rows(box, height, num_shapes, self.present.any(1, keepdim=True))
+        return Rows(box, height, num_shapes, self.present.any(1, keepdim=True), self.num_omitted)
 
 
 def is_dark_on_light(pictures: Float[Tensor, "B T U"], sizes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B"]:
@@ -104,9 +107,9 @@ def _narrower_than(
 
 
 def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
-    """Find the rows with the most ink, at most `_MAX_ROWS`."""
+    """Find the rows with the most ink, at most `MAX_ROWS`."""
     profile = ink.sum(2)
-    inked = profile > (0.03 * profile.amax(1, keepdim=True)).clamp(min=0.5) + _EPSILON
+    inked = profile > (0.01 * profile.amax(1, keepdim=True)).clamp(min=0.5) + _EPSILON
     joined = F.pad(inked, (1, 1)).unfold(1, 3, 1).any(-1)  # gaps of up to two pixels are no gaps
     of_row = _runs(joined)
     mass, height = (of_row * profile[:, None]).sum(2), of_row.sum(2)
@@ -115,7 +118,7 @@ def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
         height >= _MIN_ROW_HEIGHT * height.gather(1, largest)
     )
     kept = kept & (mass > 1 + _EPSILON)
-    best = (mass * kept).topk(_MAX_ROWS).indices
+    best = (mass * kept).topk(MAX_ROWS).indices
     best = torch.where(kept.gather(1, best), best, SMALL_SIDE).sort(1).values  # from top to bottom, the rest last
     present, best = best < SMALL_SIDE, best.clamp(max=of_row.shape[1] - 1)
     rows = of_row.gather(1, best[..., None].expand(-1, -1, of_row.shape[2])) & inked[:, None]
@@ -128,7 +131,7 @@ def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     )  # B R S T: which lines of the picture each shape has ink on
     shape_heights = (covered.float() @ rows[..., None].float())[..., 0]
     tall = shape_heights >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
-    return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present)
+    return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present, kept.sum(1) - present.sum(1))
 
 
 def _runs(marked: Bool[Tensor, "*B T"]) -> Bool[Tensor, "*B S T"]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mnist_seq.atomic_io import atomic_path
 from mnist_seq.config.validation import check
 from mnist_seq.data.preprocess import Preprocess, has_ink
+from mnist_seq.data.row_detection import MAX_ROWS
 from mnist_seq.errors import UserError
 from mnist_seq.extras import check_extra
 from mnist_seq.inference.onnx_loop import Inputs, can_loop, export_graph, export_with_loop
@@ -50,6 +51,7 @@ ROWS_METADATA = {
     "picture": "int64 (rows,): index of the picture of each row; the rows of a picture come from top to bottom",
     "window": "float32 (rows, 4): x0 y0 x1 y1, the part of the picture that was read, pixels",
     "num_shapes": "int64 (rows,): separate shapes of a digit's height; more than {max_length} cannot be read",
+    "num_omitted": f"int64 (rows,): further rows of the picture, which are not read; at most {MAX_ROWS} are",
 }
 """Further outputs of a graph that reads pictures; stored in its metadata."""
 RUNNER_UP_METADATA = {

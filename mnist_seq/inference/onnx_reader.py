@@ -41,15 +41,15 @@ class OnnxReader(Reader):
     def _read_batch(self, pictures: Sequence[Tensor]) -> list[Reading]:
         padded, sizes = pad_pictures(pictures)
         inputs = {"pictures": padded.numpy(), "sizes": sizes.numpy()}
-        *predicted, picture, windows, num_shapes = self._session.run([*DECODER_METADATA, *ROWS_METADATA], inputs)
+        outputs = self._session.run([*DECODER_METADATA, *ROWS_METADATA], inputs)
+        predicted, rows = outputs[: len(DECODER_METADATA)], outputs[len(DECODER_METADATA) :]
         readings = []
         for digits, probs, confidence in zip(*(it.tolist() for it in predicted), strict=True):
             length = sum(digit < NUM_DIGITS for digit in digits)
             without_ink = length == 0 and confidence == 1  # otherwise the graph clamps it below 1
             reading = Reading(digits[:length], confidence, probs[:length])
             readings.append(self._blank_reading() if without_ink else reading)
-        rows = map(torch.from_numpy, (picture, windows, num_shapes))
-        return self.join_rows(readings, Canvases(torch.empty(0), *rows))
+        return self.join_rows(readings, Canvases(torch.empty(0), *map(torch.from_numpy, rows)))
 
 
 def returns_readings(model: Model) -> bool:

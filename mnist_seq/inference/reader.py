@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mnist_seq.config.trust import Trust
 from mnist_seq.data.image_io import ImageInput, load_rgba
 from mnist_seq.data.preprocess import Canvases, Preprocess, has_ink, preprocess_batches
+from mnist_seq.data.row_detection import MAX_ROWS
 from mnist_seq.errors import UserError
 from mnist_seq.inference import weights
 from mnist_seq.inference.locate import locate_digits
@@ -149,12 +150,14 @@ class Reader:
     def join_rows(self, readings: Sequence[Reading], canvases: Canvases) -> list[Reading]:
         """Join the readings of preprocessed canvases, K, into one for each image."""
         max_length, images = self.model.spec.max_length, dict[int, list[Reading]]()
-        for reading, picture, window, num_shapes in zip(readings, *(it.tolist() for it in canvases[1:]), strict=True):
+        _, *columns = (it.tolist() for it in canvases)
+        for reading, picture, window, num_shapes, _ in zip(readings, *columns, strict=True):
             message = f"{num_shapes} separate shapes found, but this model reads at most {max_length}"
             warning = message if num_shapes > max_length else ""
             row = replace(reading, box=None if reading.blank else tuple(window), warning=warning)
             images.setdefault(picture, []).append(row)
-        return [join_rows(rows) for rows in images.values()]
+        num_omitted = dict(zip(canvases.picture.tolist(), canvases.num_omitted.tolist(), strict=True))
+        return [_warn_of_omitted_rows(join_rows(rows), num_omitted[picture]) for picture, rows in images.items()]
 
     @torch.inference_mode()
     def read_canvases(self, canvases: Tensor, num_beams: int = 1) -> list[Reading]:
@@ -235,6 +238,13 @@ def _load_all(images: Iterable[ImageInput], channels: str | None, errors: dict[i
             yield load_rgba(image, channels)
         except UserError as error:
             errors[index] = error
+
+
+def _warn_of_omitted_rows(reading: Reading, num_omitted: int) -> Reading:
+    if num_omitted == 0:
+        return reading
+    warning = f"{num_omitted} more rows of writing found, but at most {MAX_ROWS} are read"
+    return replace(reading, warning="; ".join(filter(None, (reading.warning, warning))))
 
 
 def load(run: str | os.PathLike[str], device: torch.device | str = "cpu", trust: Trust = None) -> Reader:

@@ -96,6 +96,16 @@ def test_a_turned_photograph_and_one_of_12_megapixels_are_read(chromium: Any, pa
     visit.sees([7, 1])
 
 
+def test_rows_that_are_not_read_are_told(chromium: Any, page_file: Path) -> None:
+    visit, row = Visit(chromium, page_file), written(strokes=(SEVEN, ONE))
+    sheet = Image.new("RGB", (row.width, 10 * row.height))
+    for index in range(10):
+        sheet.paste(row, (0, index * row.height))
+    visit.upload("ten_rows.png", encoded(sheet))
+    visit.sees([7, 1] * 8)
+    assert visit.page.get_by_text("The picture has 2 more rows, which were not read.").is_visible()
+
+
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n broken", b"just text", b""])
 def test_what_is_no_picture_gets_one_sentence_and_the_page_goes_on(
     content: bytes, chromium: Any, page_file: Path

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.visit import THREE_SEVEN_ONE, Visit
+from tests.browser.visit import SEVEN, THREE_SEVEN_ONE, Visit
 from tests.serving.service_process import Service
 
 pytestmark = pytest.mark.browser
@@ -32,3 +32,24 @@ def test_page_of_a_service_reads_by_it_and_in_the_browser(chromium: Any) -> None
         visit.page.context.set_offline(True)
         visit.page.get_by_role("button", name="Undo").click()
         visit.sees([3, 7])
+
+
+def test_busy_service_is_asked_again(chromium: Any) -> None:
+    refused: list[Any] = []
+
+    def refuse_twice(route: Any) -> None:
+        if len(refused) == 2:
+            route.continue_()
+        else:
+            refused.append(route)
+            route.fulfill(status=429, headers={"Retry-After": "0"})
+
+    with Service("pretrained:line") as service:
+        visit = Visit(chromium, service.url)
+        visit.page.route("**/read", refuse_twice)
+        visit.draw(SEVEN)
+        visit.says(re.compile("sure$"))
+        assert len(refused) == 2
+        assert all("429" in complaint for complaint in visit.complaints)  # of Chromium, not of the page
+        visit.complaints.clear()
+        visit.sees([7])

@@ -16,6 +16,7 @@ from mnist_seq.data.layouts import LAYOUTS, Layout
 from mnist_seq.data.marks import NUM_MARKS, mark_images
 from mnist_seq.data.render import render
 from mnist_seq.data.scrawls import NUM_SCRAWL_KINDS, SCRAWLS_OF_A_KIND
+from mnist_seq.errors import UserError
 from tests.data.preset_configs import pool, preset
 
 IDS = torch.arange(4000)
@@ -35,6 +36,18 @@ def test_number_of_digits_is_uniform_and_zero_with_probability_p_empty() -> None
     counts = torch.bincount(sample(LineConfig(p_empty=0.25)).present.sum(1), minlength=13)
     assert stats.binomtest(int(counts[0]), len(IDS), 0.25).pvalue > 0.001
     assert stats.chisquare(counts[1:]).pvalue > 0.001
+
+
+def test_lines_of_one_digit_have_probability_p_single_and_the_others_stay() -> None:
+    more = sample(LineConfig(p_empty=0.25, p_single=0.3)).present.sum(1)
+    counts = sample(LineConfig(p_empty=0.25)).present.sum(1)
+    made_single = more != counts
+    assert (more[made_single] == 1).all()
+    may_become = int((counts > 1).sum())
+    assert stats.binomtest(int(made_single.sum()), may_become, 0.3).pvalue > 0.001
+    assert not (made_single & (counts == 0)).any()
+    with pytest.raises(UserError, match="p_single=0.3 contradicts data.min_digits=2"):
+        LineConfig(p_single=0.3, min_digits=2)
 
 
 def test_marks_follow_digits_with_their_probabilities() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mnist_seq.config import Spec
 from mnist_seq.data.digits import MNIST_SIZE
 from mnist_seq.data.preprocess import Canvases, Preprocess, pad_pictures
+from mnist_seq.data.row_detection import MAX_ROWS
 from tests.data.preset_configs import pool
 
 LINE = Spec(32, 256, 12, (0, 0))
@@ -82,6 +83,24 @@ def test_punch_hole_beside_the_writing_changes_neither_its_height_nor_its_rows()
     found, plain = preprocess(rgba(punched)), preprocess(rgba(page()))
     assert found.picture.tolist() == plain.picture.tolist() == [0]
     torch.testing.assert_close(found.windows[0, 1::2], plain.windows[0, 1::2], atol=4, rtol=0)
+
+
+def test_row_of_one_thin_digit_is_found_beside_a_long_one() -> None:
+    sheet = torch.zeros(400, 900)
+    write(sheet, [1] * 12, 60, 20)
+    for column in (40, 450, 860):
+        below = sheet.clone()
+        below[240:300, column : column + 8] = 1
+        assert preprocess(rgba(1 - below)).picture.tolist() == [0, 0]
+
+
+def test_rows_that_are_not_read_are_counted() -> None:
+    sheet = torch.zeros(900, 300)
+    for count in range(1, MAX_ROWS + 3):
+        write(sheet, [0, 2], 85 * count - 75, 20, height=40)
+        found = preprocess(rgba(1 - sheet))
+        assert len(found.images) == min(count, MAX_ROWS)
+        assert found.num_omitted.tolist() == [max(0, count - MAX_ROWS)] * len(found.images)
 
 
 def test_window_follows_the_writing_to_any_place_and_size() -> None:

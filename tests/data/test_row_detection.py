@@ -30,8 +30,8 @@ def ink_of(images: Tensor) -> Tensor:
 
 def detect(images: Tensor) -> Rows:
     """Find rows; what is said of those that are not present is 0."""
-    boxes, heights, num_shapes, present = find_rows(ink_of(images))
-    return Rows(boxes * present[..., None], heights * present, num_shapes * present, present)
+    boxes, heights, num_shapes, present, num_omitted = find_rows(ink_of(images))
+    return Rows(boxes * present[..., None], heights * present, num_shapes * present, present, num_omitted)
 
 
 @pytest.mark.parametrize("levels", [5, 15, 51, 255])

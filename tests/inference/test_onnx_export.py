@@ -131,7 +131,7 @@ def test_graph_reads_the_pixels_that_the_reader_reads(name: str, spec: Spec, tmp
     session, pictures = onnx_export.create_session(tmp_path / "model.onnx", num_threads=1), drawn_pictures()
     for batch in (pictures, pictures[1:2], pictures[3:4]):
         padded, sizes = pad_pictures(batch)
-        digits, probability, confidence, picture, window, num_shapes = (
+        digits, probability, confidence, picture, window, num_shapes, num_omitted = (
             torch.from_numpy(it) for it in session.run(None, {"pictures": padded.numpy(), "sizes": sizes.numpy()})
         )
         readings = reader.read([it.permute(1, 2, 0) for it in batch])
@@ -142,6 +142,7 @@ def test_graph_reads_the_pixels_that_the_reader_reads(name: str, spec: Spec, tmp
             assert probability[index, : len(row.digits)].tolist() == pytest.approx(row.per_digit, rel=1e-3)
             assert float(confidence[index]) == pytest.approx(row.confidence, rel=1e-3)
             assert bool(num_shapes[index] > spec.max_length) == bool(row.warning)
+            assert num_omitted[index] == 0
             assert row.blank or window[index].tolist() == pytest.approx(row.box, abs=0.01)
     assert any(len(it.rows) == 3 for it in reader.read([it.permute(1, 2, 0) for it in pictures])) == (name == "enc_dec")
 

@@ -157,7 +157,7 @@ def test_canvases_are_read_like_the_images_they_come_from(reader: Reader, scene_
         reader.read_canvases(canvases[:, :28])
 
 
-def test_more_digits_than_a_model_reads_are_told() -> None:
+def test_more_digits_or_rows_than_a_model_reads_are_told() -> None:
     digit = mnist_seq.scenes("single", "data.digits=uci", split="test")[3].images[0, 0].numpy()
     one, two = (np.pad(np.concatenate([digit] * count, 1), 40) for count in (1, 2))
     single = Reader(stirred(build(tiny_models()["classifier"], Spec(28, 28, 1, (1, 1)))), {})
@@ -166,6 +166,10 @@ def test_more_digits_than_a_model_reads_are_told() -> None:
     assert single.read(one).warning == line.read(two).warning == single.read(digit).warning == ""
     many = np.concatenate([np.zeros_like(two), np.pad(np.concatenate([digit] * 9, 1), ((40, 40), (40, 40)))], 1)
     assert line.read(many).warning == "9 separate shapes found, but this model reads at most 8"
+    page = np.concatenate([two] * 10)
+    assert line.read(page).warning == "2 more rows of writing found, but at most 8 are read"
+    assert not any(row.warning for row in line.read(page).rows)
+    assert single.read(page).warning.endswith("but this model reads at most 1; " + line.read(page).warning)
 
 
 def test_picture_of_several_rows_is_read_row_by_row(reader: Reader, scene_image: np.ndarray) -> None:

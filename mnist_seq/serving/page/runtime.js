@@ -111,16 +111,15 @@ export class BrowserModel {
     const count = length < 0 ? maxLength : length;
     /** @param {string} name */
     const perDigit = (name) => Array.from(part(name, maxLength).slice(0, count), Number);
-    const numShapes = Number(outputs.num_shapes.data[row]);
+    const [numShapes, numOmitted] = ["num_shapes", "num_omitted"].map((name) => Number(outputs[name].data[row]));
+    const tooLong = `There seem to be ${numShapes} digits; this model reads at most ${maxLength} in a row.`;
+    const tooMany = `The picture has ${numOmitted} more rows, which were not read.`;
     return {
       digits: all.slice(0, count),
       probability: perDigit("probability"),
       confidence: Number(outputs.confidence.data[row]),
       box: Array.from(part("window", 4), Number),
-      warning:
-        numShapes > maxLength
-          ? `There seem to be ${numShapes} digits; this model reads at most ${maxLength} in a row.`
-          : "",
+      warning: numShapes > maxLength ? tooLong : numOmitted ? tooMany : "",
       explanation: attended && {
         canvas: part("canvases", height * width),
         attention: attentionOfRow(outputs.attention, row),

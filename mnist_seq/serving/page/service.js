@@ -67,7 +67,7 @@ export class ServiceModel {
       probability: per_digit,
       confidence,
       box,
-      warning,
+      warning: warning || reading.warning,
       explanation: null,
     }));
   }
