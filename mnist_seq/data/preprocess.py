@@ -23,7 +23,7 @@ from mnist_seq.data.image_io import LUMA_WEIGHTS
 from mnist_seq.data.levels import MIN_RANGE, PAPER, stretch_levels
 from mnist_seq.data.row_detection import SMALL_SIDE, find_ink, find_rows, inside_of, is_dark_on_light
 
-_PADDED_PIXELS, _MAX_PICTURES = 2**19, 16
+_PADDED_PIXELS, _MAX_PICTURES = 2**20, 16
 """Most pixels, padding included, and most pictures that are preprocessed together: so that caches hold them."""
 _MIN_SMALL_SIDE = 32
 """Least padded side of a small copy, pixels: it has room for all rows that can be found."""
@@ -79,8 +79,10 @@ class Preprocess(nn.Module):
             sizes: height and width of each picture, pixels, at most Y and X.
         """
         is_canvas = (sizes[:, 0] == self.canvas_size[0]) & (sizes[:, 1] == self.canvas_size[1])
-        grey, small, small_sizes, scale = self._shrink(pictures, sizes)
-        rows = find_rows(find_ink(small, small_sizes))
+        grey = composite(pictures, sizes)
+        small, small_sizes, scale = shrink(grey, sizes)
+        inverted = is_dark_on_light(small, small_sizes)
+        rows = find_rows(find_ink(torch.where(inverted[:, None, None], 1 - small, small), small_sizes))
         if self.join_rows:
             rows = rows.merged()
         first = torch.arange(rows.present.shape[1], device=sizes.device) == 0
@@ -89,22 +91,13 @@ class Preprocess(nn.Module):
         boxes, heights = rows.boxes[picture, row] / scale[:, None], rows.heights[picture, row] / scale
         whole = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], 1)[picture]
         windows = torch.where(is_canvas[:, None], whole, self._windows(boxes, heights))
-        images, levelled = cut(grey, sizes, picture, windows, self.canvas_size)
+        images, levelled = cut(grey, inverted, sizes, picture, windows, self.canvas_size)
         unchanged = is_canvas & ((images == 0).float().mean((1, 2)) > PAPER)
         images = torch.where(unchanged[:, None, None], images, levelled)
         found = rows.present.any(1)[picture] | is_canvas
         counted = found & ~(unchanged & self.reads_several)
         images, num_shapes = images * found[:, None, None], rows.num_shapes[picture, row] * counted
         return Canvases(images, picture, windows, num_shapes, rows.num_omitted[picture] * ~is_canvas)
-
-    @staticmethod
-    def _shrink(pictures: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return pictures in grey and small, both with light ink, the small sizes, and small pixels per pixel."""
-        grey = composite(pictures, sizes)
-        small, small_sizes, scale = shrink(grey, sizes)
-        inverted = is_dark_on_light(small, small_sizes)[:, None, None]
-        grey, small = torch.where(inverted, 1 - grey, grey), torch.where(inverted, 1 - small, small)
-        return grey, small, small_sizes, scale
 
     def _windows(self, boxes: Float[Tensor, "K 4"], heights: Float[Tensor, "K"]) -> Float[Tensor, "K 4"]:
         """Grow boxes by a margin, and to the shape of the canvas, on which digits get at most their trained height."""
@@ -168,12 +161,13 @@ def composite(pictures: UInt8[Tensor, "B 4 Y X"], sizes: Int[Tensor, "B 2"]) -> 
     """
     red, green, blue, alpha = pictures.unbind(1)
     grey = LUMA_WEIGHTS[0] / 255 * red
-    grey = torch.add(torch.add(grey, green, alpha=LUMA_WEIGHTS[1] / 255), blue, alpha=LUMA_WEIGHTS[2] / 255)
+    grey = grey.add_(green, alpha=LUMA_WEIGHTS[1] / 255).add_(blue, alpha=LUMA_WEIGHTS[2] / 255)
     alpha = alpha / 255
     opaque = alpha.sum((1, 2)).clamp(min=1)
-    level = (grey * alpha).sum((1, 2)) / opaque
+    opaque_grey = grey.mul_(alpha)
+    level = opaque_grey.sum((1, 2)) / opaque
     paper = torch.where(2 * opaque > sizes[:, 0] * sizes[:, 1], level, (level < 0.5).float())[:, None, None]
-    return paper + (grey - paper) * alpha
+    return opaque_grey.add_(paper).addcmul_(paper, alpha, value=-1)
 
 
 def shrink(
@@ -192,19 +186,19 @@ def shrink(
         torch._check(half <= SMALL_SIDE // 2)
     padded = [2 * half for half in halves]
     positions = [(torch.arange(length, device=grey.device) + 0.5) / scale[:, None] for length in padded]
-    rows, cols = (resampling(positions[axis], 1 / scale, sizes[:, axis], grey.shape[axis + 1]) for axis in (0, 1))
-    small = rows @ grey @ cols.mT * inside_of(small_sizes, *padded)
+    small = resample(grey, positions, (1 / scale).expand(2, -1), sizes) * inside_of(small_sizes, *padded)
     return small, small_sizes, scale
 
 
 def cut(
     grey: Float[Tensor, "B Y X"],
+    inverted: Bool[Tensor, "B"],
     sizes: Int[Tensor, "B 2"],
     picture: Int[Tensor, "K"],
     windows: Float[Tensor, "K 4"],
     canvas_size: tuple[int, int],
 ) -> tuple[Float[Tensor, "K h w"], Float[Tensor, "K h w"]]:
-    """Resample windows of pictures to the canvas; what lies outside the picture is 0.
+    """Resample windows of pictures, some of which are inverted, to the canvas; outside the picture it is 0.
 
     Returns:
         The canvases as they are in the picture, and levelled.
@@ -213,26 +207,30 @@ def cut(
     step = (windows[:, 2:] - windows[:, :2]) / windows.new_tensor([width, height])
     x = windows[:, :1] + (torch.arange(width, device=grey.device) + 0.5) * step[:, :1]
     y = windows[:, 1:2] + (torch.arange(height, device=grey.device) + 0.5) * step[:, 1:]
-    rows = resampling(y, step[:, 1], size[:, 0], grey.shape[1])
-    cols = resampling(x, step[:, 0], size[:, 1], grey.shape[2])
     inside = ((y >= 0) & (y < size[:, :1]))[:, :, None] & ((x >= 0) & (x < size[:, 1:]))[:, None]
-    images = (rows @ grey[picture] @ cols.mT) * inside
+    images = resample(grey[picture], (y, x), step.flip(1).mT, size)
+    images = torch.where(inverted[picture, None, None], 1 - images, images) * inside
     return images, stretch_levels(images, inside)
 
 
-def resampling(
-    positions: Float[Tensor, "N K"], step: Float[Tensor, "N"], size: Int[Tensor, "N"], length: int
-) -> Float[Tensor, "N K {length}"]:
-    """Return the weights of an axis' pixels at each position: a triangle two steps wide, at least 2 pixels, sum 1.
+def resample(
+    images: Float[Tensor, "N Y X"],
+    positions: Sequence[Float[Tensor, "N _"]],
+    steps: Float[Tensor, "2 N"],
+    sizes: Int[Tensor, "N 2"],
+) -> Float[Tensor, "N _ _"]:
+    """Resample images at rows x columns, with triangles two steps wide, at least 2 pixels.
 
     Args:
-        positions: pixels from the edge.
-        step: distance of the positions, pixels.
-        size: of the picture along the axis, pixels; pixels beyond it get no weight.
-        length: of the padded axis, pixels.
+        positions: of the rows and of the columns, pixels from the edge.
+        steps: distance of the rows and of the columns, pixels.
+        sizes: height and width of the images without padding; pixels beyond them get no weight.
     """
-    radius = step.clamp(min=1)[:, None]
-    index = torch.arange(length, device=positions.device)
-    centres = torch.where(index < size[:, None], index + 0.5, -1e9) / radius
-    weights = (1 - ((positions / radius)[..., None] - centres[:, None]).abs()).clamp(min=0)
-    return weights / weights.sum(2, keepdim=True).clamp(min=1e-6)
+    weights = []
+    for axis, (position, step) in enumerate(zip(positions, steps, strict=True)):
+        index, radius = torch.arange(images.shape[axis + 1], device=images.device), step.clamp(min=1)[:, None]
+        centres = torch.where(index < sizes[:, axis, None], index + 0.5, -1e9) / radius
+        weights.append((1 - ((position / radius)[..., None] - centres[:, None]).abs()).clamp(min=0))
+    rows, cols = weights
+    total = rows.sum(2)[:, :, None] * cols.sum(2)[:, None]
+    return rows @ images @ cols.mT / total.clamp(min=1e-9)

@@ -1,6 +1,7 @@
 """Row detection: where writing stands in small copies of pictures, and whether it is dark on light.
 
-Shapes   B pictures   R rows of a picture   S shapes of a row   T U padded size of the small copies, even
+Shapes   B pictures   R rows of a picture   K rows of all pictures   S shapes of a row
+         T U padded size of the small copies, even
 """
 
 from __future__ import annotations
@@ -124,14 +125,27 @@ def find_rows(ink: Float[Tensor, "B T U"]) -> Rows:
     rows = of_row.gather(1, best[..., None].expand(-1, -1, of_row.shape[2])) & inked[:, None]
     cols = (rows.float() @ ink) > 0.5 + _EPSILON
     (top, bottom), (left, right) = _extent(rows), _extent(cols)
-    heights = bottom - top
-    of_shape = _runs(cols)  # B R S U
-    covered = (
-        of_shape.float() @ ink.mT[:, None] > 0.5 + _EPSILON
-    )  # B R S T: which lines of the picture each shape has ink on
-    shape_heights = (covered.float() @ rows[..., None].float())[..., 0]
-    tall = shape_heights >= (_MIN_SHAPE_HEIGHT * heights[..., None]).clamp(min=2)
-    return Rows(torch.stack([left, top, right, bottom], -1), heights, tall.sum(2), present, kept.sum(1) - present.sum(1))
+    boxes, num_omitted = torch.stack([left, top, right, bottom], -1), kept.sum(1) - present.sum(1)
+    picture, row = found = (present | (torch.arange(MAX_ROWS, device=ink.device) == 0)).nonzero().unbind(1)
+    counts = _count_shapes(ink[picture], rows[picture, row], cols[picture, row])
+    return Rows(boxes, bottom - top, torch.zeros_like(top).index_put(found, counts), present, num_omitted)
+
+
+def _count_shapes(
+    ink: Float[Tensor, "K T U"], rows: Bool[Tensor, "K T"], cols: Bool[Tensor, "K U"]
+) -> Int[Tensor, "K"]:
+    """Count the shapes of each row that are as tall as digits.
+
+    Args:
+        ink: of the picture of each row.
+        rows: lines of the picture that each row covers.
+        cols: columns in which it has ink.
+    """
+    of_shape = _runs(cols)  # K S U
+    covered = of_shape.float() @ ink.mT > 0.5 + _EPSILON  # K S T: which lines of the picture each shape has ink on
+    heights = (covered & rows[:, None]).sum(2)
+    first, last = _extent(rows)
+    return (heights >= (_MIN_SHAPE_HEIGHT * (last - first)[:, None]).clamp(min=2)).sum(1)
 
 
 def _runs(marked: Bool[Tensor, "*B T"]) -> Bool[Tensor, "*B S T"]:
@@ -148,7 +162,7 @@ def inside_of(sizes: Int[Tensor, "B 2"], height: int, width: int) -> Bool[Tensor
     return rows[..., None] & cols[:, None]
 
 
-def _extent(marked: Bool[Tensor, "B R T"]) -> tuple[Int[Tensor, "B R"], Int[Tensor, "B R"]]:
+def _extent(marked: Bool[Tensor, "*B T"]) -> tuple[Int[Tensor, "*B"], Int[Tensor, "*B"]]:
     """Return where the marked positions begin and end, half open."""
     index = torch.arange(marked.shape[-1], device=marked.device)
     first = torch.where(marked, index, marked.shape[-1]).amin(-1)
