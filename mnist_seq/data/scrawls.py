@@ -20,7 +20,7 @@ _MIDDLE = MNIST_SIZE / 2
 _STROKE_WIDTHS = (1.5, 4.0)
 """Range of the widths of random strokes, pixels."""
 _FINE_WIDTHS = (1.0, 2.5)
-"""Range of the stroke widths of the other kinds, pixels. With wider ones, they would become blobs, as thick zeros are."""
+"""Range of the stroke widths of the other kinds, pixels. With wider ones, they would look like thick zeros."""
 _CURVE_POINTS = 9
 """With fewer, random curves would look like zeros and other digits."""
 _RANGE = (3.0, 25.0)
