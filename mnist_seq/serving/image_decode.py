@@ -12,9 +12,9 @@ from PIL import Image, UnidentifiedImageError
 from mnist_seq.data.image_io import decode_image, load_rgba
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-_SIDE = 1024
-"""Large images are shrunk by a whole number, as far as the square of this many pixels remains: enough to read them, and
-little enough to hold those of many requests in memory."""
+_SIDE = 1280
+"""Images of more pixels than the square of this are scaled down to that: enough to read them, and little enough to hold
+those of many requests in memory."""
 _AVERAGED_MODES = ("L", "LA", "RGB", "RGBA")
 """Modes in which Pillow averages pixels; others are converted."""
 
@@ -87,13 +87,14 @@ def decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
 
 
 def _shrink(image: Image.Image) -> Image.Image:
-    """Average squares of pixels, so that at most four times `_SIDE` squared are left."""
-    factor = math.isqrt(image.width * image.height // _SIDE**2)
-    if factor < 2:
+    """Average pixels, so that at most about `_SIDE` squared are left."""
+    factor = math.sqrt(image.width * image.height) / _SIDE
+    if factor <= 1:
         return image
     if image.mode not in _AVERAGED_MODES or "transparency" in image.info:
         image = Image.fromarray(load_rgba(image).permute(1, 2, 0).numpy())
-    return image.reduce(factor)
+    size = max(1, round(image.width / factor)), max(1, round(image.height / factor))
+    return image.resize(size, Image.Resampling.BOX, reducing_gap=2)
 
 
 _MAX_SIDE = 2**15
