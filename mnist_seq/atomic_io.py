@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         CannotWriteError: no permission, or no space left; the old file is unchanged.
     """
-    temp_path = path.with_name(f".{path.name}.{os.getpid()}")
+    temp_path = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")  # hosts may share a folder
     try:
         with write_errors(path):
             yield temp_path

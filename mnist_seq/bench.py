@@ -34,7 +34,7 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")
     labels = ocr.load_labels(config.images) if config.images else []
-    readers = ocr.build_readers(resolve_run(config.run), config.trust) if config.images else []
+    readers = ocr.build_readers(resolve_run(config.run), config.trust, labels) if config.images else []
     environment = environment_info(config.device, *_BASELINE_PACKAGES)
     values: dict[str, Any] = {"measurements": {}, "config": to_dict(config), **environment}
     versions = environment["versions"]

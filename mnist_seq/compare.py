@@ -149,12 +149,14 @@ def _evaluate_all(
     from mnist_seq.evaluation.evaluator import load_evaluator
     from mnist_seq.evaluation.significance import ComparedModel
 
-    first = load_evaluator(config.evaluate_config(groups[config.runs[0]][0]))
+    baseline = groups[config.runs[0]][0]
+    first = load_evaluator(config.evaluate_config(baseline))
     config.data = first.data
-    evaluators = {
-        name: [load_evaluator(config.evaluate_config(run), first.datasets) for run in runs]
-        for name, runs in groups.items()
-    }
+
+    def load(run: str) -> Evaluator:
+        return first if run == baseline else load_evaluator(config.evaluate_config(run), first.datasets)
+
+    evaluators = {name: [load(run) for run in runs] for name, runs in groups.items()}
     make_dir("output_dir", folder)
     return [ComparedModel(name, [it.evaluate() for it in group]) for name, group in evaluators.items()], first
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _DATA_FROM = "data.from="
-_PATHS = ("run", "init_from", "resume", "images", "output", "output_dir", "data.path", "data.from")
+_PATHS = ("run", "init_from", "resume", "images", "output", "output_dir", "data.path", "data.from", "calibrate_on")
+_PATHS += ("hydra.run.dir", "hydra.sweep.dir")
 """Keys of paths."""
+_PATH_LISTS = ("runs", "seed_runs")
 _NUMBER = re.compile(r"[-+]?[\d_.]+([eE][-+]?\d+)?", re.ASCII)
 OPTIONAL_GROUPS = ("callbacks", "logger", "experiment", "ablation")
 """Config groups that may have no choice."""
@@ -57,7 +59,13 @@ def _expand_null(override: str) -> str:
 
 def _quote_path(override: str) -> str:
     key, _, value = override.partition("=")
-    return f'{key}="{value}"' if key.lstrip("+") in _PATHS and _NUMBER.fullmatch(value) else override
+    if key in _PATH_LISTS and value[:1] == "[" and value[-1:] == "]":
+        return f"{key}=[{','.join(map(_quote_number, value[1:-1].split(',')))}]"
+    return f"{key}={_quote_number(value)}" if key.lstrip("+") in _PATHS else override
+
+
+def _quote_number(value: str) -> str:
+    return f'"{value}"' if _NUMBER.fullmatch(value) else value
 
 
 def _expand_data_from(overrides: list[str]) -> list[str]:

@@ -104,7 +104,8 @@ class Run:
         import yaml
 
         try:
-            values = yaml.safe_load(self._config.read_text(encoding="utf-8"))
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+            values = yaml.load(self._config.read_text(encoding="utf-8"), loader)
             return from_dict(TrainConfig, migrate_config(values, self._config))
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"{self._config} is not a run's config: {error}") from error

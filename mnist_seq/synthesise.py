@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_seq import cli
+from mnist_seq.atomic_io import make_dir
 from mnist_seq.config import SynthesiseConfig
 from mnist_seq.config.serialization import to_dict
 from mnist_seq.errors import UserError
@@ -56,7 +57,7 @@ def draw_contact_sheet(config: SynthesiseConfig, datasets: DatasetSplits) -> Pat
     num_scenes = 24 if config.scenes is None or config.output_dir else config.scenes
     shown = scenes[: min(num_scenes, len(scenes))]
     title = f"{name}, split {config.split}, seed {config.seed}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_dir("preview", path.parent)
     plots.save_figure(plots.contact_sheet(shown, title, datasets.notice), path)
     return path
 

@@ -10,6 +10,7 @@ from mnist_seq import cli
 from mnist_seq.compose_config import is_default_dir
 from mnist_seq.config import TrainConfig
 from mnist_seq.config.validation import check
+from mnist_seq.find_runs import resolve_resume
 
 
 def main() -> None:
@@ -26,7 +27,11 @@ def _job(config: TrainConfig, run_dir: Path) -> None:
     if in_sweep:
         _run_sweep_job(config, run_dir, overrides, hydra)
     else:
-        _train_and_print(config, run_dir, overrides, hydra, is_default_dir(hydra.run), brief=False)
+        default_dir = is_default_dir(hydra.run)
+        if config.resume and not default_dir:  # Lightning passes the run's own to its other processes
+            same = run_dir.resolve() == resolve_resume(config.resume).resolve()
+            check(same, f"hydra.run.dir={run_dir} has no effect on a resumed run: leave it out")
+        _train_and_print(config, run_dir, overrides, hydra, default_dir, brief=False)
 
 
 def _run_sweep_job(config: TrainConfig, run_dir: Path, overrides: list[str], hydra: Any) -> None:
@@ -45,7 +50,7 @@ def _run_sweep_job(config: TrainConfig, run_dir: Path, overrides: list[str], hyd
         f"trainer.devices={config.trainer.devices} in a sweep needs a process for each job: add hydra/launcher=devices",
     )
     if run.last_checkpoint.is_file():
-        config, overrides = replace(config, resume=str(run_dir)), []
+        config, overrides = replace(config, resume=str(run_dir)), [f"test={str(config.test).lower()}"]
     _train_and_print(config, run_dir, overrides, hydra, default_dir=False, brief=True)
 
 

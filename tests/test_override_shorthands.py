@@ -42,6 +42,8 @@ def test_path_that_looks_like_a_number_stays_as_it_was_typed(
     config = mnist_seq.compose(f"data.from={name}", f"init_from={name}")
     assert (config.data.path, config.init_from) == (str(tmp_path / name),) * 2
     assert compose("evaluate", [f"run={name}"])[0].run == name
+    assert compose("compare", [f"runs=[{name},outputs/b]"])[0].runs == [name, "outputs/b"]
+    assert expand_shorthands("train", [f"hydra.run.dir={name}"]) == [f'hydra.run.dir="{name}"']
 
 
 @pytest.fixture

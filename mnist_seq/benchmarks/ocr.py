@@ -81,16 +81,17 @@ def compare_readers(readers: list[OcrReader], labels: list[Label]) -> list[OcrRe
     return [_summarize(it, readings[it.name], seconds[it.name], labels) for it in readers]
 
 
-def build_readers(run: str, trust: bool | str | None) -> list[OcrReader]:
+def build_readers(run: str, trust: bool | str | None, labels: list[Label]) -> list[OcrReader]:
     """Load our model, and the baselines that are installed.
 
     Args:
         run, trust: as in `inference.reader.load`.
+        labels: of the pictures that will be read.
 
     Raises:
-        UserError: as `inference.reader.load` does.
+        UserError: as `inference.reader.load` does; or our model was trained on some of the pictures.
     """
-    return [ocr_readers.our_reader(run, trust), *ocr_readers.build_baselines()]
+    return [ocr_readers.our_reader(run, trust, labels), *ocr_readers.build_baselines()]
 
 
 def to_dict(results: list[OcrResult], labels: list[Label]) -> dict[str, Any]:

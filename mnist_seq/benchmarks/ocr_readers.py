@@ -7,7 +7,7 @@ settings were chosen on handwritten numbers: the best of those that were tried.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mnist_seq.config.trust import Trust
+from mnist_seq.data.labels import Label
+from mnist_seq.data.trained_images import select_trained
+from mnist_seq.errors import UserError
 from mnist_seq.inference import reader, weights
 
 _DET_SIDE = 640
@@ -45,16 +48,22 @@ class OcrReader(NamedTuple):
     """Size of its model files."""
 
 
-def our_reader(run: str, trust: Trust) -> OcrReader:
+def our_reader(run: str, trust: Trust, labels: Sequence[Label]) -> OcrReader:
     """A model of ours, through `Reader.read`.
 
     Args:
         run, trust: as in `inference.reader.load`.
+        labels: of the pictures that it will read.
 
     Raises:
-        UserError: as `inference.reader.load` does.
+        UserError: as `inference.reader.load` does; or the model was trained on some of the pictures.
     """
     ours = reader.load(run, "cpu", trust)
+    if trained := select_trained(labels, ours.card.get("trained_images", "")):
+        raise UserError(
+            f"run={run} was trained on {len(trained)} of these {len(labels)} pictures, such as {trained[0].image}: "
+            "name other pictures"
+        )
     return OcrReader(run, lambda image: ours.read(image).digits, weights.find_weights(run).stat().st_size)
 
 

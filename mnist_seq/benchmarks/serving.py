@@ -32,7 +32,7 @@ NUM_ROUNDS = 6
 """Rounds of each service."""
 ROUND_SECONDS = 10.0
 SEQUENTIAL_REQUESTS = 200
-"""Images that a single client sends one after the other."""
+"""Images, and latencies of a single client that count: its last ones."""
 MODEL_NAME = "grid"
 SERVICES = {
     "batched": ["engine=torch"],

@@ -47,7 +47,7 @@ class TrainConfig(Validated):
     are loaded."""
     resume: str | None = None
     """Run directory, or its last.ckpt, to resume; `latest` means the newest unfinished run under outputs/. Only
-    trainer.max_steps, trainer.threads, test and logger may change."""
+    trainer.max_steps, trainer.threads, test, logger and, where images have moved, data.from may change."""
     trust: Trust = None
     """Allow code outside the package that the resumed run names: true for any, or the name of a module."""
     test: bool = False

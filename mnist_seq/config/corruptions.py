@@ -29,7 +29,7 @@ class CorruptionConfig(Validated):
     """Change of stroke width, pixels on each side, -1..1; below 0 strokes get thinner; not with `random`."""
     crop: Fraction = 0.0
     """Crop to the ink with a margin of this fraction of its height, 0..1, and scale to the canvas; with `random`,
-    up to a tenth of its height is cut off too."""
+    up to a tenth of its height is cut off too, if `level` is true."""
     shear: Annotated[float, within(0, 45)] = 0.0
     """Slant of the whole writing, to a random side, degrees, 0..45; needs `crop`."""
     stretch: Fraction = 0.0

@@ -31,7 +31,8 @@ class LineConfig(VariableCountConfig):
     p_final_mark: Fraction = 0.5
     """Probability that such a mark follows the last digit, 0..1."""
     min_gap: int = -3
-    """Smallest gap between the ink of neighbours, pixels, at least -digit_size / 4; below 0 they overlap."""
+    """Smallest gap between the ink of neighbours, pixels, at least gap_jitter - digit_size / 4; below 0 they
+    overlap."""
     max_gap: int = 10
     """Largest such gap, pixels; all of a line's gaps shrink where it would not fit."""
     p_wide: Fraction = 0.0
@@ -55,7 +56,11 @@ class LineConfig(VariableCountConfig):
         )
         low, high = self.min_gap, self.max_gap
         lowest = -(self.digit_size // 4)
-        check(low >= lowest, f"data.min_gap={low} must be at least {lowest}: further back, digits would change places")
+        check(
+            low - self.gap_jitter >= lowest,
+            f"data.min_gap={low} less data.gap_jitter={self.gap_jitter} must be at least {lowest}: further back, "
+            "digits would change places",
+        )
         check(low <= high, f"data.min_gap={low} must be at most data.max_gap={high}")
         check(high <= self.max_wide_gap, f"data.max_wide_gap={self.max_wide_gap} must be at least data.max_gap={high}")
         typical = 5 * self.digit_size // 7 + min(low, 0)  # MNIST's ink fills 20 of 28 pixels

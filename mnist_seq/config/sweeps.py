@@ -61,7 +61,7 @@ class SearchConfig(Validated):
     pruner: Annotated[str, one_of(PRUNERS)] = "median"
     """Stops trials that validate worse than others: `median`, `hyperband` (Li et al. 2018) or `none`."""
     n_startup_trials: NonNegativeInt = 5
-    """Finished trials before any is pruned, at least 0."""
+    """Finished trials before `pruner=median` prunes any, at least 0."""
     max_retries: NonNegativeInt = 3
     """Retries of a trial whose process or worker died, at least 0."""
     heartbeat_timeout: PositiveInt = 120

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from mnist_seq import vocabulary
-from mnist_seq.atomic_io import atomic_write_text, make_dir
+from mnist_seq.atomic_io import atomic_write_text, make_dir, write_errors
 from mnist_seq.config.migrations import migrate_card
 from mnist_seq.data.image_folder import CARD_FILE, parse_card
 from mnist_seq.data.render import SceneBatch
@@ -51,11 +51,12 @@ def write_dataset(dataset: SceneDataset, num_scenes: int, metadata: dict[str, An
         )
     make_dir("output_dir", target.parent)
     shards = part / "shards"
-    if not (part / "labels.jsonl").is_file():
-        yield from _write_shards(dataset, num_scenes, shards, part, metadata)
-        _finalize(num_scenes, shards, part)
-    shutil.rmtree(shards, ignore_errors=True)
-    part.replace(target)
+    with write_errors(target):
+        if not (part / "labels.jsonl").is_file():
+            yield from _write_shards(dataset, num_scenes, shards, part, metadata)
+            _finalize(num_scenes, shards, part)
+        shutil.rmtree(shards, ignore_errors=True)
+        part.replace(target)
 
 
 def _has_card(directory: Path, metadata: dict[str, Any]) -> bool:

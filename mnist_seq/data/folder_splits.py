@@ -91,6 +91,7 @@ def _check_no_effect(config: FolderConfig, why: str) -> None:
 
 def _split(labels: list[Label], config: FolderConfig, card: dict[str, Any]) -> dict[str, list[Label]]:
     if "split" in card and card["split"] != "train":
+        _check_no_effect(config, f"the card of these images says split={card['split']}")
         return {card["split"]: labels}
     if any(SPLIT_COLUMN in label.columns for label in labels):
         return _split_as_labelled(labels, config)

@@ -132,7 +132,7 @@ def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
     digits = _pad((label.digits for label in labels), spec.max_length, vocabulary.PAD)
     canvases = _preprocess(labels, spec)
     return SceneBatch(
-        images=(canvases.images * 255).round().to(torch.uint8)[:, None],
+        images=canvases.images.mul_(255).round_().to(torch.uint8)[:, None],
         digits=digits,
         tokens=vocabulary.encode(digits),
         cells=_pad(map(_cell_labels, labels), math.prod(spec.cells), vocabulary.EMPTY_CELL),

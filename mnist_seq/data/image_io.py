@@ -45,14 +45,15 @@ def load_rgba(image: object, channels: str | None = None) -> UInt8[Tensor, "4 H 
         UserError: not an image, or an array that may be one image or several.
     """
     if isinstance(image, (str, os.PathLike)):
-        image = _open_image(Path(image))
+        path = Path(image)
+        image = _open_image(path)
+        with _naming(path):
+            return _upright_rgba(image)
     elif isinstance(image, ImageFile.ImageFile):  # its pixels may not have been decoded yet
         with _naming(image.filename or "the image"):
             image = decode_image(image)
     if isinstance(image, Image.Image):
-        with suppress(Exception):  # the parser may raise anything for corrupt EXIF, and the image may be fine
-            image = ImageOps.exif_transpose(image)  # cameras store their orientation instead of rotating the pixels
-        return _pil_to_rgba(image)
+        return _upright_rgba(image)
     if isinstance(image, np.ndarray) and image.dtype.kind in "buif":
         image = torch.as_tensor(np.array(image, dtype=image.dtype.newbyteorder("=")))
     if not isinstance(image, Tensor):
@@ -179,6 +180,12 @@ def _open_image(path: Path) -> Image.Image:
     if num_frames > 1:
         raise UserError(f"{path} contains {num_frames} frames: expected a single image")
     return image
+
+
+def _upright_rgba(image: Image.Image) -> UInt8[Tensor, "4 H W"]:
+    with suppress(Exception):  # the parser may raise anything for corrupt EXIF, and the image may be fine
+        image = ImageOps.exif_transpose(image)  # cameras store their orientation instead of rotating the pixels
+    return _pil_to_rgba(image)
 
 
 def _pil_to_rgba(image: Image.Image) -> UInt8[Tensor, "4 H W"]:

@@ -25,6 +25,7 @@ import io
 import json
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,8 +177,8 @@ def _parse_label(location: str, directory: Path, row: dict[str, Any]) -> Label:
         if key != key.lower() and key.lower() in (*_PARSED_KEYS, "split"):
             raise UserError(f"{location}: write the key {key} in lower case")
     image, digits = directory / _decode_name(name), _parse_digits(location, row)
-    if not image.is_file():
-        raise NotFoundError(f"{location}: {image} does not exist")
+    if not os.path.isfile(image):  # noqa: PTH113 - Path.is_file raises where a name is too long, or may not be seen
+        raise NotFoundError(f"{location}: {textwrap.shorten(str(image), 200, placeholder=' ...')} does not exist")
     boxes, sources = row.get("boxes") or [], row.get("sources") or []
     for key, values in (("boxes", boxes), ("sources", sources)):
         if not isinstance(values, list) or len(values) not in (0, len(digits)):
@@ -217,7 +218,9 @@ def _parse_digits(location: str, row: dict[str, Any]) -> list[int]:
         return [value]
     if isinstance(value, list) and all(type(digit) is int and 0 <= digit <= 9 for digit in value):
         return value
-    raise UserError(f"{location}: {keys[0]} must be a list of 0..9, or written as 3 1 4 or 314, not {value}")
+    raise UserError(
+        f'{location}: {keys[0]} must be a list of 0..9, or text such as "3 1 4" or "314", not {json.dumps(value)}'
+    )
 
 
 def _parse_cells(location: str, cells: Any, digits: list[int]) -> Cells:

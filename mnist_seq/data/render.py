@@ -122,7 +122,8 @@ def _render_distractors(distractors: Distractors, pool: Pool, augment_fn: Augmen
     indices = distractors.indices
     images = augment_fn(pool.clutter.index_select(0, indices.flatten()), None, "fragments")
     size = (DISTRACTOR_SIZE, DISTRACTOR_SIZE)
-    pieces = images.view(*indices.shape, -1).gather(2, flat_pixel_indices(distractors.crops, size, images.shape[-1]))
+    crops = flat_pixel_indices(distractors.crops, size, images.shape[-1])
+    pieces = images.flatten(1).unflatten(0, indices.shape).gather(2, crops)
     num_pixels = spec.height * spec.width
     targets = flat_pixel_indices(distractors.corners, size, spec.width)
     targets = targets.masked_fill(~distractors.present[..., None], num_pixels)  # absent ones go to a pixel to discard

@@ -96,7 +96,7 @@ class DigitRng:
 
     def bytes(self, purpose: str, n: int) -> Int[Tensor, "M {n}"]:
         """Draw n uniform integers in 0..255 per digit, int64; 32 random bits give four of them."""
-        words = bits(self._key(purpose), self.ids, self.slots * -(-n // 4)).view(len(self.ids) * self.slots, -1)
+        words = bits(self._key(purpose), self.ids, self.slots * -(-n // 4)).view(len(self.ids) * self.slots, -(-n // 4))
         return torch.cat([(words >> shift) & 255 for shift in (0, 8, 16, 24)], 1)[:, :n]
 
     def _key(self, purpose: str) -> int:

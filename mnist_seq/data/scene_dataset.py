@@ -49,7 +49,7 @@ class SceneDataset(ABC):
             IndexError: `index` is out of range.
         """
         if isinstance(index, slice):
-            return self.render(torch.arange(*index.indices(len(self))))
+            return self.render(list(range(*index.indices(len(self)))))
         if not -len(self) <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         return self.render([index % len(self)])

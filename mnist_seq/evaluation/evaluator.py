@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from mnist_seq.config.validation import check
 from mnist_seq.data.datasets import CorruptedDataset, DatasetSplits, load, spec
 from mnist_seq.data.image_folder import SOURCE
 from mnist_seq.data.scene_dataset import SceneDataset
-from mnist_seq.data.trained_images import select_trained
+from mnist_seq.data.trained_images import join_digests, select_trained
 from mnist_seq.errors import UserError
 from mnist_seq.evaluation.eval_result import EvalResult
 from mnist_seq.evaluation.evaluate_model import evaluate_model
@@ -116,7 +116,7 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
         f"split={config.split} is not in these data: choose from {', '.join(available) or 'other data'}",
     )
     if datasets.source == SOURCE:
-        _check_not_trained_on(run, card, datasets.splits[config.split], config)
+        _check_not_trained_on(run, card, datasets.splits, config)
     max_scenes = len(datasets.splits[config.split])
     num_scenes = config.scenes or max_scenes
     check(
@@ -126,9 +126,11 @@ def load_evaluator(config: EvaluateConfig, datasets: DatasetSplits | None = None
     return Evaluator(config, model, card, data, datasets, num_scenes)
 
 
-def _check_not_trained_on(run: str, card: dict[str, Any], dataset: SceneDataset, config: EvaluateConfig) -> None:
+def _check_not_trained_on(
+    run: str, card: dict[str, Any], splits: Mapping[str, SceneDataset], config: EvaluateConfig
+) -> None:
     """Raise UserError if the model was trained on some of these images; warn if they are copies within its own data."""
-    labels = dataset.labels or []
+    labels = splits[config.split].labels or []
     trained = select_trained(labels, card.get("trained_images", ""))
     if not trained:
         return
@@ -136,7 +138,13 @@ def _check_not_trained_on(run: str, card: dict[str, Any], dataset: SceneDataset,
         f"{run} was trained on {len(trained)} of these {len(labels)} {config.split} images, such as {trained[0].image}"
     )
     if config.data is None:
-        log.warning("%s: there are copies in train, or in what it was initialized from; remove them", message)
+        train_labels = splits["train"].labels if "train" in splits else None
+        in_train = select_trained(trained, join_digests(train_labels or []))
+        check(
+            len(in_train) == len(trained),
+            f"{message}: its images or labels have changed, and with them the split: train anew, with a column split",
+        )
+        log.warning("%s: there are copies in train; remove them", message)
         return
     saved = card.get("data", {})
     way_out = "use other images"

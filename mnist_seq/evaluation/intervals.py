@@ -67,8 +67,15 @@ class SharedSources:
         Args:
             counts: B, items per scene.
         """
-        shown = self._incidence[counts > 0]
-        return float(len(np.unique(shown.indices)) * counts.sum() / shown.nnz)
+        return float(self.num_sources(counts) * counts.sum() / self._incidence[counts > 0].nnz)
+
+    def num_sources(self, counts: FloatArray) -> int:
+        """The number of distinct source digits of the scenes that have counted items.
+
+        Args:
+            counts: B, items per scene.
+        """
+        return len(np.unique(self._incidence[counts > 0].indices))
 
 
 class Proportion(NamedTuple):
@@ -110,7 +117,8 @@ def proportion_with_interval(correct: Tensor, total: Tensor, shared_sources: Sha
         return Proportion(1.0, 0.0, 1.0, 0.0)
     value = float(numerators.sum()) / denominator
     effective_size, errors = shared_sources.num_distinct_sources(denominators), numerators - value * denominators
-    if not np.allclose(errors, 0):  # without any variation, only the number of distinct digits is known
+    # without any variation, or of a single digit or writer, only the number of distinct ones is known
+    if shared_sources.num_sources(denominators) > 1 and not np.allclose(errors, 0):
         effective_size = value * (1 - value) / shared_sources.variance(errors / denominator)
     return Proportion(value, *wilson_interval(value, min(effective_size, denominator)), denominator)
 
@@ -119,7 +127,7 @@ def paired_difference(baseline: Tensor, other: Tensor, shared_sources: SharedSou
     """Compare two models on the same scenes, by the scenes that only one of them predicts correctly.
 
     The interval is Wald's with half a scene added to each of the four cells (Agresti & Min 2005), with a variance for
-    clustered scenes (Durkalski et al. 2003). The test is McNemar's on the same counts, so that the two agree.
+    clustered scenes (Durkalski et al. 2003). The test is Wald's with the same variance, so that the two agree.
 
     Args:
         baseline: B, 1 where the first model is correct, else 0.
@@ -135,10 +143,10 @@ def paired_difference(baseline: Tensor, other: Tensor, shared_sources: SharedSou
     if centred.any():
         design_factor = float(centred @ centred) / shared_sources.variance(centred)
     total, gained, lost = design_factor * num_scenes + 2, design_factor * gained + 0.5, design_factor * lost + 0.5
-    p_value = math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost)))
     centre = (gained - lost) / total
-    half_width = _Z95 * math.sqrt((gained + lost) / total - centre**2) / math.sqrt(total)
-    return Difference(value, max(-1.0, centre - half_width), min(1.0, centre + half_width), p_value)
+    standard_error = math.sqrt(((gained + lost) / total - centre**2) / total)
+    low, high = max(-1.0, centre - _Z95 * standard_error), min(1.0, centre + _Z95 * standard_error)
+    return Difference(value, low, high, p_value=math.erfc(abs(centre) / standard_error / math.sqrt(2)))
 
 
 def wilson_interval(proportion: float, num_trials: float) -> tuple[float, float]:

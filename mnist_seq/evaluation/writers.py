@@ -30,6 +30,8 @@ def describe_intervals(labels: Sequence[Label], column: str) -> str:
     writers = _names(labels, column)
     if find_writers(labels, column) is not None:
         return f"intervals are clustered by {column}: {len(set(writers))} values, treated as independent"
+    if any(label.sources for label in labels):
+        return "intervals are clustered by source digit"
     unknown = writers.count("")
     if unknown == len(writers):
         why = f"no column {column}"

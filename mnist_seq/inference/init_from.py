@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mnist_seq.errors import UserError
 from mnist_seq.inference.weights import load_state_dict, make_card
+from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.nn.model import Model
 
 
@@ -61,7 +62,7 @@ def load_matching(model: Model, run: str | os.PathLike[str]) -> InitReport:
         UserError: a damaged file, or no weight matches.
     """
     (source_state, card), own_state = load_state_dict(run), model.state_dict()
-    skipped_positions = _fit_positions(source_state, own_state)
+    skipped_positions = _fit_positions(source_state, own_state) if isinstance(model, EncoderDecoder) else {}
     skipped = dict.fromkeys(own_state.keys() - source_state.keys(), "not there")
     for name in own_state.keys() & source_state.keys():
         if own_state[name].shape != source_state[name].shape:

@@ -16,6 +16,7 @@ _READING_ORDER_TEXT = {
     "raster": "in raster order",
     "rows": "row by row",
     "set": "in any order",
+    "labelled": "in the order of its labels",
 }
 
 
@@ -61,6 +62,8 @@ def describe_task(spec: Spec, data: dict[str, Any]) -> str:
     canvas, family = f"on {spec.height}x{spec.width} pixels", data.get("family")
     if spec.max_length == 1:
         return f"one digit {canvas}"
+    if family == "folder":  # both halves are read in the same order
+        return describe_task(spec, data.get("synthetic") or {"order": "labelled", "p_empty": 1})
     default_order = FAMILY_CONFIGS.get(str(family), DataConfig).reading_order if spec.ordered else "set"
     is_full = (family == "grid" and not data.get("p_empty")) or family == "cluttered"
     exact_count = is_full or data.get("min_digits") == spec.max_length

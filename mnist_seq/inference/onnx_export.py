@@ -10,6 +10,7 @@ Shapes   B pictures   Y X padded size of the pictures   K canvases: rows of all 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -42,8 +43,8 @@ PICTURES_METADATA = {
 CANVASES_METADATA = {"images": "uint8 (batch, 1, {height}, {width}): grey levels, light ink on a background of 0"}
 """Input of a graph without preprocessing; stored in its metadata."""
 DECODER_METADATA = {
-    "digits": f"int64 (rows, {{max_length}}): digits in reading order, then {PAD}",
-    "probability": "float32 (rows, {max_length}): probability of each digit given the previous ones, then 1",
+    "digits": f"int64 (rows, {{length}}): digits in reading order, then {PAD}",
+    "probability": "float32 (rows, {length}): probability of each digit given the previous ones, then 1",
     "confidence": "float32 (rows,): probability that the whole sequence is right, its end included",
 }
 """Outputs of both graphs; stored in their metadata."""
@@ -55,8 +56,8 @@ ROWS_METADATA = {
 }
 """Further outputs of a graph that reads pictures; stored in its metadata."""
 RUNNER_UP_METADATA = {
-    "runner_up": "int64 (rows, {max_length}): second likeliest token at each digit; above 9 the end of the row",
-    "runner_up_probability": "float32 (rows, {max_length}): probability of the runner-up given the previous digits",
+    "runner_up": "int64 (rows, {length}): second likeliest token at each digit; above 9 the end of the row",
+    "runner_up_probability": "float32 (rows, {length}): probability of the runner-up given the previous digits",
 }
 EXPLAIN_METADATA = {
     "attention": "float32 (steps, rows, heads, patches): attention of the last decoder block",
@@ -118,12 +119,13 @@ class _PostprocessExplained(_PostprocessSteps):
     def forward(  # type: ignore[override]
         self, tokens: Tensor, log_probs: Tensor, runners_up: Tensor, runner_up_log_probs: Tensor, canvases: Tensor
     ) -> Any:
-        missing = runners_up.new_full((self.max_length, *runners_up.shape[1:]), PAD)
-        runners_up, probs = (
-            torch.cat([it, missing.to(it.dtype)])[: self.max_length, :, 0].T
-            for it in (runners_up, runner_up_log_probs.exp())
-        )
+        runners_up, probs = self._pad(runners_up, PAD), self._pad(runner_up_log_probs.exp(), 1)
         return *super().forward(tokens, log_probs, canvases), runners_up, probs
+
+    def _pad(self, steps: Tensor, value: int) -> Tensor:
+        """From the values of S steps, S B 1, to B max_length."""
+        missing = steps.new_full((self.max_length, *steps.shape[1:]), value)
+        return torch.cat([steps, missing])[: self.max_length, :, 0].T
 
 
 class _UnrolledReader(nn.Module):
@@ -204,7 +206,8 @@ def build_graph(
         raise UserError(f"{type(model).__name__} cannot be exported to ONNX: {reason}") from error
     if quantize:
         quantize_weights(graph)
-    sizes = {"height": spec.height, "width": spec.width, "max_length": spec.max_length}
+    length = math.prod(spec.cells) if model.output_type == "cells" else spec.max_length
+    sizes = {"height": spec.height, "width": spec.width, "length": length, "max_length": spec.max_length}
     texts = {key: text.format(**sizes) for key, text in metadata.items()}
     onnx.helper.set_model_props(graph, texts | {"card": json.dumps(card)})
     return bytes(graph.SerializeToString())

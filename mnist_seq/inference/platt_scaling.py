@@ -65,6 +65,18 @@ class PlattScaling(NamedTuple):
         """Return predictions with scaled confidences; the probabilities of their digits stay as they are."""
         return output if self == PlattScaling() else output._replace(score=self(output.confidence).log())
 
+    def rescore_beams(self, beams: DecodeOutput) -> DecodeOutput:
+        """Return the beams of an image, best first, with scaled confidences.
+
+        The scaling is fitted on best readings. The others exclude it and each other, so they share what it leaves.
+        """
+        if self == PlattScaling():
+            return beams
+        confidence = beams.confidence
+        best = self(confidence[:1])
+        others = confidence[1:] * (1 - best) / (1 - confidence[:1]).clamp(min=_EPS)
+        return beams._replace(score=torch.cat([best, others.minimum(best)]).log())
+
 
 def _logit(confidence: Tensor) -> Tensor:
     return torch.logit(confidence, _EPS)

@@ -150,7 +150,7 @@ class Reader:
     def join_rows(self, readings: Sequence[Reading], canvases: Canvases) -> list[Reading]:
         """Join the readings of preprocessed canvases, K, into one for each image."""
         max_length, images = self.model.spec.max_length, dict[int, list[Reading]]()
-        _, *columns = (it.tolist() for it in canvases)
+        columns = [it.tolist() for it in canvases[1:]]
         for reading, picture, window, num_shapes, _ in zip(readings, *columns, strict=True):
             message = f"{num_shapes} separate shapes found, but this model reads at most {max_length}"
             warning = message if num_shapes > max_length else ""
@@ -221,7 +221,7 @@ class Reader:
         for index in range(len(images)):
             beams = output.select(index)
             exists = beams.score > -torch.inf  # there may be fewer sequences than beams
-            best, *alternatives = to_readings(self._scaling.rescore(beams.select(exists)))
+            best, *alternatives = to_readings(self._scaling.rescore_beams(beams.select(exists)))
             readings.append(replace(best, alternatives=alternatives))
         return readings
 

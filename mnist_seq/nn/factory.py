@@ -42,7 +42,7 @@ def build_custom(config: CustomConfig, spec: Spec) -> Model:
 def _import_module(key: str, module_name: str) -> ModuleType:
     """Import a module; an error that its own code raises keeps its traceback."""
     try:
-        if module_name:
+        if module_name and not module_name.startswith("."):
             return importlib.import_module(module_name)
     except ModuleNotFoundError as problem:
         if not f"{module_name}.".startswith(f"{problem.name}."):

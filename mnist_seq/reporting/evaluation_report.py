@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -79,10 +81,17 @@ def evaluation_dir(config: EvaluateConfig, data_label: str = "") -> Path:
 
 
 def model_results_dir(model: str) -> Path:
-    """The folder for evaluations of a model: in its run directory, or else under outputs/evaluations."""
+    """The folder for evaluations of a model: in its run directory, or else under outputs/evaluations.
+
+    A checkpoint of a run has a folder of its own there; a file elsewhere has one that its whole path names.
+    """
     if model.startswith(pretrained.PREFIX):
         return Path("outputs", "evaluations", "pretrained", model.removeprefix(pretrained.PREFIX))
     path = Path(model)
     if path.is_dir():
         return path / "evaluations"
-    return Path("outputs", "evaluations", path.absolute().parent.name, path.stem)
+    folder = path.absolute().parent
+    if folder.name == "checkpoints":
+        return folder.parent / "evaluations" / path.stem
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+    return Path("outputs", "evaluations", f"{folder.name}-{digest}", path.stem)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mnist_seq.atomic_io import atomic_write_text
+
 _TARGET_NAME = "exact match, val"
 
 
@@ -20,6 +22,7 @@ def write_study_plots(study: Any, output_dir: Path) -> list[Path]:
         Paths of the pages.
     """
     from optuna import visualization
+    from plotly.offline import get_plotlyjs
 
     plots: dict[str, Any] = {
         "history": visualization.plot_optimization_history,
@@ -29,7 +32,9 @@ def write_study_plots(study: Any, output_dir: Path) -> list[Path]:
         plots["importance"] = visualization.plot_param_importances
     pages = []
     output_dir.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(output_dir / "plotly.min.js", get_plotlyjs())
     for name, plot in plots.items():
         pages.append(output_dir / f"{name}.html")
-        plot(study, target_name=_TARGET_NAME).write_html(pages[-1], include_plotlyjs="directory")
+        figure = plot(study, target_name=_TARGET_NAME)
+        atomic_write_text(pages[-1], figure.to_html(include_plotlyjs="directory"))
     return pages

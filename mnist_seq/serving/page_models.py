@@ -69,7 +69,7 @@ def _attended(model: Model) -> dict[str, int]:
 def _examples(card: dict[str, Any]) -> list[dict[str, Any]]:
     """Draw test scenes of a model's own data; none for a folder, whose pictures may be private.
 
-    None either if the data are not on this machine.
+    Digits that are not on this machine are replaced by those of the fallback; other classes are not.
     """
     if "data" not in card:
         return []
@@ -77,7 +77,10 @@ def _examples(card: dict[str, Any]) -> list[dict[str, Any]]:
         config = data_from_dict(card["data"])
         if isinstance(config, FolderConfig):
             return []
-        splits = datasets.load(replace(config, digits=sources.resolve_offline(config.digits))).splits
+        source = sources.resolve_offline(config.digits)
+        if config.digits in sources.NOT_DIGITS and source != config.digits:
+            return []
+        splits = datasets.load(replace(config, digits=source)).splits
     except UserError:
         return []
     name = next((name for name in ("test", "val") if name in splits), None)

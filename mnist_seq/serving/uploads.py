@@ -84,7 +84,7 @@ async def _parse_form(request: Request, limits: RequestLimits) -> list[bytes]:
         raise _unprocessable("invalid form: its charset is not utf-8")
     try:
         async with request.form(
-            max_files=limits.files + 1, max_fields=limits.files, max_part_size=_MAX_FIELD_BYTES
+            max_files=limits.files, max_fields=limits.files, max_part_size=_MAX_FIELD_BYTES
         ) as form:
             return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
     except StarletteHTTPException as error:

@@ -11,7 +11,7 @@ from mnist_seq.config.serialization import dotted_keys, to_dict
 from mnist_seq.config.validation import check
 from mnist_seq.run_dir import Run
 
-_IGNORED_KEYS = ("logger", "report", "resume", "trust")
+_IGNORED_KEYS = ("logger", "report", "resume", "test", "trust")
 """Keys that never change a result."""
 
 
@@ -61,8 +61,9 @@ def _auto_keys(config: TrainConfig, overrides: list[str], run: Run) -> list[str]
     """Keys that the job leaves to the machine just as the run did: any value that the run resolved is right."""
     run_overrides = run.metrics.get("overrides", [])
     keys = []
-    if config.data.digits == "auto" and _same_overrides("data.digits", overrides, run_overrides):
-        keys.append("data.digits")
+    for key, data in (("data.digits", config.data), ("data.synthetic.digits", getattr(config.data, "synthetic", None))):
+        if data and data.digits == "auto" and _same_overrides(key, overrides, run_overrides):
+            keys.append(key)
     if _same_overrides("trainer", overrides, run_overrides):
         trainer = vars(config.trainer) | vars(run.config.trainer)
         explicit = {key for key, value in vars(config.trainer).items() if value not in (None, "auto")}

@@ -49,4 +49,4 @@ def scaling_points(runs: list[SweepRun]) -> list[ScalingPoint]:
         ScalingPoint(name, metrics["parameters"][0], metrics["flops"][0], 1 - metrics["exact_match"][0])
         for name, metrics in aggregate_over_seeds(runs).items()
     ]
-    return sorted((point for point in points if point.error > 0), key=lambda point: point.flops)
+    return sorted((point for point in points if point.error > 0), key=lambda point: (point.flops, point.error))

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mnist_seq.cli import isolate_job_failure, report_errors
 from mnist_seq.compose_config import compose_training
 from mnist_seq.config import SearchConfig
+from mnist_seq.config.override_syntax import format_override
 from mnist_seq.errors import UserError
 from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.run_lock import wait_for_run_dir
@@ -40,7 +41,7 @@ _MONITOR = "val/exact_match"
 PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
     "none": lambda n_startup_trials: optuna.pruners.NopPruner(),
     "median": lambda n_startup_trials: optuna.pruners.MedianPruner(n_startup_trials=n_startup_trials),
-    "hyperband": lambda n_startup_trials: optuna.pruners.HyperbandPruner(bootstrap_count=n_startup_trials),
+    "hyperband": lambda n_startup_trials: optuna.pruners.HyperbandPruner(),
 }
 """Name in the config -> constructor that takes n_startup_trials."""
 
@@ -97,12 +98,25 @@ class SearchWorker:
             try:
                 self.study.optimize(objective, n_trials=1, catch=_TrialFailed, callbacks=[self._notify_trial_end])
             except _TrialInterrupted:
-                max_retries = None if self._stop.is_set() else self.config.max_retries  # who stops a search resumes it
-                retry = RetryHeartbeatStaleTrialCallback(max_retry=max_retries)
-                retry(self.study, self.study.trials[number])
+                trial = self.study.trials[number]
+                if self._stop.is_set():
+                    self._enqueue_again(trial)
+                else:
+                    RetryHeartbeatStaleTrialCallback(max_retry=self.config.max_retries)(self.study, trial)
             except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 if not self._was_reassigned(number):
                     raise
+
+    def _enqueue_again(self, trial: FrozenTrial) -> None:
+        """Enqueue a trial that was stopped with the search; this does not count as a retry."""
+        waiting = optuna.trial.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs,
+            system_attrs={"failed_trial": trial.number, "retry_history": [], **trial.system_attrs},
+        )
+        self.study.add_trial(waiting)
 
     def _notify_trial_end(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if _SURPLUS_ATTR not in trial.user_attrs:
@@ -238,7 +252,7 @@ def train_trial(overrides: list[str], directory: Path) -> None:
     from mnist_seq.malloc import tune_malloc
     from mnist_seq.training.fit import fit
 
-    run, new_run = Run(directory), [*overrides, f"hydra.run.dir={directory}"]
+    run, new_run = Run(directory), [*overrides, format_override("hydra.run.dir", str(directory))]
     # A trial whose worker seemed dead may still train here.
     with report_errors(), wait_for_run_dir(directory, "output_dir"), isolate_job_failure(directory):
         resumes = run.last_checkpoint.is_file()
@@ -246,7 +260,7 @@ def train_trial(overrides: list[str], directory: Path) -> None:
             require_same_config(run, compose_training(overrides), new_run, "choose another output_dir=")
         if not run.finished:
             tune_malloc()  # the process is this trial's own
-            fit([f"resume={directory}"] if resumes else new_run)
+            fit([format_override("resume", str(directory))] if resumes else new_run)
 
 
 def _report_and_prune(trial: Trial, run: Run, reported_steps: set[float]) -> None:
@@ -261,6 +275,7 @@ def _report_and_prune(trial: Trial, run: Run, reported_steps: set[float]) -> Non
     for row in run.logged_metrics:
         if _MONITOR in row and row["step"] not in reported_steps:
             reported_steps.add(row["step"])
-            trial.report(row[_MONITOR], int(row["step"]))
+            by_rung = isinstance(trial.study.pruner, optuna.pruners.HyperbandPruner)  # its rungs are few validations
+            trial.report(row[_MONITOR], len(reported_steps) if by_rung else int(row["step"]))
             if trial.should_prune():
                 raise optuna.TrialPruned

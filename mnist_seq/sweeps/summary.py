@@ -20,7 +20,7 @@ from mnist_seq.config.override_syntax import shell_override
 from mnist_seq.config.sweep_syntax import require_finite_sweep
 from mnist_seq.config.validation import check, check_choice
 from mnist_seq.errors import UserError, one_line
-from mnist_seq.run_dir import FAILURE_FILE, Run
+from mnist_seq.run_dir import FAILURE_FILE
 from mnist_seq.sweeps.sweep_runs import SweepRun, aggregate_over_seeds, find_runs, load_runs, notices
 
 ON_FAILURE_MODES = ("continue", "stop")
@@ -56,7 +56,7 @@ class SweepSummary(Callback):
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
         if config.hydra.mode != RunMode.MULTIRUN:
             return
-        directory = Path(config.hydra.sweep.dir)
+        directory = Path(config.hydra.runtime.cwd, config.hydra.sweep.dir)  # hydra.job.chdir may have left it
         # The devices launcher stops by itself: only it can end the jobs that run beside the failed one.
         sequential = config.hydra.launcher._target_.endswith(_SEQUENTIAL_LAUNCHER)
         failed = (Path(config.hydra.runtime.output_dir) / FAILURE_FILE).exists()
@@ -91,7 +91,9 @@ def finish_sweep(directory: Path) -> None:
         console.print(f"[red]failed:[/] {escape(f'{path.name}: {reason}')}")
     if failures:
         override = shell_override("hydra.sweep.dir", directory)
-        console.print(f"rerun the same command with {override} to retry the failed jobs", markup=False)
+        console.print(
+            f"rerun the same command with {override} to retry the failed jobs, or remove their folders", markup=False
+        )
     if failures or not has_summary:
         raise SystemExit(1)
 
@@ -104,6 +106,7 @@ def stop_sweep(directory: Path) -> None:
     """
     print("stopped at the first failed job (hydra.callbacks.table.on_failure=stop); the remaining jobs were not run")
     finish_sweep(directory)
+    raise SystemExit(1)
 
 
 def failed_jobs(directory: Path) -> dict[Path, str]:
@@ -139,6 +142,5 @@ def _print_summary(directory: Path, console: Console) -> None:
         for notice in notices(runs):
             console.print(f"[bold red]{escape(notice)}")
         console.print(f"all runs: {directory / SUMMARY_FILE}", markup=False)
-    without_val = [path for path in paths if "steps" in (metrics := Run(path).metrics) and "val" not in metrics]
-    if without_val:
-        console.print(f"{len(without_val)} more runs have no val split (data.pool=full) and are not listed")
+    if unlisted := len(paths) - len(runs):
+        console.print(f"{unlisted} more runs are not listed: they have no val split (data.pool=full) or did not finish")

@@ -57,7 +57,7 @@ def load_runs(paths: list[Path]) -> list[SweepRun]:
     loaded = [(run, run.metrics) for run in map(Run, paths)]
     evaluated = [(run, metrics) for run, metrics in loaded if {"val", "seed"} <= metrics.keys()]
     splits = [map(split_override, metrics.get("overrides", [])) for _, metrics in evaluated]
-    all_overrides = [{key: value[1:] for _, key, value in split if key != "seed"} for split in splits]
+    all_overrides = [{key: value[1:] for _, key, value in split if _is_setting(key)} for split in splits]
     shared = set.intersection(*(set(it.items()) for it in all_overrides)) if len(evaluated) > 1 else set()
     own_overrides = [dict(item for item in it.items() if item not in shared) for it in all_overrides]
     implicit = _implicit_settings(own_overrides, [_run_settings(run, metrics) for run, metrics in evaluated])
@@ -82,7 +82,7 @@ def notices(runs: list[SweepRun]) -> list[str]:
 
 
 def aggregate_over_seeds(runs: list[SweepRun]) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Average metrics over seeds.
+    """Average metrics over seeds; of several runs of a seed, which are not independent, the last counts.
 
     Returns:
         Name of a configuration -> metric -> (mean, standard deviation, number of seeds). The standard deviation of a
@@ -90,23 +90,32 @@ def aggregate_over_seeds(runs: list[SweepRun]) -> dict[str, dict[str, tuple[floa
     """
     return {
         name: {metric: _mean_and_std([run.metrics[metric] for run in group]) for metric in group[0].metrics}
-        for name, group in group_by_config(runs).items()
+        for name, group in _group_by_config(runs).items()
     }
 
 
-def group_by_config(runs: list[SweepRun]) -> dict[str, list[SweepRun]]:
-    """Group runs that differ only in their seed, by name.
+def _group_by_config(runs: list[SweepRun]) -> dict[str, list[SweepRun]]:
+    """Group runs that differ only in their seed, one of each, by name.
 
     A name lists the settings that tell a group apart; keys are cut to their last part where that is unambiguous.
     """
-    groups: dict[str, list[SweepRun]] = {}
+    groups: dict[frozenset[tuple[str, str]], dict[int, SweepRun]] = {}
     keys = {key for run in runs for key in run.distinguishing_settings}
     short = {key: key.rpartition(".")[2] for key in keys}
     labels = {key: short[key] if list(short.values()).count(short[key]) == 1 else key for key in keys}
     for run in runs:
-        name = " ".join(f"{labels[key]}={value}" for key, value in run.distinguishing_settings.items()) or "default"
-        groups.setdefault(name, []).append(run)
-    return groups
+        groups.setdefault(frozenset(run.distinguishing_settings.items()), {})[run.seed] = run
+    named = {}
+    for by_seed in groups.values():
+        group = list(by_seed.values())
+        settings = group[0].distinguishing_settings  # in the order of its command line
+        named[" ".join(f"{labels[key]}={value}" for key, value in settings.items()) or "default"] = group
+    return named
+
+
+def _is_setting(key: str) -> bool:
+    """Whether an override says what is trained, rather than with which seed, or where to."""
+    return key != "seed" and not key.startswith("hydra.")
 
 
 def _run_settings(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -32,12 +32,12 @@ class Slot(NamedTuple):
 
     threads: int
     """CPU threads of the process."""
-    device: str | None = None
-    """Value of CUDA_VISIBLE_DEVICES; None leaves the variable unchanged."""
+    device: str = ""
+    """Value of CUDA_VISIBLE_DEVICES; empty on the CPU."""
 
     def __str__(self) -> str:
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return threads if self.device is None else f"GPU {self.device}"
+        return f"GPU {self.device}" if self.device else threads
 
 
 class Job(NamedTuple):
@@ -152,7 +152,7 @@ def start_job(job: Job, slot: Slot) -> BaseProcess:
 
 def _mp_context(slot: Slot) -> Any:
     """Fork from a server with the heavy imports where that is safe: on Linux, without a device; spawn elsewhere."""
-    if sys.platform != "linux" or slot.device is not None:
+    if sys.platform != "linux" or slot.device:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD_MODULES)
@@ -162,8 +162,7 @@ def _mp_context(slot: Slot) -> Any:
 def _worker_main(slot: Slot, output_path: Path, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
     os.environ["OMP_NUM_THREADS"] = str(slot.threads)
     os.environ.pop(QUOTA_VARIABLE, None)  # this number is the launcher's choice
-    if slot.device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = slot.device
+    os.environ["CUDA_VISIBLE_DEVICES"] = slot.device
     if "torch" in sys.modules:  # the fork server imported it, and it has read OMP_NUM_THREADS already
         sys.modules["torch"].set_num_threads(slot.threads)
     descriptor = os.open(output_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

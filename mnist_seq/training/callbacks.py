@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from mnist_seq.config import TrainerConfig
+from mnist_seq.config.validation import check
 from mnist_seq.errors import DivergedError
 from mnist_seq.run_dir import Run
 from mnist_seq.training import torch_settings
@@ -142,7 +143,8 @@ class LogPredictions(Callback):
     def __init__(self, num_scenes: int = 16) -> None:
         self.num_scenes = num_scenes
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """At the start, since averaged weights are in the model during an epoch of validation alone."""
         image_loggers: list[Any] = [it for it in trainer.loggers if _accepts_images(it)]
         if trainer.sanity_checking or not image_loggers:
             return
@@ -151,7 +153,8 @@ class LogPredictions(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         val = data.datasets["val"]
         batch = val[: self.num_scenes]
-        output = module.model.read(batch.images.to(module.device))  # type: ignore[operator, union-attr]
+        with module.without_compilation():  # type: ignore[operator]
+            output = module.model.read(batch.images.to(module.device))  # type: ignore[operator, union-attr]
         image = plots.as_array(plots.prediction_grid(batch, output, data.notice, val.spec.ordered))
         for logger in image_loggers:
             if hasattr(logger, "log_image"):
@@ -164,11 +167,23 @@ def _accepts_images(logger: Logger) -> bool:
     return hasattr(logger, "log_image") or hasattr(getattr(logger, "experiment", None), "add_image")
 
 
+def _accepts_histograms(logger: Logger) -> bool:
+    return hasattr(getattr(logger, "experiment", None), "add_histogram") or type(logger).__name__ == "WandbLogger"
+
+
 class GradientHistograms(Callback):
-    """Logs a histogram of each parameter's gradient to the loggers that accept them (W&B, TensorBoard)."""
+    """Logs a histogram of each parameter's gradient to the loggers that accept them (W&B, TensorBoard).
+
+    Raises:
+        UserError: when training starts, if there is no such logger.
+    """
 
     def __init__(self, every_n_steps: int = 200) -> None:
         self.every_n_steps = every_n_steps
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        accepted = not trainer.is_global_zero or any(_accepts_histograms(it) for it in trainer.loggers)
+        check(accepted, "callbacks=gradient_histograms has no logger to write to: add logger=tensorboard or wandb")
 
     def on_before_optimizer_step(self, trainer: L.Trainer, module: L.LightningModule, optimizer: Any) -> None:
         step = trainer.global_step + 1

@@ -31,6 +31,7 @@ from mnist_seq.run_dir import FAILURE_FILE, FINALIZED_STEPS, Run
 from mnist_seq.run_lock import lock_new_run_dir, lock_run_dir
 from mnist_seq.training import callbacks, checkpoints, distributed, hardware, loggers, signals, torch_settings
 from mnist_seq.training.build import build_module_and_data, record_labels, resolve_digits
+from mnist_seq.training.compile import compile_forward, reset_compiled
 from mnist_seq.training.csv_logger import ResumableCSVLogger
 from mnist_seq.training.finalize import finalize
 from mnist_seq.training.instantiate import instantiate_targets
@@ -175,7 +176,7 @@ def _fit(
     with torch_settings.restore_torch_settings(), signals.restore_signal_handlers():
         trainer = build_trainer(config.trainer, run, run_loggers, [*user_callbacks, *our_callbacks], has_validation)
         if config.trainer.compile:
-            module.compile_forward(hardware.resolve_accelerator(config.trainer))
+            compile_forward(module, hardware.resolve_accelerator(config.trainer))
         ckpt_path = run.last_checkpoint if resume_step is not None else None
         try:
             trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
@@ -186,12 +187,12 @@ def _fit(
                 raise KeyboardInterrupt from error
             raise
         finally:
-            module.reset_compiled()
+            reset_compiled(module)
     check(trainer.global_step > 0, "training ended before its first step: increase trainer.max_time")
     if is_rank_zero:
         module.float()  # whatever the precision of training, evaluation is in float32
-        model, _ = weights.load(run.last_checkpoint)  # the averaged weights, where there are any
-        module.model.load_state_dict(model.state_dict())
+        state, _ = weights.load_state_dict(run.last_checkpoint)  # the averaged weights, where there are any
+        module.model.load_state_dict(state)
         _record_training(run, config, trainer, throughput)
 
 

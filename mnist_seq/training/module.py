@@ -5,9 +5,7 @@ Shapes: B batch, N longest sequence.
 
 from __future__ import annotations
 
-import os
-import shutil
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -44,31 +42,19 @@ class ReaderModule(L.LightningModule):
         self.compiled = False
         self.metrics = SequenceMetrics()
 
-    def compile_forward(self, device_type: str) -> None:
-        """Compile the model's forward in place. Validation runs eagerly, since its batches differ in size.
-
-        Args:
-            device_type: "cpu", or "cuda", where steps are replayed as CUDA graphs.
-
-        Raises:
-            UserError: there is no C++ compiler on a CPU.
-        """
-        check(
-            device_type != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None,
-            "trainer.compile=true needs a C++ compiler on a CPU: install g++, or leave it out",
-        )
-        self.compiled = True
-        self.model.compile(dynamic=False, **{"mode": "reduce-overhead"} if device_type == "cuda" else {})
-
-    def reset_compiled(self) -> None:
-        """Undo `compile_forward` and free the compiled code, which the next run of this process cannot use."""
-        if self.compiled:
-            self.compiled, self.model._compiled_call_impl = False, None
-            torch.compiler.reset()
+    def without_compilation(self) -> AbstractContextManager[Any]:
+        """Run the model as it is: each new shape of validation scenes would compile it anew."""
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.trainer.global_rank:
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)  # each rank draws its own dropout
+
+    def on_train_start(self) -> None:
+        """Continue at the rate of this run's schedule; a checkpoint of a shorter run has that of its own."""
+        factor = lr_factor(self.optim_config, total_steps(self.trainer) or 0, self.global_step)
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = group["initial_lr"] * factor
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
         out = compute_loss(self.model, batch, self.loss_config)
@@ -82,7 +68,7 @@ class ReaderModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
-        with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
+        with self.without_compilation():
             predictions = self.model.read(batch.images)
             out = compute_loss(self.model, batch, for_eval(self.loss_config))
         self.metrics.update(predictions, batch.digits, out, self.model.spec.ordered)

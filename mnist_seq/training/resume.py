@@ -14,6 +14,7 @@ from mnist_seq.errors import NotFoundError, UserError
 from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
 from mnist_seq.training.torch_settings import choose_threads
+from mnist_seq.training.trainer_checks import check_trainer_arguments
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def load_resumed_config(run: Run, config: TrainConfig, overrides: list[str]) -> 
                 f"{override} cannot change a resumed run: only trainer.max_steps, trainer.threads, test, logger and, "
                 "where images have moved, data.from can"
             )
+    check_trainer_arguments(saved.trainer)
     if not run.last_checkpoint.is_file():
         raise NotFoundError(f"{run.path} has no checkpoint to resume from: start it again without resume=")
     steps_taken, max_steps = weights.load_checkpoint(run.last_checkpoint)["global_step"], saved.trainer.max_steps

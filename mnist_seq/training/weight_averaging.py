@@ -23,8 +23,8 @@ class EMAWeightAveraging(WeightAveraging):
     Args:
         decay: upper bound of the decay, in [0, 1).
         update_every_n_steps: optimizer steps between updates.
-        update_starting_at_step: first step to be averaged with earlier ones, counted from 0; until then each update
-            copies the weights.
+        update_starting_at_step: first step that the average contains, counted from 0; until then each update copies
+            the weights.
         use_buffers: average buffers as well as parameters.
         device: where the average is stored; null is the device of the model.
 

@@ -15,7 +15,9 @@ from mnist_seq.benchmarks import ocr, ocr_readers, timer
 from mnist_seq.benchmarks.ocr_readers import Baseline, OcrReader
 from mnist_seq.config import BenchConfig
 from mnist_seq.data.labels import Label
+from mnist_seq.data.trained_images import join_digests
 from mnist_seq.errors import NotFoundError, UserError
+from mnist_seq.inference import weights
 
 NUMBERS = ("7", "42", "0", "1234")
 
@@ -172,6 +174,14 @@ def test_a_wrong_folder_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
     (folder / "n0.png").write_text("just words")
     with pytest.raises(UserError, match=r"n0.png is not a readable image"):
         ocr.compare_readers([OcrReader("any", lambda image: [], 1)], ocr.load_labels(str(folder)))
+
+
+def test_our_model_is_not_compared_on_pictures_that_it_was_trained_on(folder: Path, tmp_path: Path) -> None:
+    model, card = weights.load("pretrained:single")
+    labels = ocr.load_labels(str(folder))
+    weights.save(model, tmp_path / "weights.safetensors", data=card["data"], trained_images=join_digests(labels[:2]))
+    with pytest.raises(UserError, match=r"was trained on 2 of these 5 pictures, such as .*n7.png: name other pictures"):
+        ocr.build_readers(str(tmp_path / "weights.safetensors"), None, labels)
 
 
 def test_suite_ocr_needs_pictures_and_is_not_part_of_all() -> None:

@@ -87,6 +87,13 @@ def test_column_split_is_used_as_it_is(tmp_path: Path) -> None:
         split(wrong)
 
 
+def test_exported_split_is_whole(tmp_path: Path) -> None:
+    exported = str(write(tmp_path / "exported", 10))
+    assert [*read_split_labels(FolderConfig(path=exported), {"split": "val"})] == ["val"]
+    with pytest.raises(UserError, match=r"data.fold=2 has no effect, since the card .* says split=val"):
+        read_split_labels(FolderConfig(path=exported, fold=2), {"split": "val"})
+
+
 def test_labels_of_a_folder_and_of_its_split_directories_do_not_mix(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()

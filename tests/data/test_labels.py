@@ -92,7 +92,7 @@ def test_rows_with_missing_or_extra_cells_raise_with_their_line(tmp_path: Path, 
 )
 def test_malformed_digits_raise_in_csv_and_json_alike(tmp_path: Path, written: str) -> None:
     with pytest.raises(
-        UserError, match=r"labels.csv:2: digits must be a list of 0..9, or written as 3 1 4 or 314, not"
+        UserError, match=r'labels.csv:2: digits must be a list of 0..9, or text such as "3 1 4" or "314", not'
     ):
         parse(tmp_path, f"image,digits\n0.png,{written}\n")
     (tmp_path / "labels.csv").unlink()

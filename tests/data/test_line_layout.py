@@ -189,7 +189,8 @@ def test_overlaps_that_lose_no_ink_can_be_part_of_a_mixture_on_a_larger_canvas()
     [
         ({"min_gap": 11}, "data.min_gap=11 must be at most data.max_gap=10"),
         ({"max_gap": 41}, "data.max_wide_gap=40 must be at least data.max_gap=41"),
-        ({"min_gap": -8}, "data.min_gap=-8 must be at least -7"),
+        ({"min_gap": -8}, "data.min_gap=-8 less data.gap_jitter=2 must be at least -7"),
+        ({"gap_jitter": 20}, "data.min_gap=-3 less data.gap_jitter=20 must be at least -7"),
         ({"max_digits": 20}, "choose data.width=340, or at most data.max_digits=15"),
         ({"bleed": 15}, "data.bleed=15 must be at most 14"),
         ({"p_mark": 1.5}, "data.p_mark=1.5 must lie in 0..1"),

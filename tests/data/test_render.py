@@ -213,6 +213,14 @@ def test_dataset_is_a_lazy_sequence() -> None:
     assert len(SyntheticDataset(SingleConfig(), pool("train"))) > 10**9
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_slice_without_scenes_is_an_empty_batch(name: str) -> None:
+    dataset = SyntheticDataset(preset(name), pool("test"))
+    for empty in (dataset[:0], dataset[5:2]):
+        assert empty.images.shape == (0, *dataset[:1].images.shape[1:])
+        assert empty.digits.shape == (0, *dataset[:1].digits.shape[1:])
+
+
 def test_family_without_a_spec_raises() -> None:
     with pytest.raises(NotImplementedError):
         _ = DataConfig().spec

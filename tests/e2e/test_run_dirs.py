@@ -198,6 +198,8 @@ def test_a_run_can_be_resumed_from_any_directory_after_hydra_job_chdir(tmp_path:
     more = ("trainer.max_steps=14", "hydra.job.chdir=true")
     resumed = run(tmp_path / "elsewhere", "mnist_seq.train", "resume=../second/checkpoints/last.ckpt", *more[:1])
     assert "second" in resumed[0]
+    _, err = run(tmp_path, "mnist_seq.train", "resume=second", "hydra.run.dir=third", code=1)
+    assert "hydra.run.dir=third has no effect on a resumed run: leave it out" in err.replace(f"{tmp_path}/", "")
     run(tmp_path, "mnist_seq.train", "resume=second", "trainer.max_steps=16", "hydra.job.chdir=true")
     assert Run(tmp_path / "second").metrics["steps"] == 16
     assert not os.listdir(tmp_path / "elsewhere")  # noqa: PTH208

@@ -90,6 +90,7 @@ def test_writers_count_only_where_all_are_known_and_a_few_do_not_dominate(digits
 
     names: list[Any] = [index % 12 for index in range(120)]
     assert "12 values" in describe(names)
+    labels = [label._replace(sources=[]) for label in labels]
     assert "(2 of 120 images have no writer)" in describe(["", None, *names[2:]])
     assert "(no column writer)" in describe([None] * 120)
     assert "(9 values in column writer, but 10 are needed)" in describe([min(it, 8) for it in names])
@@ -156,5 +157,9 @@ def test_a_model_is_not_evaluated_on_images_that_it_was_trained_on(digits: Path,
     ):
         with pytest.raises(UserError, match=message.format(*counts)):
             evaluator_of(model, path, **values)
+    rows = (digits / "labels.jsonl").read_text().splitlines()
+    (digits / "labels.jsonl").write_text("\n".join(rows[:-7]))  # so that the split is another
+    with pytest.raises(UserError, match="its images or labels have changed, and with them the split: train anew"):
+        load_evaluator(EvaluateConfig(run=str(run.path), device="cpu"))
     with pytest.raises(UserError, match=r"init_from=.*run was trained on 24 of 24 val images"):
         mnist_seq.build(*TINY, f"data.from={copied}", f"init_from={run.path}")

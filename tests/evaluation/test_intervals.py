@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
@@ -116,15 +118,32 @@ def test_intervals_of_paired_differences_cover() -> None:
     assert 0.93 <= covered / times <= 0.98
 
 
-def test_significance_test_is_mcnemars_when_no_digit_is_shared() -> None:
+def test_difference_of_scenes_that_share_no_digit_is_walds() -> None:
     one, other = torch.zeros(200), torch.zeros(200)
     one[:30], other[20:70] = 1, 1
     found = paired_difference(one, other, SharedSources(torch.arange(200)[:, None]))
     assert found.value == pytest.approx((40 - 20) / 200)
     n, b, c = 202, 40.5, 20.5  # Agresti & Min 2005
-    assert found.p_value == pytest.approx(stats.chi2.sf((b - c) ** 2 / (b + c), 1))
-    reach = 1.959964 * math.sqrt((b + c) - (b - c) ** 2 / n) / n
+    error = math.sqrt((b + c) - (b - c) ** 2 / n) / n
+    assert found.p_value == pytest.approx(2 * stats.norm.sf((b - c) / n / error))
+    reach = 1.959964 * error
     assert (found.low, found.high) == pytest.approx(((b - c) / n - reach, (b - c) / n + reach))
+
+
+@given(gained=st.integers(0, 60), lost=st.integers(0, 60), both=st.integers(0, 100))
+def test_p_value_is_below_5_percent_exactly_where_the_interval_excludes_0(gained: int, lost: int, both: int) -> None:
+    other = torch.tensor([1] * gained + [0] * lost + [1] * both + [0])
+    one = torch.tensor([0] * gained + [1] * lost + [1] * both + [0])
+    found = paired_difference(one, other, SharedSources(torch.arange(len(one))[:, None]))
+    assert found.significant == (found.p_value < 0.05) or found.p_value == pytest.approx(0.05, abs=1e-6)
+
+
+def test_scenes_of_a_single_writer_say_little() -> None:
+    """However many there are: the next writer may do better or worse."""
+    correct, total = torch.tensor([1.0, 0.0] * 20), torch.ones(40)
+    _, low, high, _ = proportion_with_interval(correct, total, SharedSources(torch.zeros(40, 1).long()))
+    assert low < 0.06
+    assert high > 0.94
 
 
 def test_paired_difference_is_antisymmetric_and_zero_for_the_same_model() -> None:
@@ -167,7 +186,9 @@ def test_interval_without_variation_depends_only_on_distinct_digits(scenes: int)
         for shared_sources in (distinct, same)
     )
     assert once == pytest.approx(paired_difference(torch.zeros(1), torch.ones(1), SharedSources(torch.arange(3)[None])))
-    assert every.p_value == pytest.approx(math.erfc(scenes / math.sqrt(2 * (scenes + 1))))
+    centre, total = scenes / (scenes + 2), scenes + 2
+    error = math.sqrt(((scenes + 1) / total - centre**2) / total)
+    assert every.p_value == pytest.approx(math.erfc(centre / error / math.sqrt(2)))
 
 
 @pytest.mark.parametrize(("slots", "scenes"), [(9, 1000), (16, 500)])
@@ -213,7 +234,7 @@ def test_repeated_digits_count_once_when_nothing_is_wrong() -> None:
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_verdict_and_p_value_agree_on_few_scenes(lost: int) -> None:
-    """4 scenes gained and none lost: McNemar's test without correction finds p = 0.046, and the interval holds 0."""
+    """4 scenes gained and none lost: McNemar's test without correction finds p = 0.046."""
     for gained in range(20):
         one, other = torch.zeros(10_000), torch.zeros(10_000)
         one[:lost], other[lost : lost + gained] = 1, 1

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 import mnist_seq
+from mnist_seq.config import Spec
 from mnist_seq.data.datasets import SyntheticDataset
 from mnist_seq.inference import weights
 from mnist_seq.inference.export import count_mismatches, export_weights, predictor
+from mnist_seq.inference.model_card import describe_task
 from mnist_seq.run_dir import Run
 from tests.conftest import stirred
 
@@ -53,6 +55,20 @@ def test_export_of_an_export_keeps_training_scores_and_rounding(exported: Path, 
     first, second = (json.loads((folder / "model.json").read_text()) for folder in (exported, again))
     for key in ("trained", "scores", "val_curve", "rounding", "digits", "sha256"):
         assert second[key] == first[key]
+
+
+def test_weights_file_of_a_run_is_exported_as_far_as_it_says(tiny_run: Run, tmp_path: Path) -> None:
+    export_weights("alone", *weights.load(tiny_run.weights), tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "| architecture | enc_dec" in text
+    assert "| training |" not in text
+
+
+def test_task_of_a_model_of_pictures_is_that_of_the_synthetic_half() -> None:
+    spec, folder = Spec(32, 256, 12, (0, 0)), {"family": "folder"}
+    assert describe_task(spec, folder) == "up to 12 digits on 32x256 pixels, in the order of its labels"
+    both = folder | {"synthetic": {"family": "line"}}
+    assert describe_task(spec, both) == "up to 12 digits on 32x256 pixels, from left to right"
 
 
 def test_readme_states_task_scores_and_license(exported: Path, tiny_run: Run) -> None:

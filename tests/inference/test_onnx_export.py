@@ -108,6 +108,17 @@ def test_graph_of_pictures_predicts_scenes_like_the_model_and_describes_itself(
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
+def test_graph_of_a_model_that_classifies_cells_has_a_slot_for_each(tmp_path: Path) -> None:
+    model = stirred(build(MODELS["classifier"], StringConfig().spec), 0.3)
+    onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, include_preprocessing=False)
+    session = onnx_export.create_session(tmp_path / "model.onnx")
+    images = torch.zeros(2, 1, model.spec.height, model.spec.width, dtype=torch.uint8).numpy()
+    digits, probability, _ = session.run(None, {"images": images})
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["digits"].startswith(f"int64 (rows, {digits.shape[1]})")
+    assert metadata["probability"].startswith(f"float32 (rows, {probability.shape[1]})")
+
+
 def drawn_pictures() -> list[Tensor]:
     """Pictures of zero to three rows of strokes, of several sizes and papers; 4 H W, uint8."""
     generator = torch.Generator().manual_seed(0)

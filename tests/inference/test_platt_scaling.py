@@ -19,6 +19,7 @@ from mnist_seq.export import _describe_scaling, _fit_scaling
 from mnist_seq.inference import weights
 from mnist_seq.inference.platt_scaling import PlattScaling
 from mnist_seq.inference.reader import Reader
+from mnist_seq.nn.decoding import DecodeOutput
 from mnist_seq.run_dir import Run
 
 
@@ -123,3 +124,13 @@ def test_export_fits_to_a_folder_of_labelled_pictures(tiny_run: Run, grids: Synt
     assert _fit_scaling(model, trained, str(tmp_path))["pictures"] == 57, "without those that it was trained on"
     with pytest.raises(ValueError, match="the model was trained on all of these pictures, name others"):
         _fit_scaling(model, card | {"trained_images": join_digests(labels)}, str(tmp_path))
+
+
+def test_beams_share_what_the_best_one_leaves() -> None:
+    scores = torch.tensor([0.48, 0.47, 0.03]).log()
+    beams = DecodeOutput(torch.zeros(3, 1).long(), torch.zeros(3, 1), scores, torch.ones(3).bool())
+    scaled = PlattScaling(1.5, 0.75).rescore_beams(beams).confidence
+    assert scaled[0] == PlattScaling(1.5, 0.75)(scores.exp())[0]
+    assert scaled.sum() <= 1
+    assert scaled.tolist() == sorted(scaled.tolist(), reverse=True)
+    assert PlattScaling().rescore_beams(beams) is beams

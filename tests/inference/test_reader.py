@@ -218,3 +218,6 @@ def test_unreadable_file_is_named(reader: Reader, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(ValueError, match=r"text.png is not a readable image"):
         reader.read(tmp_path / "text.png")
+    Image.fromarray(np.full((5, 5), -3.0, np.float32)).save(tmp_path / "depth.tif")
+    with pytest.raises(ValueError, match=r"depth.tif is not a readable image: pixel values from -3 to 0"):
+        reader.read(tmp_path / "depth.tif")

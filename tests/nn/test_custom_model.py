@@ -151,6 +151,7 @@ def test_cell_model_refuses_scenes_whose_digits_can_share_a_cell() -> None:
         ("nowhere.Reader", {}, r"model._target_=nowhere.Reader cannot be found: No module named 'nowhere'"),
         (f"{__name__}.Gone", {}, r"cannot be found: module .* has no attribute 'Gone'"),
         ("Reader", {}, r"model._target_=Reader cannot be found"),
+        (".mine.Reader", {}, r"model._target_=.mine.Reader cannot be found: name a class with its module"),
         (f"{__name__}.NotAModel", {}, r"is not a subclass of mnist_seq.nn.Model"),
         ("os.system", {"command": "exit 1"}, r"is not a subclass of mnist_seq.nn.Model"),
         (TARGET, {"depth": 3}, r"cannot be built: .*unexpected keyword argument 'depth'"),

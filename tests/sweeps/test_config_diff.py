@@ -41,7 +41,7 @@ def auto_run(tmp_path: Path) -> Run:
 def test_equal_configs_are_accepted(finished_run: Run) -> None:
     require_same(finished_run, *OVERRIDES)
     require_same(finished_run, *reversed(OVERRIDES))
-    require_same(finished_run, *OVERRIDES, "logger=tensorboard", "report=true")
+    require_same(finished_run, *OVERRIDES, "logger=tensorboard", "report=true", "test=true")
     require_same(finished_run, *OVERRIDES, "model.dropout=0.0")  # the default, spelled out
 
 
@@ -81,6 +81,17 @@ def test_auto_values_may_be_resolved_differently_on_another_machine(auto_run: Ru
         require_same(auto_run, *overrides, "trainer.precision=32-true")
     with pytest.raises(UserError, match="data.digits=uci, not mnist"):
         require_same(auto_run, *overrides, "data.digits=mnist")
+
+
+def test_digits_of_synthetic_scenes_beside_images_may_be_resolved_too(tmp_path: Path) -> None:
+    overrides = ["experiment=finetune", f"data.from={tmp_path}"]
+    run, config = Run(tmp_path / "run"), mnist_seq.compose(*overrides)
+    config.trainer = hardware.resolve_auto(config.trainer)
+    config.data.synthetic.digits = "mnist"  # type: ignore[attr-defined]
+    run.create(config, overrides)
+    require_same(run, *overrides)
+    with pytest.raises(UserError, match="data.synthetic.digits=mnist, not uci"):
+        require_same(run, *overrides, "data.synthetic.digits=uci")
 
 
 @pytest.mark.slow

@@ -30,6 +30,16 @@ def test_points_average_seeds_and_are_sorted_by_cost(tmp_path: Path) -> None:
     assert [it.get_text() for it in figure.axes[0].get_legend().get_texts()][:2] == ["0 k parameters"] * 2
 
 
+def test_configurations_of_equal_cost_give_the_same_law_in_any_order(tmp_path: Path) -> None:
+    for order in (1, -1):
+        folder = tmp_path / str(order)
+        for number, (lr, exact_match) in enumerate([("1e-2", 0.5), ("1e-3", 0.7), ("1e-4", 0.6)][::order]):
+            write_run(folder / str(number), exact_match, [f"optim.lr={lr}"], 0, flops=100)
+        ((points, frontier, law),) = scaling_curves(folder).values()
+        assert [it.error for it in points] == pytest.approx([0.3, 0.4, 0.5])
+        assert (frontier, law) == (points[:1], None)
+
+
 def test_runs_on_different_digits_lie_on_different_curves(tmp_path: Path) -> None:
     widths = [(16, 0.2), (32, 0.4), (64, 0.6)]
     write_runs(tmp_path / "mnist", [(dim, 0, exact) for dim, exact in widths], digits="mnist")

@@ -136,6 +136,32 @@ def test_who_stops_a_search_uses_up_no_retries(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(worker, "_run_trial", stop)
     worker._worker_loop(Slot(1))
     assert [trial.state for trial in worker.study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    again = worker.study.trials[1]
+    assert search.original_number(again) == 0
+    assert search.RetryHeartbeatStaleTrialCallback.retry_history(again) == []
+
+
+@pytest.mark.parametrize("pruner", search.PRUNERS)
+def test_no_pruner_stops_the_best_trial_and_every_one_but_none_stops_the_worst(pruner: str, tmp_path: Path) -> None:
+    """By validations every 100 steps, as a run logs them."""
+    config = SearchConfig(space=SPACE, seed=0, output_dir=str(tmp_path), study="custom", pruner=pruner)
+    study, pruned = search.open_study(config), []
+    for number in range(20):
+        trial, run, reported = study.ask(), Run(tmp_path / str(number)), set[float]()
+        quality = 1 - number / 20
+        run.path.mkdir()
+        try:
+            for step in range(100, 2800, 100):
+                with (run.path / "metrics.csv").open("a") as file:
+                    file.write("" if step > 100 else "step,val/exact_match\n")
+                    file.write(f"{step},{quality * step / 2800}\n")
+                search._report_and_prune(trial, run, reported)
+            study.tell(trial, quality)
+        except optuna.TrialPruned:
+            pruned.append(number)
+            study.tell(trial, state=TrialState.PRUNED)
+    assert 0 not in pruned
+    assert (len(pruned) > 5) == (pruner != "none")
 
 
 def test_retries_of_a_trial_count_as_one_trial() -> None:

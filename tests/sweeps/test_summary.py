@@ -89,8 +89,8 @@ def test_runs_without_validation_are_counted(sweep: Path, capsys: pytest.Capture
     metrics = json.loads((sweep / "full" / "metrics.json").read_text())
     del metrics["val"]
     (sweep / "full" / "metrics.json").write_text(json.dumps(metrics))
-    finish_sweep(sweep)
-    assert "1 more runs have no val split" in capsys.readouterr().out
+    finish_sweep(sweep)  # which also holds a run that has only begun
+    assert "2 more runs are not listed" in capsys.readouterr().out
 
 
 def test_on_failure_is_checked_against_what_the_launcher_supports(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,11 +108,15 @@ def test_on_failure_is_checked_against_what_the_launcher_supports(capsys: pytest
 
 
 def test_on_failure_stop_ends_a_sequential_sweep_at_its_first_failed_job(
-    sweep: Path, capsys: pytest.CaptureFixture[str]
+    sweep: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
 ) -> None:
+    """From whichever folder: hydra.job.chdir enters that of the job."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
     def end_job(on_failure: str, job: str, launcher: str = "BasicLauncher") -> None:
-        hydra = {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(sweep)}, "launcher": {"_target_": f"hydra.{launcher}"}}
-        config = OmegaConf.create({"hydra": hydra | {"runtime": {"output_dir": str(sweep / job)}}})
+        hydra = {"mode": RunMode.MULTIRUN, "sweep": {"dir": sweep.name}, "launcher": {"_target_": f"hydra.{launcher}"}}
+        runtime = {"output_dir": str(sweep / job), "cwd": str(sweep.parent)}
+        config = OmegaConf.create({"hydra": hydra | {"runtime": runtime}})
         SweepSummary(on_failure).on_job_end(config, None)
 
     (sweep / "3" / FAILURE_FILE).write_text("it did not fit\n")

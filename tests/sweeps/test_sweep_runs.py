@@ -11,7 +11,7 @@ import pytest
 import mnist_seq
 from mnist_seq.run_dir import Run
 from mnist_seq.sweeps.sweep_runs import aggregate_over_seeds, find_runs, load_runs
-from tests.sweeps.conftest import fall_back_on_uci
+from tests.sweeps.conftest import fall_back_on_uci, write_run
 
 
 def test_runs_that_differ_only_in_their_seed_are_averaged(sweep: Path) -> None:
@@ -65,3 +65,20 @@ def test_runs_with_equal_overrides_but_different_configs_are_averaged_separately
         "norm=post weight_decay=0.05",
         "norm=pre weight_decay=0.5",
     }
+
+
+def test_neither_the_order_of_overrides_nor_the_folder_of_a_run_tells_runs_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.8, ["model.dim=64", "optim.lr=1e-3", "hydra.run.dir=a"], seed=0)
+    write_run(tmp_path / "b", 0.6, ["optim.lr=1e-3", "hydra.run.dir=b", "model.dim=64"], seed=1)
+    write_run(tmp_path / "c", 0.5, ["model.dim=32", "optim.lr=1e-2"], seed=0)
+    groups = aggregate_over_seeds(load_runs(find_runs(tmp_path)))
+    assert {name: metrics["exact_match"][2] for name, metrics in groups.items()} == {
+        "dim=64 lr=1e-3": 2,
+        "dim=32 lr=1e-2": 1,
+    }
+
+
+def test_repeated_runs_of_a_seed_count_once(tmp_path: Path) -> None:
+    for name, exact_match in (("a", 0.7), ("b", 0.8)):
+        write_run(tmp_path / name, exact_match, ["model.dim=64"], seed=0)
+    assert aggregate_over_seeds(load_runs(find_runs(tmp_path)))["default"]["exact_match"] == (0.8, 0.0, 1)

@@ -52,6 +52,12 @@ def test_slots_share_cores_and_devices_evenly(monkeypatch: pytest.MonkeyPatch) -
     assert workers.cpu_slots(2, threads=1) == [Slot(1)] * 2
 
 
+def test_jobs_on_the_cpu_see_no_gpu(tmp_path: Path) -> None:
+    job = Job("a", tmp_path / "a", print_variables, ("CUDA_VISIBLE_DEVICES",))
+    workers.run_jobs([job], [Slot(1)], Recorder())
+    assert (tmp_path / "a" / workers.OUTPUT_FILE).read_text() == "\n"
+
+
 def test_a_job_sees_only_the_device_and_threads_of_its_slot(tmp_path: Path) -> None:
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     environment = dict(os.environ)

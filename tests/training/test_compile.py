@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import mnist_seq
+from mnist_seq.training.compile import compile_forward
 from tests.conftest import TINY
 
 
@@ -32,4 +33,4 @@ def test_missing_compiler_is_refused_with_the_way_out(monkeypatch: pytest.Monkey
     monkeypatch.setenv("CXX", "no-such-compiler")
     module, _ = mnist_seq.build("model=tiny", "data=grid", "data.digits=uci")
     with pytest.raises(ValueError, match=r"trainer.compile=true needs a C\+\+ compiler on a CPU: install g\+\+"):
-        module.compile_forward("cpu")
+        compile_forward(module, "cpu")

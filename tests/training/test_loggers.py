@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import mnist_seq
 from mnist_seq.config.serialization import to_dict
+from mnist_seq.nn.encoder_decoder import EncoderDecoder
 from mnist_seq.run_dir import Run
 from mnist_seq.training import loggers, wandb_logger
 from mnist_seq.training.callbacks import LogPredictions
@@ -36,6 +37,29 @@ def test_several_callbacks_and_loggers_work_together(tmp_path: Path, monkeypatch
 
     assert wandb.run is None, "finished, so that the next run of this process gets its own"
     assert len(rows(run)) == 9
+
+
+def test_histograms_need_a_logger(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="callbacks=gradient_histograms has no logger to write to"):
+        mnist_seq.fit(*TINY, "callbacks=gradient_histograms", f"hydra.run.dir={tmp_path / 'run'}")
+
+
+def test_logged_predictions_are_of_the_weights_that_are_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The averaged ones, where there are any."""
+    seen: dict[str, list[float]] = {"logged": [], "validated": []}
+    read = EncoderDecoder.read
+
+    def recording_read(self: EncoderDecoder, images: Any) -> Any:
+        seen["logged" if len(images) == 16 else "validated"].append(float(next(self.parameters()).detach().sum()))
+        return read(self, images)
+
+    monkeypatch.setattr(EncoderDecoder, "read", recording_read)
+    more = ("callbacks=ema", "logger=tensorboard", "data.val_scenes=30", "trainer.val_check_interval=6", "report=false")
+    mnist_seq.fit(*TINY, *more, f"hydra.run.dir={tmp_path / 'run'}")
+    assert len(seen["logged"]) == 2
+    assert set(seen["logged"]) <= set(seen["validated"])
 
 
 def test_wandb_is_offline_without_account_or_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

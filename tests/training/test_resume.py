@@ -154,6 +154,8 @@ def test_only_steps_threads_and_loggers_can_change_on_resuming(tiny_run: Run) ->
     for override in ("optim.lr=1", "seed=3", "model=classifier"):
         with pytest.raises(ValueError, match=f"{override}.*only trainer.max_steps, trainer.threads, test, logger"):
             mnist_seq.fit(f"resume={tiny_run.path}", override)
+    with pytest.raises(ValueError, match="trainer.max_steps=null leaves training without an end"):
+        mnist_seq.fit(f"resume={tiny_run.path}", "trainer.max_steps=null")
     with pytest.raises(ValueError, match="already holds a run"):
         mnist_seq.fit(*TINY, f"hydra.run.dir={tiny_run.path}")
     assert before == {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()}
@@ -218,3 +220,16 @@ def test_run_resumed_at_its_last_step_is_finished(tmp_path: Path) -> None:
     assert again.finished
     assert (again.metrics["steps"], again.metrics["scenes_per_second"]) == (12, 0)
     print_run_summary(again)
+
+
+def test_run_that_is_extended_continues_at_the_rate_of_its_new_schedule(tmp_path: Path) -> None:
+    """From its first step on: the rate in its checkpoint, the last of the old schedule, is 0."""
+    settings = ("optim.schedule=linear", "trainer.log_every_n_steps=1")
+    run = mnist_seq.fit(*TINY, *settings, f"hydra.run.dir={tmp_path / 'run'}")
+    whole = mnist_seq.fit(*TINY, *settings, "trainer.max_steps=20", f"hydra.run.dir={tmp_path / 'whole'}")
+    mnist_seq.fit(f"resume={run.path}", "trainer.max_steps=20")
+    rates = [{row["step"]: row["train/lr"] for row in rows(it) if row.get("train/lr")} for it in (run, whole)]
+    assert {step: rate for step, rate in rates[0].items() if float(step) > 12} == {
+        step: rate for step, rate in rates[1].items() if float(step) > 12
+    }
+    assert len(rates[1]) == 20

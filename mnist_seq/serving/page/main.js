@@ -66,8 +66,9 @@ const queue = {
   isBusy: false,
   isDue: false,
   timer: 0,
-  /** milliseconds of the last reading */
+  /** duration and end of the last reading, milliseconds */
   cost: 0,
+  end: 0,
 };
 
 /** Read what is shown now. What changes while it is read is read next. */
@@ -98,7 +99,7 @@ function readSoon() {
   queue.timer = window.setTimeout(() => {
     queue.timer = 0;
     void read();
-  }, Math.max(LEAST_PAUSE, PAUSES * queue.cost));
+  }, Math.max(LEAST_PAUSE, queue.end + PAUSES * queue.cost - performance.now()));
 }
 
 async function readPicture() {
@@ -123,6 +124,7 @@ async function readPicture() {
   const { ticket } = state;
   const rows = await model.read(pixelsOf(shown));
   queue.cost = performance.measure("read", { start }).duration;
+  queue.end = start + queue.cost;
   if (index !== state.model || ticket !== state.ticket) return;
   state.reading = { card: model.card, width: shown.width, height: shown.height, rows };
   const [row, digit] = state.chosen ?? [0, 0];
@@ -422,7 +424,7 @@ function listen() {
     openFirst(event.dataTransfer);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.target instanceof HTMLInputElement) return; // what is typed there is undone
+    if (event.target === element("token")) return; // what is typed there is undone
     if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || state.source !== "draw" || drawing.isEmpty) return;
     event.preventDefault();
     drawing.undo();

@@ -106,11 +106,12 @@ export class BrowserModel {
      * @param {number} size of a row
      */
     const part = (name, size) => outputs[name].data.slice(row * size, (row + 1) * size);
-    const all = Array.from(part("digits", maxLength), Number);
+    const numSlots = outputs.digits.dims[1]; // a model that classifies cells has one for each
+    const all = Array.from(part("digits", numSlots), Number);
     const length = all.findIndex((digit) => digit > 9);
-    const count = length < 0 ? maxLength : length;
+    const count = length < 0 ? numSlots : length;
     /** @param {string} name */
-    const perDigit = (name) => Array.from(part(name, maxLength).slice(0, count), Number);
+    const perDigit = (name) => Array.from(part(name, numSlots).slice(0, count), Number);
     const [numShapes, numOmitted] = ["num_shapes", "num_omitted"].map((name) => Number(outputs[name].data[row]));
     const tooLong = `There seem to be ${numShapes} digits; this model reads at most ${maxLength} in a row.`;
     const tooMany = `The picture has ${numOmitted} more rows, which were not read.`;
