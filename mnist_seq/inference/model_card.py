@@ -62,8 +62,8 @@ def describe_task(spec: Spec, data: dict[str, Any]) -> str:
     canvas, family = f"on {spec.height}x{spec.width} pixels", data.get("family")
     if spec.max_length == 1:
         return f"one digit {canvas}"
-    if family == "folder":  # both halves are read in the same order
-        return describe_task(spec, data.get("synthetic") or {"order": "labelled", "p_empty": 1})
+    if family == "folder":
+        return describe_task(spec, data.get("synthetic") or {"order": "labelled"})
     default_order = FAMILY_CONFIGS.get(str(family), DataConfig).reading_order if spec.ordered else "set"
     is_full = (family == "grid" and not data.get("p_empty")) or family == "cluttered"
     exact_count = is_full or data.get("min_digits") == spec.max_length
