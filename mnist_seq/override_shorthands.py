@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _DATA_FROM = "data.from="
-_PATHS = ("run", "init_from", "resume", "images", "output", "output_dir", "data.path", "data.from", "calibrate_on")
-_PATHS += ("hydra.run.dir", "hydra.sweep.dir")
+_PATHS = ["run", "init_from", "resume", "images", "output", "output_dir", "data.path", "data.from", "calibrate_on"]
+_PATHS += ["hydra.run.dir", "hydra.sweep.dir"]
 """Keys of paths."""
 _PATH_LISTS = ("runs", "seed_runs")
 _NUMBER = re.compile(r"[-+]?[\d_.]+([eE][-+]?\d+)?", re.ASCII)

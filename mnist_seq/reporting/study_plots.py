@@ -22,7 +22,7 @@ def write_study_plots(study: Any, output_dir: Path) -> list[Path]:
         Paths of the pages.
     """
     from optuna import visualization
-    from plotly.offline import get_plotlyjs
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     plots: dict[str, Any] = {
         "history": visualization.plot_optimization_history,
