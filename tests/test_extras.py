@@ -23,7 +23,6 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 GROUPS = PROJECT["dependency-groups"]
 NEEDED_BY_OTHERS = {
     "tensorboard": "lightning.pytorch.loggers",
-    "plotly": "optuna.visualization",
     "onnxscript": "torch.onnx",
 }
 """Distributions that the package imports through another alone."""
