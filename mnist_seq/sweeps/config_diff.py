@@ -11,7 +11,7 @@ from mnist_seq.config.serialization import dotted_keys, to_dict
 from mnist_seq.config.validation import check
 from mnist_seq.run_dir import Run
 
-_IGNORED_KEYS = ("logger", "report", "resume", "test", "trust")
+_IGNORED_KEYS = ("logger", "report", "resume", "trust")
 """Keys that never change a result."""
 
 
@@ -37,7 +37,7 @@ def require_same_config(run: Run, config: TrainConfig, overrides: list[str], hin
 
     saved = resolved_settings(run.config)
     requested = resolved_settings(replace(config, trainer=hardware.resolve_auto(config.trainer)))
-    auto_keys = _auto_keys(config, overrides, run)
+    auto_keys = [*_auto_keys(config, overrides, run), "test"]  # a finished run may be evaluated on test too
     differences = {key: pair for key, pair in diff_settings(saved, requested).items() if key not in auto_keys}
     check(
         not differences,
