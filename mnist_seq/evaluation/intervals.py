@@ -67,15 +67,17 @@ class SharedSources:
         Args:
             counts: B, items per scene.
         """
-        return float(self.num_sources(counts) * counts.sum() / self._incidence[counts > 0].nnz)
+        shown = self._incidence[counts > 0]
+        return float(len(np.unique(shown.indices)) * counts.sum() / shown.nnz)
 
-    def num_sources(self, counts: FloatArray) -> int:
-        """The number of distinct source digits of the scenes that have counted items.
+    def is_one_source(self, counts: FloatArray) -> bool:
+        """Whether the scenes that have counted items show one and the same source digit.
 
         Args:
             counts: B, items per scene.
         """
-        return len(np.unique(self._incidence[counts > 0].indices))
+        shown = self._incidence[counts > 0].indices
+        return bool((shown == shown[0]).all())
 
 
 class Proportion(NamedTuple):
@@ -118,7 +120,7 @@ def proportion_with_interval(correct: Tensor, total: Tensor, shared_sources: Sha
     value = float(numerators.sum()) / denominator
     effective_size, errors = shared_sources.num_distinct_sources(denominators), numerators - value * denominators
     # without any variation, or of a single digit or writer, only the number of distinct ones is known
-    if shared_sources.num_sources(denominators) > 1 and not np.allclose(errors, 0):
+    if not np.allclose(errors, 0) and not shared_sources.is_one_source(denominators):
         effective_size = value * (1 - value) / shared_sources.variance(errors / denominator)
     return Proportion(value, *wilson_interval(value, min(effective_size, denominator)), denominator)
 

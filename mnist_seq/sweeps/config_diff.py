@@ -35,9 +35,10 @@ def require_same_config(run: Run, config: TrainConfig, overrides: list[str], hin
     """
     from mnist_seq.training import hardware
 
-    saved = resolved_settings(run.config)
-    requested = resolved_settings(replace(config, trainer=hardware.resolve_auto(config.trainer)))
-    auto_keys = [*_auto_keys(config, overrides, run), "test"]  # a finished run may be evaluated on test too
+    saved_config = run.config
+    saved = resolved_settings(saved_config)
+    comparable = replace(config, trainer=hardware.resolve_auto(config.trainer), test=saved_config.test)  # may be added
+    requested, auto_keys = resolved_settings(comparable), _auto_keys(config, overrides, run)
     differences = {key: pair for key, pair in diff_settings(saved, requested).items() if key not in auto_keys}
     check(
         not differences,
