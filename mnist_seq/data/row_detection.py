@@ -190,8 +190,21 @@ def _open(
 
 
 def _max_filter(images: Float[Tensor, "B T U"], window: int, axes: tuple[int, ...]) -> Float[Tensor, "B T U"]:
-    """Take the maximum over a window around each pixel; the window grows by doubling, so that few steps suffice."""
+    """Take the maximum over a window around each pixel.
+
+    In torch, the window grows by doubling, which is faster than pooling. An exported graph pools: one node instead of a
+    dozen or more, which makes it a tenth faster to load in a browser.
+
+    Args:
+        images: values of at least -1.
+        window: width of the window, odd, pixels.
+    """
     half = window // 2
+    if torch.compiler.is_exporting():
+        for axis in axes:
+            kernel, padding = ((1, window), (0, half)) if axis == 2 else ((window, 1), (half, 0))
+            images = F.max_pool2d(images[:, None], kernel, 1, padding)[:, 0]
+        return images
     for axis in axes:
         length = images.shape[axis]
         images = F.pad(images, (half, half) if axis == 2 else (0, 0, half, half), value=-1)

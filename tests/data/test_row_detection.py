@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mnist_seq.data.levels import stretch_levels
-from mnist_seq.data.row_detection import Rows, find_ink, find_rows
+from mnist_seq.data.row_detection import Rows, _max_filter, find_ink, find_rows
 from tests.data.preset_configs import pool
 
 HEIGHT, WIDTH = 60, 80
@@ -51,3 +51,14 @@ def test_padding_changes_nothing(padding: tuple[int, int]) -> None:
     padded = torch.nn.functional.pad(images, (0, padding[1], 0, padding[0]))
     for alone, beside_others in zip(detect(images), detect(padded), strict=True):
         assert torch.equal(alone, beside_others)
+
+
+@pytest.mark.parametrize("window", [3, 15, 23, 39, 77])
+@pytest.mark.parametrize("axes", [(1, 2), (2,)])
+def test_the_filter_of_exported_graphs_is_that_of_torch(
+    window: int, axes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pictures(6, 255) - torch.tensor([0.0, 1.0])[:, None, None].repeat(3, 1, 1)
+    in_torch = _max_filter(images, window, axes)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert torch.equal(_max_filter(images, window, axes), in_torch)
