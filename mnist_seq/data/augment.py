@@ -1,4 +1,4 @@
-"""Augmentation of digits and of pictures: batched, with different parameters for each, and no ink leaves the frame.
+"""Augmentation of digits and of pictures: batched, with separate parameters for each; ink stays within the frame.
 
 Shapes   M digits or pictures   H W frame   K control points per axis
 """

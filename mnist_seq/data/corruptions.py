@@ -1,7 +1,7 @@
 """Corruptions of scenes: what paper, print, light, lens and sensor do to writing, in training and in evaluation.
 
-They change rendered scenes, which are floats in [0, 1] whose ink is light; digit_corruptions.py changes digits before
-rendering. What a scene gets is a function of (seed, split, id).
+They change rendered scenes, which are floats in [0, 1] with light ink; digit_corruptions.py changes digits before
+rendering. How a scene is corrupted is a function of (seed, split, id).
 
 Shapes   B scenes   N digits   H W canvas
 """

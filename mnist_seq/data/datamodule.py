@@ -1,4 +1,4 @@
-"""The LightningDataModule: its loaders yield scene ids, and the device that trains renders them.
+"""The LightningDataModule: its loaders yield scene ids, and the training device renders them.
 
 Shapes   B scenes
 """
@@ -124,7 +124,7 @@ class SceneDataModule(L.LightningDataModule):
         self.config, self.seed = config, seed
         self.source, self.notice, self.train_includes_val = config.digits, "", False
         self.datasets: dict[str, SceneDataset] = {}
-        self._rendered: dict[tuple[str, int, int], SceneBatch] = {}
+        self._rendered: dict[str, tuple[tuple[int, int], SceneBatch]] = {}
 
     @property
     def spec(self) -> Spec:
@@ -177,11 +177,12 @@ class SceneDataModule(L.LightningDataModule):
         """Render a batch of ids on its device, or return its part of what was rendered with an earlier batch."""
         if not isinstance(batch, SceneIds):
             return batch
-        key = (batch.split, batch.first_batch, len(batch.ids))
-        if key not in self._rendered:
+        group, (rendered, scenes) = (batch.first_batch, len(batch.ids)), self._rendered.get(batch.split, (None, None))
+        if scenes is None or rendered != group:
             ids = batch.ids.cpu() if batch.ids.device.type == "mps" else batch.ids  # its 64-bit products do not wrap
-            self._rendered = {key: self.datasets[batch.split].render(ids).to(batch.ids.device)}
-        return SceneBatch(*(tensor[batch.scenes] for tensor in self._rendered[key]))
+            scenes = self.datasets[batch.split].render(ids).to(batch.ids.device)
+            self._rendered[batch.split] = group, scenes  # validation does not discard what is left to train on
+        return SceneBatch(*(tensor[batch.scenes] for tensor in scenes))
 
     def _eval_dataloader(self, split: str) -> IdLoader:
         """Build a loader with at least one batch for every rank: a rank without one would block the all-reduce."""

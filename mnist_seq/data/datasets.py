@@ -1,4 +1,4 @@
-"""Datasets of scenes: drawn, on disk or corrupted; and `load`, which builds every split of a config.
+"""Datasets of scenes: synthetic, on disk or corrupted; and `load`, which builds every split of a config.
 
 Shapes   B scenes
 """

@@ -1,4 +1,4 @@
-"""Download the archives of torchvision's datasets: checked by hash, one process at a time, whole or not at all.
+"""Download the archives of torchvision's datasets: verified by hash, by one process at a time, and atomically.
 
 torchvision downloads by itself, but without a timeout, without a lock and straight into the final directory.
 """

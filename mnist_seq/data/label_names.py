@@ -1,7 +1,7 @@
 """Labels in the names of images: `DIR/123/any.png`, or `DIR/123_any.png`.
 
 A folder or file name gives the digits as `123`, with its leading zeros, or `none` for an image without digits. In a
-file name they stand before the first `_` or `-`; a name that is all digits, such as `123.png`, has the label 123.
+file name, they come before the first `_` or `-`; a name that is all digits, such as `123.png`, has the label 123.
 """
 
 from __future__ import annotations

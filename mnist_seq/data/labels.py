@@ -3,7 +3,7 @@
     {"image": "images/7.png", "digits": [3, 1, 4]}      a line of labels.jsonl; `label` is another name for `digits`
     image,digits                                        the header of labels.csv, in any order and case
     images/7.png,3 1 4                                  a line of labels.csv
-    314/any.png                                         without such a file: folders that are named by digits
+    314/any.png                                         without such a file: folders that are named after their digits
     314_any.png                                         without such folders: files whose names start with them
 
 Digits are written as `[3, 1, 4]` (JSON only), `3 1 4`, `3,1,4` (in quotes in CSV) or `314`, and keep their leading

@@ -1,4 +1,4 @@
-"""What a layout function returns: where digits, distractors and marks stand.
+"""What a layout function returns: the positions of digits, distractors and marks.
 
 Shapes   B scenes   N slots for digits   D distractors   K slots for marks
 """

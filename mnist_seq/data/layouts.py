@@ -1,4 +1,4 @@
-"""Scene families: which digit stands where, as pure functions of the scene ids.
+"""Scene families: the digits and their positions, as pure functions of the scene ids.
 
 Every layout function returns at most N = `config.spec.max_length` slots per scene, those that hold a digit first and in
 reading order. Coordinates are whole pixels, x to the right and y downwards.

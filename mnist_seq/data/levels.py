@@ -1,4 +1,4 @@
-"""Levels of an image: paper to 0 and ink to 1, in training as in reading. Nothing is cleaned.
+"""Stretch grey levels, so that paper is 0 and ink 1, in training as in inference. Noise and print are not removed.
 
 Shapes   B images   H W size of an image
 """

@@ -1,4 +1,4 @@
-"""Where the digits and marks of a handwritten line stand: one hand's spacing along a sloping baseline.
+"""Positions of the digits and marks of a handwritten line: one hand's spacing along a sloping baseline.
 
 Distances are between the ink of neighbours, not between their frames, and whole pixels, so that they are equal on every
 device.

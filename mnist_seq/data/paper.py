@@ -1,6 +1,6 @@
 """What lies behind handwriting: patterns that are printed on forms and cheques, and the grain of paper and sensors.
 
-Patterns are drawn once and then cut anywhere for each scene, because drawing them anew would cost more than all other
+Patterns are drawn once, and each scene gets a random crop of one: drawing them anew would cost more than all other
 corruptions together.
 
 Shapes   P patterns   H W size of a pattern

@@ -1,4 +1,4 @@
-"""Augmentation and corruption of whole training pictures, by the same operations as of digits and of scenes.
+"""Augmentation and corruption of whole training pictures, with the same operations as for digits and scenes.
 
 Shapes   B pictures   N longest sequence   H W canvas
 """

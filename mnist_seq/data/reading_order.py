@@ -1,7 +1,7 @@
 """Reading orders: in which order the digits of a scene are read, and how far a layout is from a change of order.
 
-Orders go by the upper left corners of the frames, in whole pixels. All frames of a scene have one size, so corners are
-as good as centres.
+Orders go by the upper left corners of the frames, in whole pixels. All frames of a scene have one size, so corners and
+centres give the same order.
 
 Shapes   L any leading shape   N slots for digits
 """

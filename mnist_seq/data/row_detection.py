@@ -1,4 +1,4 @@
-"""Row detection: where writing stands in small copies of pictures, and whether it is dark on light.
+"""Row detection: where the writing is in small copies of pictures, and whether it is dark on light.
 
 Shapes   B pictures   R rows of a picture   K rows of all pictures   S shapes of a row
          T U padded size of the small copies, even

@@ -1,8 +1,8 @@
-"""Place scattered digits: by random tries first, else into rows of slots. The number of digits is always exact.
+"""Place scattered digits: by random tries first, else into rows of slots. No digit is left out, unless `drop_unplaced`.
 
 Random sequential adsorption (Renyi 1958): a layout is started A times; each time the digits are placed one after the
 other, each at the first of T uniform positions that does not overlap earlier digits too much. The first layout that
-holds all digits with a clear reading order is taken. A scene without one falls back to `config.row_packing`: the digits
+holds all digits in a clear reading order is used. If there is none, `config.row_packing` places the digits: they
 take a random choice of its slots, the free height of the canvas is shared uniformly at random among the rows, the free
 width of each row among its digits, and each digit gets a uniform height within its row. No step depends on the result
 of an earlier one, so the CPU never waits for the device.

@@ -1,4 +1,4 @@
-"""SceneDataset: the scenes of one split, rendered when they are asked for.
+"""SceneDataset: the scenes of one split, rendered on demand.
 
 Shapes   B scenes
 """

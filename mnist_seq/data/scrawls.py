@@ -1,4 +1,4 @@
-"""What people draw and write that is no number: strokes, curves, triangles, faces and letters.
+"""Scrawls, drawings and writing that are not numbers: strokes, curves, triangles, faces and letters.
 
 Shapes   V variants of a kind   S side of a frame
 """

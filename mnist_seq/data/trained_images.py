@@ -1,6 +1,6 @@
-"""Images that a model was trained on. Its card keeps digests of them, so that none is evaluated on by mistake.
+"""Images that a model was trained on. Its card keeps digests of them, so that no model is evaluated on them by mistake.
 
-A digest depends on the bytes of the file alone: images may be moved and renamed, and the split may be another.
+A digest depends on the bytes of the file alone: images may be moved, renamed and split differently.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evaluate a model on scenes: training uses it at its end, and so does `evaluate`."""
+"""Evaluate a model on scenes: used at the end of training, and by `evaluate`."""
 
 from __future__ import annotations
 

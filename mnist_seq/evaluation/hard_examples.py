@@ -1,4 +1,4 @@
-"""Source digits that are often misread: errors of the model, or of the labels.
+"""Source digits that are often misread: hard examples, or wrong labels.
 
 Shapes   B scenes   N slots for digits
 """

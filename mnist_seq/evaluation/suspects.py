@@ -1,4 +1,4 @@
-"""Suspects among the labels of images: the model is confident of another reading."""
+"""Labels of images that may be wrong: the model is confident of another reading."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Initialize a model with the weights of another (`init_from=`), as far as names and shapes match.
 
-A decoder for longer or shorter sequences gets the learned positions that both models have.
+If the longest sequences differ, the position embeddings that both models have are copied.
 """
 
 from __future__ import annotations

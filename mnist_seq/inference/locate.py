@@ -1,4 +1,4 @@
-"""Where the digits of a reading stand, by the attention of the decoder.
+"""The positions of the digits of a reading, from the attention of the decoder.
 
 Shapes   B images   N longest sequence   A attention heads   T tokens read   R C rows and columns of patches
 """

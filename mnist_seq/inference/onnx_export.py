@@ -159,7 +159,8 @@ def build_graph(
 
     Args:
         include_preprocessing: read pictures of any size; else canvases of the model.
-        explain: return the runners-up, the attention and the canvases too; of an `EncoderDecoder` alone.
+        explain: return the runners-up, the attention and the canvases too; only for an `EncoderDecoder` of at least 3
+            digits.
         quantize: store the weights in 8 bits.
 
     Raises:
@@ -185,7 +186,10 @@ def build_graph(
         metadata = CANVASES_METADATA | DECODER_METADATA
     postprocess, outputs = _Postprocess(PlattScaling.from_card(card)), list(DECODER_METADATA)
     if explain:
-        check(can_loop(model), f"{type(model).__name__} is not an EncoderDecoder, so it cannot explain what it reads")
+        reason = (
+            "only an EncoderDecoder for 3 digits or more, with its own start, step and read, explains what it reads"
+        )
+        check(can_loop(model), f"{type(model).__name__}: {reason}")
         metadata, outputs = metadata | RUNNER_UP_METADATA | EXPLAIN_METADATA, [*outputs, *RUNNER_UP_METADATA]
     postprocess_steps = _PostprocessExplained if explain else _PostprocessSteps
     try:

@@ -1,7 +1,7 @@
 """Greedy decoding as a loop in an ONNX graph that stops once every sequence has ended.
 
-torch.onnx writes no loop whose values grow, as cached keys and values do. So what comes before the loop, one step and
-what comes after it are exported one by one, and merged here.
+torch.onnx cannot export a loop whose state grows, as cached keys and values do. So the part before the loop, one step
+and the part after it are exported separately, and merged here.
 
 Shapes   B sequences   H W canvas   S steps taken   A attention heads   P patches
 """

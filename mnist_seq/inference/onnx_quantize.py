@@ -1,4 +1,4 @@
-"""Store the weights of an ONNX graph in 8 bits, its first kernels in 16. They are computed with in float32, as before.
+"""Store the weights of an ONNX graph in 8 bits, and its small kernels in 16; computation stays in float32.
 
 Shapes   O output channels of a weight
 """

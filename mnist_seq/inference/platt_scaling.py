@@ -1,4 +1,4 @@
-"""Platt scaling: make the confidence of a reading the share of such readings that are right.
+"""Platt scaling: calibrate the confidence, so that it is the fraction of such readings that are correct.
 
 Shapes   B sequences
 """

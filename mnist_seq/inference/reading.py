@@ -33,7 +33,7 @@ class Reading:
     alternatives: list[Reading] = field(default_factory=list)
     """The other beams, most probable first, if `num_beams` is above 1."""
     blank: bool = False
-    """No ink was found: no digits, confidence 1, and the model was not run."""
+    """No ink was found: no digits, confidence 1."""
     box: Box | None = None
     """The part of the image that the model saw; it may extend beyond the image. None for several rows."""
     warning: str = ""
@@ -81,7 +81,7 @@ def join_rows(rows: Sequence[Reading]) -> Reading:
         extended = [[*before, choice] for before in combinations for choice in (row, *row.alternatives)]
         combinations = sorted(extended, key=_confidence, reverse=True)[:num_beams]
     best, *others = [_concatenate(combination) for combination in combinations]
-    warning = next((row.warning for row in rows if row.warning), "")
+    warning = "; ".join(f"row {number}: {row.warning}" for number, row in enumerate(rows, 1) if row.warning)
     return replace(best, alternatives=others, blank=all(row.blank for row in rows), warning=warning, rows=list(rows))
 
 

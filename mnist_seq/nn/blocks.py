@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -24,6 +25,16 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return super().forward(x.to(self.weight.dtype))
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that is computed in float32 under autocast too: in bfloat16, close logits would be equal."""
+
+    def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B {self.out_features}"]:
+        if not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
 
 
 NORM_TYPES: dict[str, Callable[[int], nn.Module]] = {

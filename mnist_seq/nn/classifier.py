@@ -10,7 +10,7 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from mnist_seq.config import ClassifierConfig, Spec
-from mnist_seq.nn.blocks import init_weights
+from mnist_seq.nn.blocks import Float32Linear, init_weights
 from mnist_seq.nn.decoding import DecodeOutput, by_cells
 from mnist_seq.nn.encoder import Encoder
 from mnist_seq.nn.model import Model, check_cells
@@ -31,7 +31,7 @@ class Classifier(Model):
         num_heads = 1 if config.pooling == "cells" else num_cells  # linear heads: shared by all cells, or one each
         self.encoder = Encoder(config, spec, num_class_tokens)
         self.pool = POOLINGS[config.pooling](config.dim, num_class_tokens)
-        self.head = nn.Linear(config.dim, num_heads * (EMPTY_CELL + 1))
+        self.head = Float32Linear(config.dim, num_heads * (EMPTY_CELL + 1))
         self.apply(init_weights)
 
     def forward(self, images: Num[Tensor, "B 1 Y X"]) -> Float[Tensor, "B C 11"]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mnist_seq.config import EncoderDecoderConfig, Spec
 from mnist_seq.nn.attention import KeyValue
-from mnist_seq.nn.blocks import DecoderBlock, final_norm, init_weights
+from mnist_seq.nn.blocks import DecoderBlock, Float32Linear, final_norm, init_weights
 from mnist_seq.nn.decoding import DecodeOutput, greedy
 from mnist_seq.nn.encoder import Encoder
 from mnist_seq.nn.model import Model
@@ -56,7 +56,7 @@ class EncoderDecoder(Model):
         self.dropout = nn.Dropout(config.dropout)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.decoder_depth))
         self.norm = final_norm(config)
-        self.lm_head = nn.Linear(config.dim, len(VOCABULARY))
+        self.lm_head = Float32Linear(config.dim, len(VOCABULARY))
         self.causal_mask: Tensor
         self.register_buffer("causal_mask", torch.ones(max_tokens, max_tokens, dtype=torch.bool).tril(), False)
         self.apply(init_weights)

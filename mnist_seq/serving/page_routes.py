@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import pickle
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
@@ -22,9 +23,6 @@ from mnist_seq.serving.background import ProcessDied, run_in_process
 from mnist_seq.serving.page_builder import PageModel, build_page, packed_runtime
 from mnist_seq.serving.page_models import pack_graph, page_card
 
-_GRAPH = "model"
-"""Id of the model's graph."""
-
 
 def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, dependencies: Sequence[Any]) -> None:
     """Add the page to a service.
@@ -35,9 +33,10 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
     Args:
         dependencies: check the token.
     """
+    graph_id = f"model-{_digest_weights(reader)}"  # a page that was sent by a service of another model finds none
 
     def html() -> bytes:
-        card = page_card(name, reader.model, reader.card, _GRAPH)
+        card = page_card(name, reader.model, reader.card, graph_id)
         cards = [card | {"graph": None, "attended": None}]
         if missing_package("onnx") is None:
             cards.append(card | {"name": f"{name}, in this browser"})
@@ -57,7 +56,7 @@ def add_page(app: FastAPI, reader: Reader, config: ServeConfig, name: str, depen
     async def runtime(request: Request) -> Response:
         return _respond_cached(request, await runtime_once.get())
 
-    @app.get(f"/page/{_GRAPH}", dependencies=dependencies, include_in_schema=False)
+    @app.get(f"/page/{graph_id}", dependencies=dependencies, include_in_schema=False)
     async def model(request: Request) -> Response:
         try:
             return _respond_cached(request, await graph_once.get())
@@ -100,6 +99,13 @@ def _respond_cached(request: Request, tagged: _Tagged) -> Response:
     if request.headers.get("if-none-match") == tagged.etag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(tagged.content, media_type="application/gzip", headers=headers)
+
+
+def _digest_weights(reader: Reader) -> str:
+    digest = hashlib.blake2b(json.dumps(reader.card, sort_keys=True, default=str).encode(), digest_size=8)
+    for weight in reader.model.state_dict().values():
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _pickled(reader: Reader) -> bytes:

@@ -48,7 +48,7 @@ class ReadingResponse(BaseModel):
     per_digit: list[float] = Field(examples=[[0.99, 0.99, 1.0, 0.99]])
     """probability of each digit, given the previous ones"""
     blank: bool = False
-    """no ink was found, and the model was not run"""
+    """no ink was found, so no digits were read"""
     cells: list[int | None] | None = Field(None, examples=[None])
     """digit of each cell in raster order, if the model classifies cells"""
     box: Box | None = Field(None, examples=[[12.5, 30.0, 268.5, 62.0]])

@@ -1,4 +1,4 @@
-"""Differences between resolved configs. Overrides would not do: presets change, and `auto` depends on the machine."""
+"""Differences between resolved configs. Overrides do not suffice: presets change, and `auto` depends on the machine."""
 
 from __future__ import annotations
 

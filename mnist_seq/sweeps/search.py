@@ -1,6 +1,6 @@
 """Hyperparameter search with Optuna: parallel trials, any number of workers per study, retries after a worker dies.
 
-Workers coordinate through the study alone. Each new trial has a rank that all workers agree on, and a worker that has
+Workers coordinate through the study alone. Each new trial has a number that all workers agree on, and a worker that has
 drawn a trial beyond `n_trials` marks it as surplus and drops it.
 """
 

@@ -1,4 +1,4 @@
-"""The space of a search: candidates of each key, checked before the first trial.
+"""The search space: the candidate values of each key, checked before the first trial.
 
 Candidates are a list of choices or a range, {low, high, log, step}, as SearchConfig.space holds them.
 """

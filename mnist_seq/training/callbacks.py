@@ -17,7 +17,7 @@ from mnist_seq.config.validation import check
 from mnist_seq.errors import DivergedError
 from mnist_seq.run_dir import Run
 from mnist_seq.training import torch_settings
-from mnist_seq.training.steps import should_log
+from mnist_seq.training.steps import should_log_now
 
 
 class StopAtScore(EarlyStopping):
@@ -41,7 +41,7 @@ class StopOnDivergence(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
         self._finite = self._finite & torch.isfinite(outputs["loss"].detach())
-        if should_log(trainer, trainer.global_step):
+        if should_log_now(trainer):
             self._check(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -67,7 +67,10 @@ class StopOnDivergence(Callback):
 
 
 class MatmulPrecision(Callback):
-    """Sets the matmul precision of the config for training steps only: validation agrees with `evaluate`."""
+    """Sets the matmul precision of the config for training steps only, so that validation agrees with `evaluate`.
+
+    Autocast (trainer.precision=bf16-mixed) applies to validation too, which then differs a little from `evaluate`.
+    """
 
     def __init__(self, config: TrainerConfig) -> None:
         self.config = config
@@ -101,7 +104,7 @@ class Throughput(Callback):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.num_scenes += len(batch.digits) * trainer.world_size
-        if should_log(trainer, trainer.global_step):
+        if should_log_now(trainer):
             self._pause()
             seconds, scenes = self.train_seconds - self._window_start[0], self.num_scenes - self._window_start[1]
             self._window_start = (self.train_seconds, self.num_scenes)

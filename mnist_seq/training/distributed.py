@@ -1,7 +1,7 @@
 """The rank of this process in its run, which depends on the run's number of processes, not on the environment alone.
 
 Lightning reads `SLURM_PROCID`, `RANK` etc. when it is imported, and a process with a rank other than 0 writes nothing.
-They are set for every task of `srun -n 4`, although each task may train a run of its own.
+Slurm sets its variables for every task of `srun -n 4`, even if each task trains a run of its own.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def resolve_auto(config: TrainerConfig) -> TrainerConfig:
     if config.devices is None:  # Lightning's default
         config.devices = torch.cuda.device_count() if accelerator == "cuda" else 1
     if config.precision == "auto":
-        config.precision = "bf16-mixed" if _prefers_bf16(accelerator) else "32-true"
+        config.precision = "bf16-mixed" if prefers_bf16(accelerator) else "32-true"
     if config.matmul_precision == "auto":
         config.matmul_precision = "medium" if is_cpu_float32(config) and supports_fast_bf16() else "highest"
     return config
@@ -89,7 +89,8 @@ def cpu_capabilities() -> Mapping[str, Any]:
     return capabilities
 
 
-def _prefers_bf16(accelerator: str) -> bool:
+def prefers_bf16(accelerator: str) -> bool:
+    """Whether this device, cpu, cuda or mps, has instructions for bfloat16 matrix products."""
     if accelerator == "cpu":
         return supports_fast_bf16()
-    return accelerator == "cuda" and torch.cuda.is_bf16_supported(False)
+    return accelerator == "cuda" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(False)

@@ -63,8 +63,8 @@ class ReaderModule(L.LightningModule):
         if self._should_log():
             self._log("train/loss", loss)
             self._log("train/accuracy", out.num_correct / out.num_targets * weight)
-            self._log("train/lr", torch.tensor(self.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
-            self._log("step", torch.tensor(self.global_step + 1.0))
+            self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=1)  # type: ignore[union-attr]
+            self.log("step", self.global_step + 1.0, batch_size=1)
         return loss
 
     def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
@@ -76,7 +76,7 @@ class ReaderModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         for name, value in self.metrics.compute().items():
             self.log(f"val/{name}", value.float())
-        self.log("step", torch.tensor(float(self.global_step)))
+        self.log("step", float(self.global_step))
         self.metrics.reset()
 
     def test_step(self, batch: SceneBatch, batch_idx: int) -> None:
@@ -99,7 +99,7 @@ class ReaderModule(L.LightningModule):
         weights = [weight for weight in self.parameters() if weight.grad is not None]
         if gradient_clip_algorithm == "value":
             norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            torch.nn.utils.clip_grad_value_(weights, gradient_clip_val or torch.inf)  # Lightning's refuses fused steps
         else:
             norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val or torch.inf)
         if self._should_log():

@@ -87,4 +87,4 @@ def orthogonalize(matrices: Float[Tensor, "M R C"], dtype: torch.dtype) -> Float
 
 
 def _matmul_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "cpu" and not hardware.supports_fast_bf16() else torch.bfloat16
+    return torch.bfloat16 if device.type == "mps" or hardware.prefers_bf16(device.type) else torch.float32

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from mnist_seq.training.callbacks import Throughput
-from mnist_seq.training.steps import should_log, total_steps
+from mnist_seq.training.steps import should_log_now, total_steps
 
 _PRINT_INTERVAL_S = 30
 """Shortest time between plain lines, seconds; each validation prints one, too."""
@@ -39,7 +39,7 @@ class ProgressReporter(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=trainer.global_step)
-        if should_log(trainer, trainer.global_step):
+        if should_log_now(trainer):
             self._report(trainer, due=time.monotonic() - self._printed_at > _PRINT_INTERVAL_S)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.browser.visit import ONE, SEVEN, THREE_SEVEN_ONE, Visit
+from tests.browser.visit import ONE, SEVEN, THREE_SEVEN_ONE, Visit, encoded, written
 
 pytestmark = pytest.mark.browser
 
@@ -45,6 +45,24 @@ def test_a_stroke_that_is_undone_while_it_is_drawn_ends(chromium: Any, page_file
         mouse.up()
         visit.sees([7]) if undone == 1 else visit.says("Ready: write a number")
     assert visit.complaints == []
+
+
+def test_a_picture_that_opens_in_mid_stroke_ends_the_stroke(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    visit.draw(SEVEN)
+    visit.sees([7])
+    mouse, box = visit.page.mouse, visit.page.locator("#drawing").bounding_box()
+    mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.8 * box["height"])
+    mouse.down()
+    visit.upload("one.png", encoded(written(strokes=(ONE,))))
+    visit.sees([1])
+    mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.9 * box["height"], steps=5)
+    mouse.up()
+    visit.page.get_by_role("button", name="Draw", exact=True).click()
+    visit.page.get_by_role("button", name="Undo").click()
+    visit.sees([7])
+    visit.draw(ONE)
+    visit.sees([7, 1])
 
 
 def test_ink_stays_under_the_pointer_after_a_stroke_beyond_the_edge(chromium: Any, page_file: Path) -> None:

@@ -37,6 +37,11 @@ def test_models_are_compared_on_one_picture_however_often_one_asks(chromium: Any
     assert re.match(r"grid\t[\d/ ]+\t", texts[1]), texts
     visit.page.locator("#rows button").first.click()
     assert lines.count() == 2, "the picture is the same, whatever is chosen"
+    visit.page.set_viewport_size({"width": 700, "height": 900})
+    visit.page.wait_for_timeout(300)
+    visit.sees([3, 7, 1])
+    assert lines.count() == 2, "the picture is the same, whatever its size on the screen"
+    assert lines.first.is_visible()
     visit.draw(((0.9, 0.4), (0.9, 0.6)))
     visit.page.locator("#comparison").wait_for(state="hidden")
 
@@ -87,6 +92,22 @@ def test_a_picture_is_opened_pasted_or_dropped(way: str, chromium: Any, page_fil
     visit.sees([3, 7, 1])
 
 
+def test_first_of_several_pictures_is_opened_and_the_others_are_told(chromium: Any, page_file: Path) -> None:
+    visit = Visit(chromium, page_file)
+    visit.page.evaluate(
+        """(content) => {
+            const bytes = Uint8Array.from(atob(content), (it) => it.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File(["text"], "notes.txt", {type: "text/plain"}));
+            data.items.add(new File([bytes], "number.png", {type: "image/png"}));
+            document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, cancelable: true}));
+        }""",
+        base64.b64encode(encoded(written())).decode(),
+    )
+    visit.sees([3, 7, 1])
+    visit.notices("Only one of the 2 files was opened: number.png")
+
+
 def test_a_turned_photograph_and_one_of_12_megapixels_are_read(chromium: Any, page_file: Path) -> None:
     visit, exif = Visit(chromium, page_file), Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
@@ -111,10 +132,17 @@ def test_what_is_no_picture_gets_one_sentence_and_the_page_goes_on(
     content: bytes, chromium: Any, page_file: Path
 ) -> None:
     visit = Visit(chromium, page_file)
-    visit.upload("broken.png", content)
-    visit.says(re.compile("^This file is not a picture that your browser can open"))
     visit.draw(SEVEN)
     visit.sees([7])
+    visit.upload("broken.png", content)
+    visit.notices(re.compile("^This file is not a picture that your browser can open"))
+    visit.sees([7])
+    announced = visit.page.locator("#announcement").get_by_text("This file is not a picture")
+    announced.wait_for(state="attached")
+    visit.page.get_by_role("button", name="Undo").click()
+    visit.draw(SEVEN, ONE)
+    visit.sees([7, 1])
+    assert visit.page.locator("#notice").is_hidden()
 
 
 def test_names_and_metadata_of_files_are_never_markup(chromium: Any, page_file: Path) -> None:

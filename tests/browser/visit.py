@@ -50,6 +50,11 @@ class Visit:
 
         expect(self.page.locator("#result")).to_have_text(text, timeout=PATIENCE)
 
+    def notices(self, text: str | re.Pattern[str]) -> None:
+        from playwright.sync_api import expect
+
+        expect(self.page.locator("#notice")).to_have_text(text, timeout=PATIENCE)
+
     def draw(self, *strokes: tuple[tuple[float, float], ...]) -> None:
         box, mouse = self.page.locator("#drawing").bounding_box(), self.page.mouse
         for stroke in strokes:
@@ -61,10 +66,18 @@ class Visit:
             mouse.up()
 
     def sees(self, digits: list[int]) -> None:
+        """Digits that can be chosen."""
+        self._shows(digits, "#rows button")
+
+    def reads(self, digits: list[int]) -> None:
+        """Digits of a model that does not explain itself."""
+        self._shows(digits, "#rows span.digit")
+
+    def _shows(self, digits: list[int], kind: str) -> None:
         from playwright.sync_api import expect
 
-        buttons = self.page.locator("#rows button")
-        expect(buttons).to_have_text([re.compile(rf"^{digit}(> )?\d+ %$") for digit in digits], timeout=PATIENCE)
+        shown = self.page.locator(kind)
+        expect(shown).to_have_text([re.compile(rf"^{digit}(> )?\d+ %$") for digit in digits], timeout=PATIENCE)
         assert self.complaints == []
 
     def upload(self, name: str, content: bytes) -> None:

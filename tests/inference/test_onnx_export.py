@@ -198,5 +198,5 @@ def test_graph_with_weights_in_8_bits_is_smaller_and_reads_alike(
 
 def test_only_an_encoder_decoder_explains(tmp_path: Path) -> None:
     model = build(MODELS["classifier"], GridConfig().spec)
-    with pytest.raises(UserError, match="is not an EncoderDecoder"):
+    with pytest.raises(UserError, match="only an EncoderDecoder for 3 digits or more"):
         onnx_export.export_onnx(model, tmp_path / "model.onnx", {}, explain=True)

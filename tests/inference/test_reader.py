@@ -165,6 +165,8 @@ def test_more_digits_or_rows_than_a_model_reads_are_told() -> None:
     assert single.read(two).warning == "2 separate shapes found, but this model reads at most 1"
     assert single.read(one).warning == line.read(two).warning == single.read(digit).warning == ""
     many = np.concatenate([np.zeros_like(two), np.pad(np.concatenate([digit] * 9, 1), ((40, 40), (40, 40)))], 1)
+    of_two_rows = line.read(np.concatenate([many, np.zeros_like(many), many])).warning
+    assert of_two_rows == "; ".join(f"row {row}: {line.read(many).warning}" for row in (1, 2))
     assert line.read(many).warning == "9 separate shapes found, but this model reads at most 8"
     page = np.concatenate([two] * 10)
     assert line.read(page).warning == "2 more rows of writing found, but at most 8 are read"

@@ -6,7 +6,9 @@ import gzip
 import json
 import pickle
 import re
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,24 +39,42 @@ def test_page_allows_nothing_from_elsewhere(client: TestClient) -> None:
     assert "http" not in policy[1]
 
 
-def test_page_names_the_model_by_the_service_and_in_the_browser(client: TestClient) -> None:
+def cards_of(client: TestClient) -> list[dict[str, Any]]:
     (cards,) = re.findall(r'id="cards">(.*?)</script>', client.get("/").text)
-    assert [(card["name"], card["graph"]) for card in json.loads(cards)] == [
-        ("tiny", None),
-        ("tiny, in this browser", "model"),
-    ]
+    return list(json.loads(cards))
+
+
+def graph_path(client: TestClient) -> str:
+    """Where the page fetches the graph from."""
+    return f"/page/{cards_of(client)[1]['graph']}"
+
+
+def test_page_names_the_model_by_the_service_and_in_the_browser(client: TestClient) -> None:
+    by_service, in_browser = cards_of(client)
+    assert (by_service["name"], by_service["graph"]) == ("tiny", None)
+    assert in_browser["name"] == "tiny, in this browser"
+    assert re.fullmatch("model-[0-9a-f]{16}", in_browser["graph"])
+
+
+def test_page_finds_no_graph_of_another_model(client: TestClient, reader: Reader) -> None:
+    """Of the same name, as after training it anew."""
+    other = Reader(deepcopy(reader.model), reader.card)
+    with torch.no_grad():
+        next(other.model.parameters()).add_(1)
+    with make_client(other) as restarted:
+        assert restarted.get(graph_path(client)).status_code == 404
+        assert graph_path(restarted) != graph_path(client)
 
 
 def test_page_without_onnx_reads_by_the_service_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_routes, "missing_package", lambda extra: "onnx")
-    (cards,) = re.findall(r'id="cards">(.*?)</script>', client.get("/").text)
-    assert [card["graph"] for card in json.loads(cards)] == [None]
+    assert [card["graph"] for card in cards_of(client)] == [None]
 
 
 def test_a_token_guards_the_model_and_the_page_asks_for_it(reader: Reader) -> None:
     with make_client(reader, token=TOKEN) as client:
         assert 'id="access" hidden' not in client.get("/").text
-        for path in ("/page/runtime", "/page/model"):
+        for path in ("/page/runtime", graph_path(client)):
             assert client.get(path).status_code == 401
         runtime = client.get("/page/runtime", headers=ACCESS)
         assert gzip.decompress(runtime.content).startswith(b"\0asm")
@@ -72,7 +92,7 @@ def test_the_browser_gets_the_model_that_the_service_reads_with(
 
     monkeypatch.setattr(page_routes, "run_in_process", call)
     with make_client(reader) as client:
-        assert client.get("/page/model").status_code == 200
+        assert client.get(graph_path(client)).status_code == 200
     ((pickled,),) = calls
     model, card = pickle.loads(pickled)
     assert card == reader.card
@@ -102,8 +122,9 @@ def test_a_model_that_cannot_be_exported_is_told(reader: Reader, monkeypatch: py
     async def get(self: object) -> bytes:
         raise UserError("MyModel cannot be exported")
 
-    monkeypatch.setattr(page_routes._Once, "get", get)
     with make_client(reader) as client:
-        response = client.get("/page/model")
+        path = graph_path(client)
+        monkeypatch.setattr(page_routes._Once, "get", get)
+        response = client.get(path)
     assert response.status_code == 501
     assert response.json() == {"detail": "MyModel cannot be exported"}

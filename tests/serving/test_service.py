@@ -98,7 +98,9 @@ def test_rows_and_warnings_of_pictures_are_those_of_the_reader() -> None:
             expected = reader.read(Image.open(io.BytesIO(encode_image(picture, "jpeg"))))
             assert len(body["rows"]) == len(expected.rows) == 2
             assert body["digits"] == expected.digits
-            assert body["warning"] == expected.warning == "9 separate shapes found, but this model reads at most 8"
+            warning = "9 separate shapes found, but this model reads at most 8"
+            assert body["warning"] == expected.warning == f"row 2: {warning}"
+            assert [row["warning"] for row in body["rows"]] == ["", warning]
             for row, expected_row in zip(body["rows"], expected.rows, strict=True):
                 assert row["digits"] == expected_row.digits
                 assert row["box"] == pytest.approx(expected_row.box)

@@ -39,6 +39,7 @@ def test_bfloat16_is_chosen_only_on_hardware_with_instructions_for_it(
     supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "supports_fast_bf16", lambda: supported)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: supported or emulated)
     for kind in ("cpu", "cuda"):
         given = TrainerConfig(preset="cpu", accelerator=kind, precision="auto", matmul_precision="auto")
@@ -90,6 +91,7 @@ def test_auto_uses_the_preset_of_the_requested_accelerator(
     asked: str | None, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: True)
     assert hardware.resolve_auto(TrainerConfig(accelerator=asked)).preset == chosen
 
 

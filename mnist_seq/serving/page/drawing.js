@@ -12,10 +12,12 @@ export class Drawing {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {() => void} onChange called after each part of a stroke
+   * @param {() => void} onResize called after what is written has been drawn anew in another size
    */
-  constructor(canvas, onChange) {
+  constructor(canvas, onChange, onResize) {
     this.canvas = canvas;
     this.onChange = onChange;
+    this.onResize = onResize;
     /** @type {[number, number][][]} points of each stroke, in heights of the canvas: so ink keeps its shape */
     this.strokes = [];
     /** Pixels of the canvas for each height; less than its height where what was written on a wider area must fit. */
@@ -36,14 +38,19 @@ export class Drawing {
     return this.strokes.length === 0;
   }
 
+  /** End the stroke that is being drawn. */
+  endStroke() {
+    this.pointer = null;
+  }
+
   undo() {
-    this.pointer = null; // the stroke that is being drawn ends
+    this.endStroke();
     this.strokes.pop();
     this.changed();
   }
 
   clear() {
-    this.pointer = null;
+    this.endStroke();
     this.strokes = [];
     this.changed();
   }
@@ -79,7 +86,7 @@ export class Drawing {
 
   /** @param {PointerEvent} event */
   end(event) {
-    if (event.pointerId === this.pointer?.pointerId) this.pointer = null;
+    if (event.pointerId === this.pointer?.pointerId) this.endStroke();
   }
 
   /** @param {PointerEvent} event taken back by the system, such as the touch of a palm */
@@ -107,7 +114,7 @@ export class Drawing {
     if (this.canvas.width === size[0] && this.canvas.height === size[1]) return;
     [this.canvas.width, this.canvas.height] = size;
     this.paint();
-    if (!this.isEmpty) this.onChange();
+    if (!this.isEmpty) this.onResize();
   }
 
   changed() {

@@ -26,13 +26,18 @@ const input = (id) => /** @type {HTMLInputElement} */ (element(id));
 
 /** @type {import("./runtime.js").Card[]} */
 const cards = JSON.parse(element("cards").textContent ?? "");
-const drawing = new Drawing(canvas("drawing"), () => {
-  if (state.source !== "draw") return;
-  dropComparison();
-  showTools();
-  if (drawing.isEmpty) showNothing();
-  readSoon();
-});
+const drawing = new Drawing(
+  canvas("drawing"),
+  () => {
+    if (state.source !== "draw") return;
+    dropComparison();
+    notify("");
+    showTools();
+    if (drawing.isEmpty) showNothing();
+    readSoon();
+  },
+  () => readSoon(),
+);
 
 const state = {
   /** @type {Map<number, BrowserModel | ServiceModel>} those that are loaded */
@@ -52,8 +57,8 @@ const state = {
   /** @type {[number, number] | null} row and digit */
   chosen: null,
   head: -1,
-  /** raised by every new picture, and when the drawing is cleared: the reading of an older one is dropped */
-  ticket: 0,
+  /** aborted by every new picture and model, and when the drawing is cleared: the reading of an older one is dropped */
+  current: new AbortController(),
   /** raised by every file that is opened, and by turning to the drawing: an older file is dropped */
   opening: 0,
   /** raised by every comparison, and by every change of the picture */
@@ -78,19 +83,27 @@ async function read() {
   queue.isBusy = true;
   while (queue.isDue) {
     queue.isDue = false;
+    const { signal } = state.current;
     try {
-      await readPicture();
+      await readPicture(signal);
     } catch (error) {
-      fail(error);
+      if (!signal.aborted) fail(error);
     }
   }
   queue.isBusy = false;
+}
+
+/** What is shown, or the model, has changed: stop reading what was shown before. */
+function supersede() {
+  state.current.abort();
+  state.current = new AbortController();
 }
 
 /** @param {unknown} error */
 function fail(error) {
   state.reading = null;
   render(messageOf(error));
+  element("retry").hidden = false;
 }
 
 /** Read a drawing while it grows, and leave the browser time to show it. */
@@ -102,11 +115,12 @@ function readSoon() {
   }, Math.max(LEAST_PAUSE, queue.end + PAUSES * queue.cost - performance.now()));
 }
 
-async function readPicture() {
+/** @param {AbortSignal} signal */
+async function readPicture(signal) {
   const { model: index } = state;
   const model = state.models.get(index);
   if (!model) {
-    if (!state.reading) element("result").textContent = "Loading the model …";
+    if (!state.reading) render(loadingText(index));
     // Other models can read meanwhile: this one reads once it is loaded, if it is still chosen.
     load(index).then(
       () => index === state.model && read(),
@@ -121,12 +135,11 @@ async function readPicture() {
     return;
   }
   const start = performance.now();
-  const { ticket } = state;
-  const rows = await model.read(pixelsOf(shown));
+  const { rows, warning } = await model.read(pixelsOf(shown), signal);
   queue.cost = performance.measure("read", { start }).duration;
   queue.end = start + queue.cost;
-  if (index !== state.model || ticket !== state.ticket) return;
-  state.reading = { card: model.card, width: shown.width, height: shown.height, rows };
+  if (signal.aborted) return;
+  state.reading = { card: model.card, width: shown.width, height: shown.height, rows, warning };
   const [row, digit] = state.chosen ?? [0, 0];
   if (rows[row]?.digits[digit] === undefined) state.chosen = null;
   render(summaryOf(rows));
@@ -151,6 +164,13 @@ function load(index) {
   return loading;
 }
 
+/** @param {number} index */
+function loadingText(index) {
+  const { graph } = cards[index];
+  const isFetched = graph !== null && !document.getElementById(graph); // the service exports it when it is first asked
+  return isFetched ? "Loading the model, which can take half a minute …" : "Loading the model …";
+}
+
 /** Read the same picture with every model. */
 async function compare() {
   const shown = state.source === "draw" ? canvas("drawing") : state.picture;
@@ -164,21 +184,25 @@ async function compare() {
     const line = create("tr");
     const name = create("th", card.name);
     name.setAttribute("scope", "row");
-    line.append(name);
+    const waiting = create("td", state.models.has(index) ? "Reading …" : loadingText(index));
+    line.append(name, waiting);
+    body.append(line);
+    /** @type {string[]} */
+    let cells;
     try {
       const model = await load(index);
+      if (comparison !== state.comparison) return; // it shows another picture by now
       const start = performance.now();
-      const rows = await model.read(pixels);
+      const { rows } = await model.read(pixels);
       const time = performance.now() - start;
-      const digits = digitsOf(rows).join(" / ") || "no digits";
-      line.append(...[digits, percent(confidenceOf(rows)), `${time.toFixed(0)} ms`].map((text) => create("td", text)));
+      cells = [digitsOf(rows).join(" / ") || "no digits", percent(confidenceOf(rows)), `${time.toFixed(0)} ms`];
     } catch (error) {
-      line.append(create("td", messageOf(error)));
+      cells = [messageOf(error)];
     }
-    if (comparison !== state.comparison) return; // it shows another picture by now
-    body.append(line);
+    waiting.replaceWith(...cells.map((text) => create("td", text)));
+    if (comparison !== state.comparison) return;
   }
-  element("announcement").textContent = Array.from(body.rows, (line) => line.innerText).join("; ");
+  announce(Array.from(body.rows, (line) => line.innerText).join("; "));
 }
 
 async function copy() {
@@ -187,7 +211,8 @@ async function copy() {
     () => true,
     () => false,
   );
-  element("announcement").textContent = element("copy").textContent = copied ? "Copied" : "Not allowed to copy";
+  element("copy").textContent = copied ? "Copied" : "Not allowed to copy";
+  announce(element("copy").textContent ?? "");
 }
 
 // ---------------------------------------------------------------------------------------------------- showing
@@ -197,8 +222,9 @@ const messageOf = (error) => (error instanceof Error ? error.message : String(er
 
 /** Nothing is drawn yet, or any more. */
 function showNothing() {
-  Object.assign(state, { reading: null, chosen: null, ticket: state.ticket + 1 });
-  render(state.models.has(state.model) ? "Ready: write a number" : "Loading the model …");
+  supersede();
+  Object.assign(state, { reading: null, chosen: null });
+  render(state.models.has(state.model) ? "Ready: write a number" : loadingText(state.model));
 }
 
 /** The picture has changed: what the models read before is outdated. */
@@ -209,16 +235,41 @@ function dropComparison() {
 
 let announcing = 0;
 
+/** @param {string} text for screen readers */
+function announce(text) {
+  clearTimeout(announcing);
+  element("announcement").textContent = text;
+}
+
+/** Announce what the page says, once nothing has changed for a while. */
+function announceSoon() {
+  clearTimeout(announcing);
+  announcing = window.setTimeout(() => {
+    const told = ["notice", "result", "warning", "truth", ...(state.chosen ? ["choice"] : [])].map(element);
+    announce(told.filter(({ hidden }) => !hidden).map(({ textContent }) => textContent).join(". "));
+  }, QUIET);
+}
+
+/**
+ * Say something about a file, next to what is read.
+ * @param {string} text
+ */
+function notify(text) {
+  element("notice").hidden = !text;
+  element("notice").textContent = text;
+  if (text) announceSoon();
+}
+
 /** @param {string} text what the page says of the reading */
 function render(text) {
   const { reading, chosen } = state;
   element("result").textContent = text;
-  clearTimeout(announcing);
-  announcing = window.setTimeout(() => (element("announcement").textContent = text), QUIET);
-  showRows(element("rows"), reading?.rows ?? [], choose, chosen);
-  const warning = reading?.rows.find((row) => row.warning)?.warning ?? "";
+  announceSoon();
+  showRows(element("rows"), reading?.rows ?? [], cards[state.model].attended && choose, chosen);
+  const warning = reading?.warning ?? "";
   element("warning").hidden = !warning;
   element("warning").textContent = warning;
+  element("retry").hidden = true;
   element("copy").hidden = !reading || !digitsOf(reading.rows).length || !navigator.clipboard; // absent without https
   element("copy").textContent = "Copy";
   element("compare").hidden = !reading || cards.length < 2;
@@ -278,13 +329,17 @@ function setSource(source) {
   const { picture, truth } = state;
   const opened = canvas("opened");
   dropComparison();
-  Object.assign(state, { source, reading: null, chosen: null, ticket: state.ticket + 1 });
+  notify("");
+  supersede();
+  drawing.endStroke();
+  Object.assign(state, { source, reading: null, chosen: null });
   canvas("drawing").hidden = element("drawing-tools").hidden = source !== "draw";
   opened.hidden = source === "draw";
   if (source !== "draw" && picture) {
     [opened.width, opened.height] = [picture.width, picture.height];
     opened.getContext("2d")?.drawImage(picture, 0, 0);
     opened.classList.toggle("small", Math.max(picture.width, picture.height) < SMALL);
+    opened.setAttribute("aria-label", source === "example" ? "A test scene" : "The picture that you opened");
     element("stage").style.setProperty("--aspect", String(picture.width / picture.height));
   }
   element("stage").classList.toggle("fitted", source !== "draw");
@@ -295,7 +350,7 @@ function setSource(source) {
     element("truth").textContent =
       `Example ${state.example + 1} of ${examples().length}, which the model has not seen: ${truth.join(" ") || "no digits"}`;
   showTools();
-  if (!state.models.has(state.model)) render("Loading the model …");
+  if (!state.models.has(state.model)) render(loadingText(state.model));
   else render(source === "draw" && drawing.isEmpty ? "Ready: write a number" : "Reading …");
   void read();
 }
@@ -307,8 +362,9 @@ const examples = () => cards[state.model].examples;
 /**
  * @param {Blob | null | undefined} file
  * @param {number[] | null} [truth] of an example
+ * @param {string} [notice] shown with it
  */
-async function openFile(file, truth = null) {
+async function openFile(file, truth = null, notice = "") {
   if (!file) return;
   const opening = ++state.opening;
   try {
@@ -316,8 +372,9 @@ async function openFile(file, truth = null) {
     if (opening !== state.opening) return; // something else was opened meanwhile
     Object.assign(state, { picture, truth });
     setSource(truth ? "example" : "open");
+    notify(notice);
   } catch (error) {
-    if (opening === state.opening) render(messageOf(error));
+    if (opening === state.opening) notify(messageOf(error));
   }
 }
 
@@ -332,9 +389,10 @@ function showExample(step) {
 
 /** @param {DataTransfer | null} data what was dropped or pasted */
 function openFirst(data) {
-  const file = [...(data?.files ?? [])][0];
-  if (file) void openFile(file);
-  else render("There is no picture in what you dropped or pasted.");
+  const files = [...(data?.files ?? [])];
+  const file = files.find(({ type }) => type.startsWith("image/")) ?? files[0];
+  if (file) void openFile(file, null, files.length > 1 ? `Only one of the ${files.length} files was opened: ${file.name}` : "");
+  else notify("There is no picture in what you dropped or pasted.");
 }
 
 // ---------------------------------------------------------------------------------------------------- controls
@@ -404,6 +462,7 @@ function listen() {
   onClick("previous-example", () => showExample(-1));
   onClick("next-example", () => showExample(1));
   onClick("compare", () => void compare());
+  onClick("retry", () => void read());
   onClick("copy", () => void copy());
   for (const id of ["open", "photo"])
     input(id).addEventListener("change", () => {

@@ -13,8 +13,9 @@ import { ort } from "./vendor/ort.js";
  *   alpha
  * @typedef {{ canvas: Float32Array, attention: Float32Array, runnerUp: number[], runnerUpProbability: number[] }}
  *   Explanation  attention: of each step, head and patch
- * @typedef {{ digits: number[], probability: number[], confidence: number, box: number[] | null, warning: string,
+ * @typedef {{ digits: number[], probability: number[], confidence: number, box: number[] | null,
  *   explanation: Explanation | null }} Row
+ * @typedef {{ rows: Row[], warning: string }} Prediction  warning: why the digits cannot be right, or not all of them
  */
 
 /**
@@ -40,11 +41,15 @@ export function fromBase64(text) {
   return bytes;
 }
 
+const UNSUPPORTED =
+  "This browser cannot run the model: it is from before mid-2023, or does not allow WebAssembly here. Reload to try again.";
+
 /** @type {Promise<void> | null} */
 let runtime = null;
 
 /** Prepare ONNX Runtime: one thread, so that no special headers are needed, from bytes, so that nothing is fetched. */
 async function startRuntime() {
+  if (!("DecompressionStream" in window) || !("WebAssembly" in window)) throw new Error(UNSUPPORTED);
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmBinary = await unpack("runtime");
 }
@@ -72,7 +77,9 @@ export class BrowserModel {
       throw error;
     });
     const options = { extra: { session: { disable_quant_qdq: "1" } } }; // else weights stay in 8 bits, and all is slower
-    const session = await ort.InferenceSession.create(await unpack(graph), options);
+    const session = await ort.InferenceSession.create(await unpack(graph), options).catch((error) => {
+      throw /backend|WebAssembly/.test(String(error)) ? new Error(UNSUPPORTED, { cause: error }) : error;
+    });
     for (const id of ["runtime", graph]) document.getElementById(id)?.remove(); // what failed is unpacked anew
     return new BrowserModel(card, session);
   }
@@ -80,7 +87,7 @@ export class BrowserModel {
   /**
    * Read a picture, row by row.
    * @param {Rgba} picture
-   * @returns {Promise<Row[]>}
+   * @returns {Promise<Prediction>}
    */
   async read({ data, width, height }) {
     const planes = new Uint8Array(4 * width * height);
@@ -91,7 +98,19 @@ export class BrowserModel {
       pictures: new ort.Tensor("uint8", planes, [1, 4, height, width]),
       sizes: new ort.Tensor("int64", BigInt64Array.of(BigInt(height), BigInt(width)), [1, 2]),
     });
-    return Array.from({ length: outputs.digits.dims[0] }, (_, row) => this.#row(outputs, row));
+    const rows = Array.from({ length: outputs.digits.dims[0] }, (_, row) => this.#row(outputs, row));
+    return { rows, warning: this.#warning(outputs) };
+  }
+
+  /** @param {any} outputs of the graph */
+  #warning({ num_shapes: numShapes, num_omitted: numOmitted }) {
+    const { maxLength } = this.card;
+    const warnings = Array.from(numShapes.data, (count, row) => {
+      const place = numShapes.dims[0] > 1 ? `In row ${row + 1}, there` : "There";
+      return count > maxLength ? `${place} seem to be ${count} digits; this model reads at most ${maxLength} in a row.` : "";
+    });
+    if (numOmitted.data[0] > 0) warnings.push(`The picture has ${numOmitted.data[0]} more rows, which were not read.`);
+    return warnings.filter(Boolean).join(" ");
   }
 
   /**
@@ -100,7 +119,7 @@ export class BrowserModel {
    * @returns {Row}
    */
   #row(outputs, row) {
-    const { maxLength, height, width, attended } = this.card;
+    const { height, width, attended } = this.card;
     /**
      * @param {string} name
      * @param {number} size of a row
@@ -112,15 +131,11 @@ export class BrowserModel {
     const count = length < 0 ? numSlots : length;
     /** @param {string} name */
     const perDigit = (name) => Array.from(part(name, numSlots).slice(0, count), Number);
-    const [numShapes, numOmitted] = ["num_shapes", "num_omitted"].map((name) => Number(outputs[name].data[row]));
-    const tooLong = `There seem to be ${numShapes} digits; this model reads at most ${maxLength} in a row.`;
-    const tooMany = `The picture has ${numOmitted} more rows, which were not read.`;
     return {
       digits: all.slice(0, count),
       probability: perDigit("probability"),
       confidence: Number(outputs.confidence.data[row]),
       box: Array.from(part("window", 4), Number),
-      warning: numShapes > maxLength ? tooLong : numOmitted ? tooMany : "",
       explanation: attended && {
         canvas: part("canvases", height * width),
         attention: attentionOfRow(outputs.attention, row),

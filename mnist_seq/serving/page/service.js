@@ -12,6 +12,7 @@ const TIMEOUT = 30_000;
 /** Times that a request is sent again to a service that is busy. */
 const RETRIES = 5;
 const NO_ANSWER = "The service does not answer. Is it still running?";
+const OTHER_MODEL = "The service runs another model now: reload this page.";
 
 /**
  * Ask the service, with the token that was entered.
@@ -21,7 +22,8 @@ const NO_ANSWER = "The service does not answer. Is it still running?";
  * @throws {Error} with the reason, for people
  */
 export async function request(path, options) {
-  const { value: token } = /** @type {HTMLInputElement} */ (document.getElementById("token"));
+  const token = /** @type {HTMLInputElement} */ (document.getElementById("token")).value.trim();
+  if (/[^!-~]/.test(token)) throw new Error("This access token has characters that no token has: enter it again above.");
   const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
   const send = () => fetch(path, { ...options, headers }).catch(() => null);
   let response = await send();
@@ -31,10 +33,12 @@ export async function request(path, options) {
     response = await send();
   }
   if (!response) throw new Error(NO_ANSWER);
-  if (response.status === 401) throw new Error("This service requires an access token: enter it above.");
+  if (response.status === 401)
+    throw new Error(token ? "This access token is wrong: enter another above." : "This service requires an access token: enter it above.");
+  if (response.status === 404) throw new Error(OTHER_MODEL);
   if (!response.ok) {
     const { detail } = await response.json().catch(() => ({ detail: response.statusText }));
-    throw new Error(`The service rejected the request: ${detail}`);
+    throw new Error(`The service ${response.status < 500 ? "rejected the request" : "failed"}: ${detail}`);
   }
   return response;
 }
@@ -49,26 +53,45 @@ export class ServiceModel {
   /**
    * Read a picture, row by row.
    * @param {import("./runtime.js").Rgba} picture
-   * @returns {Promise<import("./runtime.js").Row[]>}
+   * @param {AbortSignal} [signal] ends the reading
+   * @returns {Promise<import("./runtime.js").Prediction>}
    */
-  async read({ data, width, height }) {
+  async read({ data, width, height }, signal) {
     const canvas = canvasOf(new ImageData(data, width, height));
     const file = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
     const form = new FormData();
     form.append("files", file, "picture.png");
-    const response = await request("read", { method: "POST", body: form, signal: AbortSignal.timeout(TIMEOUT) });
-    /** @type {{ readings: Reading[] }} */
-    const { readings } = await response.json().catch(() => {
-      throw new Error(NO_ANSWER);
-    });
+    /** @type {{ model: string, readings: Reading[] }} */
+    const { model, readings } = await this.#post(form, signal);
+    if (model !== this.card.name) throw new Error(OTHER_MODEL);
     const [reading] = readings;
-    return (reading.rows.length ? reading.rows : [reading]).map(({ digits, confidence, per_digit, box, warning }) => ({
+    const rows = (reading.rows.length ? reading.rows : [reading]).map(({ digits, confidence, per_digit, box }) => ({
       digits,
       probability: per_digit,
       confidence,
       box,
-      warning: warning || reading.warning,
       explanation: null,
     }));
+    return { rows, warning: reading.warning };
+  }
+
+  /**
+   * @param {FormData} body
+   * @param {AbortSignal} [signal]
+   */
+  async #post(body, signal) {
+    const controller = new AbortController();
+    const stop = () => controller.abort();
+    const timer = setTimeout(stop, TIMEOUT);
+    signal?.addEventListener("abort", stop);
+    try {
+      const response = await request("read", { method: "POST", body, signal: controller.signal });
+      return await response.json().catch(() => {
+        throw new Error(NO_ANSWER);
+      });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", stop);
+    }
   }
 }

@@ -3,8 +3,8 @@
 import { canvasOf, contextOf } from "./picture.js";
 
 /**
- * @typedef {{ card: import("./runtime.js").Card, width: number, height: number,
- *   rows: import("./runtime.js").Row[] }} Reading  what a model read on a picture of this size
+ * @typedef {import("./runtime.js").Prediction & { card: import("./runtime.js").Card, width: number, height: number }}
+ *   Reading  what a model read on a picture of this size
  * @typedef {{ weights: Float32Array, card: import("./runtime.js").Card, patches: import("./runtime.js").Attended }}
  *   Attention  the weight of each patch
  */
@@ -57,10 +57,10 @@ export function summaryOf(rows) {
 }
 
 /**
- * Show the digits of each row as buttons.
+ * Show the digits of each row, as buttons if they can be chosen.
  * @param {HTMLElement} container
  * @param {import("./runtime.js").Row[]} rows
- * @param {(row: number, digit: number) => void} onChoose
+ * @param {((row: number, digit: number) => void) | null} onChoose
  * @param {[number, number] | null} chosen row and digit
  */
 export function showRows(container, rows, onChoose, chosen) {
@@ -74,15 +74,17 @@ export function showRows(container, rows, onChoose, chosen) {
     list.append(
       ...row.digits.map((digit, index) => {
         const probability = row.probability[index];
-        const button = create("button", String(digit));
-        button.setAttribute("type", "button");
-        button.setAttribute("aria-pressed", String(chosen?.[0] === rowIndex && chosen[1] === index));
-        button.setAttribute("aria-label", `${digit}, probability ${percent(probability)}`);
+        const shown = create(onChoose ? "button" : "span", String(digit), "digit");
+        if (onChoose) {
+          shown.setAttribute("type", "button");
+          shown.setAttribute("aria-pressed", String(chosen?.[0] === rowIndex && chosen[1] === index));
+          shown.setAttribute("aria-label", `${digit}, probability ${percent(probability)}`);
+          shown.addEventListener("click", () => onChoose(rowIndex, index));
+        }
         const kind = probability >= SURE ? "sure" : probability >= DOUBTFUL ? "unsure" : "doubtful";
-        button.append(create("small", percent(probability), kind));
-        button.addEventListener("click", () => onChoose(rowIndex, index));
+        shown.append(create("small", percent(probability), kind));
         const item = create("li");
-        item.append(button);
+        item.append(shown);
         return item;
       }),
     );
