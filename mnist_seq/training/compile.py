@@ -11,11 +11,12 @@ from mnist_seq.config.validation import check
 from mnist_seq.training.module import ReaderModule
 
 
-def compile_forward(module: ReaderModule, device_type: str) -> None:
+def compile_forward(module: ReaderModule, device_type: str, accumulates: bool = False) -> None:
     """Compile the forward of a module's model in place. Validation runs eagerly, since its batches differ in size.
 
     Args:
         device_type: "cpu", or "cuda", where steps are replayed as CUDA graphs.
+        accumulates: gradients are accumulated over batches; CUDA graphs would overwrite them.
 
     Raises:
         UserError: there is no C++ compiler on a CPU.
@@ -25,7 +26,8 @@ def compile_forward(module: ReaderModule, device_type: str) -> None:
         "trainer.compile=true needs a C++ compiler on a CPU: install g++, or leave it out",
     )
     module.compiled = True
-    module.model.compile(dynamic=False, **{"mode": "reduce-overhead"} if device_type == "cuda" else {})
+    uses_graphs = device_type == "cuda" and not accumulates
+    module.model.compile(dynamic=False, **{"mode": "reduce-overhead"} if uses_graphs else {})
 
 
 def reset_compiled(module: ReaderModule) -> None:

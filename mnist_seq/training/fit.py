@@ -176,7 +176,8 @@ def _fit(
     with torch_settings.restore_torch_settings(), signals.restore_signal_handlers():
         trainer = build_trainer(config.trainer, run, run_loggers, [*user_callbacks, *our_callbacks], has_validation)
         if config.trainer.compile:
-            compile_forward(module, hardware.resolve_accelerator(config.trainer))
+            device_type = hardware.resolve_accelerator(config.trainer)
+            compile_forward(module, device_type, accumulates=trainer.accumulate_grad_batches > 1)
         ckpt_path = run.last_checkpoint if resume_step is not None else None
         try:
             trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,3 +35,18 @@ def test_missing_compiler_is_refused_with_the_way_out(monkeypatch: pytest.Monkey
     module, _ = mnist_seq.build("model=tiny", "data=grid", "data.digits=uci")
     with pytest.raises(ValueError, match=r"trainer.compile=true needs a C\+\+ compiler on a CPU: install g\+\+"):
         compile_forward(module, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("device_type", "accumulates", "mode"),
+    [("cuda", False, "reduce-overhead"), ("cuda", True, None), ("cpu", False, None)],
+)
+def test_steps_are_cuda_graphs_unless_gradients_accumulate(
+    device_type: str, accumulates: bool, mode: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graphs would overwrite the gradients of the earlier batches of a step."""
+    module, _ = mnist_seq.build("model=tiny", "data=grid", "data.digits=uci")
+    options: dict[str, Any] = {}
+    monkeypatch.setattr(module.model, "compile", lambda **given: options.update(given))
+    compile_forward(module, device_type, accumulates)
+    assert options.get("mode") == mode

@@ -17,6 +17,7 @@ from mnist_seq.errors import DivergedError
 from mnist_seq.inference import weights
 from mnist_seq.run_dir import Run
 from mnist_seq.training import hardware, rng_state
+from mnist_seq.training.module import ReaderModule
 from tests.conftest import TINY
 
 TIMINGS = {"train/scenes_per_second"}
@@ -153,3 +154,18 @@ def test_log_file_has_the_run_header_and_no_handler_is_left(tiny_run: Run) -> No
     assert "max_steps=12" in tiny_run.log.read_text()
     assert not any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger("mnist_seq").handlers)
     assert json.loads((tiny_run.path / "model.json").read_text())["digits"] == "uci"
+
+
+def test_an_accumulated_step_is_measured_and_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its last batch ends, not after each of them."""
+    measured, log = [], ReaderModule.log
+
+    def record(module: ReaderModule, name: str, *args: Any, **options: Any) -> None:
+        if name == "train/scenes_per_second":
+            measured.append(module.global_step)
+        log(module, name, *args, **options)
+
+    monkeypatch.setattr(ReaderModule, "log", record)
+    accumulated = ("+trainer.accumulate_grad_batches=3", "trainer.max_steps=6", "trainer.val_check_interval=6")
+    mnist_seq.fit(*TINY, *accumulated, f"hydra.run.dir={tmp_path / 'run'}")
+    assert measured == [2, 4, 6]

@@ -122,9 +122,10 @@ async function readPicture(signal) {
   if (!model) {
     if (!state.reading) render(loadingText(index));
     // Other models can read meanwhile: this one reads once it is loaded, if it is still chosen.
+    const isChosen = () => index === state.model;
     load(index).then(
-      () => index === state.model && read(),
-      (error) => index === state.model && fail(error),
+      () => void (isChosen() && read()),
+      (error) => void (isChosen() && fail(error)),
     );
     return;
   }
@@ -176,7 +177,7 @@ async function compare() {
   const shown = state.source === "draw" ? canvas("drawing") : state.picture;
   if (!shown) return;
   const pixels = pixelsOf(shown);
-  const body = /** @type {HTMLElement} */ (element("comparison").querySelector("tbody"));
+  const body = /** @type {HTMLTableSectionElement} */ (element("comparison").querySelector("tbody"));
   const comparison = ++state.comparison;
   body.replaceChildren();
   element("comparison").hidden = false;

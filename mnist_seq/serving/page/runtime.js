@@ -77,9 +77,12 @@ export class BrowserModel {
       throw error;
     });
     const options = { extra: { session: { disable_quant_qdq: "1" } } }; // else weights stay in 8 bits, and all is slower
-    const session = await ort.InferenceSession.create(await unpack(graph), options).catch((error) => {
-      throw /backend|WebAssembly/.test(String(error)) ? new Error(UNSUPPORTED, { cause: error }) : error;
-    });
+    const bytes = await unpack(graph);
+    const session = await ort.InferenceSession.create(bytes, options).catch(
+      /** @param {unknown} error */ (error) => {
+        throw /backend|WebAssembly/.test(String(error)) ? new Error(UNSUPPORTED, { cause: error }) : error;
+      },
+    );
     for (const id of ["runtime", graph]) document.getElementById(id)?.remove(); // what failed is unpacked anew
     return new BrowserModel(card, session);
   }
