@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TRAIN = ("-m", "mnist_seq.train")
 _EXIT_AFTER_FIRST_STEP = "+callbacks.exit._target_=mnist_seq.benchmarks.startup.ExitAfterFirstStep"
 COMPARED = ("train, through its first step", "import lightning")
-"""Compared with each other: a run that imported more than it needs would take much longer."""
+"""The first process contains the second."""
 COMMANDS = {
     "bare python": ("-c", ""),
     "import mnist_seq": ("-c", "import mnist_seq"),

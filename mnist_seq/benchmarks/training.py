@@ -71,7 +71,7 @@ class Precision(NamedTuple):
 
 
 def available_precisions(device: str) -> list[Precision]:
-    """The default precision of torch, followed by that of our trainer preset where it is another one."""
+    """The default precision of torch, and others that the device is fast in; the last is that of our trainer preset."""
     precisions = [Precision("highest")]
     if device == "cuda":
         precisions.append(Precision("high", autocast=True))

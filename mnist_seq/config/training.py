@@ -94,9 +94,9 @@ class TrainerConfig(Validated):
     instructions, and 32-true elsewhere."""
     matmul_precision: Annotated[str, one_of(MATMUL_PRECISIONS)] | None = None
     """torch's precision of float32 matrix products: highest, high or medium; `auto` uses medium, which may round
-    factors to bfloat16, on a CPU with bfloat16 instructions."""
+    factors to bfloat16, with `precision=32-true` on a CPU with bfloat16 instructions."""
     compile: bool | None = None
-    """Compile the forward pass with torch.compile; on CUDA with CUDA graphs."""
+    """Compile the forward pass with torch.compile; on CUDA with CUDA graphs, unless gradients are accumulated."""
     val_check_interval: PositiveInt | None = None
     """Batches between validations, a multiple of accumulate_grad_batches; each validation writes a checkpoint."""
     log_every_n_steps: PositiveInt | None = None

@@ -12,6 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+import torch
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
@@ -103,8 +104,8 @@ def _respond_cached(request: Request, tagged: _Tagged) -> Response:
 
 def _digest_weights(reader: Reader) -> str:
     digest = hashlib.blake2b(json.dumps(reader.card, sort_keys=True, default=str).encode(), digest_size=8)
-    for weight in reader.model.state_dict().values():
-        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    for weight in filter(torch.is_tensor, reader.model.state_dict().values()):
+        digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
     return digest.hexdigest()
 
 

@@ -67,10 +67,7 @@ class StopOnDivergence(Callback):
 
 
 class MatmulPrecision(Callback):
-    """Sets the matmul precision of the config for training steps only, so that validation agrees with `evaluate`.
-
-    Autocast (trainer.precision=bf16-mixed) applies to validation too, which then differs a little from `evaluate`.
-    """
+    """Sets the matmul precision of the config for training steps only, so that validation agrees with `evaluate`."""
 
     def __init__(self, config: TrainerConfig) -> None:
         self.config = config

@@ -90,7 +90,7 @@ def cpu_capabilities() -> Mapping[str, Any]:
 
 
 def prefers_bf16(accelerator: str) -> bool:
-    """Whether this device, cpu, cuda or mps, has instructions for bfloat16 matrix products."""
+    """Whether `precision=auto` trains in bfloat16 on this device: cpu, cuda or mps."""
     if accelerator == "cpu":
         return supports_fast_bf16()
     return accelerator == "cuda" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(False)

@@ -68,7 +68,8 @@ class ReaderModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
-        with self.without_compilation():
+        # without autocast, so that the scores are those of `evaluate`
+        with self.without_compilation(), torch.autocast(self.device.type, enabled=False):
             predictions = self.model.read(batch.images)
             out = compute_loss(self.model, batch, for_eval(self.loss_config))
         self.metrics.update(predictions, batch.digits, out, self.model.spec.ordered)

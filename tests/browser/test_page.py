@@ -29,8 +29,7 @@ def test_models_are_compared_on_one_picture_however_often_one_asks(chromium: Any
     visit.sees([3, 7, 1])
     visit.page.evaluate("for (const _ of [1, 2, 3]) document.getElementById('compare').click()")
     lines = visit.page.locator("#comparison tbody tr")
-    lines.nth(1).wait_for()
-    visit.page.wait_for_timeout(500)
+    lines.nth(1).get_by_text(re.compile(r"^\d+ ms$")).wait_for()
     texts = [lines.nth(index).inner_text() for index in range(lines.count())]
     assert len(texts) == 2
     assert texts[0].startswith("line\t371\t"), texts

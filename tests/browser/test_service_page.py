@@ -88,9 +88,12 @@ def test_page_of_another_model_is_not_read_with_this_one(chromium: Any) -> None:
 
 def test_request_that_hangs_does_not_hold_up_another_model(chromium: Any) -> None:
     with Service("pretrained:line") as service:
-        visit = Visit(chromium, service.url)
-        visit.page.route("**/read", lambda route: None)  # never answered
+        visit, in_browser = Visit(chromium, service.url), "line, in this browser"
         visit.draw(SEVEN)
-        visit.page.get_by_label("line, in this browser").check()
+        visit.page.get_by_label(in_browser).check()
         visit.page.locator("#details").wait_for(timeout=120_000)
-        visit.sees([7])
+        visit.page.route("**/read", lambda route: None)  # never answered
+        with visit.page.expect_request("**/read"):
+            visit.page.get_by_label("line", exact=True).check()
+        visit.page.get_by_label(in_browser).check()
+        visit.sees([7])  # before the request is given up

@@ -106,7 +106,22 @@ def test_conv_stem_halves_the_resolution_and_doubles_the_channels(
     stem = nn.patch_embed.ConvStem(replace(MODELS["conv_stem"], patch_size=patch, stem_width=8, stem_depth=depth))
     convolutions = [layer for layer in stem.layers if isinstance(layer, torch.nn.Conv2d)]
     assert [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convolutions] == layers
-    assert stem(torch.zeros(2, 1, 2 * patch, 3 * patch)).shape == (2, 6, 16)
+    strides: list[int] = []
+    for conv in convolutions:
+        conv.register_forward_pre_hook(lambda _, inputs: strides.append(inputs[0].stride(1)))
+    patches = stem(torch.zeros(2, 1, 2 * patch, 3 * patch))
+    assert patches.shape == (2, 6, 16)
+    assert set(strides) == {1}, "channels last, which is faster"
+    assert patches.is_contiguous()
+
+
+@pytest.mark.parametrize("name", ["enc_dec", "classifier"])
+def test_logits_are_float32_under_autocast(name: str, images: torch.Tensor) -> None:
+    """In bfloat16, logits of 8 to 16 are multiples of 1/16, so that close ones would be equal."""
+    model = nn.build(MODELS[name], SPEC)
+    inputs = (images, torch.full((len(images), 1), BOS)) if model.output_type == "sequence" else (images,)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(*inputs).dtype == torch.float32
 
 
 def test_untrained_classifier_predicts_from_its_class_tokens_alone(images: torch.Tensor) -> None:

@@ -18,7 +18,9 @@ from tests.conftest import TINY
 def test_compiled_run_trains_the_weights_of_an_eager_one(tmp_path: Path) -> None:
     weights = []
     for compiled in ("true", "false"):
-        run = mnist_seq.fit(*TINY, f"trainer.compile={compiled}", f"hydra.run.dir={tmp_path / compiled}")
+        run = mnist_seq.fit(
+            *TINY, "trainer.precision=32-true", f"trainer.compile={compiled}", f"hydra.run.dir={tmp_path / compiled}"
+        )
         weights.append(load_file(run.weights))
         assert run.metrics["val"]["scenes"] == 100
     compiled_weights, eager_weights = weights

@@ -30,7 +30,7 @@ def finish(started: object) -> tuple[str, str]:
 
 
 def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
-    whole = (*TRAINED, "trainer=cpu", "trainer.matmul_precision=highest", *STEPS)
+    whole = (*TRAINED, "trainer=cpu", "trainer.precision=32-true", "trainer.matmul_precision=highest", *STEPS)
     run(tmp_path, "mnist_seq.train", *whole, "data.batch_size=32", "hydra.run.dir=one")
     halves = (*TRAINED, *DDP, *STEPS, "data.batch_size=16", "hydra.run.dir=two")
     out, _ = finish(start(tmp_path, "mnist_seq.train", *halves))

@@ -3,7 +3,7 @@
 import { Drawing } from "./drawing.js";
 import { decode, pixelsOf } from "./picture.js";
 import { BrowserModel, fromBase64 } from "./runtime.js";
-import { ServiceModel } from "./service.js";
+import { Hopeless, ServiceModel } from "./service.js";
 import {
   attentionOf, confidenceOf, create, digitsOf, drawOverlay, drawSeen, element, percent, showCandidates, showRows,
   summaryOf,
@@ -101,9 +101,16 @@ function supersede() {
 
 /** @param {unknown} error */
 function fail(error) {
-  state.reading = null;
+  Object.assign(state, { reading: null, chosen: null });
   render(messageOf(error));
-  element("retry").hidden = false;
+  element("retry").hidden = error instanceof Hopeless;
+}
+
+/** Read again after a failure. */
+function retry() {
+  render("Reading …");
+  element("result").focus(); // the button is hidden now
+  void read();
 }
 
 /** Read a drawing while it grows, and leave the browser time to show it. */
@@ -247,7 +254,8 @@ function announceSoon() {
   clearTimeout(announcing);
   announcing = window.setTimeout(() => {
     const told = ["notice", "result", "warning", "truth", ...(state.chosen ? ["choice"] : [])].map(element);
-    announce(told.filter(({ hidden }) => !hidden).map(({ textContent }) => textContent).join(". "));
+    const texts = told.filter(({ hidden }) => !hidden).map(({ textContent }) => textContent ?? "");
+    announce(texts.map((text) => (/[.?!…]$/.test(text) ? text : `${text}.`)).join(" "));
   }, QUIET);
 }
 
@@ -375,7 +383,9 @@ async function openFile(file, truth = null, notice = "") {
     setSource(truth ? "example" : "open");
     notify(notice);
   } catch (error) {
-    if (opening === state.opening) notify(messageOf(error));
+    if (opening !== state.opening) return;
+    notify(messageOf(error));
+    if (!state.reading) void read(); // another model was chosen meanwhile
   }
 }
 
@@ -438,6 +448,7 @@ function describeModel() {
 
 /** @param {number} index */
 function setModel(index) {
+  supersede();
   Object.assign(state, { model: index, example: 0, reading: null, chosen: null });
   describeModel();
   if (state.source === "example" && examples().length) showExample(0);
@@ -463,7 +474,7 @@ function listen() {
   onClick("previous-example", () => showExample(-1));
   onClick("next-example", () => showExample(1));
   onClick("compare", () => void compare());
-  onClick("retry", () => void read());
+  onClick("retry", retry);
   onClick("copy", () => void copy());
   for (const id of ["open", "photo"])
     input(id).addEventListener("change", () => {
@@ -490,7 +501,10 @@ function listen() {
     drawing.undo();
   });
   window.addEventListener("resize", showDetails);
-  element("token").addEventListener("change", () => void read());
+  element("token").addEventListener("change", () => {
+    supersede();
+    void read();
+  });
   element("access").addEventListener("submit", (event) => event.preventDefault()); // Enter has changed the token
 }
 

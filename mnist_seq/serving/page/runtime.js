@@ -1,6 +1,6 @@
 // Run models in this browser: unpack them, and hand them pictures.
 
-import { request } from "./service.js";
+import { Hopeless, request } from "./service.js";
 import { ort } from "./vendor/ort.js";
 
 /**
@@ -49,7 +49,7 @@ let runtime = null;
 
 /** Prepare ONNX Runtime: one thread, so that no special headers are needed, from bytes, so that nothing is fetched. */
 async function startRuntime() {
-  if (!("DecompressionStream" in window) || !("WebAssembly" in window)) throw new Error(UNSUPPORTED);
+  if (!("DecompressionStream" in window) || !("WebAssembly" in window)) throw new Hopeless(UNSUPPORTED);
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmBinary = await unpack("runtime");
 }
@@ -80,7 +80,7 @@ export class BrowserModel {
     const bytes = await unpack(graph);
     const session = await ort.InferenceSession.create(bytes, options).catch(
       /** @param {unknown} error */ (error) => {
-        throw /backend|WebAssembly/.test(String(error)) ? new Error(UNSUPPORTED, { cause: error }) : error;
+        throw /backend|WebAssembly/.test(String(error)) ? new Hopeless(UNSUPPORTED, { cause: error }) : error;
       },
     );
     for (const id of ["runtime", graph]) document.getElementById(id)?.remove(); // what failed is unpacked anew

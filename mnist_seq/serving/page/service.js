@@ -14,6 +14,9 @@ const RETRIES = 5;
 const NO_ANSWER = "The service does not answer. Is it still running?";
 const OTHER_MODEL = "The service runs another model now: reload this page.";
 
+/** An error that trying again does not mend. */
+export class Hopeless extends Error {}
+
 /**
  * Ask the service, with the token that was entered.
  * @param {string} path
@@ -27,7 +30,7 @@ export async function request(path, options) {
   const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
   const send = () => fetch(path, { ...options, headers }).catch(() => null);
   let response = await send();
-  for (let again = 0; response?.status === 429 && again < RETRIES; again++) {
+  for (let again = 0; response?.status === 429 && again < RETRIES && !options?.signal?.aborted; again++) {
     const seconds = Number(response.headers.get("Retry-After") ?? 1);
     await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
     response = await send();
@@ -35,7 +38,7 @@ export async function request(path, options) {
   if (!response) throw new Error(NO_ANSWER);
   if (response.status === 401)
     throw new Error(token ? "This access token is wrong: enter another above." : "This service requires an access token: enter it above.");
-  if (response.status === 404) throw new Error(OTHER_MODEL);
+  if (response.status === 404) throw new Hopeless(OTHER_MODEL);
   if (!response.ok) {
     const { detail } = await response.json().catch(() => ({ detail: response.statusText }));
     throw new Error(`The service ${response.status < 500 ? "rejected the request" : "failed"}: ${detail}`);
@@ -63,7 +66,7 @@ export class ServiceModel {
     form.append("files", file, "picture.png");
     /** @type {{ model: string, readings: Reading[] }} */
     const { model, readings } = await this.#post(form, signal);
-    if (model !== this.card.name) throw new Error(OTHER_MODEL);
+    if (model !== this.card.name) throw new Hopeless(OTHER_MODEL);
     const [reading] = readings;
     const rows = (reading.rows.length ? reading.rows : [reading]).map(({ digits, confidence, per_digit, box }) => ({
       digits,
@@ -84,6 +87,7 @@ export class ServiceModel {
     const stop = () => controller.abort();
     const timer = setTimeout(stop, TIMEOUT);
     signal?.addEventListener("abort", stop);
+    if (signal?.aborted) stop(); // while the picture was encoded
     try {
       const response = await request("read", { method: "POST", body, signal: controller.signal });
       return await response.json().catch(() => {
