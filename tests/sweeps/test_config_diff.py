@@ -54,7 +54,7 @@ def test_equal_configs_are_accepted(finished_run: Run) -> None:
         (["callbacks=ema"], r"callbacks.ema._target_=None, not "),
         (["data.digits=auto"], "data.digits=uci, not auto"),
         (["data.digits=mnist"], "data.digits=uci, not mnist"),
-        (["trainer=gpu"], "and . more: "),
+        (["trainer=gpu", "seed=1", "optim.lr=0.5"], "and . more: "),
         (["trainer.precision=64-true"], "trainer.precision=.*, not 64-true"),
     ],
 )
