@@ -177,7 +177,8 @@ class SceneDataModule(L.LightningDataModule):
         """Render a batch of ids on its device, or return its part of what was rendered with an earlier batch."""
         if not isinstance(batch, SceneIds):
             return batch
-        group, (rendered, scenes) = (batch.first_batch, len(batch.ids)), self._rendered.get(batch.split, (None, None))
+        group = (batch.first_batch, len(batch.ids))
+        rendered, scenes = self._rendered.get(batch.split, (None, None))
         if scenes is None or rendered != group:
             ids = batch.ids.cpu() if batch.ids.device.type == "mps" else batch.ids  # its 64-bit products do not wrap
             scenes = self.datasets[batch.split].render(ids).to(batch.ids.device)

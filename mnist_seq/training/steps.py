@@ -18,9 +18,8 @@ def should_log_now(trainer: L.Trainer) -> bool:
 
     The batches of an accumulated step that come before its last one complete none.
     """
-    return num_batches_seen(trainer, ready=True) % trainer.accumulate_grad_batches == 0 and should_log(
-        trainer, trainer.global_step
-    )
+    num_batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready  # with the one that ends
+    return num_batches % trainer.accumulate_grad_batches == 0 and should_log(trainer, trainer.global_step)
 
 
 def total_steps(trainer: L.Trainer) -> int | None:
@@ -29,11 +28,6 @@ def total_steps(trainer: L.Trainer) -> int | None:
     return None if steps == math.inf else int(steps)
 
 
-def num_batches_seen(trainer: L.Trainer, ready: bool = False) -> int:
-    """The number of batches that each rank has trained on, including those before the run was resumed.
-
-    Args:
-        ready: count the batch that is being trained on too.
-    """
-    total = trainer.fit_loop.epoch_loop.batch_progress.total
-    return int(total.ready if ready else total.completed)
+def num_batches_seen(trainer: L.Trainer) -> int:
+    """The number of batches that each rank has trained on, including those before the run was resumed."""
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
