@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from mnist_seq.nn.positions import Rope
 
+_MAX_STORED_WEIGHTS = 100**2
+"""Pairs of a query and a key up to which a CPU trains faster with the formula of attention than with torch's kernel."""
+
 
 class KeyValue(NamedTuple):
     """Keys and values. It is passed in and returned; no module stores it."""
@@ -85,8 +88,7 @@ class Attention(nn.Module):
 
         Takes the arguments of `forward`. Each row over S sums to 1.
         """
-        scores = self.project_q(x, rope) @ kv.keys.mT / self.head_dim**0.5
-        return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
+        return attention_weights(self.project_q(x, rope), kv.keys, mask)
 
     def _split_heads(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L K"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -97,14 +99,32 @@ def attend(
 ) -> Float[Tensor, "B H L V"]:
     """Scaled dot-product attention (Vaswani et al. 2017, 3.2.1).
 
-    On a CPU, bfloat16 is computed in float32: the backward pass of torch's kernel is several times slower in bfloat16.
+    Torch's fused kernel does not store the attention weights. On a CPU, however, its backward pass is slow for short
+    sequences, and several times slower in bfloat16 than in float32. So a CPU trains on short sequences with the formula
+    itself, and computes everything else in float32.
 
     Args:
         mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
     """
+    if queries.device.type != "cpu":
+        return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask)
     dtype = kv.values.dtype  # rotated queries and keys are in float32 under autocast
-    if queries.device.type != "cpu" or dtype != torch.bfloat16:
+    if torch.is_grad_enabled() and queries.shape[2] * kv.keys.shape[2] <= _MAX_STORED_WEIGHTS:
+        return attention_weights(queries.to(dtype), kv.keys.to(dtype), mask) @ kv.values
+    if dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask)
     with torch.autocast("cpu", enabled=False):
         kv = kv.map(Tensor.float)
         return F.scaled_dot_product_attention(queries.float(), *kv, attn_mask=mask).to(dtype)
+
+
+def attention_weights(
+    queries: Float[Tensor, "B H L K"], keys: Float[Tensor, "B H S K"], mask: Bool[Tensor, "*#B #L #S"] | None = None
+) -> Float[Tensor, "B H L S"]:
+    """Compute the weight of each key for each query: softmax(queries keysᵀ / √K), whose rows sum to 1.
+
+    Args:
+        mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
+    """
+    scores = queries / queries.shape[-1] ** 0.5 @ keys.mT
+    return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig
+from mnist_seq.nn import attention as attention_module
 from mnist_seq.nn.attention import Attention, KeyValue, attend
 from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, GatedFeedForward, Residual
 from mnist_seq.nn.positions import RotaryEmbedding
@@ -23,6 +24,13 @@ NOT_PADDING = torch.arange(TOKENS) < torch.tensor([[5], [3], [1], [4]])
 VARIANTS = list(product(["pre", "post"], ["relu", "gelu"]))
 PRECISIONS = {"32": (1e-5, 1e-5), "bf16": (4e-2, 1e-1)}
 """Tolerance of outputs and of gradients; bf16 keeps 8 bits of these values of order 1."""
+
+
+@pytest.fixture(params=["formula", "kernel"])
+def attention_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train with the formula of attention, as a CPU does on short sequences, or with torch's kernel."""
+    if request.param == "kernel":
+        monkeypatch.setattr(attention_module, "_MAX_STORED_WEIGHTS", 0)
 
 
 def copy_attention(ours: Attention, theirs: nn.MultiheadAttention) -> None:
@@ -61,6 +69,7 @@ def tokens() -> tuple[Tensor, Tensor]:
     return x.clone().requires_grad_(), x.clone().requires_grad_()
 
 
+@pytest.mark.usefixtures("attention_path")
 @pytest.mark.parametrize("head_dim", [8, 4, 12])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_attention_is_softmax_of_scaled_products(head_dim: int, precision: str) -> None:
@@ -79,6 +88,7 @@ def test_attention_is_softmax_of_scaled_products(head_dim: int, precision: str) 
     assert_same(out, expected, x, x_copy, precision)
 
 
+@torch.no_grad()
 def test_bfloat16_attention_on_a_cpu_is_float32_attention_rounded_once() -> None:
     torch.manual_seed(0)
     queries, keys, values = torch.randn(3, BATCH, HEADS, TOKENS, DIM // HEADS).bfloat16()
@@ -90,6 +100,7 @@ def test_bfloat16_attention_on_a_cpu_is_float32_attention_rounded_once() -> None
     assert torch.equal(rotated, expected.bfloat16())
 
 
+@pytest.mark.usefixtures("attention_path")
 def test_float64_attention_keeps_full_precision() -> None:
     queries, keys, values = torch.randn(3, BATCH, HEADS, TOKENS, DIM // HEADS, dtype=torch.float64)
     expected = (queries @ keys.mT / (DIM // HEADS) ** 0.5).softmax(-1) @ values
@@ -121,6 +132,7 @@ def test_queries_and_keys_are_rotated_and_values_are_not() -> None:
     torch.testing.assert_close(attention(x, rotated, rope=rope), expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("attention_path")
 def test_attention_equals_multihead_attention_of_torch(tokens: tuple[Tensor, Tensor]) -> None:
     our_x, their_x = tokens
     theirs = stirred(nn.MultiheadAttention(DIM, HEADS, batch_first=True))
