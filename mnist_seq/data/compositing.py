@@ -1,6 +1,6 @@
 """Paste batches of images onto canvases.
 
-Shapes   B canvases   N images per canvas   h w size of an image   L any leading shape
+Shapes   B canvases   N images per canvas, or slots   M images in slots   h w size of an image   L any shape
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, Shaped, UInt8
 from torch import Tensor
 
 
@@ -37,6 +37,13 @@ def paste(
     canvas.scatter_reduce_(1, indices.flatten(1), images.flatten(1).short(), "amax" if take_maximum else "sum")
     canvas = canvas.view(batch_size, rows, cols)[:, bleed : bleed + height, bleed : bleed + width]
     return canvas.clamp(max=255).to(torch.uint8)
+
+
+def into_slots(values: Shaped[Tensor, "M *L"], present: Bool[Tensor, "B N"]) -> Shaped[Tensor, "B N *L"]:
+    """Put values into the slots that are present, in order, and zeros into all others."""
+    slots = values.new_zeros(*present.shape, *values.shape[1:])
+    slots[present] = values
+    return slots
 
 
 def flat_pixel_indices(corners: Int[Tensor, "*L 2"], size: Sequence[int], width: int) -> Int[Tensor, "*L _"]:

@@ -81,7 +81,7 @@ def corrupt_scenes(
     steps = {name: step for name, step in STEPS.items() if name in config.non_default}
     if not steps and not config.crop and not config.level:
         return batch
-    amounts = Amounts(config, DigitRng(seed, split, ids, slots=1, stream=("corruption",)), digit_size / MNIST_SIZE)
+    amounts = Amounts(config, DigitRng(seed, split, ids, stream=("corruption",)), digit_size / MNIST_SIZE)
     pictures, boxes, inside = batch.images[:, 0] / 255, batch.boxes, None
     if config.crop:
         ink = ink_boxes(batch.images[:, 0], background)

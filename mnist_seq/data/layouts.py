@@ -28,15 +28,12 @@ from mnist_seq.config import (
 )
 from mnist_seq.data import reading_order, rng
 from mnist_seq.data.digits import Pool
+from mnist_seq.data.distractors import no_distractors, sample_distractors
 from mnist_seq.data.layout_types import Distractors, Layout
 from mnist_seq.data.line_layout import line
 from mnist_seq.data.multidigit_layout import multidigit_mnist
 from mnist_seq.data.sampling import sample_counts, sample_digits, sample_distinct_digits
 from mnist_seq.data.scatter_layout import place_digits
-
-DISTRACTOR_SIZE = 9
-"""Side of a distractor, pixels."""
-
 
 LayoutFn = Callable[[Tensor, Any, Pool, int], Layout]
 """(ids, config, pool, seed) -> Layout, a pure function; `ids` is B, int64."""
@@ -132,7 +129,7 @@ def cluttered(ids: Int[Tensor, "B"], config: ClutteredConfig, pool: Pool, seed: 
     x = x0 + digit * pool.digit_size
     y = (y0 + (slope - 14) * digit).clamp(0, 100 - pool.digit_size)
     present = torch.ones_like(x, dtype=torch.bool)
-    distractors = _sample_distractors(ids, config.num_distractors, pool, seed) if config.num_distractors else None
+    distractors = sample_distractors(ids, config.num_distractors, pool, seed) if config.num_distractors else None
     return Layout(sample_digits(ids, 3, pool, seed), torch.stack([x, y], -1), present, distractors)
 
 
@@ -154,7 +151,7 @@ def mixed(ids: Int[Tensor, "B"], config: MixedConfig, pool: Pool, seed: int) -> 
     indices, corners, present = _select([layout[:3] for layout in layouts], part_index)
     distractors = None
     if any(layout.distractors for layout in layouts):
-        parts = [layout.distractors or _no_distractors(ids) for layout in layouts]
+        parts = [layout.distractors or no_distractors(ids) for layout in layouts]
         distractors = Distractors(*_select(parts, part_index))
     return Layout(indices, corners, present, distractors, bleed=max(layout.bleed for layout in layouts))
 
@@ -181,21 +178,6 @@ def _sort_in_reading_order(order: str, layout: Layout, pool: Pool) -> Layout:
         corners=layout.corners.gather(1, permutation[..., None].expand_as(layout.corners)),
         present=layout.present.gather(1, permutation),
     )
-
-
-def _sample_distractors(ids: Tensor, num: int, pool: Pool, seed: int) -> Distractors:
-    """Cut pieces anywhere from digits of train and val, and put them anywhere on a canvas of 100x100 pixels."""
-    indices = rng.integers(rng.key(seed, pool.split, "fragment"), ids, num, len(pool.clutter))
-    crops, corners = (
-        rng.integers(rng.key(seed, pool.split, purpose), ids, num * 2, size - DISTRACTOR_SIZE).view(-1, num, 2)
-        for purpose, size in (("cut", pool.digit_size), ("fragment place", 100))
-    )
-    return Distractors(indices, crops, corners, torch.ones_like(indices, dtype=torch.bool))
-
-
-def _no_distractors(ids: Tensor) -> Distractors:
-    empty, empty_pairs = ids.new_empty(len(ids), 0), ids.new_empty(len(ids), 0, 2)
-    return Distractors(empty, empty_pairs, empty_pairs, empty.bool())
 
 
 def _select(parts: Sequence[Sequence[Tensor]], part_index: Tensor) -> list[Tensor]:

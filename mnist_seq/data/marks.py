@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from mnist_seq.config import Spec
-from mnist_seq.data.compositing import paste
+from mnist_seq.data.compositing import into_slots, paste
 from mnist_seq.data.digits import MNIST_SIZE, ink_boxes
 from mnist_seq.data.layout_types import Marks
 from mnist_seq.data.scrawls import scrawl_images
@@ -82,12 +82,12 @@ def paste_marks(
 
     Args:
         size: side of the frames, pixels.
-        augment_fn: of images, M S S, boxes and the name of a random stream.
+        augment_fn: of images, M S S, their boxes, the slots that hold them, and the name of a random stream.
         bleed: how far a frame may reach beyond the canvas, pixels.
     """
-    indices = marks.indices.flatten()
+    indices = marks.indices[marks.present]
     images, boxes = (of_all(size, indices.device)[indices] for of_all in (mark_images, mark_boxes))
-    images = augment_fn(images, boxes, "marks").unflatten(0, marks.indices.shape) * marks.present[..., None, None]
+    images = into_slots(augment_fn(images, boxes, marks.present, "marks"), marks.present)
     return paste(images, marks.corners, spec.height, spec.width, bleed)
 
 

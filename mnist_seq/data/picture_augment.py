@@ -28,7 +28,7 @@ def augment_pictures(
     """
     if config.augment.changes_digits:
         pictures = batch.images[:, 0]
-        rng = DigitRng(seed, split, ids, slots=1, stream=("picture",))
+        rng = DigitRng(seed, split, ids, stream=("picture",))
         boxes = ink_boxes(pictures, PICTURE_BACKGROUND)
         images = augment.augment_images(pictures, boxes, rng, config.augment, digit_size)
         batch = batch._replace(images=images[:, None], boxes=torch.zeros_like(batch.boxes))

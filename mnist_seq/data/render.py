@@ -1,6 +1,6 @@
 """Render scenes: ids -> images and ground truth, as a pure function of (seed, split, id).
 
-Shapes   B scenes   N slots for digits   H W canvas   C cells   S side of a digit's frame   D distractors
+Shapes   B scenes   N slots for digits   H W canvas   C cells   S side of a digit's frame
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor
 from mnist_seq import vocabulary
 from mnist_seq.config import AugmentConfig, DataConfig, Spec
 from mnist_seq.data import augment, reading_order, rng
-from mnist_seq.data.compositing import flat_pixel_indices, paste
+from mnist_seq.data.compositing import into_slots, paste
 from mnist_seq.data.digits import Pool, ink_boxes
-from mnist_seq.data.layout_types import Distractors, Layout
-from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS
+from mnist_seq.data.distractors import paste_distractors
+from mnist_seq.data.layout_types import Layout
+from mnist_seq.data.layouts import LAYOUTS
 from mnist_seq.data.marks import AugmentFn, paste_marks
 
 
@@ -63,7 +64,7 @@ def render(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: int, aug
         ink = ink_boxes(_crop_to_canvas(digit_images, layout, spec).flatten(0, 1)).view_as(ink)
     images = paste(digit_images, layout.corners, spec.height, spec.width, layout.bleed, layout.take_maximum)
     if layout.distractors is not None:
-        background = _render_distractors(layout.distractors, pool, augment_fn, spec)
+        background = paste_distractors(layout.distractors, pool, augment_fn, spec)
         images = (images.short() + background).clamp(max=255).to(torch.uint8)
     if layout.marks is not None:
         images = torch.maximum(images, paste_marks(layout.marks, pool.digit_size, augment_fn, spec, layout.bleed))
@@ -97,40 +98,37 @@ def order_margins(ids: Int[Tensor, "B"], config: DataConfig, pool: Pool, seed: i
 
 
 def _augment(
-    config: AugmentConfig | None, ids: Tensor, split: str, seed: int, images: Tensor, boxes: Tensor | None, *stream: str
+    config: AugmentConfig | None,
+    ids: Tensor,
+    split: str,
+    seed: int,
+    images: Tensor,
+    boxes: Tensor | None,
+    present: Tensor,
+    *stream: str,
 ) -> Tensor:
-    """Augment the images of scenes, M S S; digits, distractors and marks alike, so that only their shape differs."""
-    if config is None:
+    """Augment digits, distractors and marks alike, so that only their shape differs.
+
+    Args:
+        images: those of the slots that hold one, M S S.
+        boxes: of their ink, M 4; None where they must be found.
+        present: which slots hold an image, B N.
+    """
+    if config is None or not len(images):
         return images
-    image_rng = rng.DigitRng(seed, split, ids, slots=len(images) // max(1, len(ids)), stream=stream)
+    scenes, slots = present.nonzero(as_tuple=True)
+    image_rng = rng.DigitRng(seed, split, ids[scenes], slots, stream)
     boxes = ink_boxes(images) if boxes is None else boxes
     return augment.augment_images(images, boxes, image_rng, config, images.shape[-1])
 
 
 def _digit_images(layout: Layout, pool: Pool, augment_fn: AugmentFn) -> tuple[Tensor, Tensor]:
     """Return the images of the digits, B N S S, blank in empty slots, and their ink boxes in the frame, B N 4."""
-    indices = layout.indices.flatten()
+    indices = layout.indices[layout.present]
     drawn, ink = pool.images.index_select(0, indices), pool.boxes[indices]
-    images = augment_fn(drawn, ink)
+    images = augment_fn(drawn, ink, layout.present)
     ink = ink if images is drawn else ink_boxes(images)
-    images = images * layout.present.view(-1, 1, 1)
-    return images.unflatten(0, layout.indices.shape), ink.unflatten(0, layout.indices.shape)
-
-
-def _render_distractors(distractors: Distractors, pool: Pool, augment_fn: AugmentFn, spec: Spec) -> Tensor:
-    """Paste distractors over each other; B H W, uint8."""
-    indices = distractors.indices
-    images = augment_fn(pool.clutter.index_select(0, indices.flatten()), None, "fragments")
-    size = (DISTRACTOR_SIZE, DISTRACTOR_SIZE)
-    crops = flat_pixel_indices(distractors.crops, size, images.shape[-1])
-    pieces = images.flatten(1).unflatten(0, indices.shape).gather(2, crops)
-    num_pixels = spec.height * spec.width
-    targets = flat_pixel_indices(distractors.corners, size, spec.width)
-    targets = targets.masked_fill(~distractors.present[..., None], num_pixels)  # absent ones go to a pixel to discard
-    canvas = torch.zeros(len(indices), num_pixels + 1, dtype=torch.uint8, device=indices.device)
-    for index in range(indices.shape[1]):
-        canvas.scatter_(1, targets[:, index], pieces[:, index])
-    return canvas[:, :-1].view(-1, spec.height, spec.width)
+    return into_slots(images, layout.present), into_slots(ink, layout.present)
 
 
 def _crop_to_canvas(digit_images: Tensor, layout: Layout, spec: Spec) -> Tensor:

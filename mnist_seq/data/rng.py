@@ -4,7 +4,7 @@ The numbers do not depend on the device, on the batch or on earlier draws, so sc
 it is rendered. SplitMix64 (Steele, Lea & Flood 2014) by tensor operations in wrapping 64-bit arithmetic: the id of a
 scene seeds its own stream within the stream of (seed, split, purpose).
 
-Shapes   B scenes   M digits, B * slots
+Shapes   B scenes   M digits
 """
 
 from __future__ import annotations
@@ -33,17 +33,22 @@ def key(seed: int, *purpose: str) -> int:
     return state
 
 
-def bits(stream_key: int, ids: Int[Tensor, "B"], slots: int) -> Int[Tensor, "B {slots}"]:
+def bits(
+    stream_key: int, ids: Int[Tensor, "B"], slots: int, first: Int[Tensor, "B"] | None = None
+) -> Int[Tensor, "B {slots}"]:
     """Draw 32 random bits for every id and slot.
 
     Args:
         stream_key: the return value of `key`.
         ids: int64.
+        first: first slot of each id; None means 0.
 
     Returns:
         int64 in [0, 2**32).
     """
     seeds = _mix(ids * _signed(_GOLDEN) + _signed(stream_key))
+    if first is not None:
+        seeds = seeds + first * _signed(_GOLDEN)
     steps = torch.arange(1, slots + 1, device=ids.device) * _signed(_GOLDEN)
     return _logical_shift(_mix(seeds[:, None] + steps), 32)
 
@@ -61,19 +66,19 @@ def integers(
 
 def uniform(stream_key: int, ids: Int[Tensor, "B"], slots: int) -> Float[Tensor, "B {slots}"]:
     """Draw uniform float32 numbers in [0, 1): multiples of 2**-24, so exact on every device."""
-    return (bits(stream_key, ids, slots) >> 8).to(torch.float32) / 2**24
+    return _to_uniform(bits(stream_key, ids, slots))
 
 
 @dataclass(frozen=True)
 class DigitRng:
-    """Random numbers for each digit of each scene: M = B * slots rows, one stream for every purpose."""
+    """Random numbers for digits, a stream for every purpose; those of one do not depend on which others are drawn."""
 
     seed: int
     split: str
-    ids: Int[Tensor, "B"]
-    """Scene ids, int64."""
-    slots: int
-    """Digits per scene."""
+    ids: Int[Tensor, "M"]
+    """Id of each digit's scene, int64."""
+    slots: Int[Tensor, "M"] | None = None
+    """Slot of each digit in its scene; None means 0, where a scene has one."""
     stream: tuple[str, ...] = ()
     """Extra names in the key, for things other than the scene's own digits (distractors)."""
 
@@ -84,23 +89,28 @@ class DigitRng:
             shared: weight, 0..1, of numbers that all digits of a scene have in common; the rest is each digit's own.
                 Between 0 and 1 the numbers are not uniform, but closer to a half.
         """
-        own = uniform(self._key(purpose), self.ids, self.slots * n).view(-1, n)
+        own = _to_uniform(self._bits(purpose, n))
         if not shared:
             return own
         common = uniform(key(self.seed, self.split, purpose, "shared"), self.ids, n)
-        return own + shared * (common.repeat_interleave(self.slots, 0) - own)
+        return own + shared * (common - own)
 
     def integers(self, purpose: str, n: int, high: int) -> Int[Tensor, "M {n}"]:
         """Draw n uniform int64 integers in [0, high) per digit."""
-        return integers(self._key(purpose), self.ids, self.slots * n, high).view(-1, n)
+        return (self._bits(purpose, n) * high) >> 32
 
     def bytes(self, purpose: str, n: int) -> Int[Tensor, "M {n}"]:
         """Draw n uniform integers in 0..255 per digit, int64; 32 random bits give four of them."""
-        words = bits(self._key(purpose), self.ids, self.slots * -(-n // 4)).view(len(self.ids) * self.slots, -(-n // 4))
+        words = self._bits(purpose, -(-n // 4))
         return torch.cat([(words >> shift) & 255 for shift in (0, 8, 16, 24)], 1)[:, :n]
 
-    def _key(self, purpose: str) -> int:
-        return key(self.seed, self.split, *self.stream, purpose)
+    def _bits(self, purpose: str, n: int) -> Tensor:
+        stream_key = key(self.seed, self.split, *self.stream, purpose)
+        return bits(stream_key, self.ids, n, None if self.slots is None else self.slots * n)
+
+
+def _to_uniform(random_bits: Tensor) -> Tensor:
+    return (random_bits >> 8).to(torch.float32) / 2**24
 
 
 def _mix(z: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ DIGITS = pool("train").images[:300]
 
 
 def digit_rng(num_digits: int = 300) -> DigitRng:
-    return DigitRng(0, "train", torch.arange(num_digits), slots=1)
+    return DigitRng(0, "train", torch.arange(num_digits))
 
 
 def augmented(config: AugmentConfig, images: torch.Tensor = DIGITS) -> torch.Tensor:

@@ -84,16 +84,31 @@ def test_uniform_numbers_cover_the_unit_interval() -> None:
 
 
 def test_bytes_are_uniform_and_independent() -> None:
-    numbers = rng.DigitRng(0, "train", torch.arange(30_000), slots=1).bytes("noise", 8)
+    numbers = rng.DigitRng(0, "train", torch.arange(30_000)).bytes("noise", 8)
     assert stats.chisquare(torch.bincount(numbers.flatten(), minlength=256)).pvalue > 0.001
     for first, second in combinations(range(8), 2):
         pairs = torch.bincount((numbers[:, first] >> 4) * 16 + (numbers[:, second] >> 4), minlength=256)
         assert stats.chisquare(pairs).pvalue > 0.0001
 
 
+def digits_of_scenes(num_scenes: int, slots: int, *stream: str) -> rng.DigitRng:
+    ids, slot = torch.arange(num_scenes).repeat_interleave(slots), torch.arange(slots).repeat(num_scenes)
+    return rng.DigitRng(3, "train", ids, slot, stream)
+
+
+def test_numbers_of_a_digit_do_not_depend_on_which_others_are_drawn() -> None:
+    every, some = digits_of_scenes(50, 4), torch.tensor([7, 2, 199])
+    assert every.slots is not None
+    few = rng.DigitRng(3, "train", every.ids[some], every.slots[some])
+    for draw in ("uniform", "bytes"):
+        assert torch.equal(getattr(few, draw)("noise", 9), getattr(every, draw)("noise", 9)[some])
+    assert torch.equal(few.integers("place", 3, 10), every.integers("place", 3, 10)[some])
+    assert torch.equal(few.uniform("noise", 9, shared=0.5), every.uniform("noise", 9, shared=0.5)[some])
+    assert every.uniform("noise", 9).unique().numel() > 0.99 * 200 * 9
+
+
 def test_shared_numbers_are_equal_for_all_digits_of_a_scene_whatever_their_stream() -> None:
-    ids = torch.arange(50)
-    digits, marks = rng.DigitRng(3, "train", ids, 4), rng.DigitRng(3, "train", ids, 2, stream=("marks",))
+    digits, marks = digits_of_scenes(50, 4), digits_of_scenes(50, 2, "marks")
     common = digits.uniform("distort", 5, shared=1.0).view(50, 4, 5)
     assert torch.equal(common, common[:, :1].expand(-1, 4, -1))
     assert torch.equal(marks.uniform("distort", 5, shared=1.0).view(50, 2, 5)[:, 0], common[:, 0])
