@@ -18,7 +18,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from mnist_seq import vocabulary
 from mnist_seq.config import AugmentConfig, DataConfig
 from mnist_seq.data.digits import Pool
-from mnist_seq.data.layouts import DISTRACTOR_SIZE, LAYOUTS
+from mnist_seq.data.distractors import DISTRACTOR_SIZE
+from mnist_seq.data.layouts import LAYOUTS
 
 
 def build_loader(

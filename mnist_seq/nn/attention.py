@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mnist_seq.nn.positions import Rope
 
-_MAX_STORED_WEIGHTS = 100**2
+_MAX_STORED_WEIGHTS = 50**2
 """Pairs of a query and a key up to which a CPU trains faster with the formula of attention than with torch's kernel."""
 
 
@@ -77,19 +77,6 @@ class Attention(nn.Module):
         keys, values = (self._split_heads(part) for part in self.kv_proj(x).split(widths, -1))
         return KeyValue(rope(keys) if rope else keys, values)
 
-    def attention_weights(
-        self,
-        x: Float[Tensor, "B L D"],
-        kv: KeyValue,
-        mask: Bool[Tensor, "*#B #L #S"] | None = None,
-        rope: Rope | None = None,
-    ) -> Float[Tensor, "B H L S"]:
-        """Compute the attention weights, for inspection only: `forward` never materializes them.
-
-        Takes the arguments of `forward`. Each row over S sums to 1.
-        """
-        return attention_weights(self.project_q(x, rope), kv.keys, mask)
-
     def _split_heads(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L K"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
@@ -99,9 +86,8 @@ def attend(
 ) -> Float[Tensor, "B H L V"]:
     """Scaled dot-product attention (Vaswani et al. 2017, 3.2.1).
 
-    Torch's fused kernel does not store the attention weights. On a CPU, however, its backward pass is slow for short
-    sequences, and several times slower in bfloat16 than in float32. So a CPU trains on short sequences with the formula
-    itself, and computes everything else in float32.
+    A CPU computes it in float32 under autocast too, and trains on short sequences with the formula itself: there, the
+    backward pass of torch's fused kernel takes longer, and several times as long in bfloat16.
 
     Args:
         mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
@@ -109,19 +95,18 @@ def attend(
     if queries.device.type != "cpu":
         return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask)
     dtype = kv.values.dtype  # rotated queries and keys are in float32 under autocast
-    if torch.is_grad_enabled() and queries.shape[2] * kv.keys.shape[2] <= _MAX_STORED_WEIGHTS:
-        return attention_weights(queries.to(dtype), kv.keys.to(dtype), mask) @ kv.values
-    if dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask)
+    full = torch.promote_types(dtype, torch.float32)
+    queries, kv = queries.to(full), kv.map(lambda part: part.to(full))
     with torch.autocast("cpu", enabled=False):
-        kv = kv.map(Tensor.float)
-        return F.scaled_dot_product_attention(queries.float(), *kv, attn_mask=mask).to(dtype)
+        if torch.is_grad_enabled() and queries.shape[2] * kv.keys.shape[2] <= _MAX_STORED_WEIGHTS:
+            return (attention_weights(queries, kv.keys, mask) @ kv.values).to(dtype)
+        return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask).to(dtype)
 
 
 def attention_weights(
     queries: Float[Tensor, "B H L K"], keys: Float[Tensor, "B H S K"], mask: Bool[Tensor, "*#B #L #S"] | None = None
 ) -> Float[Tensor, "B H L S"]:
-    """Compute the weight of each key for each query: softmax(queries keysᵀ / √K), whose rows sum to 1.
+    """Compute the weight of each key for each query, softmax(queries keysᵀ / √K): each row over S sums to 1.
 
     Args:
         mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.

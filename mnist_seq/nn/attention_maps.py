@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
-from mnist_seq.nn.attention import Attention
+from mnist_seq.nn.attention import Attention, attention_weights
 from mnist_seq.nn.model import Model
 from mnist_seq.nn.patch_embed import find_patch_embed
 from mnist_seq.vocabulary import encode
@@ -56,13 +56,14 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """
     maps: dict[str, Tensor] = {}
 
-    def record(name: str, attention: Any, args: Any, kwargs: Any, output: Tensor) -> None:
-        maps[name] = attention.attention_weights(*args, **kwargs)
+    def record(name: str, attention: Attention, args: Any, output: Tensor) -> None:
+        x, kv, mask, rope = (*args, None, None)[:4]
+        maps[name] = attention_weights(attention.project_q(x, rope), kv.keys, mask)
 
     with ExitStack() as hooks:
         for name, module in model.named_modules():
             if isinstance(module, Attention):
-                hooks.enter_context(module.register_forward_hook(partial(record, name), with_kwargs=True))
+                hooks.enter_context(module.register_forward_hook(partial(record, name)))
         yield maps
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mnist_seq.config import EncoderConfig
 from mnist_seq.nn import attention as attention_module
-from mnist_seq.nn.attention import Attention, KeyValue, attend
+from mnist_seq.nn.attention import Attention, KeyValue, attend, attention_weights
 from mnist_seq.nn.blocks import DecoderBlock, EncoderBlock, GatedFeedForward, Residual
 from mnist_seq.nn.positions import RotaryEmbedding
 from tests.conftest import stirred
@@ -88,7 +88,7 @@ def test_attention_is_softmax_of_scaled_products(head_dim: int, precision: str) 
     assert_same(out, expected, x, x_copy, precision)
 
 
-@torch.no_grad()
+@pytest.mark.usefixtures("attention_path")
 def test_bfloat16_attention_on_a_cpu_is_float32_attention_rounded_once() -> None:
     torch.manual_seed(0)
     queries, keys, values = torch.randn(3, BATCH, HEADS, TOKENS, DIM // HEADS).bfloat16()
@@ -112,7 +112,7 @@ def test_attention_weights_are_those_that_forward_uses() -> None:
     attention, x = Attention(DIM, HEADS, 12), torch.randn(BATCH, TOKENS, DIM)
     rope = RotaryEmbedding((TOKENS,), DIM, 12).rope()
     kv = attention.project_kv(x, rope)
-    weights = attention.attention_weights(x, kv, CAUSAL, rope)
+    weights = attention_weights(attention.project_q(x, rope), kv.keys, CAUSAL)
     torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, HEADS, TOKENS))
     assert (weights.masked_select(~CAUSAL) == 0).all()
     out = attention.out_proj((weights @ kv.values).transpose(1, 2).flatten(-2))
