@@ -76,7 +76,7 @@ def available_precisions(device: str) -> list[Precision]:
     if device == "cuda":
         precisions.append(Precision("high", autocast=True))
     elif device == "cpu" and hardware.supports_fast_bf16():
-        precisions += [Precision("highest", autocast=True), Precision("medium")]
+        precisions += [Precision("medium"), Precision("highest", autocast=True)]
     return precisions
 
 

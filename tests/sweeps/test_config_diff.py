@@ -14,7 +14,7 @@ from mnist_seq.training import hardware
 from tests.conftest import TINY
 from tests.e2e.forked_command import run
 
-OVERRIDES = ("model=tiny", "data=single", *TINY)
+OVERRIDES = ("model=tiny", "data=single", *TINY, "trainer.precision=32-true")
 
 
 def require_same(run: Run, *overrides: str) -> None:
@@ -29,7 +29,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def auto_run(tmp_path: Path) -> Run:
     """A run whose trainer and digits were left to the machine, which resolved them to bfloat16 and uci."""
-    overrides = [it for it in OVERRIDES if not it.startswith(("trainer=", "data.digits="))]
+    overrides = [it for it in OVERRIDES if not it.startswith(("trainer=", "trainer.precision=", "data.digits="))]
     run = Run(tmp_path / "run")
     config = mnist_seq.compose(*overrides)
     config.trainer = hardware.resolve_auto(config.trainer)

@@ -49,12 +49,13 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize(
     "extra",
     [
-        ("model.dropout=0.2",),
+        ("model.dropout=0.2", "trainer.precision=32-true"),
+        ("model.dropout=0.2", "trainer.precision=bf16-mixed"),
         ("callbacks=ema", "optim=muon"),
         ("+trainer.accumulate_grad_batches=3", "trainer.val_check_interval=6", "data.num_train_scenes=900"),
         ("data.num_train_scenes=450", "loss=multiset", "data=scatter", "data.order=set", "data.order_margin=0"),
     ],
-    ids=["dropout", "ema and muon", "accumulated", "fixed and shuffled"],
+    ids=["float32", "bfloat16", "ema and muon", "accumulated", "fixed and shuffled"],
 )
 def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, stop: list[int], extra: tuple[str, ...]) -> None:
     """Stopped between validations, at a validation (5), within an epoch, and at its end (every 3 steps)."""
