@@ -110,8 +110,8 @@ def _augment(
     """Augment digits, distractors and marks alike, so that only their shape differs.
 
     Args:
-        images: those of the slots that hold one, M S S.
-        boxes: of their ink, M 4; None where they must be found.
+        images: of the slots that hold one, in order, M S S.
+        boxes: boxes of their ink, M 4; None computes them.
         present: which slots hold an image, B N.
     """
     if config is None or not len(images):

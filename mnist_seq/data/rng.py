@@ -71,14 +71,14 @@ def uniform(stream_key: int, ids: Int[Tensor, "B"], slots: int) -> Float[Tensor,
 
 @dataclass(frozen=True)
 class DigitRng:
-    """Random numbers for digits, a stream for every purpose; those of one do not depend on which others are drawn."""
+    """Random numbers for digits, one stream per purpose; a digit's do not depend on which other digits are drawn."""
 
     seed: int
     split: str
     ids: Int[Tensor, "M"]
     """Id of each digit's scene, int64."""
     slots: Int[Tensor, "M"] | None = None
-    """Slot of each digit in its scene; None means 0, where a scene has one."""
+    """Slot of each digit in its scene; None means slot 0 for all, in scenes of one slot."""
     stream: tuple[str, ...] = ()
     """Extra names in the key, for things other than the scene's own digits (distractors)."""
 

@@ -6,6 +6,7 @@ Shapes: B batch, L queries, S keys, H heads, K width of a head's queries and key
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ class Attention(nn.Module):
 
         Args:
             x: the tokens that the queries are computed from.
-            mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
+            mask: L S, or broadcastable to B H L S; True where a query may attend, to one key at least. None allows all.
             rope: rotations of the queries.
         """
         out = attend(self.project_q(x, rope), kv, mask)
@@ -86,18 +87,18 @@ def attend(
 ) -> Float[Tensor, "B H L V"]:
     """Scaled dot-product attention (Vaswani et al. 2017, 3.2.1).
 
-    A CPU computes it in float32 under autocast too, and trains on short sequences with the formula itself: there, the
-    backward pass of torch's fused kernel takes longer, and several times as long in bfloat16.
+    A CPU computes it in float32 under autocast too, and trains on short sequences with the formula itself, because the
+    backward pass of torch's fused kernel takes longer there.
 
     Args:
-        mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
+        mask: L S, or broadcastable to B H L S; True where a query may attend, to one key at least. None allows all.
     """
     if queries.device.type != "cpu":
         return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask)
     dtype = kv.values.dtype  # rotated queries and keys are in float32 under autocast
     full = torch.promote_types(dtype, torch.float32)
     queries, kv = queries.to(full), kv.map(lambda part: part.to(full))
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
         if torch.is_grad_enabled() and queries.shape[2] * kv.keys.shape[2] <= _MAX_STORED_WEIGHTS:
             return (attention_weights(queries, kv.keys, mask) @ kv.values).to(dtype)
         return F.scaled_dot_product_attention(queries, *kv, attn_mask=mask).to(dtype)
@@ -109,7 +110,7 @@ def attention_weights(
     """Compute the weight of each key for each query, softmax(queries keysᵀ / √K): each row over S sums to 1.
 
     Args:
-        mask: L S, or broadcastable to B H L S; True where a query may attend. None allows every pair.
+        mask: L S, or broadcastable to B H L S; True where a query may attend, to one key at least. None allows all.
     """
     scores = queries / queries.shape[-1] ** 0.5 @ keys.mT
     return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)

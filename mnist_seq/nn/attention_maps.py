@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -56,14 +57,15 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """
     maps: dict[str, Tensor] = {}
 
-    def record(name: str, attention: Attention, args: Any, output: Tensor) -> None:
-        x, kv, mask, rope = (*args, None, None)[:4]
-        maps[name] = attention_weights(attention.project_q(x, rope), kv.keys, mask)
+    def record(name: str, attention: Attention, args: Any, kwargs: Any, output: Tensor) -> None:
+        call = signature(attention.forward).bind(*args, **kwargs).arguments
+        queries = attention.project_q(call["x"], call.get("rope"))
+        maps[name] = attention_weights(queries, call["kv"].keys, call.get("mask"))
 
     with ExitStack() as hooks:
         for name, module in model.named_modules():
             if isinstance(module, Attention):
-                hooks.enter_context(module.register_forward_hook(partial(record, name)))
+                hooks.enter_context(module.register_forward_hook(partial(record, name), with_kwargs=True))
         yield maps
 
 

@@ -25,7 +25,7 @@ class Cost(NamedTuple):
     flops: int
     """Of a forward pass, two per multiply-add of a matrix product; a training step takes three times as many."""
     activation_bytes: int
-    """What a forward pass saves for the backward pass, weights excluded."""
+    """What a forward pass saves for the backward pass, parameters excluded; here, on this device."""
 
 
 def costs_per_scene(model: Model) -> dict[str, Cost]:

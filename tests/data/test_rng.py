@@ -107,6 +107,14 @@ def test_numbers_of_a_digit_do_not_depend_on_which_others_are_drawn() -> None:
     assert every.uniform("noise", 9).unique().numel() > 0.99 * 200 * 9
 
 
+def test_digits_of_a_scene_draw_one_after_another_from_its_stream() -> None:
+    ids = torch.arange(50)
+    expected = rng.integers(rng.key(3, "train", "place"), ids, 4 * 3, 10)
+    assert torch.equal(digits_of_scenes(50, 4).integers("place", 3, 10).view(50, 12), expected)
+    alone, first = rng.DigitRng(3, "train", ids), rng.DigitRng(3, "train", ids, torch.zeros_like(ids))
+    assert torch.equal(alone.bytes("noise", 9), first.bytes("noise", 9))
+
+
 def test_shared_numbers_are_equal_for_all_digits_of_a_scene_whatever_their_stream() -> None:
     digits, marks = digits_of_scenes(50, 4), digits_of_scenes(50, 2, "marks")
     common = digits.uniform("distort", 5, shared=1.0).view(50, 4, 5)

@@ -50,6 +50,8 @@ def test_bfloat16_is_chosen_only_on_hardware_with_instructions_for_it(
         assert given.precision == "auto", "the given config is not modified"
         assert hardware.resolve_auto(replace(given, precision="64-true")).precision == "64-true"
     assert hardware.resolve_auto(replace(given, accelerator="mps")).precision == "32-true"
+    for preset in ("cpu", "gpu", "ddp"):
+        assert mnist_seq.compose(f"trainer={preset}").trainer.precision == "auto"
 
 
 @pytest.mark.parametrize("supported", [False, True])
