@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     from rich.console import Console
 
     from mnist_seq.atomic_io import atomic_write_text, make_dir
-    from mnist_seq.benchmarks import ocr
+    from mnist_seq.benchmarks import ocr, record
     from mnist_seq.benchmarks.environment import environment_info
     from mnist_seq.benchmarks.suites import SUITES
     from mnist_seq.config.serialization import to_dict
@@ -29,31 +30,37 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     from mnist_seq.reporting import tables
 
     console = Console()
+    print_line = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     config.device = resolve_device(config.device)
     make_dir("output_dir", Path(config.output_dir))  # hydra.run.dir may name another one
     if "serving" in config.suites:
         extras.check_extra("suite=serving", "serve")
     labels = ocr.load_labels(config.images) if config.images else []
     readers = ocr.build_readers(resolve_run(config.run), config.trust, labels) if config.images else []
+    recipes = record.load_recipes(config.record, config.challenger) if "record" in config.suites else []
     environment = environment_info(config.device, *_BASELINE_PACKAGES)
     values: dict[str, Any] = {"measurements": {}, "config": to_dict(config), **environment}
     versions = environment["versions"]
     machine = ", ".join(filter(None, (environment["gpu"], environment["processor"])))
-    console.print(f"{machine}, {environment['threads']} threads, torch {versions['torch']}", highlight=False)
+    print_line(f"{machine}, {environment['threads']} threads, torch {versions['torch']}")
     for line in _skipped(config.suites):
-        console.print(line, highlight=False, markup=False)
+        print_line(line)
     for name in config.suites:
         if name == "ocr":
             results = ocr.compare_readers(readers, labels)
             values["ocr"] = ocr.to_dict(results, labels)
             title = f"ocr: {len(labels):,} pictures, one at a time, on one thread of the CPU"
             console.print(tables.ocr_table([it[:-1] for it in results], title))
+        elif name == "record":
+            contenders = record.train_contenders(recipes, Path(config.output_dir) / "runs", print_line)
+            values["record"] = record.to_dict(contenders)
+            print_line(record.to_markdown(contenders))
         else:
             measurements = SUITES[name](config)
             values["measurements"][name] = [it._asdict() for it in measurements]
             console.print(tables.benchmark_table(measurements, f"{name}: {SUITES[name].__doc__}"))
         atomic_write_text(Path(config.output_dir) / "bench.json", json.dumps(values, indent=2) + "\n")
-    console.print(f"all results: {config.output_dir}/bench.json", highlight=False, markup=False, soft_wrap=True)
+    print_line(f"all results: {config.output_dir}/bench.json")
 
 
 def _skipped(suites: list[str]) -> list[str]:

@@ -5,8 +5,8 @@ Plain dataclasses, light to import. The YAML presets in `configs/` inherit from 
 
 from __future__ import annotations
 
+from mnist_seq.config.bench import BenchConfig
 from mnist_seq.config.commands import (
-    BenchConfig,
     CompareConfig,
     EvaluateConfig,
     ExportConfig,

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
+from mnist_seq.config.bench import BenchConfig
 from mnist_seq.config.corruptions import CorruptionConfig
 from mnist_seq.config.field_types import Device, PositiveInt, Seed, Split, one_of
 from mnist_seq.config.model import CustomConfig
-from mnist_seq.config.renamed_keys import RENAMED_SUITES
 from mnist_seq.config.results import ResultsConfig
 from mnist_seq.config.serving import ServeConfig
 from mnist_seq.config.sweeps import SearchConfig
 from mnist_seq.config.training import LossConfig, OptimConfig, TrainerConfig
 from mnist_seq.config.trust import Trust
-from mnist_seq.config.validation import Validated, check, check_choice
+from mnist_seq.config.validation import Validated, check
 
 
 @dataclass
@@ -219,53 +219,6 @@ class SynthesiseConfig(Validated):
             not self.preview or self.preview is True or str(self.preview).lower().endswith((".png", ".pdf", ".svg")),
             f"preview={self.preview} is neither true nor a path that ends in .png, .pdf or .svg",
         )
-
-
-_TRAINING_SUITES = ("rendering", "dataloader", "train_step", "train_loop")
-SPEED_SUITES = (*_TRAINING_SUITES, "inference", "step_scaling", "startup", "serving")
-"""The suites of `suite=all`."""
-SUITES = (*SPEED_SUITES, "contention", "page", "ocr")
-
-
-@dataclass
-class BenchConfig(Validated):
-    """Measure speed, and compare with other OCR: `python -m mnist_seq.bench`."""
-
-    suite: Any = "all"
-    """Suites to run: one, several, as suite=[rendering,inference], or `all`, which is all but `contention`, `page` and
-    `ocr`."""
-    images: str | None = None
-    """Pictures that `suite=ocr` reads: a folder with labels.jsonl or labels.csv."""
-    run: str = ServeConfig.run
-    """Model that `suite=ocr` and `suite=page` take: pretrained:NAME, a run directory, a checkpoint or weights; `latest`
-    means the newest finished run under outputs/."""
-    trust: Trust = None
-    """Allow code outside the package that a saved model names: true for any, or the name of a module."""
-    repeats: PositiveInt = 30
-    """Timed runs of each measurement, after two warm-up runs; `suite=ocr` reads each picture once."""
-    batch_size: PositiveInt = 128
-    """Scenes per batch, in rendering and training."""
-    device: Device = "auto"
-    """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU."""
-    output_dir: str = "outputs/bench"
-    """Folder for bench.json and step_scaling.png; by default a new one under outputs/bench."""
-
-    def __post_init__(self) -> None:
-        self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)
-        for suite in self.suite.split(","):
-            check(suite not in RENAMED_SUITES, f"suite={suite} is now suite={RENAMED_SUITES.get(suite)}")
-            check_choice("suite", suite, ("all", *SUITES))
-        super().__post_init__()
-        if "ocr" in self.suites:
-            check(bool(self.images), "suite=ocr needs images=DIR, a folder with labels.jsonl or labels.csv")
-        else:
-            check(self.images is None, f"images={self.images} is read by suite=ocr alone: add it, or leave images out")
-
-    @property
-    def suites(self) -> list[str]:
-        """The names of the suites to run."""
-        names = self.suite.split(",")
-        return [name for name in SUITES if name in names or ("all" in names and name in SPEED_SUITES)]
 
 
 class Command(NamedTuple):

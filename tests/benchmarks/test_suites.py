@@ -11,7 +11,7 @@ from mnist_seq.benchmarks import contention, rendering, serving, startup, step_s
 from mnist_seq.benchmarks.load_generator import LoadTestResult
 from mnist_seq.benchmarks.timer import Measurement
 from mnist_seq.config import BenchConfig
-from mnist_seq.config.commands import SPEED_SUITES
+from mnist_seq.config.bench import SPEED_SUITES
 from mnist_seq.errors import UserError
 
 SERVING = {"MODEL_NAME": "single", "NUM_CLIENTS": 2, "ROUND_SECONDS": 0.5, "NUM_ROUNDS": 1, "SEQUENTIAL_REQUESTS": 4}

@@ -149,7 +149,7 @@ def test_no_old_key_is_a_key_of_this_version_and_every_new_key_is_one() -> None:
 def test_tables_name_commands_suites_and_classes_that_exist() -> None:
     from importlib import import_module
 
-    from mnist_seq.config.commands import SUITES
+    from mnist_seq.config.bench import SUITES
 
     assert {*RENAMED_KEYS, *REMOVED_KEYS} <= {*COMMANDS}
     assert {*BUILT_IN_MODELS} == MODEL_CONFIGS.keys() - {"custom"}

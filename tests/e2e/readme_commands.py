@@ -11,7 +11,7 @@ import re
 import shlex
 from pathlib import Path
 
-from mnist_seq.config.commands import SUITES
+from mnist_seq.config.bench import SUITES
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "mnist_seq" / "pretrained"
