@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from mnist_seq import vocabulary
@@ -43,6 +43,8 @@ _LARGEST_CANVAS = 256
 """Longest side of images that are not cut, pixels."""
 _LINE_CANVAS = (32, 256)
 """Height and width of the canvas for all other images, pixels: that of `data=line`."""
+_CHUNK_SIZE = 1024
+"""Images that are converted at a time."""
 
 
 def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
@@ -130,55 +132,71 @@ def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
         UserError: an image that cannot be read.
     """
     digits = _pad((label.digits for label in labels), spec.max_length, vocabulary.PAD)
-    canvases = _preprocess(labels, spec)
+    images, windows = _read_canvases(labels, spec)
     return SceneBatch(
-        images=canvases.images.mul_(255).round_().to(torch.uint8)[:, None],
+        images=images[:, None],
         digits=digits,
         tokens=vocabulary.encode(digits),
         cells=_pad(map(_cell_labels, labels), math.prod(spec.cells), vocabulary.EMPTY_CELL),
         counts=(digits < vocabulary.NUM_DIGITS).sum(1),
-        boxes=_boxes_on_canvas(_pad((label.boxes for label in labels), spec.max_length, [0] * 4), canvases),
+        boxes=_boxes_on_canvas(_pad((label.boxes for label in labels), spec.max_length, [0] * 4), windows, spec),
         sources=_pad((label.sources for label in labels), spec.max_length, -1),
     )
 
 
-def _preprocess(labels: list[Label], spec: Spec) -> Canvases:
-    """Return one canvas for each image, and warn of images with several rows, and of those without ink."""
+def _read_canvases(labels: list[Label], spec: Spec) -> tuple[UInt8[Tensor, "P H W"], Float[Tensor, "P 4"]]:
+    """Return a canvas for each image, and the part of the image that it shows.
+
+    Memory is that of the result: few images are held as floats at a time. A warning names images with several rows, and
+    those without ink.
+    """
+    images = torch.zeros(len(labels), spec.height, spec.width, dtype=torch.uint8)
+    windows, has_several, is_blank = torch.zeros(len(labels), 4), [], []
+    for start in range(0, len(labels), _CHUNK_SIZE):
+        chunk = labels[start : start + _CHUNK_SIZE]
+        canvases, several = _preprocess(chunk, spec)
+        images[start : start + len(chunk)] = canvases.images.mul(255).round_()
+        windows[start : start + len(chunk)] = canvases.windows
+        has_several.append(several)
+        is_blank.append(~has_ink(canvases.images) & torch.tensor([bool(label.digits) for label in chunk]))
+    _warn(
+        labels,
+        torch.cat(has_several).nonzero()[:, 0],
+        "have several rows, and each has one label: all its rows are drawn on one canvas, smaller than the Reader "
+        "shows them; cut such images into rows",
+    )
+    no_ink = "have digits, but no ink is found on them: a blank canvas stands for each; check them"
+    _warn(labels, torch.cat(is_blank).nonzero()[:, 0], no_ink)
+    return images, windows
+
+
+def _preprocess(labels: list[Label], spec: Spec) -> tuple[Canvases, Bool[Tensor, "P"]]:
+    """Return one canvas for each image, and whether it has several rows, which are drawn together."""
     canvases = preprocess_batches(Preprocess(spec), map(_load_image, labels))
     num_rows = canvases.picture.bincount(minlength=len(labels))
     canvases = Canvases(*(values[num_rows.cumsum(0) - num_rows] for values in canvases))  # the first row of each
     several = (num_rows > 1).nonzero()[:, 0]
-    if len(several):
-        _warn(
-            labels,
-            several,
-            "have several rows, and each has one label: all its rows are drawn on one canvas, smaller than the Reader "
-            "shows them; cut such images into rows",
-        )
-        joined = preprocess_batches(Preprocess(spec, join_rows=True), (_load_image(labels[it]) for it in several))
-        for values, of_several in zip(canvases[:1] + canvases[2:], joined[:1] + joined[2:], strict=True):
-            values[several] = of_several
-    has_digits = torch.tensor([bool(label.digits) for label in labels])
-    blank = (~has_ink(canvases.images) & has_digits).nonzero()[:, 0]
-    if len(blank):
-        _warn(labels, blank, "have digits, but no ink is found on them: a blank canvas stands for each; check them")
-    return canvases
+    joined = preprocess_batches(Preprocess(spec, join_rows=True), (_load_image(labels[it]) for it in several))
+    for values, of_several in zip(canvases[:1] + canvases[2:], joined[:1] + joined[2:], strict=True):
+        values[several] = of_several
+    return canvases, num_rows > 1
 
 
 def _warn(labels: list[Label], indices: Tensor, what: str) -> None:
-    """Warn of some images, and name the first three."""
+    """Warn of some images, if there are any, and name the first three."""
+    if not len(indices):
+        return
     names = ", ".join(str(labels[index].image) for index in indices[:3].tolist())
     dots = ", ..." if len(indices) > 3 else ""
     log.warning("%d of %d images %s (%s%s)", len(indices), len(labels), what, names, dots)
 
 
-def _boxes_on_canvas(boxes: Int[Tensor, "P N 4"], canvases: Canvases) -> Int[Tensor, "P N 4"]:
+def _boxes_on_canvas(boxes: Int[Tensor, "P N 4"], windows: Float[Tensor, "P 4"], spec: Spec) -> Int[Tensor, "P N 4"]:
     """Move boxes from pixels of the image to those of the canvas; unknown ones stay zeros."""
-    height, width = canvases.images.shape[1:]
-    corner, extent = canvases.windows[:, None, :2], canvases.windows[:, None, 2:] - canvases.windows[:, None, :2]
-    scale = extent.new_tensor([width, height]) / extent
+    corner, extent = windows[:, None, :2], windows[:, None, 2:] - windows[:, None, :2]
+    scale = extent.new_tensor([spec.width, spec.height]) / extent
     moved = ((boxes - corner.repeat(1, 1, 2)) * scale.repeat(1, 1, 2)).round().long()
-    return clip_boxes(moved, height, width) * boxes.any(-1, keepdim=True)
+    return clip_boxes(moved, spec.height, spec.width) * boxes.any(-1, keepdim=True)
 
 
 def _pad(rows: Iterable[list[Any]], length: int, value: Any) -> Int[Tensor, "P ..."]:

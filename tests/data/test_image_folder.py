@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 import mnist_seq
 from mnist_seq import nn, vocabulary
 from mnist_seq.config import CorruptionConfig, FolderConfig
-from mnist_seq.data import datasets
+from mnist_seq.data import datasets, image_folder
 from mnist_seq.data.datasets import CorruptedDataset, FolderDataset, SyntheticDataset
 from mnist_seq.data.image_io import load_rgba
 from mnist_seq.data.preprocess import Preprocess, pad_pictures
@@ -236,6 +236,27 @@ def test_rows_of_an_image_share_its_canvas_and_give_a_warning(tmp_path: Path, ca
     assert "1 of 2 images have several rows" in caplog.text
     inked_rows = (image > 127).any(1)
     assert (inked_rows[1:] & ~inked_rows[:-1]).sum() == 2
+
+
+def test_few_images_are_held_as_floats_at_a_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory thus grows with the scenes, 1 byte a pixel; the scenes do not depend on how many are read together."""
+    two_rows = draw_line((300, 300), [(40, 40, 50, 90), (80, 40, 90, 90), (40, 200, 50, 250)])
+    blank = np.full((100, 200), 255, np.uint8)
+    mine = write_pictures(tmp_path, [draw_line((100, 200), BOXES), two_rows, two_rows.T.copy(), blank, two_rows])
+    together = load_folder(mine, pool="full")["train"]
+    held = []
+    preprocess = image_folder.preprocess_batches
+    monkeypatch.setattr(image_folder, "_CHUNK_SIZE", 2)
+    monkeypatch.setattr(image_folder, "preprocess_batches", lambda *args: held.append(preprocess(*args)) or held[-1])
+    caplog.clear()
+    in_chunks = load_folder(mine, pool="full")["train"]
+    for one, other in zip(together[:5], in_chunks[:5], strict=True):
+        assert (one == other).all()
+    assert max(len(canvases.images) for canvases in held) < 5
+    assert "of 5 images have several rows" in caplog.text
+    assert "1 of 5 images have digits, but no ink is found on them" in caplog.text
 
 
 def test_image_that_is_displayed_rotated_has_its_displayed_size(tmp_path: Path) -> None:

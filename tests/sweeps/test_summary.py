@@ -32,6 +32,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def end_job(job: Path, on_failure: str = "continue", launcher: str = "BasicLauncher") -> None:
+    sweep = job.parent
+    hydra = {"mode": RunMode.MULTIRUN, "sweep": {"dir": sweep.name}, "launcher": {"_target_": f"hydra.{launcher}"}}
+    runtime = {"output_dir": str(job), "cwd": str(sweep.parent)}
+    SweepSummary(on_failure).on_job_end(OmegaConf.create({"hydra": hydra | {"runtime": runtime}}), None)
+
+
 def test_table_lists_the_best_first_with_its_standard_deviation(sweep: Path) -> None:
     text = table_text(sweep)
     assert text.index("pre") < text.index("post")
@@ -58,6 +65,23 @@ def test_csv_names_the_digit_source_and_notice_of_every_run(sweep: Path) -> None
     write_csv(fall_back_on_uci(sweep), sweep / "sweep.csv")
     values = {(row["seed"], row["digits"], row["notice"]) for row in read_csv(sweep / "sweep.csv")}
     assert values == {("0", "mnist", ""), ("1", "uci", "NOT MNIST: uci"), ("2", "mnist", "")}
+
+
+def test_jobs_update_the_csv_at_most_once_in_a_time_that_grows_with_the_runs(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each update reads all runs: one after each of n jobs would take a time that grows with the square of n."""
+    end_job(sweep / "0")
+    path = sweep / "sweep.csv"
+    path.write_text("as before\n")
+    age = 0.1 * len(find_runs(sweep))
+    updated = path.stat().st_mtime
+    monkeypatch.setattr(summary.time, "time", lambda: updated + 0.9 * age)
+    end_job(sweep / "1")
+    assert path.read_text() == "as before\n"
+    monkeypatch.setattr(summary.time, "time", lambda: updated + 1.1 * age)
+    end_job(sweep / "1")
+    assert len(read_csv(path)) == 5
 
 
 def test_summary_prints_notices(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,19 +137,13 @@ def test_on_failure_stop_ends_a_sequential_sweep_at_its_first_failed_job(
     """From whichever folder: hydra.job.chdir enters that of the job."""
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
 
-    def end_job(on_failure: str, job: str, launcher: str = "BasicLauncher") -> None:
-        hydra = {"mode": RunMode.MULTIRUN, "sweep": {"dir": sweep.name}, "launcher": {"_target_": f"hydra.{launcher}"}}
-        runtime = {"output_dir": str(sweep / job), "cwd": str(sweep.parent)}
-        config = OmegaConf.create({"hydra": hydra | {"runtime": runtime}})
-        SweepSummary(on_failure).on_job_end(config, None)
-
     (sweep / "3" / FAILURE_FILE).write_text("it did not fit\n")
-    end_job("stop", "0")
-    end_job("continue", "3")
-    end_job("stop", "3", "DevicesLauncher")  # stops by itself
+    end_job(sweep / "0", "stop")
+    end_job(sweep / "3", "continue")
+    end_job(sweep / "3", "stop", "DevicesLauncher")  # stops by itself
     assert capsys.readouterr().out == ""
     with pytest.raises(SystemExit):
-        end_job("stop", "3")
+        end_job(sweep / "3", "stop")
     out = capsys.readouterr().out
     assert "stopped at the first failed job" in out
     assert "failed: 3: it did not fit" in out
