@@ -148,6 +148,7 @@ def _image_grid(
     figure = new_figure(column_width * columns, row_height * rows + margin, notice)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
+        axes.set(xticks=[], yticks=[])  # with ticks, even hidden ones, the layout takes twice as long
         axes.set_axis_off()
     for axes, image in zip(panels, images.cpu().numpy(), strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

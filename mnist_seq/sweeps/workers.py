@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -170,6 +171,7 @@ def _worker_main(slot: Slot, output_path: Path, target: Callable[..., Any], args
         stream.flush()
         os.dup2(descriptor, stream.fileno())
     threading.Thread(target=_terminate_with_parent, daemon=True).start()
+    gc.freeze()  # garbage collections need not visit the modules of the fork server
     target(*args)
 
 
