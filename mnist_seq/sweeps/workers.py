@@ -151,6 +151,14 @@ def start_job(job: Job, slot: Slot) -> BaseProcess:
     return process
 
 
+def start_fork_server(slots: Sequence[Slot]) -> None:
+    """Start to load what jobs in these slots import, in the background, before the first job."""
+    if all(_mp_context(slot).get_start_method() == "forkserver" for slot in slots):
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+
+
 def _mp_context(slot: Slot) -> Any:
     """Fork from a server with the heavy imports where that is safe: on Linux, without a device; spawn elsewhere."""
     if sys.platform != "linux" or slot.device:

@@ -44,6 +44,7 @@ class DevicesLauncher(Launcher):
 
         with cli.report_errors():
             slots = workers.allocate_slots(self.launcher_config)
+        workers.start_fork_server(slots)
         shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
         jobs = [
             self._make_job(list(overrides), number, " ".join(it for it in overrides if it not in shared))
