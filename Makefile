@@ -68,7 +68,7 @@ bench: setup ## measure the speed of rendering, training, inference and start-up
 	$(BIN)/python -m mnist_seq.bench $(ARGS)
 
 bench-gpu: setup ## measure on the GPU where there is one, else on the CPU: rendering, training, reading; a table each
-	$(BIN)/python -m mnist_seq.bench device=auto 'suite=[rendering,train_step,train_loop,inference]' $(ARGS)
+	$(BIN)/python -m mnist_seq.bench device=auto 'suite=[rendering,train_step,step_profile,train_loop,inference]' $(ARGS)
 
 baselines: setup ## install the libraries that bench compares with
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint requirements.lock --group baselines

@@ -38,10 +38,10 @@ def time_interleaved(workloads: Mapping[str, Workload], repeats: int, warmup: in
     seconds: dict[str, list[float]] = {name: [] for name in workloads}
     for _ in range(warmup + repeats):
         for name, workload in workloads.items():
-            _synchronize()
+            synchronize()
             start = time.perf_counter()
             workload()
-            _synchronize()
+            synchronize()
             seconds[name].append(time.perf_counter() - start)
     return {name: rounds[warmup:] for name, rounds in seconds.items()}
 
@@ -76,7 +76,7 @@ def speedups(name: str, seconds: Mapping[str, list[float]]) -> list[Measurement]
     ]
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
     """Wait until the accelerator, if there is one, has finished all queued work."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()

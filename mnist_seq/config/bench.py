@@ -11,7 +11,7 @@ from mnist_seq.config.serving import ServeConfig
 from mnist_seq.config.trust import Trust
 from mnist_seq.config.validation import Validated, check, check_choice
 
-_TRAINING_SUITES = ("rendering", "dataloader", "train_step", "train_loop")
+_TRAINING_SUITES = ("rendering", "dataloader", "train_step", "step_profile", "train_loop")
 SPEED_SUITES = (*_TRAINING_SUITES, "inference", "step_scaling", "startup", "serving")
 """The suites of `suite=all`."""
 SUITES = (*SPEED_SUITES, "contention", "page", "record", "ocr")
