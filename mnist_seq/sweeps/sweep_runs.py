@@ -35,6 +35,8 @@ class SweepRun(NamedTuple):
     """The digit source; empty where an older version recorded none."""
     notice: str
     """A warning to show wherever its metrics are shown, such as NOT MNIST; empty where there is none."""
+    precision: str
+    """That of its training, such as bf16-mixed; empty where an older version recorded none."""
 
     @property
     def distinguishing_settings(self) -> dict[str, str]:
@@ -71,14 +73,18 @@ def load_runs(paths: list[Path]) -> list[SweepRun]:
             | {name: metrics.get(name, nan) for name in _COST_METRICS},
             metrics.get("digits", ""),
             metrics.get("notice", ""),
+            metrics.get("precision", ""),
         )
         for (run, metrics), overrides, settings in zip(evaluated, own_overrides, implicit, strict=True)
     ]
 
 
 def notices(runs: list[SweepRun]) -> list[str]:
-    """The distinct notices of the runs, to be shown with any summary of them."""
-    return sorted({run.notice for run in runs if run.notice})
+    """The distinct notices of the runs, to be shown with any summary of them, and one if precisions are mixed."""
+    precisions = sorted({run.precision for run in runs if run.precision})
+    is_mixed = len(precisions) > 1 and not any({"trainer", "trainer.precision"} & {*run.overrides} for run in runs)
+    mixed = f"Trained in different precisions ({', '.join(precisions)}), as machines differ: set trainer.precision."
+    return sorted({run.notice for run in runs if run.notice}) + [mixed] * is_mixed
 
 
 def aggregate_over_seeds(runs: list[SweepRun]) -> dict[str, dict[str, tuple[float, float, int]]]:

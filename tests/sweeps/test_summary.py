@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mnist_seq.errors import UserError
 from mnist_seq.reporting import tables
-from mnist_seq.run_dir import FAILURE_FILE
+from mnist_seq.run_dir import FAILURE_FILE, Run
 from mnist_seq.sweeps import summary
 from mnist_seq.sweeps.summary import SweepSummary, finish_sweep, write_csv
 from mnist_seq.sweeps.sweep_runs import aggregate_over_seeds, find_runs, load_runs
@@ -88,6 +88,20 @@ def test_summary_prints_notices(sweep: Path, capsys: pytest.CaptureFixture[str])
     fall_back_on_uci(sweep)
     finish_sweep(sweep)
     assert "NOT MNIST: uci" in capsys.readouterr().out
+
+
+def test_a_sweep_in_several_precisions_says_so_unless_they_were_swept(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, precision in enumerate(["32-true", "bf16-mixed", "bf16-mixed", "bf16-mixed", "bf16-mixed"]):
+        Run(sweep / str(number)).update_metrics(precision=precision)
+    finish_sweep(sweep)
+    assert "Trained in different precisions (32-true, bf16-mixed)" in capsys.readouterr().out
+    for number in range(5):
+        run = Run(sweep / str(number))
+        run.update_metrics(overrides=[*run.metrics["overrides"], f"trainer.precision={run.metrics['precision']}"])
+    finish_sweep(sweep)
+    assert "different precisions" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("error", [UserError("the disk is full"), KeyError("digit_accuracy")])
