@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,18 +37,19 @@ def evaluate_model(
     loss, decode_fn = for_eval(loss or LossConfig()), decode_fn or model.read
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    columns, order_margins = [], []
+    columns: list[Tensor] = []
+    order_margins = []
     loss_sum_and_count = torch.zeros(2, dtype=torch.float64)
     for first in range(0, num_scenes, batch_size):
         ids = torch.arange(first, min(first + batch_size, num_scenes))
         batch = scenes.render(ids).to(device)
         output, out = decode_fn(batch.images), compute_loss(model, batch, loss)
-        columns.append([tensor.cpu() for tensor in (*output[:4], batch.digits, batch.boxes, batch.sources)])
+        _fill(columns, (*output[:4], batch.digits, batch.boxes, batch.sources), first, num_scenes)
         if (margins := scenes.order_margins(ids)) is not None:
             order_margins.append(margins)
         loss_sum_and_count += torch.stack([out.loss * out.num_targets, out.num_targets]).cpu().double()
     model.train(was_training)
-    *output_columns, digits, boxes, source_ids = map(torch.cat, zip(*columns, strict=True))
+    *output_columns, digits, boxes, source_ids = columns
     labels = scenes.labels and scenes.labels[:num_scenes]
     predictions = Predictions(
         split=scenes.split,
@@ -63,3 +64,18 @@ def evaluate_model(
         files=[label.name for label in labels] if labels else None,
     )
     return compute_result(predictions)
+
+
+def _fill(columns: list[Tensor], batch: Sequence[Tensor], first: int, num_scenes: int) -> None:
+    """Copy the values of a batch into columns on the CPU, which are created with the first one.
+
+    Millions of scenes then take half the memory that concatenating their batches takes.
+
+    Args:
+        columns: one tensor per value, whose rows are the scenes.
+        batch: the values; their rows are the scenes from `first` on.
+    """
+    if not columns:
+        columns += [torch.empty(num_scenes, *values.shape[1:], dtype=values.dtype) for values in batch]
+    for column, values in zip(columns, batch, strict=True):
+        column[first : first + len(values)] = values
