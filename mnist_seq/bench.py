@@ -53,7 +53,7 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
             console.print(tables.ocr_table([it[:-1] for it in results], title))
         elif name == "record":
             contenders = record.train_contenders(recipes, Path(config.output_dir) / "runs", print_line)
-            values["record"] = record.to_dict(contenders)
+            values["record"] = record.to_values(contenders)
             print_line(record.to_markdown(contenders))
         else:
             measurements = SUITES[name](config)

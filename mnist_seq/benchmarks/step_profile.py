@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from mnist_seq.benchmarks.timer import Measurement, Workload, ratio, summarize, synchronize
 from mnist_seq.benchmarks.training import available_precisions, build_module, make_default_step
 from mnist_seq.config import BenchConfig
+from mnist_seq.config.validation import check
 
 _MAX_REPEATS = 10
 _WARMUP_STEPS = 3
@@ -30,6 +31,7 @@ OTHER, BETWEEN = "other operations", "between operations: Python and autograd"
 
 def step_profile(config: BenchConfig) -> list[Measurement]:
     """Milliseconds of a step of the default run by kind of operation, under torch's profiler, which slows it down."""
+    check(config.device != "mps", "suite=step_profile does not support device=mps: choose device=cpu")
     module = build_module("enc_dec", "grid", config)
     step = make_default_step(module, "grid", "light", config)
     for _ in range(_WARMUP_STEPS):
@@ -57,13 +59,15 @@ def _profile(step: Workload, device: str) -> Mapping[str, float]:
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device == "cuda")
     milliseconds = dict.fromkeys((*KINDS, OTHER, BETWEEN), 0.0)
     with profile(activities=activities) as profiler:
+        synchronize()
         start = time.perf_counter()
         step()
         synchronize()
         seconds = time.perf_counter() - start
     for event in profiler.key_averages():
+        if event.device_type.name != "CPU" or not event.key.startswith("aten::"):
+            continue  # the kernels of a GPU are listed again, beside the operations that launch them
         microseconds = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
-        if event.key.startswith("aten::") or device == "cuda":
-            milliseconds[kind_of(event.key)] += microseconds / 1000
-    milliseconds[BETWEEN] = max(0.0, 1000 * seconds - sum(milliseconds.values()))
+        milliseconds[kind_of(event.key)] += microseconds / 1000
+    milliseconds[BETWEEN] = 1000 * seconds - sum(milliseconds.values())
     return milliseconds

@@ -37,11 +37,13 @@ class BenchConfig(Validated):
     trust: Trust = None
     """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     repeats: PositiveInt = 30
-    """Timed runs of each measurement, after two warm-up runs; `suite=ocr` reads each picture once."""
+    """Timed runs of each measurement, after two warm-up runs; `suite=ocr` reads each picture once, and
+    `suite=step_profile` takes ten steps at most."""
     batch_size: PositiveInt = 128
     """Scenes per batch, in rendering and training."""
     device: Device = "auto"
-    """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU."""
+    """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU, and `suite=record` that of its
+    experiment."""
     output_dir: str = "outputs/bench"
     """Folder for bench.json and step_scaling.png; by default a new one under outputs/bench."""
 

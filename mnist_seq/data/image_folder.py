@@ -43,8 +43,8 @@ _LARGEST_CANVAS = 256
 """Longest side of images that are not cut, pixels."""
 _LINE_CANVAS = (32, 256)
 """Height and width of the canvas for all other images, pixels: that of `data=line`."""
-_CHUNK_SIZE = 1024
-"""Images that are converted at a time."""
+_CHUNK_PIXELS = 2**22
+"""Pixels of the canvases that are held as floats at a time."""
 
 
 def read_splits(config: FolderConfig) -> tuple[dict[str, list[Label]], Spec]:
@@ -147,13 +147,14 @@ def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
 def _read_canvases(labels: list[Label], spec: Spec) -> tuple[UInt8[Tensor, "P H W"], Float[Tensor, "P 4"]]:
     """Return a canvas for each image, and the part of the image that it shows.
 
-    Memory is that of the result: few images are held as floats at a time. A warning names images with several rows, and
-    those without ink.
+    Besides the result, memory holds few images as floats. A warning names images with several rows, and those without
+    ink.
     """
+    chunk_size = max(1, _CHUNK_PIXELS // (spec.height * spec.width))
     images = torch.zeros(len(labels), spec.height, spec.width, dtype=torch.uint8)
     windows, has_several, is_blank = torch.zeros(len(labels), 4), [], []
-    for start in range(0, len(labels), _CHUNK_SIZE):
-        chunk = labels[start : start + _CHUNK_SIZE]
+    for start in range(0, len(labels), chunk_size):
+        chunk = labels[start : start + chunk_size]
         canvases, several = _preprocess(chunk, spec)
         images[start : start + len(chunk)] = canvases.images.mul(255).round_()
         windows[start : start + len(chunk)] = canvases.windows

@@ -67,13 +67,14 @@ def evaluate_model(
 
 
 def _fill(columns: list[Tensor], batch: Sequence[Tensor], first: int, num_scenes: int) -> None:
-    """Copy the values of a batch into columns on the CPU, which are created with the first one.
+    """Copy a batch into its rows of columns on the CPU, which the first batch allocates.
 
-    Millions of scenes then take half the memory that concatenating their batches takes.
+    Concatenating the batches at the end would hold all values twice.
 
     Args:
-        columns: one tensor per value, whose rows are the scenes.
-        batch: the values; their rows are the scenes from `first` on.
+        columns: one tensor per value, a row per scene.
+        batch: the values of the scenes from `first` on.
+        num_scenes: rows of each column.
     """
     if not columns:
         columns += [torch.empty(num_scenes, *values.shape[1:], dtype=values.dtype) for values in batch]

@@ -83,7 +83,9 @@ def notices(runs: list[SweepRun]) -> list[str]:
     """The distinct notices of the runs, to be shown with any summary of them, and one if precisions are mixed."""
     precisions = sorted({run.precision for run in runs if run.precision})
     is_mixed = len(precisions) > 1 and not any({"trainer", "trainer.precision"} & {*run.overrides} for run in runs)
-    mixed = f"Trained in different precisions ({', '.join(precisions)}), as machines differ: set trainer.precision."
+    mixed = (
+        f"Trained in different precisions ({', '.join(precisions)}): unless this is intended, set trainer.precision."
+    )
     return sorted({run.notice for run in runs if run.notice}) + [mixed] * is_mixed
 
 

@@ -179,7 +179,7 @@ def _worker_main(slot: Slot, output_path: Path, target: Callable[..., Any], args
         stream.flush()
         os.dup2(descriptor, stream.fileno())
     threading.Thread(target=_terminate_with_parent, daemon=True).start()
-    gc.freeze()  # garbage collections need not visit the modules of the fork server
+    gc.freeze()  # the garbage collector then skips what the fork server has imported
     target(*args)
 
 

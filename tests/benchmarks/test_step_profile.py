@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import pytest
-import torch
 
 from mnist_seq.benchmarks import step_profile
 
@@ -29,9 +31,33 @@ def test_operations_have_the_kind_of_their_name(operation: str, kind: str) -> No
     assert step_profile.kind_of(operation) == kind
 
 
-def test_time_of_a_product_is_that_of_products() -> None:
-    matrix = torch.randn(500, 500)
-    milliseconds = step_profile._profile(lambda: [matrix @ matrix for _ in range(50)], "cpu")
-    total = sum(milliseconds.values())
-    assert milliseconds["matrix products"] > total / 2
-    assert milliseconds["attention kernel"] == milliseconds["norms"] == 0
+class _Profiler(NamedTuple):
+    """What a profile of one product, one scope of the user and, on a GPU, one kernel consists of."""
+
+    device: str
+
+    def __enter__(self) -> _Profiler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def key_averages(self) -> list[SimpleNamespace]:
+        cpu, cuda = SimpleNamespace(name="CPU"), SimpleNamespace(name="CUDA")
+        times = {"self_cpu_time_total": 5000.0, "self_device_time_total": 7000.0}
+        events = [
+            SimpleNamespace(key=key, device_type=cpu, **times) for key in ("aten::mm", "Optimizer.step#AdamW.step")
+        ]
+        return events + [SimpleNamespace(key="gemm_kernel", device_type=cuda, **times)] * (self.device == "cuda")
+
+
+@pytest.mark.parametrize(("device", "milliseconds"), [("cpu", 5), ("cuda", 7)])
+def test_each_operation_counts_once_and_all_kinds_add_up(
+    device: str, milliseconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_profile, "profile", lambda activities: _Profiler(device))
+    monkeypatch.setattr(step_profile.time, "perf_counter", iter((0.0, 0.1)).__next__)
+    kinds = step_profile._profile(lambda: None, device)
+    assert kinds["matrix products"] == milliseconds
+    assert sum(kinds.values()) == pytest.approx(100)
+    assert kinds[step_profile.BETWEEN] == pytest.approx(100 - milliseconds)

@@ -244,11 +244,12 @@ def test_few_images_are_held_as_floats_at_a_time(
     """Memory thus grows with the scenes, 1 byte a pixel; the scenes do not depend on how many are read together."""
     two_rows = draw_line((300, 300), [(40, 40, 50, 90), (80, 40, 90, 90), (40, 200, 50, 250)])
     blank = np.full((100, 200), 255, np.uint8)
-    mine = write_pictures(tmp_path, [draw_line((100, 200), BOXES), two_rows, two_rows.T.copy(), blank, two_rows])
+    pictures = [draw_line((100, 200), BOXES), two_rows, two_rows.T.copy(), blank, two_rows]
+    mine = write_pictures(tmp_path, pictures, boxes=[[box] for box in (BOXES * 3)[:5]])
     together = load_folder(mine, pool="full")["train"]
     held = []
     preprocess = image_folder.preprocess_batches
-    monkeypatch.setattr(image_folder, "_CHUNK_SIZE", 2)
+    monkeypatch.setattr(image_folder, "_CHUNK_PIXELS", 2 * 32 * 256)
     monkeypatch.setattr(image_folder, "preprocess_batches", lambda *args: held.append(preprocess(*args)) or held[-1])
     caplog.clear()
     in_chunks = load_folder(mine, pool="full")["train"]

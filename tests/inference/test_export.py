@@ -96,6 +96,6 @@ def test_readme_names_the_model_that_training_was_initialized_from(
 def test_readme_says_if_val_digits_were_trained_on(tiny_run: Run, exported: Path, tmp_path: Path) -> None:
     assert "data.pool=full" not in (exported / "README.md").read_text()
     model, card = weights.load(tiny_run.path)
-    export_weights("full", model, card | {"trained_on_val": ["mnist"]}, tmp_path, tiny_run)
+    export_weights("full", model, card | {"trained_on_val": ["mnist"]}, tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "The model was also trained on the digits of the val split (`data.pool=full`), so it has no score on" in text
+    assert "was also trained on the val digits of mnist (`data.pool=full`), so it has no score on them" in text

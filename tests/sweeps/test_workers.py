@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -34,6 +35,10 @@ def print_variables(*names: str) -> None:
     print(*(os.environ.get(name) for name in names))
 
 
+def print_frozen() -> None:
+    print(gc.get_freeze_count())
+
+
 def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
@@ -50,6 +55,24 @@ def test_slots_share_cores_and_devices_evenly(monkeypatch: pytest.MonkeyPatch) -
     assert workers.cpu_slots(3) == [Slot(5)] * 3
     assert workers.cpu_slots(threads=4) == [Slot(4)] * 4
     assert workers.cpu_slots(2, threads=1) == [Slot(1)] * 2
+
+
+def test_the_fork_server_is_started_for_cpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere, jobs are spawned."""
+    started: list[bool] = []
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", lambda: started.append(True))
+    workers.start_fork_server([Slot(1, "0")])
+    monkeypatch.setattr(workers.sys, "platform", "win32")
+    workers.start_fork_server([Slot(1)])
+    assert not started
+    monkeypatch.setattr(workers.sys, "platform", "linux")
+    workers.start_fork_server([Slot(1)] * 2)
+    assert started
+
+
+def test_the_garbage_collector_skips_what_the_fork_server_imported(tmp_path: Path) -> None:
+    workers.run_jobs([Job("a", tmp_path / "a", print_frozen)], [Slot(1)], Recorder())
+    assert int((tmp_path / "a" / workers.OUTPUT_FILE).read_text()) > 100_000
 
 
 def test_jobs_on_the_cpu_see_no_gpu(tmp_path: Path) -> None:
