@@ -80,7 +80,7 @@ def test_challenger_chooses_neither_how_it_is_scored_nor_where_it_starts(challen
 
 def test_recipe_that_would_be_judged_unfairly_is_refused() -> None:
     for overrides in (["trainer.max_steps=300"], ["+trainer.accumulate_grad_batches=2"]):
-        with pytest.raises(UserError, match=r"is validated every 360 batches: set trainer.val_check_interval"):
+        with pytest.raises(UserError, match=r"is validated every 560 batches: set trainer.val_check_interval"):
             record.load_recipes("grid_speedrun", overrides)
     with pytest.raises(UserError, match="record=line has no target: choose an experiment with callbacks=reached"):
         record.load_recipes("line", [])
