@@ -43,9 +43,11 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     versions = environment["versions"]
     machine = ", ".join(filter(None, (environment["gpu"], environment["processor"])))
     print_line(f"{machine}, {environment['threads']} threads, torch {versions['torch']}")
-    for line in _skipped(config.suites):
+    for line in _skipped(config):
         print_line(line)
     for name in config.suites:
+        if name == "step_profile" and config.device == "mps":
+            continue
         if name == "ocr":
             results = ocr.compare_readers(readers, labels)
             values["ocr"] = ocr.to_dict(results, labels)
@@ -63,11 +65,13 @@ def _job(config: BenchConfig, run_dir: Path) -> None:
     print_line(f"all results: {config.output_dir}/bench.json")
 
 
-def _skipped(suites: list[str]) -> list[str]:
-    """What the suites compare with that is not installed."""
+def _skipped(config: BenchConfig) -> list[str]:
+    """What the suites compare with that is not installed, and what cannot be measured on the device."""
     from mnist_seq.benchmarks import baseline_models, ocr_readers
 
-    lines = []
+    suites, lines = config.suites, []
+    if "step_profile" in suites and config.device == "mps":
+        lines.append("device=mps cannot be profiled, skipped: suite=step_profile (device=cpu)")
     missing = baseline_models.missing_baselines() if {"train_step", "inference"} & set(suites) else []
     if missing:
         lines.append(f"not installed, skipped: {', '.join(missing)} (make baselines)")

@@ -1,8 +1,8 @@
 """Suite record: time to accuracy of a recipe, and whether a challenger sets a new record.
 
-The rule: both are trained on one machine with five seeds that no recipe was tuned on, and validated once, after their
-last step. The mean exact match of the challenger is above the target (one-sided t-test over seeds, p < 0.01), and its
-runs take fewer seconds than those of the record with the same seeds (one-sided paired t-test, p < 0.01).
+The rule: both are trained on one machine with the same five seeds, and validated once, after their last step. The mean
+exact match of the challenger is above the target (one-sided t-test over seeds, p < 0.01), and its runs take fewer
+seconds than those of the record with the same seeds (one-sided paired t-test, p < 0.01).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ SEEDS = range(100, 105)
 MAX_P_VALUE = 0.01
 _FREE_DATA_KEYS = ("data.batch_size", "data.augment.", "data.corruptions.", "data.num_train_scenes")
 _FREE_KEYS = ("model.", "optim.", "loss.", "trainer.", "callbacks.", *_FREE_DATA_KEYS)
-"""What a challenger may change. All else decides how runs are scored, or where they start."""
+"""What a challenger may change, but for _SHARED_KEYS. All else decides how runs are scored, or where they start."""
+_SHARED_KEYS = ("callbacks.reached.", "trainer.threads", "trainer.limit_val_batches")
 _HEADING = """\
 | date | commit | seeds | scenes | seconds | exact match, % | p | recipe |
 |---|---|---|---|---|---|---|---|"""
@@ -98,8 +99,8 @@ def load_recipes(experiment: str, challenger: list[str]) -> list[Recipe]:
     """Compose the recipe of a record and, if it has overrides, that of its challenger.
 
     Raises:
-        UserError: one is validated before its last step, the record has no target, or the challenger changes how runs
-            are scored or where they start; or as for `compose_training`.
+        UserError: a recipe is not validated exactly once, after its last step; the record has no target; the challenger
+            changes how runs are scored or where they start; or as for `compose_training`.
     """
     record, key = [f"experiment={experiment}"], "callbacks.reached.stopping_threshold"
     settings = _settings(record)
@@ -110,8 +111,11 @@ def load_recipes(experiment: str, challenger: list[str]) -> list[Recipe]:
         overrides = [*record, *challenger]
         changed = _settings(overrides)
         for key in sorted(it for it in {*settings, *changed} if settings.get(it) != changed.get(it)):
-            is_free = key.startswith(_FREE_KEYS) and not key.startswith("callbacks.reached.")
-            check(is_free, f"challenger={challenger} changes {key}, which a challenger has in common with the record")
+            check(
+                key.startswith(_FREE_KEYS) and not key.startswith(_SHARED_KEYS),
+                f"challenger={challenger} changes {key}, which must be as in the record: a challenger may change "
+                f"model, optim, loss, trainer, callbacks and {', '.join(_FREE_DATA_KEYS)}",
+            )
         _check_one_validation(overrides, changed)
         recipes.append(Recipe(overrides, recipes[0].target))
     return recipes
@@ -163,7 +167,7 @@ def to_markdown(contenders: list[Contender]) -> str:
 
 
 def verdict(contenders: list[Contender]) -> str:
-    """Say whether the last contender holds the record, by the rule."""
+    """Say whether the last contender sets a record or, alone, holds it, by the rule."""
     record, last = contenders[0], contenders[-1]
     failure = "The record does not hold" if last is record else "Not a record"
     p_above, target = last.p_above_target, f"above {last.recipe.target:.2%}"
@@ -174,7 +178,7 @@ def verdict(contenders: list[Contender]) -> str:
         return f"The record holds: {score}."
     p_faster = last.p_faster_than(record)
     ratio = median(ours / theirs for ours, theirs in zip(last.seconds, record.seconds, strict=True))
-    time = f"{ratio:.2f} times the record's seconds, p {_format(p_faster)}"
+    time = f"{ratio:.2f} times the seconds of the record, median over seeds, p {_format(p_faster)}"
     if p_faster >= MAX_P_VALUE:
         return f"{failure}: {score}, but training is not significantly faster ({time}; the rule is p < 0.01)."
     return f"A new record: {score}, and training is faster ({time})."
@@ -191,8 +195,8 @@ def _check_one_validation(overrides: list[str], settings: dict[str, Any]) -> Non
     steps, interval = settings.get("trainer.max_steps"), settings.get("trainer.val_check_interval")
     check(
         steps is not None and steps * settings.get("trainer.accumulate_grad_batches", 1) == interval,
-        f"{' '.join(overrides)} is validated every {interval} batches: set trainer.val_check_interval so that it is "
-        f"validated once, after trainer.max_steps={steps}",
+        f"{' '.join(overrides)} is validated every {interval} batches, and ends after trainer.max_steps={steps}: set "
+        "trainer.val_check_interval so that it is validated once, after its last step",
     )
 
 

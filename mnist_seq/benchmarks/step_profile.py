@@ -11,7 +11,6 @@ from torch.profiler import ProfilerActivity, profile
 from mnist_seq.benchmarks.timer import Measurement, Workload, ratio, summarize, synchronize
 from mnist_seq.benchmarks.training import available_precisions, build_module, make_default_step
 from mnist_seq.config import BenchConfig
-from mnist_seq.config.validation import check
 
 _MAX_REPEATS = 10
 _WARMUP_STEPS = 3
@@ -31,7 +30,6 @@ OTHER, BETWEEN = "other operations", "between operations: Python and autograd"
 
 def step_profile(config: BenchConfig) -> list[Measurement]:
     """Milliseconds of a step of the default run by kind of operation, under torch's profiler, which slows it down."""
-    check(config.device != "mps", "suite=step_profile does not support device=mps: choose device=cpu")
     module = build_module("enc_dec", "grid", config)
     step = make_default_step(module, "grid", "light", config)
     for _ in range(_WARMUP_STEPS):

@@ -32,20 +32,21 @@ class BenchConfig(Validated):
     record: str = "grid_speedrun"
     """Experiment whose time to accuracy `suite=record` measures: grid_speedrun or single_speedrun."""
     challenger: list[str] = field(default_factory=list)
-    """Overrides that make a challenger of it, each in quotes, as 'challenger=["optim.lr=5e-3"]'; `suite=record` trains
-    both in turn."""
+    """Overrides that turn the record into its challenger, each in quotes, as 'challenger=["optim.lr=5e-3"]';
+    `suite=record` trains both in alternating order."""
     trust: Trust = None
     """Allow code outside the package that a saved model names: true for any, or the name of a module."""
     repeats: PositiveInt = 30
-    """Timed runs of each measurement, after two warm-up runs; `suite=ocr` reads each picture once, and
-    `suite=step_profile` takes ten steps at most."""
+    """Timed runs of each measurement, after warm-up runs. Some suites take fewer: `step_profile` ten at most, `ocr` one
+    per picture; `record` always trains five seeds."""
     batch_size: PositiveInt = 128
     """Scenes per batch, in rendering and training."""
     device: Device = "auto"
-    """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU, and `suite=record` that of its
-    experiment."""
+    """Device: auto, cpu, cuda or mps; `suite=ocr` always takes the CPU, and `suite=record` the device of
+    its experiment."""
     output_dir: str = "outputs/bench"
-    """Folder for bench.json and step_scaling.png; by default a new one under outputs/bench."""
+    """Folder for bench.json, step_scaling.png and the runs of `suite=record`; by default a new one under
+    outputs/bench."""
 
     def __post_init__(self) -> None:
         self.suite = ",".join(self.suite) if isinstance(self.suite, list) else str(self.suite)

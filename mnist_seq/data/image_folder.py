@@ -147,8 +147,8 @@ def read_scenes(labels: list[Label], spec: Spec) -> SceneBatch:
 def _read_canvases(labels: list[Label], spec: Spec) -> tuple[UInt8[Tensor, "P H W"], Float[Tensor, "P 4"]]:
     """Return a canvas for each image, and the part of the image that it shows.
 
-    Besides the result, memory holds few images as floats. A warning names images with several rows, and those without
-    ink.
+    Besides the result, at most _CHUNK_PIXELS pixels of canvases are held as floats. A warning names images with several
+    rows, and those without ink.
     """
     chunk_size = max(1, _CHUNK_PIXELS // (spec.height * spec.width))
     images = torch.zeros(len(labels), spec.height, spec.width, dtype=torch.uint8)
@@ -163,8 +163,8 @@ def _read_canvases(labels: list[Label], spec: Spec) -> tuple[UInt8[Tensor, "P H 
     _warn(
         labels,
         torch.cat(has_several).nonzero()[:, 0],
-        "have several rows, and each has one label: all its rows are drawn on one canvas, smaller than the Reader "
-        "shows them; cut such images into rows",
+        "have several rows but one label: all rows are drawn on one canvas, smaller than the Reader draws each; cut "
+        "such images into rows",
     )
     no_ink = "have digits, but no ink is found on them: a blank canvas stands for each; check them"
     _warn(labels, torch.cat(is_blank).nonzero()[:, 0], no_ink)

@@ -27,8 +27,8 @@ from mnist_seq.sweeps.sweep_runs import SweepRun, aggregate_over_seeds, find_run
 ON_FAILURE_MODES = ("continue", "stop")
 SUMMARY_FILE = "sweep.csv"
 _SECONDS_PER_RUN = 0.1
-"""Age of sweep.csv, per run that it lists, at which a job updates it. Reading a run takes about 5 ms: updates thus take
-at most a twentieth of the time of a sweep, however many jobs it has."""
+"""A job updates sweep.csv if it is older than this times the number of runs in it. Reading a run takes about 5 ms:
+updates thus take at most a twentieth of the time of a sweep, however many jobs it has."""
 _SEQUENTIAL_LAUNCHER = ".BasicLauncher"
 _STOPPABLE_LAUNCHERS = (_SEQUENTIAL_LAUNCHER, ".DevicesLauncher")
 """Launchers that can end a sweep at its first failed job."""
@@ -125,7 +125,7 @@ def failed_jobs(directory: Path) -> dict[Path, str]:
 
 
 def _is_recent(path: Path) -> bool:
-    """Whether a sweep.csv is too young to be updated; one from the future, by the clock of a file server, is not."""
+    """Whether sweep.csv is too recent to be updated. It is not if its time lies in the future: clocks may differ."""
     if not path.exists():
         return False
     num_runs = path.read_bytes().count(b"\n") - 1

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
+from mnist_seq import bench
 from mnist_seq.benchmarks import step_profile
+from mnist_seq.config import BenchConfig
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,9 @@ def test_each_operation_counts_once_and_all_kinds_add_up(
     assert kinds["matrix products"] == milliseconds
     assert sum(kinds.values()) == pytest.approx(100)
     assert kinds[step_profile.BETWEEN] == pytest.approx(100 - milliseconds)
+
+
+def test_a_device_that_cannot_be_profiled_is_named() -> None:
+    (line,) = bench._skipped(BenchConfig("step_profile", device="mps"))
+    assert line == "device=mps cannot be profiled, skipped: suite=step_profile (device=cpu)"
+    assert not bench._skipped(BenchConfig("step_profile", device="cpu"))

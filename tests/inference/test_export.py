@@ -94,8 +94,10 @@ def test_readme_names_the_model_that_training_was_initialized_from(
 
 
 def test_readme_says_if_val_digits_were_trained_on(tiny_run: Run, exported: Path, tmp_path: Path) -> None:
-    assert "data.pool=full" not in (exported / "README.md").read_text()
+    assert "val digits" not in (exported / "README.md").read_text()
     model, card = weights.load(tiny_run.path)
-    export_weights("full", model, card | {"trained_on_val": ["mnist"]}, tmp_path)
-    text = (tmp_path / "README.md").read_text()
-    assert "was also trained on the val digits of mnist (`data.pool=full`), so it has no score on them" in text
+    for pool, subject in (("full", "The model"), ("split", "The model that this one was initialized from")):
+        full = card | {"trained_on_val": ["mnist"], "data": card["data"] | {"pool": pool}}
+        export_weights("full", model, full, tmp_path)
+        sentence = f"{subject} was also trained on the val digits of mnist, so there is no score on them."
+        assert sentence in (tmp_path / "README.md").read_text().splitlines()
