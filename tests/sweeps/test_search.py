@@ -220,23 +220,25 @@ def trains_a_trial(worker: subprocess.Popen[str], search_dir: Path) -> bool:
 
 def check_search_survives_killed_workers(tmp_path: Path, storage: str | None) -> None:
     """Kill one of three workers twice: the study still ends with exactly n_trials trials, each with its run."""
-    command = write_search(tmp_path, heartbeat_timeout=6, pruner="none", storage=storage)
-    workers = [start(tmp_path, *command, "n_trials=4", group=True) for _ in range(3)]
+    # A trial takes several seconds: else the others would end all trials while the killed worker is started again.
+    overrides = [*TINY, "trainer.max_steps=400", "trainer.val_check_interval=200", "trainer.threads=1"]
+    command = write_search(tmp_path, overrides=overrides, heartbeat_timeout=6, pruner="none", storage=storage)
+    workers = [start(tmp_path, *command, "n_trials=6", group=True) for _ in range(3)]
     for _ in range(2):
         while not trains_a_trial(workers[0], tmp_path / "search"):
             assert workers[0].poll() is None, "the worker ended before it could be killed"
             time.sleep(0.05)
         os.killpg(workers[0].pid, signal.SIGKILL)
         workers[0].communicate()
-        workers[0] = start(tmp_path, *command, "n_trials=4", group=True)
+        workers[0] = start(tmp_path, *command, "n_trials=6", group=True)
     for worker in workers:
         out, err = worker.communicate(timeout=400)
         assert worker.returncode == 0, out + err
-        assert "4 complete, 0 pruned, 0 failed" in out
+        assert "6 complete, 0 pruned, 0 failed" in out
     study = study_of(tmp_path, storage)
-    assert Counter(it.state.name for it in study.trials if "surplus" not in it.user_attrs) == {"COMPLETE": 4, "FAIL": 2}
+    assert Counter(it.state.name for it in study.trials if "surplus" not in it.user_attrs) == {"COMPLETE": 6, "FAIL": 2}
     attempts = search.latest_attempts(study.trials)
-    assert len(attempts) == 4
+    assert len(attempts) == 6
     for number, trial in attempts.items():
         assert Run(tmp_path / "search" / f"trial-{number:04d}").metrics["val"]["exact_match"] == trial.value
 
