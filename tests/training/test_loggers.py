@@ -141,7 +141,8 @@ def test_resumed_run_logs_each_step_once_and_continues_its_wandb_run(
     histograms = events.Tags()["histograms"]
     assert {tuple(it.step for it in events.Histograms(tag)) for tag in histograms} == {(2, 4, 6, 8, 10, 12)}
     parts = sorted((run.path / "wandb").glob("offline-run-*"))
-    assert [it.name.rpartition("-")[2] for it in parts] == [run.metrics["id"]] * 2
+    ids = [it.name.split("-")[3] for it in parts]  # offline-run-DATE-ID, and a number after two in one second
+    assert ids == [run.metrics["id"]] * 2
     assert f"wandb sync {parts[0]} {parts[1]}" in " ".join(capsys.readouterr().out.split())
 
 
