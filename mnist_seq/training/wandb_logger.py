@@ -72,8 +72,8 @@ def finish_wandb_run(logger: WandbLogger) -> str:
     if logger._experiment is None:
         return ""
     wandb_run, message = logger.experiment, ""
-    if wandb_run.offline:  # each process that resumed the run left a folder of its own
-        folders = sorted(Path(wandb_run.dir).parents[1].glob(f"offline-run-*-{wandb_run.id}"))
+    if wandb_run.offline:  # each process left a folder of its own; a second one of the same second ends in a number
+        folders = sorted(Path(wandb_run.dir).parents[1].glob(f"offline-run-*-{wandb_run.id}*"))
         message = f"W&B ran offline; to upload: wandb sync {shlex.join(map(str, folders))}"
     wandb_run.finish()
     return message

@@ -120,6 +120,16 @@ def crash(self: LogPredictions, trainer: Any, *_: Any) -> None:
         raise KeyError("as if the process were killed")
 
 
+def test_all_offline_folders_of_a_wandb_run_are_to_be_uploaded(tmp_path: Path) -> None:
+    """W&B appends a number to the second folder of one second."""
+    folders = [tmp_path / f"offline-run-20260131_120000-ab12{number}" for number in ("", "-1")]
+    for folder in (*folders, tmp_path / "offline-run-20260131_120000-cd34"):
+        (folder / "files").mkdir(parents=True)
+    wandb_run = SimpleNamespace(offline=True, id="ab12", dir=str(folders[0] / "files"), finish=lambda: None)
+    message = wandb_logger.finish_wandb_run(SimpleNamespace(_experiment=wandb_run, experiment=wandb_run))
+    assert message == f"W&B ran offline; to upload: wandb sync {folders[0]} {folders[1]}"
+
+
 def test_resumed_run_logs_each_step_once_and_continues_its_wandb_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
