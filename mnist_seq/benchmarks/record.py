@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from mnist_seq.compose_config import compose_training
 from mnist_seq.config.override_syntax import format_override
-from mnist_seq.config.serialization import dotted_keys, to_dict
+from mnist_seq.config.serialization import diff_settings, dotted_settings
 from mnist_seq.config.validation import check
 from mnist_seq.errors import UserError
 from mnist_seq.evaluation.significance import format_p_value
@@ -110,7 +110,7 @@ def load_recipes(experiment: str, challenger: list[str]) -> list[Recipe]:
     if challenger:
         overrides = [*record, *challenger]
         changed = _settings(overrides)
-        for key in sorted(it for it in {*settings, *changed} if settings.get(it) != changed.get(it)):
+        for key in diff_settings(settings, changed):
             check(
                 key.startswith(_FREE_KEYS) and not key.startswith(_SHARED_KEYS),
                 f"challenger={challenger} changes {key}, which must be as in the record: a challenger may change "
@@ -169,10 +169,10 @@ def to_markdown(contenders: list[Contender]) -> str:
 def verdict(contenders: list[Contender]) -> str:
     """Say whether the last contender sets a record or, alone, holds it, by the rule."""
     record, last = contenders[0], contenders[-1]
-    failure = "The record does not hold" if last is record else "Not a record"
+    failure, rule = "The record does not hold" if last is record else "Not a record", f"the rule is p < {MAX_P_VALUE}"
     p_above, target = last.p_above_target, f"above {last.recipe.target:.2%}"
     if p_above >= MAX_P_VALUE:
-        return f"{failure}: exact match is not significantly {target} (p {_format(p_above)}; the rule is p < 0.01)."
+        return f"{failure}: exact match is not significantly {target} (p {_format(p_above)}; {rule})."
     score = f"exact match is {target} (p {_format(p_above)})"
     if last is record:
         return f"The record holds: {score}."
@@ -180,14 +180,12 @@ def verdict(contenders: list[Contender]) -> str:
     ratio = median(ours / theirs for ours, theirs in zip(last.seconds, record.seconds, strict=True))
     time = f"{ratio:.2f} times the seconds of the record, median over seeds, p {_format(p_faster)}"
     if p_faster >= MAX_P_VALUE:
-        return f"{failure}: {score}, but training is not significantly faster ({time}; the rule is p < 0.01)."
+        return f"{failure}: {score}, but training is not significantly faster ({time}; {rule})."
     return f"A new record: {score}, and training is faster ({time})."
 
 
 def _settings(overrides: list[str]) -> dict[str, Any]:
-    """All settings of a recipe that are not null, by dotted key."""
-    leaves = dotted_keys(to_dict(compose_training([*overrides, "seed=0"])))
-    return {key: value for key, value in leaves if value is not None and not isinstance(value, dict)}
+    return dotted_settings(compose_training([*overrides, "seed=0"]))
 
 
 def _check_one_validation(overrides: list[str], settings: dict[str, Any]) -> None:

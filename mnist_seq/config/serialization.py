@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import NoneType
 from typing import Any, TypeVar, get_type_hints
 
 from mnist_seq.config.data import DataConfig
@@ -80,3 +81,14 @@ def dotted_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         yield f"{prefix}{key}", value
         yield from dotted_keys(value, f"{prefix}{key}.")
+
+
+def dotted_settings(config: Any) -> dict[str, Any]:
+    """All values of a config that are not null, by dotted key."""
+    return {key: value for key, value in dotted_keys(to_dict(config)) if not isinstance(value, (dict, NoneType))}
+
+
+def diff_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys whose values differ, each with both values; None stands for a missing key."""
+    pairs = {key: (one.get(key), other.get(key)) for key in sorted({*one, *other})}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

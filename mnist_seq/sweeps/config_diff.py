@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mnist_seq.config import TrainConfig
-from mnist_seq.config.serialization import dotted_keys, to_dict
+from mnist_seq.config.serialization import diff_settings, dotted_settings
 from mnist_seq.config.validation import check
 from mnist_seq.run_dir import Run
 
@@ -17,8 +17,8 @@ _IGNORED_KEYS = ("logger", "report", "resume", "trust")
 
 def resolved_settings(config: TrainConfig) -> dict[str, Any]:
     """All values that may change a result, by dotted key, without those that are null."""
-    leaves = ((key, value) for key, value in dotted_keys(to_dict(config)) if not isinstance(value, dict))
-    return {key: value for key, value in leaves if value is not None and key.partition(".")[0] not in _IGNORED_KEYS}
+    settings = dotted_settings(config)
+    return {key: value for key, value in settings.items() if key.partition(".")[0] not in _IGNORED_KEYS}
 
 
 def require_same_config(run: Run, config: TrainConfig, overrides: list[str], hint: str) -> None:
@@ -44,12 +44,6 @@ def require_same_config(run: Run, config: TrainConfig, overrides: list[str], hin
         not differences,
         f"{run.path} already holds a run with a different config: {format_differences(differences)}: {hint}",
     )
-
-
-def diff_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Keys whose values differ, each with both values; None stands for a missing key."""
-    pairs = {key: (one.get(key), other.get(key)) for key in sorted({*one, *other})}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def format_differences(differences: Mapping[str, tuple[Any, Any]], limit: int = 3) -> str:

@@ -25,10 +25,11 @@ from mnist_seq.compose_config import compose_training
 from mnist_seq.config import DataConfig, FolderConfig, SearchConfig, TrainConfig
 from mnist_seq.config.migrations import SCHEMA_VERSION, migrate_settings
 from mnist_seq.config.renamed_keys import version_1_parameter
+from mnist_seq.config.serialization import diff_settings
 from mnist_seq.config.validation import check
 from mnist_seq.data import datasets
 from mnist_seq.errors import UserError
-from mnist_seq.sweeps.config_diff import diff_settings, format_differences, resolved_settings
+from mnist_seq.sweeps.config_diff import format_differences, resolved_settings
 from mnist_seq.training import hardware
 from mnist_seq.training.module import ReaderModule
 from mnist_seq.training.trainer_checks import check_trainer_arguments

@@ -8,8 +8,9 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from mnist_seq.config.override_syntax import split_override
+from mnist_seq.config.serialization import diff_settings
 from mnist_seq.run_dir import Run
-from mnist_seq.sweeps.config_diff import diff_settings, resolved_settings
+from mnist_seq.sweeps.config_diff import resolved_settings
 
 VAL_METRICS = ("exact_match", "multiset_match", "digit_accuracy", "count_accuracy", "loss")
 """Columns of sweep.csv, measured on val; values of different losses do not compare."""
